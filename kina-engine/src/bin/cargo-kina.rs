@@ -1,0 +1,2 @@
+//! cargo-kina
+fn main() {}

@@ -1,0 +1,1 @@
+//! The workspace's root package. It has no code of its own: it owns `examples/`, `tests/` and `benches/`.
