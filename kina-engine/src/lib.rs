@@ -1,1 +1,6 @@
 //! The engine of kina.
+
+#[cfg(feature = "engine")]
+pub mod assets;
+#[cfg(feature = "engine")]
+pub mod backoff;
