@@ -1,8 +1,8 @@
 //! The function under the attribute: parsed as far as kina needs it, then checked.
 
-use proc_macro2::{Delimiter, Group};
+use proc_macro2::{Delimiter, Group, TokenTree};
 use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, Error, FnArg, Safety, Signature, Token, Type, Visibility};
+use syn::{Attribute, Error, FnArg, LitStr, Safety, Signature, Token, Type, Visibility};
 
 use crate::complaints::Complaints;
 
@@ -120,11 +120,16 @@ impl TestFunction {
     }
 }
 
-/// Whether an item that is no function is told apart here, by its first token: syn's own words would be about syntax.
+/// Whether a function follows. Told apart from other items here, because syn would only speak of syntax.
 fn starts_a_function(input: ParseStream<'_>) -> bool {
-    input.peek(Token![fn])
-        || input.peek(Token![async])
-        || input.peek(Token![unsafe])
-        || input.peek(Token![const])
-        || input.peek(Token![extern])
+    let ahead = input.fork();
+    let is_qualifier = |ahead: ParseStream<'_>| {
+        ahead.peek(Token![const])
+            || ahead.peek(Token![async])
+            || ahead.peek(Token![unsafe])
+            || ahead.peek(Token![extern])
+            || ahead.peek(LitStr)
+    };
+    while is_qualifier(&ahead) && ahead.parse::<TokenTree>().is_ok() {}
+    ahead.peek(Token![fn])
 }
