@@ -1,0 +1,17 @@
+//! Things that are no function, or no whole one.
+
+#[kina::test]
+struct Thing;
+
+#[kina::test]
+const LIMIT: u32 = 3;
+
+#[kina::test]
+mod module {}
+
+trait Suite {
+    #[kina::test]
+    async fn no_body(client: kube::Client);
+}
+
+fn main() {}
