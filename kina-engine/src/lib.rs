@@ -26,6 +26,8 @@ pub mod assets;
 pub mod backoff;
 #[cfg(feature = "engine")]
 mod certificates;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod client;
 #[cfg(feature = "engine")]
 mod daemon;

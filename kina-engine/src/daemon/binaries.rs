@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 
 use super::boot::SlotSpec;
 use crate::assets::{self, AssetRequest, Assets, KubernetesMinor};
@@ -34,11 +34,11 @@ impl Binaries {
         Self { cache_directory, searches: Mutex::new(HashMap::new()) }
     }
 
-    /// What a client's cluster is made from. `progress` is told what is being waited for, as long as this waits.
+    /// What a client's cluster is made from. `steps` are told what is being waited for, as long as this waits.
     pub(super) async fn find(
         &self,
         request: &AcquireRequest,
-        progress: impl AsyncFnMut(String),
+        steps: mpsc::Sender<String>,
     ) -> Result<(SlotKey, Arc<SlotSpec>), Refusal> {
         let minor = match &request.kubernetes {
             Some(minor) => minor.parse::<KubernetesMinor>().map_err(|error| user_error(error.to_string()))?,
@@ -54,7 +54,7 @@ impl Binaries {
             let new = || Arc::new(Search { result: OnceCell::new(), progress: watch::Sender::new(String::new()) });
             Arc::clone(searches.entry(key).or_insert_with(new))
         };
-        let assets = self.run(&search, minor, request, progress).await?;
+        let assets = self.run(&search, minor, request, steps).await?;
         let spec = SlotSpec { assets: assets.clone(), kubernetes: request.kubernetes.clone() };
         // What was asked for by name is checked at boot, so it is part of the kind.
         let named = request.kubernetes.as_deref().unwrap_or("any");
@@ -66,23 +66,22 @@ impl Binaries {
         search: &Arc<Search>,
         minor: KubernetesMinor,
         request: &AcquireRequest,
-        mut progress: impl AsyncFnMut(String),
+        steps: mpsc::Sender<String>,
     ) -> Result<Assets, Refusal> {
         if let Some(assets) = search.result.get() {
             return Ok(assets.clone());
         }
-        let asset_request = AssetRequest::from_environment(
-            minor,
-            request.assets_directory.clone(),
-            request.kubebuilder_assets.clone(),
-            self.cache_directory.clone(),
-        );
+        let mut asset_request =
+            AssetRequest::from_environment(minor, self.cache_directory.clone(), &|name| std::env::var_os(name));
+        // These are the client's, not the engine's.
+        asset_request.explicit_directory = request.assets_directory.clone();
+        asset_request.kubebuilder_assets = request.kubebuilder_assets.clone();
         let mut progressed = search.progress.subscribe();
         let found = search.result.get_or_try_init(async || {
             let teller = Arc::clone(search);
             // A task of its own: it goes on for others when the client that came first leaves.
             let found = tokio::task::spawn_blocking(move || {
-                assets::provide(&asset_request, &|step| drop(teller.progress.send_replace(step.to_string())))
+                assets::provide(&asset_request, &|step| drop(teller.progress.send_replace(step.text)))
             });
             match found.await {
                 Ok(Ok(assets)) => Ok(assets),
@@ -102,7 +101,8 @@ impl Binaries {
                 found = &mut found => return found.cloned(),
                 Ok(()) = progressed.changed() => {
                     let text = progressed.borrow_and_update().clone();
-                    progress(text).await;
+                    // The client may be gone; the search goes on for others.
+                    let _ = steps.send(text).await;
                 }
             }
         }

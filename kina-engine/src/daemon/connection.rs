@@ -148,7 +148,8 @@ impl Engine {
 impl Client {
     async fn receive(&mut self) -> Result<Option<ClientMessage>, ConnectionError> {
         let mut line = String::new();
-        let read = (&mut self.reader).take(LINE_BYTES_MAX).read_line(&mut line);
+        let mut reader = (&mut self.reader).take(LINE_BYTES_MAX);
+        let read = reader.read_line(&mut line);
         match tokio::time::timeout(CLIENT_TIMEOUT, read).await?? {
             0 => Ok(None),
             _ => Ok(Some(serde_json::from_str(&line)?)),
@@ -171,10 +172,7 @@ impl Client {
         request: &AcquireRequest,
     ) -> Result<Result<(crate::pool::SlotKey, Arc<super::boot::SlotSpec>), Refusal>, ConnectionError> {
         let (steps, mut told) = mpsc::channel(16);
-        let find = engine.binaries.find(request, async |text| {
-            // The client may be gone; the search goes on for others.
-            let _ = steps.send(text).await;
-        });
+        let find = engine.binaries.find(request, steps);
         tokio::pin!(find);
         let mut heartbeat = heartbeat();
         let mut last_step = "looking for the Kubernetes binaries".to_owned();

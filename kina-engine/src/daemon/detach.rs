@@ -25,7 +25,7 @@ pub(super) fn start_log(path: &Path) -> std::io::Result<()> {
     let is_long = std::fs::metadata(path).is_ok_and(|metadata| LOG_BYTES_MAX < metadata.len());
     let file = OpenOptions::new().create(true).append(!is_long).write(true).truncate(is_long).mode(0o600).open(path)?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("KINA_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,h2=warn,hyper=warn,tower=warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,h2=warn,hyper=warn,kube_client=off,tower=warn"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)

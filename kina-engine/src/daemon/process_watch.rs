@@ -10,12 +10,16 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Resolves when the process has ended.
 pub(super) async fn wait_ended(process_id: Pid) {
     #[cfg(target_os = "linux")]
-    if let Ok(descriptor) = rustix::process::pidfd_open(process_id, rustix::process::PidfdFlags::empty())
-        && let Ok(descriptor) = tokio::io::unix::AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE)
-    {
-        // A process descriptor becomes readable when its process ends.
-        let _ = descriptor.readable().await;
-        return;
+    if let Ok(descriptor) = rustix::process::pidfd_open(process_id, rustix::process::PidfdFlags::empty()) {
+        use tokio::io::{Interest, unix::AsyncFd};
+        #[expect(unsafe_code, reason = "tokio cannot know that a foreign type keeps its descriptor")]
+        // SAFETY: an `OwnedFd` has the same open descriptor for as long as it lives.
+        let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+        if let Ok(watched) = watched {
+            // A process descriptor becomes readable when its process ends.
+            let _ = watched.readable().await;
+            return;
+        }
     }
     while rustix::process::test_kill_process(process_id).is_ok() {
         tokio::time::sleep(POLL_INTERVAL).await;

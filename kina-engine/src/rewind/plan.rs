@@ -94,11 +94,11 @@ enum DeletionOrder {
 
 impl DeletionOrder {
     fn of_key(key: &[u8]) -> Self {
-        let resource = StorageResource::of_key(key);
-        match resource.as_ref().map(StorageResource::as_str) {
-            Some("apiregistration.k8s.io/apiservices") => Self::ApiService,
-            Some("apiextensions.k8s.io/customresourcedefinitions") => Self::CustomResourceDefinition,
-            Some(_) if resource.is_some_and(|resource| resource.is_admission()) => Self::Admission,
+        let Some(resource) = StorageResource::of_key(key) else { return Self::Ordinary };
+        match resource.as_str() {
+            "apiregistration.k8s.io/apiservices" => Self::ApiService,
+            "apiextensions.k8s.io/customresourcedefinitions" => Self::CustomResourceDefinition,
+            _ if resource.is_admission() => Self::Admission,
             _ => Self::Ordinary,
         }
     }

@@ -46,7 +46,7 @@ pub(super) async fn wait_caches(
     touched: &BTreeSet<StorageResource>,
     revision: i64,
 ) -> Result<(), RewindError> {
-    let lists = touched.iter().filter_map(|resource| api_paths.list_path(resource)).map(async |path| {
+    let lists = touched.iter().filter_map(|resource| api_paths.list_path(resource)).map(|path| async move {
         let path = format!("{path}?limit=1&resourceVersion={revision}&resourceVersionMatch=NotOlderThan");
         let answer = client.get(&path).await?;
         match answer.status {
@@ -61,8 +61,9 @@ pub(super) async fn wait_caches(
 pub(super) async fn wait_canary(client: &ApiClient, canary: Canary, id: &str) -> Result<(), RewindError> {
     const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
     let review = canary.access_review(id);
-    poll("authorization", FOLLOW_TIMEOUT, POLL_INTERVAL, async || {
-        let answer = client.post(PATH, &review).await?;
+    let review = &review;
+    poll("authorization", FOLLOW_TIMEOUT, POLL_INTERVAL, || async move {
+        let answer = client.post(PATH, review).await?;
         if answer.status != http::StatusCode::CREATED {
             return Err(unexpected(PATH, format!("HTTP status {}", answer.status)));
         }
@@ -75,7 +76,7 @@ pub(super) async fn wait_canary(client: &ApiClient, canary: Canary, id: &str) ->
 
 /// Waits until discovery says what it said at the baseline.
 pub(super) async fn wait_discovery(client: &ApiClient, fingerprint: &Fingerprint) -> Result<(), RewindError> {
-    poll("discovery", FOLLOW_TIMEOUT, POLL_INTERVAL, async || {
+    poll("discovery", FOLLOW_TIMEOUT, POLL_INTERVAL, || async move {
         Ok(discovery_etag(client).await? == fingerprint.discovery_etag)
     })
     .await
@@ -83,7 +84,7 @@ pub(super) async fn wait_discovery(client: &ApiClient, fingerprint: &Fingerprint
 
 /// Waits until OpenAPI says what it said at the baseline.
 pub(super) async fn wait_openapi(client: &ApiClient, fingerprint: &Fingerprint) -> Result<(), RewindError> {
-    poll("OpenAPI", OPENAPI_TIMEOUT, OPENAPI_POLL_INTERVAL, async || {
+    poll("OpenAPI", OPENAPI_TIMEOUT, OPENAPI_POLL_INTERVAL, || async move {
         Ok(openapi_index_hash(client).await? == fingerprint.openapi_index_hash)
     })
     .await
@@ -102,11 +103,11 @@ async fn openapi_index_hash(client: &ApiClient) -> Result<String, RewindError> {
     }
 }
 
-async fn poll(
+async fn poll<Answer: Future<Output = Result<bool, RewindError>>>(
     what: &str,
     timeout: Duration,
     interval: Duration,
-    has_followed: impl AsyncFn() -> Result<bool, RewindError>,
+    has_followed: impl Fn() -> Answer,
 ) -> Result<(), RewindError> {
     let start = Instant::now();
     while !has_followed().await? {

@@ -18,7 +18,7 @@ const API_SERVER_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Connects to etcd as soon as it answers.
 pub(super) async fn wait_etcd(etcd: &Child, access: &ClusterAccess) -> Result<EtcdClient, ProviderError> {
-    poll(etcd, ETCD_READY_TIMEOUT, ETCD_POLL_INTERVAL, async || {
+    poll(etcd, ETCD_READY_TIMEOUT, ETCD_POLL_INTERVAL, || async move {
         let client = EtcdClient::connect(access.etcd_address, &access.etcd_ca_pem, &access.etcd_client).await;
         match client {
             Ok(client) => match client.exists(b"kina").await {
@@ -44,19 +44,21 @@ pub(super) async fn wait_api_server(
         }
         Readiness::Full => "/readyz",
     };
-    poll(api_server, API_SERVER_READY_TIMEOUT, API_SERVER_POLL_INTERVAL, async || match client.get(path).await {
-        Ok(answer) if answer.status == http::StatusCode::OK => Ok(()),
-        Ok(answer) => Err(format!("HTTP status {}", answer.status.as_u16())),
-        Err(error) => Err(crate::error_text::with_causes(&error)),
+    poll(api_server, API_SERVER_READY_TIMEOUT, API_SERVER_POLL_INTERVAL, || async move {
+        match client.get(path).await {
+            Ok(answer) if answer.status == http::StatusCode::OK => Ok(()),
+            Ok(answer) => Err(format!("HTTP status {}", answer.status.as_u16())),
+            Err(error) => Err(crate::error_text::with_causes(&error)),
+        }
     })
     .await
 }
 
-async fn poll<Output>(
+async fn poll<Output, Answer: Future<Output = Result<Output, String>>>(
     child: &Child,
     timeout: Duration,
     interval: Duration,
-    attempt: impl AsyncFn() -> Result<Output, String>,
+    attempt: impl Fn() -> Answer,
 ) -> Result<Output, ProviderError> {
     let start = Instant::now();
     loop {
