@@ -73,31 +73,34 @@ pub(super) async fn start(paths: &EnginePaths, program: &EngineProgram) -> Resul
 
 /// Waits until no engine holds the lock that a running one holds.
 pub(super) async fn wait_ended(paths: &EnginePaths) -> Result<(), ClientError> {
-    poll_lock(&paths.running_lock, END_TIMEOUT, paths, "the end of the engine").await.map(drop)
+    match std::fs::OpenOptions::new().write(true).open(&paths.running_lock) {
+        Ok(file) => poll_lock(&file, &paths.running_lock, END_TIMEOUT, paths, "the end of the engine").await,
+        // The engine removes the file as one of its last acts.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(ClientError::Lock { path: paths.running_lock.clone(), source }),
+    }
 }
 
 async fn lock(paths: &EnginePaths) -> Result<File, ClientError> {
-    poll_lock(&paths.start_lock, START_TIMEOUT * 2, paths, "another process that starts the engine").await
+    let path = &paths.start_lock;
+    let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+    let file = open.map_err(|source| ClientError::Lock { path: path.clone(), source })?;
+    poll_lock(&file, path, START_TIMEOUT * 2, paths, "another process that starts the engine").await?;
+    Ok(file)
 }
 
 async fn poll_lock(
+    file: &File,
     path: &Path,
     timeout: Duration,
     paths: &EnginePaths,
     what: &'static str,
-) -> Result<File, ClientError> {
+) -> Result<(), ClientError> {
     let lock_error = |source| ClientError::Lock { path: path.to_owned(), source };
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(lock_error)?;
     let start = Instant::now();
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok(()),
             Err(TryLockError::WouldBlock) if start.elapsed() < timeout => tokio::time::sleep(POLL_INTERVAL).await,
             Err(TryLockError::WouldBlock) => return Err(too_slow(what, timeout, paths)),
             Err(TryLockError::Error(source)) => return Err(lock_error(source)),

@@ -93,6 +93,7 @@ impl Rewinder {
                 return Err(RewindError::Unsettled { passes: PASSES_MAX, keys, example: plan.example() });
             }
             report.passes += 1;
+            tracing::debug!(pass = report.passes, keys = plan.key_count(), example = plan.example(), "rewinding");
             report.changed_keys += plan.key_count();
             listing = self.apply(&plan, &mut report).await?;
         }
@@ -102,7 +103,13 @@ impl Rewinder {
     pub(crate) async fn prove_pristine(&self) -> Result<bool, RewindError> {
         let listing = self.etcd.list_changed_heads(PREFIX, self.proven.revision + 1).await?;
         let only_server_owned = listing.heads.iter().all(|head| self.baseline.server_owned.contains(&head.key));
-        Ok(only_server_owned && listing.key_count == self.proven.key_count)
+        let is_pristine = only_server_owned && listing.key_count == self.proven.key_count;
+        if !is_pristine {
+            let written = listing.heads.iter().find(|head| !self.baseline.server_owned.contains(&head.key));
+            let written = written.map(|head| String::from_utf8_lossy(&head.key));
+            tracing::info!(?written, proven = ?self.proven, key_count = listing.key_count, "somebody wrote late");
+        }
+        Ok(is_pristine)
     }
 
     /// Waits until OpenAPI has followed the last rewind.
