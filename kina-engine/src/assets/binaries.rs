@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::executable::is_cut_off;
+
 /// The components that every set of assets has, by the names of their programs.
 pub(super) const COMPONENTS: [&str; 2] = ["kube-apiserver", "etcd"];
 
@@ -77,7 +79,13 @@ fn problem_of(path: &Path, name: &str) -> Option<String> {
     if rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_err() {
         return Some(format!("`{name}` is not executable"));
     }
-    None
+    match is_cut_off(path) {
+        Ok(false) => None,
+        Ok(true) => Some(format!("`{name}` is cut off after {} bytes", metadata.len())),
+        // What may be run and not read is the user's own choice.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
+        Err(error) => Some(format!("`{name}` cannot be read ({error})")),
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +110,8 @@ mod tests {
         assert_eq!(problem(), "is incomplete: `etcd` is not executable");
         put(directory.path(), "etcd", "", 0o755);
         assert_eq!(problem(), "is incomplete: `etcd` is empty");
+        put(directory.path(), "etcd", "\u{7f}ELF\u{2}\u{1}", 0o755);
+        assert_eq!(problem(), "is incomplete: `etcd` is cut off after 6 bytes");
         put(directory.path(), "etcd", "binary", 0o755);
         assert!(Binaries::in_directory(directory.path()).is_ok());
         std::fs::remove_file(directory.path().join("etcd")).expect("remove");

@@ -7,6 +7,7 @@
 mod binaries;
 mod download;
 mod error;
+mod executable;
 mod go_build;
 mod http;
 mod index;

@@ -121,11 +121,12 @@ impl<'a> StoreLock<'a> {
 
     /// Moves the binaries in `directory`, which lies in a staging directory, into the store as `version`.
     pub(super) fn publish(&self, directory: &Path, version: KubernetesVersion) -> Result<(), AssetsError> {
-        for path in COMPONENTS.iter().map(|name| directory.join(name)).chain([directory.to_owned()]) {
+        for path in COMPONENTS.iter().map(|name| directory.join(name)) {
             File::open(&path)
                 .and_then(|file| file.sync_all())
                 .map_err(|error| AssetsError::store("write to disk", &path, error))?;
         }
+        sync_directory(directory)?;
         Binaries::in_directory(directory).map_err(|problem| {
             let problem = io::Error::other(format!("it {problem}, after it was written"));
             AssetsError::store("use", directory, problem)
@@ -141,9 +142,8 @@ impl<'a> StoreLock<'a> {
             std::fs::rename(&destination, aside.path().join("incomplete"))
                 .map_err(|error| AssetsError::store("move away", &destination, error))?;
         }
-        std::fs::rename(directory, &destination)
-            .and_then(|()| File::open(&versions)?.sync_all())
-            .map_err(|error| AssetsError::store("create", &destination, error))
+        std::fs::rename(directory, &destination).map_err(|error| AssetsError::store("create", &destination, error))?;
+        sync_directory(&versions)
     }
 
     fn staging_directory(&self) -> PathBuf {
@@ -167,6 +167,16 @@ impl<'a> StoreLock<'a> {
                 }
             }
         }
+    }
+}
+
+/// Writes a directory to disk, on file systems that know of such a thing.
+fn sync_directory(path: &Path) -> Result<(), AssetsError> {
+    match File::open(path).and_then(|directory| directory.sync_all()) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Err(AssetsError::store("write to disk", path, error))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) const KUBERNETES_MODULE: &str = "k8s.io/kubernetes";
 pub(super) const APISERVER_PACKAGE: &str = "k8s.io/kubernetes/cmd/kube-apiserver";
 /// The module of the etcd server, which is also the command that is built.
 pub(super) const ETCD_MODULE: &str = "go.etcd.io/etcd/server/v3";
-/// The etcd that goes with every Kubernetes that kina builds: one storage format in all stores, and it serves all known minors.
+/// The etcd that goes with every Kubernetes that kina builds: one version, so that snapshots and rewinds meet one storage format.
 pub(super) const ETCD_VERSION: &str = "v3.7.3";
 /// The proxy may refuse what it lists; this many versions are tried before the source is given up.
 const CANDIDATES_MAX: usize = 6;

@@ -1,0 +1,191 @@
+//! A release server on loopback, as well or as badly behaved as a test needs it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha512};
+use tar::{Builder, Header};
+
+/// How the server answers one request.
+#[derive(Clone)]
+pub(crate) enum Answer {
+    /// The whole body.
+    Body(Vec<u8>),
+    /// A status without a body.
+    Status(u16),
+    /// A head that promises the whole body, so many bytes of it, and then the end of the connection.
+    CutOff(Vec<u8>, usize),
+    /// A head that promises the whole body, so many bytes of it, and then silence.
+    Silence(Vec<u8>, usize),
+}
+
+/// The server; it ends when dropped.
+pub(crate) struct ReleaseServer {
+    address: SocketAddr,
+    state: Arc<State>,
+    listening: Option<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    answers: Mutex<BTreeMap<String, VecDeque<Answer>>>,
+    requests: Mutex<Vec<String>>,
+    is_over: AtomicBool,
+}
+
+impl ReleaseServer {
+    /// Starts a server that answers 404 to everything.
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+        let address = listener.local_addr().expect("address");
+        let state = Arc::new(State::default());
+        let shared = state.clone();
+        let listening = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if shared.is_over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let shared = shared.clone();
+                // A client that goes away in the middle is part of what is tested.
+                std::thread::spawn(move || stream.and_then(|stream| serve(stream, &shared)));
+            }
+        });
+        Self { address, state, listening: Some(listening) }
+    }
+
+    /// The address of the index.
+    pub(crate) fn index_url(&self) -> String {
+        self.url("/index.yaml")
+    }
+
+    /// Answers requests of `path` by `answers` in turn, and by the last of them from then on.
+    pub(crate) fn answer(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
+        self.state.answers.lock().expect("answers").insert(path.to_owned(), answers.into_iter().collect());
+    }
+
+    /// Lists one version whose archive is at `/archive.tar.gz`.
+    pub(crate) fn list(&self, version: &str, hash: &str) {
+        self.answer("/index.yaml", [Answer::Body(self.index(version, hash).into_bytes())]);
+    }
+
+    /// Lists and serves a version.
+    pub(crate) fn release(&self, version: &str, archive: &[u8]) {
+        self.list(version, &sha512(archive));
+        self.answer("/archive.tar.gz", [Answer::Body(archive.to_vec())]);
+    }
+
+    /// The text of an index with one version.
+    pub(crate) fn index(&self, version: &str, hash: &str) -> String {
+        let platform = kina_engine::assets::Platform::host();
+        let url = self.url("/archive.tar.gz");
+        format!(
+            "releases:\n  v{version}:\n    envtest-v{version}-{platform}.tar.gz:\n      hash: {hash}\n      selfLink: {url}\n"
+        )
+    }
+
+    /// How often `path` was asked for.
+    pub(crate) fn requests(&self, path: &str) -> usize {
+        self.state.requests.lock().expect("requests").iter().filter(|asked| *asked == path).count()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+impl Drop for ReleaseServer {
+    fn drop(&mut self) {
+        self.state.is_over.store(true, Ordering::SeqCst);
+        // Listening ends at the next connection.
+        let woken = TcpStream::connect(self.address);
+        if let (Ok(_), Some(listening)) = (woken, self.listening.take()) {
+            listening.join().expect("server");
+        }
+    }
+}
+
+fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && head.len() < 8192 {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head);
+    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    state.requests.lock().expect("requests").push(path.clone());
+    let answer = {
+        let mut answers = state.answers.lock().expect("answers");
+        match answers.get_mut(&path) {
+            Some(answers) if answers.len() > 1 => answers.pop_front(),
+            Some(answers) => answers.front().cloned(),
+            None => None,
+        }
+    };
+    let (body, sent_bytes, is_silent) = match answer.unwrap_or(Answer::Status(404)) {
+        Answer::Body(body) => (body.clone(), body.len(), false),
+        Answer::CutOff(body, sent_bytes) => (body, sent_bytes, false),
+        Answer::Silence(body, sent_bytes) => (body, sent_bytes, true),
+        Answer::Status(status) => {
+            return write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    };
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+    stream.write_all(&body[..sent_bytes])?;
+    if is_silent {
+        // The client is the one to give up.
+        stream.read_to_end(&mut Vec::new())?;
+    }
+    Ok(())
+}
+
+/// An archive in the layout of a release, with the given files and their contents.
+pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (name, content) in files {
+        let mut header = Header::new_gnu();
+        // The name goes into the header by hand: the builder refuses those that only an attacker would write.
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append(&header, *content).expect("append");
+    }
+    builder.into_inner().expect("archive").finish().expect("gzip")
+}
+
+/// The archive of an ordinary release, with a size that takes several reads.
+pub(crate) fn ordinary_archive() -> Vec<u8> {
+    archive(&[
+        ("controller-tools/envtest/kube-apiserver", &noise(700_000, 1)),
+        ("controller-tools/envtest/kubectl", &noise(300_000, 2)),
+        ("controller-tools/envtest/etcd", &noise(500_000, 3)),
+    ])
+}
+
+/// Bytes that do not compress.
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    })
+    .take(length)
+    .collect()
+}
+
+/// The SHA-512 of `bytes` in hexadecimal digits.
+pub(crate) fn sha512(bytes: &[u8]) -> String {
+    Sha512::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("text");
+        text
+    })
+}
