@@ -1,1 +1,55 @@
-//! The engine of kina.
+//! The engine behind kina: pools real Kubernetes control planes and leases them to Rust tests.
+//!
+//! Users depend on the package `kina-test`; this one is for the program `cargo-kina`, and for whoever reads on. See
+//! ARCHITECTURE.md in the repository for the whole picture. Dependencies point one way: `daemon` knows everything,
+//! `pool` knows nothing.
+//!
+//! - [`client`]: find or start the engine, ask it for a lease.
+//! - [`protocol`]: what both say.
+//! - [`paths`]: where things are.
+//!
+//! With the feature `engine`:
+//!
+//! - `daemon`: the background process.
+//! - `pool`: who gets which cluster, and when. Pure.
+//! - `provider`: what clusters are made of.
+//! - `rewind`: putting a used cluster back to its baseline.
+//! - `gateway`: what a test sees of its cluster.
+//! - `assets`: the binaries, wherever they come from.
+//! - `etcd`, `certificates`, `snapshot`, `backoff`: what those need.
+
+#[cfg(feature = "engine")]
+mod api_client;
+#[cfg(feature = "engine")]
+pub mod assets;
+#[cfg(feature = "engine")]
+pub mod backoff;
+#[cfg(feature = "engine")]
+mod certificates;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod client;
+#[cfg(feature = "engine")]
+mod daemon;
+mod error_text;
+#[cfg(feature = "engine")]
+mod etcd;
+#[cfg(feature = "engine")]
+mod gateway;
+#[cfg(feature = "engine")]
+mod hex;
+mod log_tail;
+pub mod paths;
+#[cfg(feature = "engine")]
+pub mod pool;
+pub mod protocol;
+#[cfg(feature = "engine")]
+mod provider;
+#[cfg(feature = "engine")]
+mod rewind;
+#[cfg(feature = "engine")]
+mod snapshot;
+
+#[cfg(feature = "engine")]
+pub use daemon::become_engine_if_asked;
+pub use error_text::with_causes;

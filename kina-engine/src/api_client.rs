@@ -1,0 +1,95 @@
+//! The engine's own client of a cluster's API server: raw requests, no retries.
+
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode};
+use kube::client::Body;
+use serde_json::Value;
+
+use crate::provider::{ClusterAccess, ProviderError};
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// No answer that the engine asks for is larger.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Asks one API server, as its administrator.
+#[derive(Clone)]
+pub(crate) struct ApiClient {
+    client: kube::Client,
+}
+
+/// An answer, whatever its status.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) etag: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A request got no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{method} {path} got no answer")]
+pub struct NoAnswer {
+    method: Method,
+    path: String,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl ApiClient {
+    pub(crate) fn new(access: &ClusterAccess) -> Result<Self, ProviderError> {
+        let auth_info = crate::client::auth_info(&access.admin.certificate_pem, &access.admin.key_pem);
+        let config = crate::client::kube_config(access.api_address, &access.api_ca_pem, auth_info)
+            .map_err(|error| ProviderError::Client(Box::new(kube::Error::Service(error.into()))))?;
+        let client = kube::Client::try_from(config).map_err(|error| ProviderError::Client(Box::new(error)))?;
+        Ok(Self { client })
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
+        self.send(Method::GET, path, None, None).await
+    }
+
+    pub(crate) async fn get_accepting(&self, path: &str, accept: &str) -> Result<Answer, NoAnswer> {
+        self.send(Method::GET, path, Some(accept), None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer, NoAnswer> {
+        self.send(Method::POST, path, None, Some(body)).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        accept: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Answer, NoAnswer> {
+        let no_answer = |source: Box<dyn std::error::Error + Send + Sync>| NoAnswer {
+            method: method.clone(),
+            path: path.to_owned(),
+            source,
+        };
+        let mut request = Request::builder().method(method.clone()).uri(path);
+        request = request.header(http::header::ACCEPT, accept.unwrap_or("application/json"));
+        let bytes = match body {
+            Some(body) => {
+                request = request.header(http::header::CONTENT_TYPE, "application/json");
+                serde_json::to_vec(body).map_err(|error| no_answer(error.into()))?
+            }
+            None => Vec::new(),
+        };
+        let request = request.body(Body::from(bytes)).map_err(|error| no_answer(error.into()))?;
+        let exchange = async {
+            let response = self.client.send(request).await?;
+            let (parts, body) = response.into_parts();
+            let etag = parts.headers.get(http::header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+            let body = http_body_util::Limited::new(body, ANSWER_BYTES_MAX);
+            let body = http_body_util::BodyExt::collect(body).await?.to_bytes().to_vec();
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Answer { status: parts.status, etag, body })
+        };
+        match tokio::time::timeout(REQUEST_TIMEOUT, exchange).await {
+            Ok(answer) => answer.map_err(no_answer),
+            Err(elapsed) => Err(no_answer(elapsed.into())),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A directory with the binaries of a control plane: whether it is complete, and how its exact content is named.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// The components that every set of assets has, by the names of their programs.
+pub(super) const COMPONENTS: [&str; 2] = ["kube-apiserver", "etcd"];
+
+/// The binaries of a directory that was found complete.
+#[derive(Clone, Debug)]
+pub(super) struct Binaries {
+    pub(super) kube_apiserver: PathBuf,
+    pub(super) etcd: PathBuf,
+}
+
+impl Binaries {
+    /// The binaries in `directory`, or what is wrong with it.
+    pub(super) fn in_directory(directory: &Path) -> Result<Self, String> {
+        let metadata = std::fs::metadata(directory).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        })?;
+        if !metadata.is_dir() {
+            return Err("is not a directory".to_owned());
+        }
+        let problems: Vec<String> =
+            COMPONENTS.iter().filter_map(|name| problem_of(&directory.join(name), name)).collect();
+        if !problems.is_empty() {
+            return Err(format!("is incomplete: {}", problems.join(", ")));
+        }
+        Ok(Self { kube_apiserver: directory.join(COMPONENTS[0]), etcd: directory.join(COMPONENTS[1]) })
+    }
+
+    /// A digest that changes when either binary is replaced.
+    ///
+    /// Size and time stand for the content: reading a hundred megabytes at every start would cost more than the start itself.
+    pub(super) fn fingerprint(&self, with_paths: bool) -> Result<String, std::io::Error> {
+        let mut hasher = Sha256::new();
+        for path in [&self.kube_apiserver, &self.etcd] {
+            let metadata = std::fs::metadata(path)?;
+            if with_paths {
+                hasher.update(path.as_os_str().as_encoded_bytes());
+            }
+            for number in [metadata.len().cast_signed(), metadata.mtime(), metadata.mtime_nsec()] {
+                hasher.update(number.to_be_bytes());
+            }
+        }
+        Ok(hexadecimal(&hasher.finalize()[..8]))
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn problem_of(path: &Path, name: &str) -> Option<String> {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(format!("`{name}` is missing")),
+        Err(error) => return Some(format!("`{name}` cannot be read ({error})")),
+    };
+    if !metadata.is_file() {
+        return Some(format!("`{name}` is not a file"));
+    }
+    if metadata.len() == 0 {
+        return Some(format!("`{name}` is empty"));
+    }
+    // The system is asked, and not the mode read, because a file system mounted without execution says no as well.
+    if rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_err() {
+        return Some(format!("`{name}` is not executable"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn put(directory: &Path, name: &str, content: &str, mode: u32) {
+        let path = directory.join(name);
+        std::fs::write(&path, content).expect("write");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("mode");
+    }
+
+    #[test]
+    fn a_directory_is_complete_only_with_both_executables() {
+        let directory = tempfile::tempdir().expect("directory");
+        let problem = || Binaries::in_directory(directory.path()).expect_err("incomplete");
+        assert_eq!(problem(), "is incomplete: `kube-apiserver` is missing, `etcd` is missing");
+        put(directory.path(), "kube-apiserver", "binary", 0o755);
+        put(directory.path(), "etcd", "binary", 0o644);
+        assert_eq!(problem(), "is incomplete: `etcd` is not executable");
+        put(directory.path(), "etcd", "", 0o755);
+        assert_eq!(problem(), "is incomplete: `etcd` is empty");
+        put(directory.path(), "etcd", "binary", 0o755);
+        assert!(Binaries::in_directory(directory.path()).is_ok());
+        std::fs::remove_file(directory.path().join("etcd")).expect("remove");
+        std::fs::create_dir(directory.path().join("etcd")).expect("create");
+        assert_eq!(problem(), "is incomplete: `etcd` is not a file");
+    }
+
+    #[test]
+    fn what_is_no_directory_is_said_so() {
+        let directory = tempfile::tempdir().expect("directory");
+        put(directory.path(), "file", "x", 0o644);
+        let problem = |name: &str| Binaries::in_directory(&directory.path().join(name)).expect_err("problem");
+        assert_eq!(problem("file"), "is not a directory");
+        assert_eq!(problem("absent"), "does not exist");
+    }
+
+    #[test]
+    fn the_fingerprint_follows_the_content_and_not_the_moment() {
+        let directory = tempfile::tempdir().expect("directory");
+        put(directory.path(), "kube-apiserver", "binary", 0o755);
+        put(directory.path(), "etcd", "binary", 0o755);
+        let binaries = Binaries::in_directory(directory.path()).expect("complete");
+        let before = binaries.fingerprint(true).expect("fingerprint");
+        assert_eq!(binaries.fingerprint(true).expect("fingerprint"), before);
+        assert_ne!(binaries.fingerprint(false).expect("fingerprint"), before);
+        put(directory.path(), "etcd", "another binary", 0o755);
+        assert_ne!(binaries.fingerprint(true).expect("fingerprint"), before);
+    }
+}

@@ -1,0 +1,187 @@
+//! What can go wrong on the way to a set of binaries.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::platform::Platform;
+use super::version::KubernetesMinor;
+
+/// Where a set of binaries comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AssetSource {
+    /// A directory that the user named in kina's own settings.
+    ExplicitDirectory,
+    /// The directory that the variable `KUBEBUILDER_ASSETS` names.
+    KubebuilderAssets,
+    /// kina's own store.
+    Store,
+    /// The store of setup-envtest.
+    SetupEnvtestStore,
+    /// An archive that the envtest release index lists.
+    Download,
+    /// A build from Go modules.
+    GoBuild,
+}
+
+/// Why no binaries could be provided.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AssetsError {
+    /// A directory that the user named does not hold what it must.
+    #[error("{source_name} names `{}`, which {problem}; put executables `kube-apiserver` and `etcd` there, or unset it", directory.display())]
+    GivenDirectory {
+        /// Which setting names the directory.
+        source_name: AssetSource,
+        /// The directory as it was named.
+        directory: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Every source was asked and none had the binaries.
+    #[error("{0}")]
+    NoSource(Box<NoSource>),
+    /// The disk became full on the way.
+    #[error("the disk that holds `{}` is full; free some space (a set of binaries takes about 150 MB, a build 5 GB) and try again, nothing half-written was kept", path.display())]
+    DiskFull {
+        /// What was being written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// kina's store cannot be used.
+    #[error("cannot {action} `{}`; check that kina's cache directory belongs to you and is writable", path.display())]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// What it was tried on.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has been at work on the same binaries for too long.
+    #[error("waited {} s for another process that is providing Kubernetes {minor}; if none is at work, remove `{}`", waited.as_secs(), lock.display())]
+    LockTimeout {
+        /// The minor that was asked for.
+        minor: KubernetesMinor,
+        /// The lock that was never free.
+        lock: PathBuf,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The work was cancelled by who asked for it.
+    #[error("providing Kubernetes {minor} was cancelled")]
+    Cancelled {
+        /// The minor that was asked for.
+        minor: KubernetesMinor,
+    },
+}
+
+/// The answers of all sources, when none had the binaries.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NoSource {
+    /// The minor that was asked for.
+    pub minor: KubernetesMinor,
+    /// The platform that it was asked for.
+    pub platform: Platform,
+    /// What each source answered, in the order in which they were asked.
+    pub answers: Vec<SourceAnswer>,
+}
+
+/// What one source answered when it was asked for binaries that it did not have.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SourceAnswer {
+    /// The source that was asked.
+    pub asked: AssetSource,
+    /// Where it was asked: a directory, an address, a program.
+    pub place: Option<String>,
+    /// What it answered, causes included.
+    pub answer: String,
+}
+
+/// How one source fails: so that the next one may be asked, or so that there is no point in asking.
+#[derive(Debug)]
+pub(super) enum SourceFailure {
+    Answered(String),
+    Fatal(AssetsError),
+}
+
+impl AssetsError {
+    /// Whether something that the user named is wrong, so that another try can only fail the same way.
+    pub fn is_user_error(&self) -> bool {
+        matches!(self, Self::GivenDirectory { .. })
+    }
+
+    /// The error for a failed operation on kina's store.
+    pub(super) fn store(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path, source },
+            _ => Self::Store { action, path, source },
+        }
+    }
+}
+
+impl From<AssetsError> for SourceFailure {
+    fn from(error: AssetsError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+impl SourceFailure {
+    /// The failure that lets the next source be asked, with the text of `error` and of all its causes.
+    pub(super) fn answered(error: &dyn Error) -> Self {
+        Self::Answered(text_with_causes(error))
+    }
+}
+
+/// The text of an error followed by those of its causes, on one line.
+pub(super) fn text_with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl fmt::Display for AssetSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::ExplicitDirectory => "kina's setting for the assets directory",
+            Self::KubebuilderAssets => "KUBEBUILDER_ASSETS",
+            Self::Store => "kina's store",
+            Self::SetupEnvtestStore => "setup-envtest's store",
+            Self::Download => "download",
+            Self::GoBuild => "build from Go modules",
+        })
+    }
+}
+
+impl fmt::Display for NoSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            formatter,
+            "no source has the binaries of Kubernetes {} for {}; asked were",
+            self.minor, self.platform
+        )?;
+        for answer in &self.answers {
+            match &answer.place {
+                Some(place) => writeln!(formatter, "  - {} ({place}): {}", answer.asked, answer.answer)?,
+                None => writeln!(formatter, "  - {}: {}", answer.asked, answer.answer)?,
+            }
+        }
+        write!(
+            formatter,
+            "do one of these: install Go ({} or later) and let it reach a module proxy; allow the download; set KUBEBUILDER_ASSETS to \
+             a directory with `kube-apiserver` and `etcd`; ask for a minor that is in a store already",
+            super::go_build::OLDEST_GO
+        )
+    }
+}

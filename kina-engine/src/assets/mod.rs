@@ -1,0 +1,211 @@
+//! Assets: the binaries that a provider runs, at one Kubernetes version, from wherever they can be had.
+//!
+//! [`provide`] asks one source after another and stops at the first that has them: a directory that the user named, kina's store,
+//! the store of setup-envtest, a download, a build from Go modules. The first four touch no network, and what the last two make
+//! goes into kina's store, so they run once. All of it blocks: call it from a thread that may.
+
+mod binaries;
+mod download;
+mod error;
+mod go_build;
+mod http;
+mod index;
+mod platform;
+mod request;
+mod store;
+mod unpack;
+mod version;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+pub use self::error::{AssetSource, AssetsError, NoSource, SourceAnswer};
+pub use self::platform::Platform;
+pub use self::request::{AssetLimits, AssetRequest, DEFAULT_INDEX_URL, ENVIRONMENT};
+pub use self::version::{InvalidVersion, KubernetesMinor, KubernetesVersion, UnknownMinor};
+
+use self::binaries::Binaries;
+use self::error::SourceFailure;
+use self::store::StoreLock;
+
+/// The binaries of a control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Assets {
+    /// The program kube-apiserver.
+    pub kube_apiserver: PathBuf,
+    /// The program etcd.
+    pub etcd: PathBuf,
+    /// A short name for exactly these binaries: others never have it, and it can be part of a file name.
+    pub identity: String,
+    /// The version, where the source says it; the server itself always does.
+    pub version: Option<KubernetesVersion>,
+    /// Where the binaries came from.
+    pub source: AssetSource,
+}
+
+/// A sign of life from work that takes its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What is being done, for people to read.
+    pub text: String,
+}
+
+/// Where signs of life go.
+type Report<'a> = dyn Fn(Progress) + 'a;
+
+/// Provides the binaries of the wanted minor from the first source that has them.
+///
+/// `report` hears of everything that takes longer than a moment, and at least every [`AssetLimits::report_interval`] while a build
+/// or another process is waited for.
+///
+/// # Errors
+///
+/// When the user named a directory that does not hold the binaries, when the store cannot be written, when cancelled, and, with the
+/// answer of each, when no source has them.
+pub fn provide(request: &AssetRequest, report: &dyn Fn(Progress)) -> Result<Assets, AssetsError> {
+    if let Some(assets) = from_given_directory(request, report)? {
+        return Ok(assets);
+    }
+    let mut answers = Vec::new();
+    if let Some(assets) = from_stores(request, &mut answers)? {
+        return Ok(assets);
+    }
+    if request.offline {
+        for asked in [AssetSource::Download, AssetSource::GoBuild] {
+            answers.push(SourceAnswer {
+                asked,
+                place: None,
+                answer: "not tried, because kina is set offline".to_owned(),
+            });
+        }
+    } else {
+        let lock = StoreLock::acquire(request, report)?;
+        // Whoever held the lock before may have brought what is wanted.
+        answers.clear();
+        if let Some(assets) = from_stores(request, &mut answers)? {
+            return Ok(assets);
+        }
+        if let Some(assets) = from_network(request, &lock, &mut answers, report)? {
+            return Ok(assets);
+        }
+    }
+    let no_source = NoSource { minor: request.minor, platform: request.platform.clone(), answers };
+    Err(AssetsError::NoSource(Box::new(no_source)))
+}
+
+fn from_given_directory(request: &AssetRequest, report: &Report<'_>) -> Result<Option<Assets>, AssetsError> {
+    let given = [
+        (AssetSource::ExplicitDirectory, &request.explicit_directory),
+        (AssetSource::KubebuilderAssets, &request.kubebuilder_assets),
+    ];
+    let Some((source, directory)) =
+        given.into_iter().find_map(|(source, directory)| Some((source, directory.as_ref()?)))
+    else {
+        return Ok(None);
+    };
+    let user_error =
+        |problem| AssetsError::GivenDirectory { source_name: source, directory: directory.clone(), problem };
+    if !directory.is_absolute() {
+        return Err(user_error("is a relative path, where an absolute one is needed".to_owned()));
+    }
+    let binaries = Binaries::in_directory(directory).map_err(user_error)?;
+    let version = version_of_directory(directory, &request.platform);
+    if let Some(version) = version.filter(|version| !version.is_of(request.minor)) {
+        report(Progress::new(format!(
+            "using Kubernetes {version}, because {source} names it, where {} was asked for",
+            request.minor
+        )));
+    }
+    let fingerprint = binaries.fingerprint(true).map_err(|error| user_error(format!("cannot be read: {error}")))?;
+    Ok(Some(assets(binaries, format!("given-{fingerprint}"), version, source)))
+}
+
+fn from_stores(request: &AssetRequest, answers: &mut Vec<SourceAnswer>) -> Result<Option<Assets>, AssetsError> {
+    let stores = [
+        (AssetSource::Store, Some(store::root(&request.cache_directory))),
+        (AssetSource::SetupEnvtestStore, request.setup_envtest_root.clone()),
+    ];
+    for (asked, root) in stores {
+        let Some(root) = root else {
+            answers.push(SourceAnswer { asked, place: None, answer: "no home directory is known".to_owned() });
+            continue;
+        };
+        match store::newest_complete(&root, request.minor, &request.platform) {
+            Ok((version, binaries)) => {
+                let fingerprint =
+                    binaries.fingerprint(false).map_err(|error| AssetsError::store("read", &root, error))?;
+                let identity = format!("{version}-{}-{fingerprint}", request.platform);
+                return Ok(Some(assets(binaries, identity, Some(version), asked)));
+            }
+            Err(answer) => answers.push(SourceAnswer {
+                asked,
+                place: Some(store::versions_directory(&root).display().to_string()),
+                answer,
+            }),
+        }
+    }
+    Ok(None)
+}
+
+fn from_network(
+    request: &AssetRequest,
+    lock: &StoreLock<'_>,
+    answers: &mut Vec<SourceAnswer>,
+    report: &Report<'_>,
+) -> Result<Option<Assets>, AssetsError> {
+    for asked in [AssetSource::Download, AssetSource::GoBuild] {
+        if request.is_cancelled() {
+            return Err(AssetsError::Cancelled { minor: request.minor });
+        }
+        let (place, outcome) = match asked {
+            AssetSource::Download => {
+                (Some(request.download_index_url.clone()), download::download(request, lock, report))
+            }
+            _ => (None, go_build::build(request, lock, report)),
+        };
+        let answer = match outcome {
+            Ok(version) => {
+                let mut unread = Vec::new();
+                match from_stores(request, &mut unread)? {
+                    Some(assets) => return Ok(Some(Assets { source: asked, ..assets })),
+                    None => format!("{version} was put into the store, and is gone from it"),
+                }
+            }
+            Err(SourceFailure::Fatal(error)) => return Err(error),
+            Err(SourceFailure::Answered(answer)) => answer,
+        };
+        report(Progress::new(format!("{asked}: {answer}")));
+        answers.push(SourceAnswer { asked, place, answer });
+    }
+    Ok(None)
+}
+
+fn assets(binaries: Binaries, identity: String, version: Option<KubernetesVersion>, source: AssetSource) -> Assets {
+    Assets { kube_apiserver: binaries.kube_apiserver, etcd: binaries.etcd, identity, version, source }
+}
+
+/// The version that the name of a directory in the layout of a store gives away.
+fn version_of_directory(directory: &Path, platform: &Platform) -> Option<KubernetesVersion> {
+    directory.file_name()?.to_str()?.strip_suffix(&format!("-{platform}"))?.parse().ok()
+}
+
+impl AssetRequest {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+impl Progress {
+    fn new(text: String) -> Self {
+        Self { text }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}

@@ -1,0 +1,176 @@
+//! kina's store of assets, in the layout that setup-envtest uses: `k8s/<version>-<os>-<arch>/<program>`.
+//!
+//! Nothing appears in the store but by one rename of a directory that is complete and on disk. Work in progress lies in `staging`,
+//! beside the store on the same file system, under the lock of its minor; so whoever holds that lock knows that everything there
+//! under the same name was left behind by somebody who died.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use tempfile::TempDir;
+
+use super::binaries::{Binaries, COMPONENTS};
+use super::error::AssetsError;
+use super::platform::Platform;
+use super::request::AssetRequest;
+use super::version::{KubernetesMinor, KubernetesVersion};
+use super::{Progress, Report};
+use crate::backoff::Backoff;
+
+/// Staging directories of other minors are left alone until nobody can still be at work in them.
+const STAGING_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The exclusive right to add binaries of one minor to the store; given back when dropped.
+pub(super) struct StoreLock<'a> {
+    request: &'a AssetRequest,
+    _file: File,
+}
+
+/// The directory that holds the version directories, below the root of a store.
+pub(super) fn versions_directory(root: &Path) -> PathBuf {
+    root.join("k8s")
+}
+
+/// The root of kina's store.
+pub(super) fn root(cache_directory: &Path) -> PathBuf {
+    cache_directory.join("assets")
+}
+
+/// The newest complete set of `minor` in the store at `root`, or why there is none.
+pub(super) fn newest_complete(
+    root: &Path,
+    minor: KubernetesMinor,
+    platform: &Platform,
+) -> Result<(KubernetesVersion, Binaries), String> {
+    let directory = versions_directory(root);
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err("the store does not exist".to_owned()),
+        Err(error) => return Err(format!("the store cannot be read: {error}")),
+    };
+    let suffix = format!("-{platform}");
+    let mut versions: Vec<KubernetesVersion> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(&suffix)?.parse().ok())
+        .filter(|version: &KubernetesVersion| version.is_of(minor))
+        .collect();
+    versions.sort_unstable_by(|one, other| other.cmp(one));
+    let mut problems = Vec::new();
+    for version in versions {
+        match Binaries::in_directory(&directory.join(format!("{version}{suffix}"))) {
+            Ok(binaries) => return Ok((version, binaries)),
+            Err(problem) => problems.push(format!("{version} {problem}")),
+        }
+    }
+    Err(if problems.is_empty() { format!("holds no {minor} for {platform}") } else { problems.join("; ") })
+}
+
+impl<'a> StoreLock<'a> {
+    /// Waits for the lock of the wanted minor, and removes what earlier holders left behind.
+    pub(super) fn acquire(request: &'a AssetRequest, report: &Report<'_>) -> Result<Self, AssetsError> {
+        let root = root(&request.cache_directory);
+        for directory in [versions_directory(&root), root.join("locks"), root.join("staging")] {
+            std::fs::create_dir_all(&directory).map_err(|error| AssetsError::store("create", &directory, error))?;
+        }
+        let path = root.join("locks").join(format!("{}-{}.lock", request.minor, request.platform));
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|error| AssetsError::store("open", &path, error))?;
+        let started = Instant::now();
+        let mut reported: Option<Instant> = None;
+        Backoff::poll(LOCK_POLL_INTERVAL, request.limits.lock_timeout)
+            .run_blocking(
+                || file.try_lock(),
+                |error| matches!(error, TryLockError::WouldBlock) && !request.is_cancelled(),
+                |_, _| {
+                    if reported.is_none_or(|reported| reported.elapsed() >= request.limits.report_interval) {
+                        reported = Some(Instant::now());
+                        report(Progress::new(format!(
+                            "waiting for another process that is providing Kubernetes {} ({} s so far)",
+                            request.minor,
+                            started.elapsed().as_secs()
+                        )));
+                    }
+                },
+            )
+            .map_err(|error| match error {
+                TryLockError::WouldBlock if request.is_cancelled() => AssetsError::Cancelled { minor: request.minor },
+                TryLockError::WouldBlock => {
+                    AssetsError::LockTimeout { minor: request.minor, lock: path.clone(), waited: started.elapsed() }
+                }
+                TryLockError::Error(error) => AssetsError::store("lock", &path, error),
+            })?;
+        let lock = Self { request, _file: file };
+        lock.remove_leftovers();
+        Ok(lock)
+    }
+
+    /// An empty directory to work in; removed when dropped.
+    pub(super) fn staging(&self) -> Result<TempDir, AssetsError> {
+        let directory = self.staging_directory();
+        tempfile::Builder::new()
+            .prefix(&self.staging_prefix())
+            .tempdir_in(&directory)
+            .map_err(|error| AssetsError::store("create a directory in", &directory, error))
+    }
+
+    /// Moves the binaries in `directory`, which lies in a staging directory, into the store as `version`.
+    pub(super) fn publish(&self, directory: &Path, version: KubernetesVersion) -> Result<(), AssetsError> {
+        for path in COMPONENTS.iter().map(|name| directory.join(name)).chain([directory.to_owned()]) {
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| AssetsError::store("write to disk", &path, error))?;
+        }
+        Binaries::in_directory(directory).map_err(|problem| {
+            let problem = io::Error::other(format!("it {problem}, after it was written"));
+            AssetsError::store("use", directory, problem)
+        })?;
+        let versions = versions_directory(&root(&self.request.cache_directory));
+        let destination = versions.join(format!("{version}-{}", self.request.platform));
+        if Binaries::in_directory(&destination).is_ok() {
+            return Ok(());
+        }
+        if std::fs::symlink_metadata(&destination).is_ok() {
+            // Something incomplete is in the way, and a directory with content cannot be renamed over.
+            let aside = self.staging()?;
+            std::fs::rename(&destination, aside.path().join("incomplete"))
+                .map_err(|error| AssetsError::store("move away", &destination, error))?;
+        }
+        std::fs::rename(directory, &destination)
+            .and_then(|()| File::open(&versions)?.sync_all())
+            .map_err(|error| AssetsError::store("create", &destination, error))
+    }
+
+    fn staging_directory(&self) -> PathBuf {
+        root(&self.request.cache_directory).join("staging")
+    }
+
+    fn staging_prefix(&self) -> String {
+        format!("{}-{}.", self.request.minor, self.request.platform)
+    }
+
+    /// Removes staging directories that nobody works in; what cannot be removed is in nobody's way.
+    fn remove_leftovers(&self) {
+        let Ok(entries) = std::fs::read_dir(self.staging_directory()) else { return };
+        let prefix = self.staging_prefix();
+        for entry in entries.flatten() {
+            let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix));
+            if is_ours || is_older_than(&entry, STAGING_AGE_MAX) {
+                let path = entry.path();
+                if let Err(error) = std::fs::remove_dir_all(&path) {
+                    tracing::warn!(path = %path.display(), %error, "cannot remove a leftover staging directory");
+                }
+            }
+        }
+    }
+}
+
+fn is_older_than(entry: &std::fs::DirEntry, age: Duration) -> bool {
+    let modified = entry.metadata().and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| SystemTime::now().duration_since(modified).is_ok_and(|elapsed| elapsed > age))
+}

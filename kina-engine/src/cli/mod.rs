@@ -1,0 +1,94 @@
+//! The program `cargo-kina`.
+
+mod status;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::client::{EngineClient, EngineProgram};
+use crate::protocol::AcquireRequest;
+
+/// Exit code where the user has to do something.
+const EXIT_USER_ERROR: u8 = 2;
+/// Exit code where something failed that should not.
+const EXIT_FAILED: u8 = 1;
+
+/// Real Kubernetes clusters for Rust tests: look at the engine, warm it up, stop it, measure it
+#[derive(Debug, Parser)]
+#[command(name = "cargo-kina", bin_name = "cargo kina", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the engine and its clusters
+    Status {
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// End the engine and everything that belongs to it
+    Stop,
+    /// Boot clusters until so many are ready
+    Warm {
+        /// How many
+        count: usize,
+        /// Kubernetes minor, such as 1.36
+        #[arg(long)]
+        kubernetes: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    // As a subcommand of cargo, the program gets its own name as first argument.
+    let arguments = std::env::args_os().enumerate().filter(|(index, text)| !(*index == 1 && text == "kina"));
+    let arguments = Arguments::parse_from(arguments.map(|(_, text)| text));
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", crate::with_causes(error.as_ref()));
+            let is_user_error =
+                error.downcast_ref::<crate::client::ClientError>().is_some_and(crate::client::ClientError::is_user_error);
+            ExitCode::from(if is_user_error { EXIT_USER_ERROR } else { EXIT_FAILED })
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime failed")?;
+    let client = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Status { format } => status::print(&client, format).await,
+            Command::Stop => {
+                let was_running = client.stop().await?;
+                println!("{}", if was_running { "the engine has ended" } else { "no engine is running" });
+                Ok(())
+            }
+            Command::Warm { count, kubernetes } => {
+                let request = AcquireRequest::from_environment("cargo kina warm", kubernetes.as_deref())?;
+                client.warm(count, request, &print_progress).await?;
+                status::print(&client, Format::Text).await
+            }
+        }
+    })
+}
+
+fn print_progress(text: &str) {
+    eprintln!("kina: {text}");
+}

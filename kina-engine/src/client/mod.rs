@@ -1,0 +1,183 @@
+//! The client's side: find the engine or start one, ask it for something, keep the connection that is the lease.
+//!
+//! - `connection`: the socket and the messages on it.
+//! - `starter`: starting the engine, once, whoever else wants to.
+//! - `credentials`: from a lease to a `kube::Config` and to a kubeconfig.
+
+mod connection;
+mod credentials;
+mod starter;
+
+use std::time::Duration;
+
+pub use connection::{ClientError, Lease};
+pub use credentials::{auth_info, kube_config, kubeconfig_text};
+pub use starter::{BECOME_ENGINE, EngineProgram};
+
+use crate::paths::EnginePaths;
+use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, Status};
+use connection::Connection;
+
+/// How long an acquire waits for a cluster unless `KINA_ACQUIRE_TIMEOUT_SECONDS` says otherwise. Long, because a
+/// suite with more tests than slots spends it queueing behind tests that take their time.
+const ACQUIRE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+
+/// Talks to the engine of this user and version.
+#[derive(Clone, Debug)]
+pub struct EngineClient {
+    paths: EnginePaths,
+    program: EngineProgram,
+}
+
+impl EngineClient {
+    /// A client of the engine that the environment names, which is started from `program` where there is none.
+    ///
+    /// # Errors
+    /// If there is no private directory for the engine's socket.
+    pub fn from_environment(program: EngineProgram) -> Result<Self, ClientError> {
+        if std::env::var_os(BECOME_ENGINE).is_some() {
+            // This process was started to be the engine and runs a test instead. Starting another would never end.
+            return Err(ClientError::ConstructorMissing);
+        }
+        Ok(Self { paths: EnginePaths::from_environment()?, program })
+    }
+
+    /// The engine's paths.
+    pub fn paths(&self) -> &EnginePaths {
+        &self.paths
+    }
+
+    /// Asks for a lease, starting the engine if need be. `progress` is told what is being waited for.
+    ///
+    /// # Errors
+    /// If no engine can be reached or started, or if it refuses.
+    pub async fn acquire(
+        &self,
+        request: AcquireRequest,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Lease, ClientError> {
+        let message = ClientMessage::Acquire(request);
+        let (connection, answer) = self.ask(&message, progress).await?;
+        match answer {
+            EngineMessage::Leased(grant) => connection.into_lease(*grant),
+            other => Err(ClientError::unexpected(&self.paths, &other)),
+        }
+    }
+
+    /// Boots clusters until `count` exist, starting the engine if need be.
+    ///
+    /// # Errors
+    /// As for [`Self::acquire`].
+    pub async fn warm(
+        &self,
+        count: usize,
+        request: AcquireRequest,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<(), ClientError> {
+        let (_, answer) = self.ask(&ClientMessage::Warm { count, request }, progress).await?;
+        self.expect_done(answer)
+    }
+
+    /// What the engine is doing; `None` where none runs. Memory is only measured where asked for: it takes a while.
+    ///
+    /// # Errors
+    /// If an engine is there but does not answer.
+    pub async fn status(&self, with_memory: bool) -> Result<Option<Status>, ClientError> {
+        match self.ask_running(&ClientMessage::Status { with_memory }).await? {
+            Some(EngineMessage::Status(status)) => Ok(Some(*status)),
+            Some(other) => Err(ClientError::unexpected(&self.paths, &other)),
+            None => Ok(None),
+        }
+    }
+
+    /// Stops all clusters that nobody has leased, keeping their state. `false` where no engine runs.
+    ///
+    /// # Errors
+    /// As for [`Self::status`].
+    pub async fn stop_idle_clusters(&self) -> Result<bool, ClientError> {
+        match self.ask_running(&ClientMessage::StopIdleClusters).await? {
+            Some(answer) => self.expect_done(answer).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Ends the engine and all that belongs to it, and waits until it is gone. `false` where none runs.
+    ///
+    /// # Errors
+    /// As for [`Self::status`].
+    pub async fn stop(&self) -> Result<bool, ClientError> {
+        let Some(mut connection) = Connection::open_running(&self.paths).await? else { return Ok(false) };
+        connection.send(&ClientMessage::Stop).await?;
+        let answer = connection.receive(&|_| {}).await?;
+        self.expect_done(answer)?;
+        starter::wait_ended(&self.paths).await?;
+        Ok(true)
+    }
+
+    async fn ask(
+        &self,
+        message: &ClientMessage,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<(Connection, EngineMessage), ClientError> {
+        const ATTEMPTS_MAX: u32 = 4;
+        let mut attempt = 1;
+        loop {
+            let mut connection = match Connection::open_running(&self.paths).await? {
+                Some(connection) => connection,
+                None => starter::start(&self.paths, &self.program).await?,
+            };
+            let sent = connection.send(message).await;
+            let answer = match sent {
+                Ok(()) => connection.receive(progress).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(answer) => return Ok((connection, answer)),
+                // An engine that was just ending: the next attempt meets, or makes, a new one.
+                Err(ClientError::Closed { .. }) if attempt < ATTEMPTS_MAX => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn ask_running(&self, message: &ClientMessage) -> Result<Option<EngineMessage>, ClientError> {
+        let Some(mut connection) = Connection::open_running(&self.paths).await? else { return Ok(None) };
+        connection.send(message).await?;
+        connection.receive(&|_| {}).await.map(Some)
+    }
+
+    fn expect_done(&self, answer: EngineMessage) -> Result<(), ClientError> {
+        match answer {
+            EngineMessage::Done => Ok(()),
+            other => Err(ClientError::unexpected(&self.paths, &other)),
+        }
+    }
+}
+
+impl AcquireRequest {
+    /// A request with what the environment says: `KINA_ASSETS_DIR`, `KUBEBUILDER_ASSETS` and
+    /// `KINA_ACQUIRE_TIMEOUT_SECONDS`.
+    ///
+    /// # Errors
+    /// If a value cannot be understood.
+    pub fn from_environment(test: &str, kubernetes: Option<&str>) -> Result<Self, ClientError> {
+        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(std::path::PathBuf::from);
+        // The engine has another working directory.
+        let absolute = |path: std::path::PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let timeout = match std::env::var("KINA_ACQUIRE_TIMEOUT_SECONDS") {
+            Ok(text) => text.parse().map(Duration::from_secs).map_err(|_| ClientError::BadVariable {
+                name: "KINA_ACQUIRE_TIMEOUT_SECONDS",
+                value: text,
+                wanted: "a whole number of seconds",
+            })?,
+            Err(_) => ACQUIRE_TIMEOUT_DEFAULT,
+        };
+        Ok(Self {
+            kubernetes: kubernetes.map(str::to_owned),
+            test: test.to_owned(),
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            assets_directory: path("KINA_ASSETS_DIR").map(absolute),
+            kubebuilder_assets: path("KUBEBUILDER_ASSETS").map(absolute),
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! Starting the engine, once, however many want to at the same time.
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::connection::{ClientError, Connection};
+use crate::paths::EnginePaths;
+use crate::protocol::VERSION;
+
+/// Set for the process that shall become the engine, and for no other.
+pub const BECOME_ENGINE: &str = "KINA_BECOME_ENGINE";
+
+/// Should the constructor be missing, these arguments make a test executable run no test.
+const NO_TEST_ARGUMENTS: [&str; 2] = ["--exact", "kina-engine-is-not-a-test"];
+/// What the engine, and the programs it runs, may need of the environment. Nothing else is passed on: no coverage or
+/// nextest variable may outlive the test that happened to come first.
+const ENVIRONMENT_NAMES: [&str; 16] = [
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY",
+    "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "ALL_PROXY", "all_proxy",
+];
+const ENVIRONMENT_PREFIXES: [&str; 3] = ["KINA_", "XDG_", "GO"];
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(3);
+
+/// What is started as the engine, after `KINA_ENGINE` and an installed `cargo-kina` of the same version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineProgram {
+    /// This very executable, which has a constructor (or a `main`) that looks for [`BECOME_ENGINE`].
+    ThisExecutable,
+    /// Nothing else.
+    InstalledOnly,
+}
+
+/// Starts an engine unless somebody else does, and connects to it.
+pub(super) async fn start(paths: &EnginePaths, program: &EngineProgram) -> Result<Connection, ClientError> {
+    let _lock = lock(paths).await?;
+    // Whoever had the lock before may have started one.
+    if let Some(connection) = Connection::open_running(paths).await? {
+        return Ok(connection);
+    }
+    let program = choose(program)?;
+    let mut child = command(&program)
+        .spawn()
+        .map_err(|source| ClientError::Start { program: program.path.clone(), source })?;
+    let start = Instant::now();
+    loop {
+        if let Some(connection) = Connection::open_running(paths).await? {
+            // An engine outlives whoever started it. Should it end first, somebody has to take note of it.
+            std::thread::spawn(move || child.wait());
+            return Ok(connection);
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(ClientError::NotAnEngine {
+                program: program.path,
+                status: status.to_string(),
+                log: paths.log.clone(),
+                log_tail: crate::log_tail::log_tail(&paths.log),
+            });
+        }
+        if START_TIMEOUT < start.elapsed() {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(too_slow("the start of the engine", START_TIMEOUT, paths));
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// Waits until no engine holds the lock that a running one holds.
+pub(super) async fn wait_ended(paths: &EnginePaths) -> Result<(), ClientError> {
+    poll_lock(&paths.running_lock, END_TIMEOUT, paths, "the end of the engine").await.map(drop)
+}
+
+async fn lock(paths: &EnginePaths) -> Result<File, ClientError> {
+    poll_lock(&paths.start_lock, START_TIMEOUT * 2, paths, "another process that starts the engine").await
+}
+
+async fn poll_lock(
+    path: &Path,
+    timeout: Duration,
+    paths: &EnginePaths,
+    what: &'static str,
+) -> Result<File, ClientError> {
+    let lock_error = |source| ClientError::Lock { path: path.to_owned(), source };
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(lock_error)?;
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if start.elapsed() < timeout => tokio::time::sleep(POLL_INTERVAL).await,
+            Err(TryLockError::WouldBlock) => return Err(too_slow(what, timeout, paths)),
+            Err(TryLockError::Error(source)) => return Err(lock_error(source)),
+        }
+    }
+}
+
+struct Chosen {
+    path: PathBuf,
+}
+
+fn choose(program: &EngineProgram) -> Result<Chosen, ClientError> {
+    if let Some(named) = std::env::var_os("KINA_ENGINE").filter(|value| !value.is_empty()) {
+        return Ok(Chosen { path: named.into() });
+    }
+    if let Some(installed) = installed_engine() {
+        return Ok(Chosen { path: installed });
+    }
+    match program {
+        EngineProgram::ThisExecutable => Ok(Chosen { path: this_executable()? }),
+        EngineProgram::InstalledOnly => Err(ClientError::NoProgram { version: VERSION }),
+    }
+}
+
+/// A `cargo-kina` on `PATH` that says it is of this version.
+fn installed_engine() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let candidate = std::env::split_paths(&path).map(|directory| directory.join("cargo-kina")).find(|path| path.is_file())?;
+    let output = Command::new(&candidate).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let says = String::from_utf8_lossy(&output.stdout);
+    (says.split_whitespace().last() == Some(VERSION)).then_some(candidate)
+}
+
+fn this_executable() -> Result<PathBuf, ClientError> {
+    // On Linux this works also when the file was replaced by a build meanwhile.
+    if cfg!(target_os = "linux") {
+        return Ok(PathBuf::from("/proc/self/exe"));
+    }
+    std::env::current_exe().map_err(|source| ClientError::Start { program: "this executable".into(), source })
+}
+
+fn command(program: &Chosen) -> Command {
+    let mut command = Command::new(&program.path);
+    command
+        .arg0("kina-engine")
+        .args(NO_TEST_ARGUMENTS)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_passed_on(&name.to_string_lossy())))
+        .env(BECOME_ENGINE, "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/");
+    command
+}
+
+fn is_passed_on(name: &str) -> bool {
+    ENVIRONMENT_NAMES.contains(&name) || ENVIRONMENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn too_slow(what: &'static str, timeout: Duration, paths: &EnginePaths) -> ClientError {
+    ClientError::TooSlow { what, waited_seconds: timeout.as_secs(), log: paths.log.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_gets_no_variable_of_a_test_run() {
+        for name in ["LLVM_PROFILE_FILE", "NEXTEST_RUN_ID", "CARGO_MANIFEST_DIR", "RUST_LOG", "KUBECONFIG"] {
+            assert!(!is_passed_on(name), "{name}");
+        }
+        for name in ["PATH", "HOME", "KINA_SLOTS_MAX", "XDG_CACHE_HOME", "GOPROXY"] {
+            assert!(is_passed_on(name), "{name}");
+        }
+    }
+}

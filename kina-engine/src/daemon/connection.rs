@@ -1,0 +1,233 @@
+//! One client of the engine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+
+use super::binaries::Binaries;
+use super::dispatcher::Message;
+use super::process_watch;
+use super::status::StatusSource;
+use crate::pool::WaiterId;
+use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LINE_BYTES_MAX, PROTOCOL, Refusal, RefusalKind};
+
+/// How long a client may take for its request, or to take an answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Who waits hears something at least so often.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What all connections share.
+pub(super) struct Engine {
+    pub(super) messages: mpsc::Sender<Message>,
+    pub(super) binaries: Binaries,
+    pub(super) status_source: StatusSource,
+    pub(super) next_waiter: AtomicU64,
+    /// Asks the server to end. The inner sender is told when everything is gone.
+    pub(super) stop: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+struct Client {
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    process_id: Option<rustix::process::Pid>,
+}
+
+/// A connection ended otherwise than by the client's will.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    #[error("reading from or writing to the client failed")]
+    Socket(#[from] std::io::Error),
+    #[error("the client is of another user ({0})")]
+    ForeignUser(u32),
+    #[error("the client took too long")]
+    TooSlow(#[from] tokio::time::error::Elapsed),
+    #[error("the client said something that makes no sense here")]
+    Message(#[from] serde_json::Error),
+    #[error("the engine is ending")]
+    Ending,
+}
+
+/// Serves one client until it is gone.
+pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(), ConnectionError> {
+    let peer = stream.peer_cred()?;
+    if peer.uid() != rustix::process::getuid().as_raw() {
+        return Err(ConnectionError::ForeignUser(peer.uid()));
+    }
+    let process_id = peer.pid().and_then(rustix::process::Pid::from_raw);
+    let (reader, writer) = stream.into_split();
+    let mut client = Client { reader: BufReader::new(reader), writer, process_id };
+    let Some(ClientMessage::Hello { protocol }) = client.receive().await? else { return Ok(()) };
+    if protocol != PROTOCOL {
+        // The socket's name holds the protocol, so this takes a client that was made to do it.
+        return client.refuse(RefusalKind::User, format!("this engine speaks protocol {PROTOCOL}, not {protocol}")).await;
+    }
+    match client.receive().await? {
+        Some(ClientMessage::Acquire(request)) => acquire(client, &engine, &request).await,
+        Some(ClientMessage::Warm { count, request }) => warm(client, &engine, count, &request).await,
+        Some(ClientMessage::Status { with_memory }) => {
+            let status = engine.status_source.read(&engine.messages, with_memory).await.ok_or(ConnectionError::Ending)?;
+            client.send(&EngineMessage::Status(Box::new(status))).await
+        }
+        Some(ClientMessage::StopIdleClusters) => {
+            let (reply, done) = oneshot::channel();
+            engine.tell(Message::StopIdle { reply }).await?;
+            done.await.map_err(|_| ConnectionError::Ending)?;
+            client.send(&EngineMessage::Done).await
+        }
+        Some(ClientMessage::Stop) => {
+            let (reply, done) = oneshot::channel();
+            engine.stop.send(reply).await.map_err(|_| ConnectionError::Ending)?;
+            // An error means that it has ended already.
+            let _ = done.await;
+            client.send(&EngineMessage::Done).await
+        }
+        Some(ClientMessage::Hello { .. }) | None => Ok(()),
+    }
+}
+
+async fn acquire(mut client: Client, engine: &Engine, request: &AcquireRequest) -> Result<(), ConnectionError> {
+    let (key, spec) = match client.find_binaries(engine, request).await? {
+        Ok(found) => found,
+        Err(refusal) => return client.send(&EngineMessage::Refused(refusal)).await,
+    };
+    let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
+    let (reply, answer) = oneshot::channel();
+    engine.tell(Message::Acquire { waiter, key, spec, timeout_ms: request.timeout_ms, reply }).await?;
+    let waited = client.wait_with_heartbeat(answer, "waiting for a cluster to become free").await;
+    let served = match waited {
+        Ok(Some(Ok(grant))) => {
+            tracing::debug!(lease = grant.lease, cluster = grant.cluster, test = request.test, "leased");
+            match client.send(&EngineMessage::Leased(Box::new(grant))).await {
+                Ok(()) => {
+                    client.wait_gone().await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            }
+        }
+        Ok(Some(Err(refusal))) => client.send(&EngineMessage::Refused(refusal)).await,
+        // The client left the queue.
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    // Whatever became of it: the lease, if there is one, ends here.
+    engine.tell(Message::Left { waiter }).await?;
+    served
+}
+
+async fn warm(
+    mut client: Client,
+    engine: &Engine,
+    count: usize,
+    request: &AcquireRequest,
+) -> Result<(), ConnectionError> {
+    let (key, spec) = match client.find_binaries(engine, request).await? {
+        Ok(found) => found,
+        Err(refusal) => return client.send(&EngineMessage::Refused(refusal)).await,
+    };
+    let (reply, answer) = oneshot::channel();
+    engine.tell(Message::Warm { key, spec, count, reply }).await?;
+    match client.wait_with_heartbeat(answer, "booting clusters").await? {
+        Some(Ok(())) => client.send(&EngineMessage::Done).await,
+        Some(Err(refusal)) => client.send(&EngineMessage::Refused(refusal)).await,
+        None => Ok(()),
+    }
+}
+
+impl Engine {
+    async fn tell(&self, message: Message) -> Result<(), ConnectionError> {
+        self.messages.send(message).await.map_err(|_| ConnectionError::Ending)
+    }
+}
+
+impl Client {
+    async fn receive(&mut self) -> Result<Option<ClientMessage>, ConnectionError> {
+        let mut line = String::new();
+        let mut reader = (&mut self.reader).take(LINE_BYTES_MAX);
+        let read = reader.read_line(&mut line);
+        match tokio::time::timeout(CLIENT_TIMEOUT, read).await?? {
+            0 => Ok(None),
+            _ => Ok(Some(serde_json::from_str(&line)?)),
+        }
+    }
+
+    async fn send(&mut self, message: &EngineMessage) -> Result<(), ConnectionError> {
+        let mut line = serde_json::to_vec(message)?;
+        line.push(b'\n');
+        Ok(tokio::time::timeout(CLIENT_TIMEOUT, self.writer.write_all(&line)).await??)
+    }
+
+    async fn refuse(&mut self, kind: RefusalKind, message: String) -> Result<(), ConnectionError> {
+        self.send(&EngineMessage::Refused(Refusal { kind, message })).await
+    }
+
+    async fn find_binaries(
+        &mut self,
+        engine: &Engine,
+        request: &AcquireRequest,
+    ) -> Result<Result<(crate::pool::SlotKey, Arc<super::boot::SlotSpec>), Refusal>, ConnectionError> {
+        let (steps, mut told) = mpsc::channel(16);
+        let find = engine.binaries.find(request, steps);
+        tokio::pin!(find);
+        let mut heartbeat = heartbeat();
+        let mut last_step = "looking for the Kubernetes binaries".to_owned();
+        loop {
+            let text = tokio::select! {
+                biased;
+                found = &mut find => return Ok(found),
+                Some(step) = told.recv() => {
+                    last_step.clone_from(&step);
+                    step
+                }
+                _ = heartbeat.tick() => last_step.clone(),
+            };
+            self.send(&EngineMessage::Progress { text }).await?;
+        }
+    }
+
+    /// Waits for an answer of the dispatcher; `None` if the client goes first.
+    async fn wait_with_heartbeat<Answer>(
+        &mut self,
+        answer: oneshot::Receiver<Answer>,
+        doing: &str,
+    ) -> Result<Option<Answer>, ConnectionError> {
+        tokio::pin!(answer);
+        let mut heartbeat = heartbeat();
+        let mut byte = [0];
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut answer => return answered.map(Some).map_err(|_| ConnectionError::Ending),
+                // Clients say nothing while they wait: anything to read is their end.
+                _ = self.reader.read(&mut byte) => return Ok(None),
+                _ = heartbeat.tick() => {
+                    self.send(&EngineMessage::Progress { text: doing.to_owned() }).await?;
+                }
+            }
+        }
+    }
+
+    /// Waits until the client has closed its connection, or has ended with a copy of it left in a forked child.
+    async fn wait_gone(&mut self) {
+        let mut byte = [0];
+        let process_ended = async {
+            match self.process_id {
+                Some(process_id) => process_watch::wait_ended(process_id).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.reader.read(&mut byte) => {}
+            () = process_ended => {}
+        }
+    }
+}
+
+fn heartbeat() -> tokio::time::Interval {
+    tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL)
+}

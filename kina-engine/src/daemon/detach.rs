@@ -1,0 +1,66 @@
+//! The first acts of a process that becomes the engine.
+
+use std::fs::OpenOptions;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// A log that has grown beyond this is started anew.
+const LOG_BYTES_MAX: u64 = 8 << 20;
+
+/// Cuts every tie to whoever started this process: its session, its directory, its open files.
+pub(super) fn detach() {
+    // Fails only for a leader of a process group, which a child just forked is not.
+    let _ = rustix::process::setsid();
+    let _ = std::env::set_current_dir("/");
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    close_inherited_descriptors();
+}
+
+/// Sends the engine's own log, and panics, to a file.
+pub(super) fn start_log(path: &Path) -> std::io::Result<()> {
+    if let Some(directory) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    let is_long = std::fs::metadata(path).is_ok_and(|metadata| LOG_BYTES_MAX < metadata.len());
+    let file = OpenOptions::new().create(true).append(!is_long).write(true).truncate(is_long).mode(0o600).open(path)?;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KINA_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,h2=warn,hyper=warn,kube_client=off,tower=warn"));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(std::sync::Arc::new(file))
+        .finish();
+    // Before `main` nobody can have set another.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(%panic, backtrace = %std::backtrace::Backtrace::force_capture(), "bug: panic");
+    }));
+    Ok(())
+}
+
+/// A test runner knows by its pipes when a test has ended: the engine must not hold any of them open.
+fn close_inherited_descriptors() {
+    let directory = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let descriptors: Vec<RawFd> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|descriptor| 2 < *descriptor)
+        .collect();
+    for descriptor in descriptors {
+        // The listing's own descriptor is among them, and closed by now.
+        if !is_open(descriptor) {
+            continue;
+        }
+        #[expect(unsafe_code, reason = "descriptors that were inherited belong to no value that could be dropped")]
+        // SAFETY: this runs before `main`, or first in it, on the only thread: nothing owns a descriptor above 2 yet.
+        drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    }
+}
+
+fn is_open(descriptor: RawFd) -> bool {
+    #[expect(unsafe_code, reason = "asking about a descriptor needs to borrow it")]
+    // SAFETY: nothing else runs that could close it meanwhile; a closed one is answered by an error.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
+    rustix::io::fcntl_getfd(borrowed).is_ok()
+}

@@ -1,0 +1,60 @@
+//! The engine itself: one background process of a user that owns the pool.
+//!
+//! - `detach`: the first acts of the new process.
+//! - `server`: the socket, and the end of everything.
+//! - `connection`: one client.
+//! - `dispatcher`: feeds the pool with events and carries its actions out; the only owner of its state.
+//! - `slot`: what stands behind a slot: cluster, rewinder, gateway.
+//! - `boot`: making one.
+//! - `binaries`: the assets, found once for all who want the same.
+//! - `limits`: how much this machine can take.
+//! - `status`: what the engine tells about itself.
+
+mod binaries;
+mod boot;
+mod connection;
+mod detach;
+mod dispatcher;
+mod limits;
+mod process_watch;
+mod server;
+mod slot;
+mod status;
+
+use crate::client::BECOME_ENGINE;
+
+/// Exit code of an engine that could not start; its log says why.
+const EXIT_FAILED: i32 = 70;
+
+/// Becomes the engine if this process was started to be it, and then never returns. Else does nothing.
+///
+/// To be called before anything else: from a constructor, or as the first act of `main`.
+pub fn become_engine_if_asked() {
+    if std::env::var_os(BECOME_ENGINE).is_none() {
+        return;
+    }
+    let exit_code = match run() {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!(error = crate::error_text::with_causes(error.as_ref()), "the engine cannot run");
+            EXIT_FAILED
+        }
+    };
+    std::process::exit(exit_code);
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
+    detach::detach();
+    let paths = crate::paths::EnginePaths::from_environment()?;
+    detach::start_log(&paths.log)?;
+    let settings = limits::Settings::from_environment()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("kina-engine")
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(server::serve(paths, settings));
+    // Whatever still runs must not hold the process back.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,215 @@
+//! The engine's socket, and the end of everything.
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::binaries::Binaries;
+use super::boot::Booter;
+use super::connection::{self, Engine};
+use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
+use super::limits::Settings;
+use super::status::StatusSource;
+use crate::paths::EnginePaths;
+use crate::provider::Provider;
+use crate::provider::process::ProcessProvider;
+use crate::snapshot::SnapshotStore;
+
+const TICK_INTERVAL: Duration = Duration::from_millis(500);
+/// Connections to the API servers are renewed every so many ticks.
+const TICKS_PER_KEEP_WARM: u64 = 20;
+/// How long an engine that is just ending may take to let go of its lock.
+const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(20);
+/// Directories of clusters' logs that are kept.
+const CLUSTER_LOGS_KEPT: usize = 40;
+
+/// Runs the engine until it is asked to end or nobody has used it for long.
+pub(super) async fn serve(paths: EnginePaths, settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+    // A constructor runs before Rust's own preparation of `main`, which would have ignored it.
+    let _ignored_pipe_signal = signal(SignalKind::pipe())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let _lock = lock(&paths.running_lock).await?;
+    let listener = prepare(&paths)?;
+    tracing::info!(process_id = std::process::id(), socket = %paths.socket.display(), "the engine runs");
+
+    let (messages, mut received) = mpsc::channel(MESSAGES_MAX);
+    let (stop, mut stop_requests) = mpsc::channel::<oneshot::Sender<()>>(16);
+    let provider = ProcessProvider::new(paths.cluster_directory.clone(), paths.cluster_log_directory.clone())?;
+    let capabilities = provider.capabilities();
+    let limits = settings.limits(capabilities.memory_per_cluster_bytes, capabilities.parallel_boots_max);
+    let booter = Booter {
+        provider: Arc::new(provider),
+        snapshots: SnapshotStore::new(paths.cache_directory.join("snapshots")),
+        bootstrapping: tokio::sync::Mutex::new(()),
+    };
+    let mut dispatcher = Dispatcher::new(booter, limits, paths.clone(), messages.clone());
+    let engine = Arc::new(Engine {
+        messages,
+        binaries: Binaries::new(paths.cache_directory.clone()),
+        status_source: StatusSource { start: Instant::now(), log: paths.log.clone() },
+        next_waiter: AtomicU64::new(1),
+        stop,
+    });
+    let connection_count = Arc::new(AtomicUsize::new(0));
+    let mut ticks = tokio::time::interval(TICK_INTERVAL);
+    let mut tick_count: u64 = 0;
+    let mut idle_since = Instant::now();
+    let mut stop_replies = Vec::new();
+
+    loop {
+        tokio::select! {
+            Some(message) = received.recv() => dispatcher.handle(message),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    idle_since = Instant::now();
+                    let open = OpenConnection::count(&connection_count);
+                    let engine = Arc::clone(&engine);
+                    tokio::spawn(async move {
+                        if let Err(error) = connection::serve(stream, engine).await {
+                            tracing::info!(error = crate::error_text::with_causes(&error), "a connection ended");
+                        }
+                        drop(open);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the engine cannot accept");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            _ = ticks.tick() => {
+                tick_count += 1;
+                dispatcher.handle(Message::Tick { keeps_warm: tick_count % TICKS_PER_KEEP_WARM == 0 });
+                if 0 < connection_count.load(Ordering::Relaxed) || !dispatcher.is_idle() {
+                    idle_since = Instant::now();
+                } else if settings.idle_exit_ms < u64::try_from(idle_since.elapsed().as_millis()).unwrap_or(u64::MAX) {
+                    tracing::info!("nobody has used the engine for a while: it ends");
+                    break;
+                }
+            }
+            Some(reply) = stop_requests.recv() => {
+                tracing::info!("the engine was asked to end");
+                stop_replies.push(reply);
+                break;
+            }
+            _ = terminate.recv() => {
+                tracing::info!("the engine got SIGTERM");
+                break;
+            }
+        }
+    }
+
+    // From here on a new client finds no socket, and starts the next engine, which waits for the lock.
+    drop(listener);
+    let _ = std::fs::remove_file(&paths.socket);
+    dispatcher.shut_down().await;
+    remove_state(&paths);
+    let _ = std::fs::remove_file(&paths.start_lock);
+    let _ = std::fs::remove_file(&paths.running_lock);
+    tracing::info!("the engine has ended");
+    for reply in stop_replies {
+        let _ = reply.send(());
+    }
+    // The connections that asked get a moment to pass the answer on.
+    let patience = Instant::now();
+    while 0 < connection_count.load(Ordering::Relaxed) && patience.elapsed() < Duration::from_millis(200) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
+/// Counts an open connection for as long as it lives.
+struct OpenConnection(Arc<AtomicUsize>);
+
+impl OpenConnection {
+    fn count(counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes the lock that only one engine holds; waits for one that is just ending.
+async fn lock(path: &Path) -> Result<File, std::io::Error> {
+    let start = Instant::now();
+    loop {
+        let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        match file.try_lock() {
+            // The one before may have removed the file between our opening and our locking it.
+            Ok(()) if is_same_file(&file, path) => return Ok(file),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if start.elapsed() < PREDECESSOR_TIMEOUT => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "another engine is running"));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(opened), Ok(named)) = (file.metadata(), std::fs::metadata(path)) else { return false };
+    opened.dev() == named.dev() && opened.ino() == named.ino()
+}
+
+/// Removes what an engine that was killed left, makes the directories, opens the socket.
+fn prepare(paths: &EnginePaths) -> Result<UnixListener, std::io::Error> {
+    remove_state(paths);
+    for directory in [&paths.cluster_directory, &paths.cluster_log_directory] {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    prune_logs(&paths.cluster_log_directory);
+    match std::fs::remove_file(&paths.socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&paths.socket)?;
+    std::fs::set_permissions(&paths.socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Removes the states of clusters and the files of leases, and the directories made for them where they are empty.
+fn remove_state(paths: &EnginePaths) {
+    for directory in [&paths.cluster_directory, &paths.lease_directory] {
+        if let Err(error) = std::fs::remove_dir_all(directory)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, directory = %directory.display(), "not all of it could be removed");
+        }
+    }
+    let mut parent = paths.cluster_directory.parent();
+    while let Some(directory) = parent.filter(|directory| *directory != paths.runtime_directory) {
+        if std::fs::remove_dir(directory).is_err() {
+            break;
+        }
+        parent = directory.parent();
+    }
+}
+
+fn prune_logs(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let mut by_age: Vec<_> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
+        })
+        .collect();
+    by_age.sort();
+    let surplus = by_age.len().saturating_sub(CLUSTER_LOGS_KEPT);
+    for (_, path) in by_age.into_iter().take(surplus) {
+        let _ = std::fs::remove_dir_all(path);
+    }
+}

@@ -1,0 +1,153 @@
+//! What stands behind a slot of the pool.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::gateway::{GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
+use crate::provider::{ProvidedCluster, ProviderError, Readiness};
+use crate::rewind::{RewindError, RewindReport, Rewinder};
+
+/// A cluster, with what rewinds it and what gives access to it.
+pub(super) struct SlotHandle {
+    name: String,
+    kubernetes: String,
+    cluster: Arc<dyn ProvidedCluster>,
+    rewinder: tokio::sync::Mutex<Rewinder>,
+    prepared_gateway: Mutex<Option<PreparedGateway>>,
+    /// Whether the API server has been fully ready since it was started.
+    is_fully_ready: AtomicBool,
+    lease_count: AtomicU64,
+}
+
+/// Why a slot cannot be used any more.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SlotError {
+    #[error("rewinding failed")]
+    Rewind(#[from] RewindError),
+    #[error("preparing the gateway failed")]
+    Gateway(#[from] GatewayError),
+    #[error("the cluster failed")]
+    Provider(#[from] ProviderError),
+}
+
+impl SlotHandle {
+    pub(super) fn new(name: String, cluster: Arc<dyn ProvidedCluster>, rewinder: Rewinder, kubernetes: String) -> Self {
+        Self {
+            name,
+            kubernetes,
+            cluster,
+            rewinder: tokio::sync::Mutex::new(rewinder),
+            prepared_gateway: Mutex::new(None),
+            is_fully_ready: AtomicBool::new(false),
+            lease_count: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn kubernetes(&self) -> &str {
+        &self.kubernetes
+    }
+
+    pub(super) fn cluster(&self) -> &Arc<dyn ProvidedCluster> {
+        &self.cluster
+    }
+
+    pub(super) fn log_directory(&self) -> PathBuf {
+        self.cluster.log_directory().to_owned()
+    }
+
+    pub(super) fn lease_count(&self) -> u64 {
+        self.lease_count.load(Ordering::Relaxed)
+    }
+
+    /// Proves once more that the slot is pristine and opens its gateway. `None` where somebody wrote late.
+    pub(super) async fn hand_out(&self) -> Result<Option<(OpenGateway, GatewayCredentials)>, SlotError> {
+        if !self.rewinder.lock().await.prove_pristine().await? {
+            return Ok(None);
+        }
+        let prepared = match self.take_gateway() {
+            Some(prepared) => prepared,
+            None => PreparedGateway::prepare(self.cluster.access()).await?,
+        };
+        self.lease_count.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(prepared.open()))
+    }
+
+    /// Rewinds, and prepares for the next lease.
+    pub(super) async fn rewind(&self) -> Result<RewindReport, SlotError> {
+        // A hook that has not looked yet could still bring back what this rewind has to put back.
+        self.follow_up_readiness().await?;
+        let mut rewinder = self.rewinder.lock().await;
+        let (report, gateway) = tokio::join!(rewinder.rewind(), PreparedGateway::prepare(self.cluster.access()));
+        let report = report?;
+        let gateway = gateway?;
+        if report.restarted {
+            // What was connected in advance went with the old API server.
+            gateway.upstream().warm_up().await;
+        }
+        self.put_gateway(gateway);
+        Ok(report)
+    }
+
+    /// Starts a stopped cluster and proves that it still is what it was.
+    pub(super) async fn start(&self) -> Result<(), SlotError> {
+        self.is_fully_ready.store(false, Ordering::Relaxed);
+        self.cluster.start().await?;
+        self.cluster.wait_ready(Readiness::Early).await?;
+        self.rewinder.lock().await.resume().await?;
+        self.prepare_gateway().await?;
+        Ok(())
+    }
+
+    pub(super) async fn stop(&self) -> Result<(), SlotError> {
+        drop(self.take_gateway());
+        Ok(self.cluster.stop().await?)
+    }
+
+    pub(super) async fn prepare_gateway(&self) -> Result<(), GatewayError> {
+        let prepared = PreparedGateway::prepare(self.cluster.access()).await?;
+        self.put_gateway(prepared);
+        Ok(())
+    }
+
+    /// Waits, once for each start of the API server, until it is ready without exceptions.
+    pub(super) async fn follow_up_readiness(&self) -> Result<(), ProviderError> {
+        if !self.is_fully_ready.load(Ordering::Relaxed) {
+            self.cluster.wait_ready(Readiness::Full).await?;
+            self.is_fully_ready.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Waits until OpenAPI has followed the last rewind or start.
+    pub(super) async fn follow_openapi(&self) -> Result<(), RewindError> {
+        let following = self.rewinder.lock().await.follow_openapi();
+        following.await?;
+        self.rewinder.lock().await.openapi_has_followed();
+        Ok(())
+    }
+
+    /// Keeps the prepared gateway's connections to the API server alive.
+    pub(super) async fn keep_warm(&self) {
+        let upstream = self.gateway_lock().as_ref().map(PreparedGateway::upstream);
+        if let Some(upstream) = upstream {
+            upstream.warm_up().await;
+        }
+    }
+
+    fn put_gateway(&self, gateway: PreparedGateway) {
+        *self.gateway_lock() = Some(gateway);
+    }
+
+    fn take_gateway(&self) -> Option<PreparedGateway> {
+        self.gateway_lock().take()
+    }
+
+    fn gateway_lock(&self) -> std::sync::MutexGuard<'_, Option<PreparedGateway>> {
+        self.prepared_gateway.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

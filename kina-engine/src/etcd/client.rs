@@ -1,0 +1,321 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use super::messages::{
+    DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, request_op,
+};
+use super::{REQUEST_BYTES_MAX, TRANSACTION_OPERATIONS_MAX};
+use crate::certificates::IssuedIdentity;
+
+/// How long one call to etcd may take before it counts as failed.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Keys of one page when only keys are read: about 1.5 MB at the length of usual keys.
+const KEYS_PER_PAGE_MAX: i64 = 10_000;
+/// Keys of one page when values are read as well.
+const VALUES_PER_PAGE_MAX: i64 = 500;
+/// Values can be 1.5 MB each, so a page of values can be large. gRPC's own default of 4 MB is too small.
+const MESSAGE_BYTES_MAX: usize = 1 << 30;
+
+/// A connection to the etcd of one cluster, over mutual TLS.
+#[derive(Clone, Debug)]
+pub struct EtcdClient {
+    channel: Channel,
+}
+
+/// A key without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyHead {
+    /// The whole key, prefix included.
+    pub key: Vec<u8>,
+    /// The store's revision at which the key was last written.
+    pub mod_revision: i64,
+}
+
+/// A key with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    /// The whole key, prefix included.
+    pub key: Vec<u8>,
+    /// The stored value, as the API server encoded it.
+    pub value: Vec<u8>,
+    /// The store's revision at which the key was last written.
+    pub mod_revision: i64,
+    /// The etcd lease the key lives on, 0 for none. Keys on a lease vanish by themselves.
+    pub lease: i64,
+}
+
+/// The keys under a prefix, at one revision.
+#[derive(Clone, Debug, Default)]
+pub struct KeyListing {
+    /// The heads asked for, sorted by key.
+    pub heads: Vec<KeyHead>,
+    /// How many keys exist under the prefix, those that a filter left out included.
+    pub key_count: i64,
+    /// The store's revision at which this was read.
+    pub revision: i64,
+}
+
+/// One write of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteOperation {
+    /// Write a key.
+    Put {
+        /// The whole key.
+        key: Vec<u8>,
+        /// The value to store.
+        value: Vec<u8>,
+    },
+    /// Remove a key; no error if it is not there.
+    Delete {
+        /// The whole key.
+        key: Vec<u8>,
+    },
+}
+
+/// Why a call to etcd failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EtcdError {
+    /// No connection could be made.
+    #[error("connecting to etcd at {address} failed")]
+    Connect {
+        /// Where it was tried.
+        address: SocketAddr,
+        /// The transport's own error.
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// A call was answered by an error, or not in time.
+    #[error("the etcd call {call} failed")]
+    Call {
+        /// The gRPC method.
+        call: &'static str,
+        /// etcd's answer.
+        #[source]
+        source: Box<tonic::Status>,
+    },
+}
+
+impl EtcdClient {
+    /// Connects to the etcd at `address`, trusting `ca_pem`, as `identity`.
+    pub async fn connect(address: SocketAddr, ca_pem: &str, identity: &IssuedIdentity) -> Result<Self, EtcdError> {
+        let connect_error = |source| EtcdError::Connect { address, source };
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(ca_pem))
+            .identity(Identity::from_pem(&identity.certificate_pem, &identity.key_pem))
+            .domain_name("localhost");
+        let endpoint = Endpoint::from_shared(format!("https://{address}"))
+            .map_err(connect_error)?
+            .connect_timeout(CALL_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(8 << 20)
+            .tls_config(tls)
+            .map_err(connect_error)?;
+        Ok(Self { channel: endpoint.connect().await.map_err(connect_error)? })
+    }
+
+    /// All keys under `prefix`, without values, at one revision.
+    pub async fn list_heads(&self, prefix: &[u8]) -> Result<KeyListing, EtcdError> {
+        self.list_changed_heads(prefix, 0).await
+    }
+
+    /// The keys under `prefix` last written at `revision_min` or later. `key_count` still counts all of them, so that
+    /// a deletion, which no revision of a remaining key tells, shows as well.
+    pub async fn list_changed_heads(&self, prefix: &[u8], revision_min: i64) -> Result<KeyListing, EtcdError> {
+        let mut listing = KeyListing::default();
+        let mut request = prefix_request(prefix, KEYS_PER_PAGE_MAX);
+        request.keys_only = true;
+        request.min_mod_revision = revision_min;
+        loop {
+            let page = self.range(request.clone()).await?;
+            if listing.revision == 0 {
+                listing.revision = page.revision();
+                listing.key_count = page.count;
+                request.revision = listing.revision;
+            }
+            let Some(last) = page.kvs.last() else { return Ok(listing) };
+            request.key = key_after(&last.key);
+            let heads = page.kvs.into_iter().map(|kv| KeyHead { key: kv.key, mod_revision: kv.mod_revision });
+            listing.heads.extend(heads);
+            // With a filter a page can be short although keys remain, so only the server's word counts.
+            if !page.more {
+                return Ok(listing);
+            }
+        }
+    }
+
+    /// All keys under `prefix` with their values, and the revision at which they were read.
+    pub async fn read_all(&self, prefix: &[u8]) -> Result<(Vec<StoredKey>, i64), EtcdError> {
+        let mut stored_keys = Vec::new();
+        let mut request = prefix_request(prefix, VALUES_PER_PAGE_MAX);
+        loop {
+            let page = self.range(request.clone()).await?;
+            if request.revision == 0 {
+                request.revision = page.revision();
+            }
+            let Some(last) = page.kvs.last() else { return Ok((stored_keys, request.revision)) };
+            request.key = key_after(&last.key);
+            stored_keys.extend(page.kvs.into_iter().map(|kv| StoredKey {
+                key: kv.key,
+                value: kv.value,
+                mod_revision: kv.mod_revision,
+                lease: kv.lease,
+            }));
+            if !page.more {
+                return Ok((stored_keys, request.revision));
+            }
+        }
+    }
+
+    /// Whether `key` exists.
+    pub async fn exists(&self, key: &[u8]) -> Result<bool, EtcdError> {
+        let request = RangeRequest { key: key.to_vec(), keys_only: true, ..RangeRequest::default() };
+        Ok(0 < self.range(request).await?.count)
+    }
+
+    /// Carries out all `operations` in their order, in as few transactions as etcd's limits allow. Returns for each
+    /// transaction how many operations it held and its revision, which is the `mod_revision` of every key it put.
+    pub async fn write(&self, operations: &[WriteOperation]) -> Result<Vec<(usize, i64)>, EtcdError> {
+        let mut transactions = Vec::new();
+        let mut rest = operations;
+        while !rest.is_empty() {
+            let batch;
+            (batch, rest) = rest.split_at(batch_length(rest));
+            transactions.push((batch.len(), self.write_transaction(batch).await?));
+        }
+        Ok(transactions)
+    }
+
+    async fn write_transaction(&self, operations: &[WriteOperation]) -> Result<i64, EtcdError> {
+        let success = operations.iter().map(WriteOperation::to_request).collect();
+        let response: TxnResponse =
+            self.call("Txn", "/etcdserverpb.KV/Txn", TxnRequest { success }).await?;
+        Ok(response.header.map_or(0, |header| header.revision))
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, EtcdError> {
+        self.call("Range", "/etcdserverpb.KV/Range", request).await
+    }
+
+    async fn call<Request, Response>(
+        &self,
+        call: &'static str,
+        path: &'static str,
+        request: Request,
+    ) -> Result<Response, EtcdError>
+    where
+        Request: prost::Message + Clone + 'static,
+        Response: prost::Message + Default + 'static,
+    {
+        let call_error = |source: tonic::Status| EtcdError::Call { call, source: Box::new(source) };
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        grpc.ready()
+            .await
+            .map_err(|source| call_error(tonic::Status::unavailable(format!("the connection is gone: {source}"))))?;
+        let codec = tonic_prost::ProstCodec::<Request, Response>::default();
+        let path = PathAndQuery::from_static(path);
+        let response = grpc.unary(tonic::Request::new(request), path, codec).await.map_err(call_error)?;
+        Ok(response.into_inner())
+    }
+}
+
+impl WriteOperation {
+    /// The key it writes.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+
+    /// About how many bytes this takes in a request.
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Put { key, value } => key.len() + value.len() + 16,
+            Self::Delete { key } => key.len() + 16,
+        }
+    }
+
+    fn to_request(&self) -> RequestOp {
+        let request = match self {
+            Self::Put { key, value } => {
+                request_op::Request::Put(PutRequest { key: key.clone(), value: value.clone() })
+            }
+            Self::Delete { key } => request_op::Request::DeleteRange(DeleteRangeRequest { key: key.clone() }),
+        };
+        RequestOp { request: Some(request) }
+    }
+}
+
+impl RangeResponse {
+    fn revision(&self) -> i64 {
+        self.header.as_ref().map_or(0, |header| header.revision)
+    }
+}
+
+/// How many of `operations` fit into one transaction; at least one, even where that one is too large for etcd, which
+/// then says so.
+fn batch_length(operations: &[WriteOperation]) -> usize {
+    let mut size_bytes = 0;
+    let fits = |operation: &&WriteOperation| {
+        size_bytes += operation.size_bytes();
+        // Half of the limit: what the request adds around each operation is not counted exactly.
+        size_bytes <= REQUEST_BYTES_MAX / 2
+    };
+    operations.iter().take(TRANSACTION_OPERATIONS_MAX).take_while(fits).count().max(1)
+}
+
+fn prefix_request(prefix: &[u8], limit: i64) -> RangeRequest {
+    RangeRequest { key: prefix.to_vec(), range_end: prefix_end(prefix), limit, ..RangeRequest::default() }
+}
+
+/// The first key after all keys that start with `prefix`.
+fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    // etcd reads a range end of one zero byte as "to the end of the store".
+    vec![0]
+}
+
+fn key_after(key: &[u8]) -> Vec<u8> {
+    let mut next = key.to_vec();
+    next.push(0);
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_prefix_is_its_successor() {
+        assert_eq!(prefix_end(b"/registry/"), b"/registry0");
+        assert_eq!(prefix_end(&[b'a', u8::MAX]), b"b");
+        assert_eq!(prefix_end(&[u8::MAX]), [0]);
+    }
+
+    #[test]
+    fn batches_keep_both_limits() {
+        let put = |bytes| WriteOperation::Put { key: b"k".to_vec(), value: vec![0; bytes] };
+        assert_eq!(batch_length(&vec![put(1); TRANSACTION_OPERATIONS_MAX + 5]), TRANSACTION_OPERATIONS_MAX);
+        assert_eq!(batch_length(&vec![put(1 << 20); 100]), REQUEST_BYTES_MAX / 2 / (1 << 20) - 1);
+        assert_eq!(batch_length(&[put(REQUEST_BYTES_MAX), put(1)]), 1);
+    }
+
+    #[test]
+    fn the_next_page_starts_right_after_the_last_key() {
+        assert!(b"a".as_slice() < key_after(b"a").as_slice());
+        assert!(key_after(b"a").as_slice() < b"a\x01".as_slice());
+    }
+}

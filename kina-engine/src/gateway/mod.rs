@@ -1,0 +1,151 @@
+//! The listener of one lease, in front of its cluster's API server.
+//!
+//! A test only ever sees its own gateway: its own port, server certificate and client authority. No credential of the
+//! cluster is given out, so what a test keeps is worthless once its gateway is closed, even where the port number
+//! comes back.
+//!
+//! A gateway is a relay of bytes between two TLS connections, chosen when a connection is accepted:
+//! who shows the lease's client certificate is connected with the cluster administrator's, who shows none (a service
+//! account's bearer token) is connected without any, or the API server would take the certificate over the token.
+
+mod tls;
+mod upstream;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use self::upstream::Upstream;
+use crate::certificates::{CertificateAuthority, CertificateError, IssuedIdentity};
+use crate::provider::ClusterAccess;
+
+/// Bytes in flight in each direction of one connection.
+const RELAY_BUFFER_BYTES: usize = 32 << 10;
+/// How many connections one lease may have at a time; beyond, new ones wait.
+const CONNECTIONS_MAX: usize = 4096;
+/// How long a client may take for its TLS handshake.
+const HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A gateway that is ready to be opened: everything that takes time is done.
+pub(crate) struct PreparedGateway {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    upstream: Arc<Upstream>,
+    credentials: GatewayCredentials,
+}
+
+/// What a test is given.
+#[derive(Clone, Debug)]
+pub(crate) struct GatewayCredentials {
+    pub(crate) address: SocketAddr,
+    pub(crate) ca_pem: String,
+    pub(crate) client: IssuedIdentity,
+}
+
+/// An open gateway.
+pub(crate) struct OpenGateway {
+    stop: oneshot::Sender<()>,
+    accepting: JoinHandle<()>,
+}
+
+/// A gateway could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// No certificate.
+    #[error("making the gateway's certificates failed")]
+    Certificates(#[from] CertificateError),
+    /// TLS could not be set up with it.
+    #[error("setting up the gateway's TLS failed")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No port on loopback.
+    #[error("opening the gateway's loopback port failed")]
+    Listen(#[source] std::io::Error),
+}
+
+impl PreparedGateway {
+    pub(crate) async fn prepare(access: &ClusterAccess) -> Result<Self, GatewayError> {
+        let authority = CertificateAuthority::generate("kina gateway")?;
+        let server = authority.issue_server("kina-gateway", &[])?;
+        let client = authority.issue_client("kina", None)?;
+        let acceptor = tls::acceptor(&authority, &server)?;
+        let upstream = Arc::new(Upstream::new(access)?);
+        upstream.warm_up().await;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(GatewayError::Listen)?;
+        let address = listener.local_addr().map_err(GatewayError::Listen)?;
+        let credentials = GatewayCredentials { address, ca_pem: authority.certificate_pem(), client };
+        Ok(Self { listener, acceptor, upstream, credentials })
+    }
+
+    /// Renews the connections that it keeps warm, which the API server closes when nothing was asked for a while.
+    pub(crate) fn upstream(&self) -> Arc<Upstream> {
+        Arc::clone(&self.upstream)
+    }
+
+    /// Starts to accept.
+    pub(crate) fn open(self) -> (OpenGateway, GatewayCredentials) {
+        let Self { listener, acceptor, upstream, credentials } = self;
+        let (stop, stopped) = oneshot::channel();
+        let accepting = tokio::spawn(accept_all(listener, acceptor, upstream, stopped));
+        (OpenGateway { stop, accepting }, credentials)
+    }
+}
+
+impl OpenGateway {
+    /// Closes the listener and cuts every connection. When this returns, nothing of the lease can reach the cluster.
+    pub(crate) async fn close(self) {
+        // A send fails only where the task has ended already.
+        let _ = self.stop.send(());
+        let _ = self.accepting.await;
+    }
+}
+
+async fn accept_all(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    upstream: Arc<Upstream>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            biased;
+            // Also when the gateway was dropped without being closed.
+            _ = &mut stopped => break,
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (acceptor, upstream) = (acceptor.clone(), Arc::clone(&upstream));
+                connections.spawn(async move {
+                    if let Err(error) = relay(stream, acceptor, upstream).await {
+                        tracing::debug!(%error, "a gateway connection ended");
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: others will end.
+                tracing::warn!(%error, "the gateway cannot accept");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+async fn relay(stream: TcpStream, acceptor: TlsAcceptor, upstream: Arc<Upstream>) -> Result<(), std::io::Error> {
+    stream.set_nodelay(true)?;
+    let mut client = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+    let session = client.get_ref().1;
+    let shows_certificate = session.peer_certificates().is_some();
+    let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
+    let mut server = upstream.connect(shows_certificate, protocol).await?;
+    tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, RELAY_BUFFER_BYTES, RELAY_BUFFER_BYTES).await?;
+    Ok(())
+}

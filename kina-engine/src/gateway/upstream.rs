@@ -1,0 +1,111 @@
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::{IpAddr, ServerName};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::tls::{self, HTTP_1, HTTP_2};
+use super::GatewayError;
+use crate::provider::ClusterAccess;
+
+/// Connections kept ready: a client's first one and a spare for what it does at the same time.
+const WARM_CONNECTIONS: usize = 2;
+/// kube-apiserver closes a connection on which no request came for 32 s (`ReadHeaderTimeout` of its HTTP server).
+const WARM_AGE_MAX: Duration = Duration::from_secs(25);
+
+/// The way from a gateway to its API server.
+pub(crate) struct Upstream {
+    address: SocketAddr,
+    administrator: Connectors,
+    anonymous: Connectors,
+    warm: Mutex<Vec<WarmConnection>>,
+}
+
+struct Connectors {
+    http_1: TlsConnector,
+    http_2: TlsConnector,
+}
+
+/// A connection with the administrator's certificate, over HTTP/1.1, on which nothing was sent yet.
+struct WarmConnection {
+    stream: TlsStream<TcpStream>,
+    since: Instant,
+}
+
+impl Upstream {
+    pub(super) fn new(access: &ClusterAccess) -> Result<Self, GatewayError> {
+        let connectors = |identity| {
+            Ok::<_, GatewayError>(Connectors {
+                http_1: tls::connector(&access.api_ca_pem, identity, HTTP_1)?,
+                http_2: tls::connector(&access.api_ca_pem, identity, HTTP_2)?,
+            })
+        };
+        Ok(Self {
+            address: access.api_address,
+            administrator: connectors(Some(&access.admin))?,
+            anonymous: connectors(None)?,
+            warm: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Makes sure that connections are ready and young. Failures only cost time later, so they are not reported.
+    pub(crate) async fn warm_up(&self) {
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|warm| warm.is_fresh(WARM_AGE_MAX / 2));
+        let missing = WARM_CONNECTIONS.saturating_sub(self.warm.lock().unwrap_or_else(PoisonError::into_inner).len());
+        for _ in 0..missing {
+            let Ok(stream) = self.dial(&self.administrator.http_1).await else { return };
+            let connection = WarmConnection { stream, since: Instant::now() };
+            self.warm.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+    }
+
+    /// A connection for a client that did or did not show its certificate, and agreed on `protocol`.
+    pub(super) async fn connect(
+        &self,
+        shows_certificate: bool,
+        protocol: Option<Vec<u8>>,
+    ) -> Result<TlsStream<TcpStream>, std::io::Error> {
+        let speaks_http_2 = protocol.as_deref() == Some(HTTP_2);
+        if shows_certificate && !speaks_http_2 {
+            if let Some(stream) = self.take_warm() {
+                return Ok(stream);
+            }
+        }
+        let connectors = if shows_certificate { &self.administrator } else { &self.anonymous };
+        self.dial(if speaks_http_2 { &connectors.http_2 } else { &connectors.http_1 }).await
+    }
+
+    fn take_warm(&self) -> Option<TlsStream<TcpStream>> {
+        let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(mut connection) = warm.pop() {
+            if connection.is_fresh(WARM_AGE_MAX) {
+                return Some(connection.stream);
+            }
+        }
+        None
+    }
+
+    async fn dial(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>, std::io::Error> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        connector.connect(ServerName::IpAddress(IpAddr::from(self.address.ip())), stream).await
+    }
+}
+
+impl WarmConnection {
+    /// Young enough, and the other side has not closed it.
+    fn is_fresh(&mut self, age_max: Duration) -> bool {
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        // An idle connection has nothing to read; anything else, the end above all, makes it useless.
+        let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer);
+        self.since.elapsed() < age_max && matches!(read, Poll::Pending)
+    }
+}

@@ -1,0 +1,214 @@
+//! What clients and the engine say to each other: one JSON object a line, over the engine's Unix socket.
+//!
+//! A client says [`ClientMessage::Hello`] and one request. A lease lives as long as the connection that asked for it:
+//! whatever happens to the client, the kernel closes the connection, and that is the release. The socket's name holds
+//! [`PROTOCOL`] and kina's version, so a client of another version meets another engine.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Rises with each change of the messages that an older side would not understand.
+pub const PROTOCOL: u32 = 1;
+/// The version of kina, part of the socket's name.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Longest line that either side accepts, in bytes.
+pub const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// From a client to the engine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientMessage {
+    /// Always the first line.
+    Hello {
+        /// The client's [`PROTOCOL`].
+        protocol: u32,
+    },
+    /// Ask for a lease.
+    Acquire(AcquireRequest),
+    /// Ask for a [`Status`].
+    Status {
+        /// Whether memory is to be measured, which takes some milliseconds for each cluster.
+        with_memory: bool,
+    },
+    /// Boot clusters until so many exist.
+    Warm {
+        /// How many.
+        count: usize,
+        /// Of which kind.
+        request: AcquireRequest,
+    },
+    /// Stop all clusters that nobody has leased, keeping their state.
+    StopIdleClusters,
+    /// End the engine and everything that belongs to it.
+    Stop,
+}
+
+/// From the engine to a client.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineMessage {
+    /// What is being done for a client that waits.
+    Progress {
+        /// For people.
+        text: String,
+    },
+    /// The lease. Nothing follows it.
+    Leased(Box<LeaseGrant>),
+    /// The request was not met, and will not be.
+    Refused(Refusal),
+    /// The answer to a status request.
+    Status(Box<Status>),
+    /// The request was carried out.
+    Done,
+}
+
+/// What kind of cluster a client wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcquireRequest {
+    /// Kubernetes minor, such as `1.36`. `None`: the newest that kina knows, or whatever the named binaries are.
+    pub kubernetes: Option<String>,
+    /// The test's name, for messages.
+    pub test: String,
+    /// How long to wait for a cluster once its binaries are there, in milliseconds.
+    pub timeout_ms: u64,
+    /// Directory of the binaries, named by the user (`KINA_ASSETS_DIR`).
+    pub assets_directory: Option<PathBuf>,
+    /// The value of `KUBEBUILDER_ASSETS`.
+    pub kubebuilder_assets: Option<PathBuf>,
+}
+
+/// A lease: how to reach the cluster through its gateway.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct LeaseGrant {
+    /// Unique in the life of the engine.
+    pub lease: u64,
+    /// Name of the cluster behind it.
+    pub cluster: String,
+    /// The gateway's address on loopback.
+    pub address: std::net::SocketAddr,
+    /// Authority of the gateway's certificate, PEM.
+    pub ca_pem: String,
+    /// The lease's client certificate, PEM.
+    pub client_certificate_pem: String,
+    /// Its private key, PEM.
+    pub client_key_pem: String,
+    /// What the server says its version is, such as `v1.37.1`.
+    pub kubernetes: String,
+    /// Does not exist until the client makes it; the engine removes it at release.
+    pub lease_directory: PathBuf,
+    /// Where the cluster's components write their logs.
+    pub log_directory: PathBuf,
+}
+
+/// Why a request was not met.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Whose turn it is.
+    pub kind: RefusalKind,
+    /// What was tried, what happened, what to do.
+    pub message: String,
+}
+
+/// Whose turn it is after a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// The user's: something asked for cannot be had as it was asked for.
+    User,
+    /// Nobody's in particular: no cluster became free in time.
+    Timeout,
+    /// The engine's: something that should work did not.
+    Engine,
+}
+
+/// What the engine is doing. Times are milliseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The engine's version.
+    pub version: String,
+    /// `debug` or `release`.
+    pub engine_profile: String,
+    /// The engine's process id.
+    pub process_id: u32,
+    /// The engine's log file.
+    pub log: PathBuf,
+    /// Since when it runs.
+    pub uptime_ms: u64,
+    /// Resident memory of the engine, in bytes; 0 where the system does not say.
+    pub engine_rss_bytes: u64,
+    /// All slots.
+    pub slots: Vec<SlotStatus>,
+    /// How many clients wait.
+    pub waiting: usize,
+    /// Since the engine started.
+    pub counters: Counters,
+    /// The latest releases, oldest first.
+    pub releases: Vec<ReleaseStatus>,
+}
+
+/// One slot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SlotStatus {
+    /// Number of the slot.
+    pub slot: u64,
+    /// Its state, as ARCHITECTURE.md names them.
+    pub state: String,
+    /// Name of its cluster, once it has one.
+    pub cluster: Option<String>,
+    /// The server's version, once it has one.
+    pub kubernetes: Option<String>,
+    /// The processes it consists of.
+    pub process_ids: Vec<u32>,
+    /// Proportional memory of those, in bytes; 0 where the system does not say.
+    pub pss_bytes: u64,
+    /// How many leases it has served.
+    pub leases: u64,
+}
+
+/// Counted since the engine started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Clusters created.
+    pub boots: u64,
+    /// Stopped clusters started again.
+    pub starts: u64,
+    /// API servers restarted in a rewind.
+    pub api_server_restarts: u64,
+    /// Leases given out.
+    pub leases: u64,
+    /// Rewinds done.
+    pub rewinds: u64,
+    /// Clusters given up because they could not be rewound, or died.
+    pub broken: u64,
+    /// Hand-outs that found a late write, and rewound once more instead.
+    pub late_writes: u64,
+}
+
+/// What happened after one lease.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReleaseStatus {
+    /// The lease.
+    pub lease: u64,
+    /// Keys put back or removed.
+    pub changed_keys: usize,
+    /// From the end of the connection until the cluster was proven pristine and ready again.
+    pub release_ms: f64,
+    /// Until OpenAPI had followed as well, where it had to.
+    pub openapi_lag_ms: Option<f64>,
+    /// Whether the API server was restarted.
+    pub api_server_restarted: bool,
+}
+
+/// Never shows the key.
+impl std::fmt::Debug for LeaseGrant {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("LeaseGrant")
+            .field("lease", &self.lease)
+            .field("cluster", &self.cluster)
+            .field("address", &self.address)
+            .field("kubernetes", &self.kubernetes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,182 @@
+//! What clusters are made of.
+//!
+//! A [`Provider`] makes clusters; a [`ProvidedCluster`] is one of them. The pool never sees either: it asks for
+//! [`Capabilities`] and for actions, and the daemon calls the provider. Nothing outside this module matches on a
+//! provider's name.
+
+pub mod process;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::assets::Assets;
+use crate::certificates::IssuedIdentity;
+use crate::etcd::StoredKey;
+
+/// The future of a provider's call.
+pub type ProviderFuture<'a, Output> = Pin<Box<dyn Future<Output = Result<Output, ProviderError>> + Send + 'a>>;
+
+/// Makes clusters of one kind.
+pub trait Provider: Send + Sync {
+    /// What clusters of this provider can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes a cluster and starts it. Returns as soon as its etcd holds `request.initial_state` and its API server
+    /// runs; [`ProvidedCluster::wait_ready`] tells when that answers.
+    fn create(&self, request: CreateRequest) -> ProviderFuture<'_, Arc<dyn ProvidedCluster>>;
+}
+
+/// One cluster, running or stopped.
+pub trait ProvidedCluster: Send + Sync {
+    /// Where the cluster is and how to get in. Stays the same over stops and starts.
+    fn access(&self) -> &ClusterAccess;
+
+    /// Where its components write their logs.
+    fn log_directory(&self) -> &std::path::Path;
+
+    /// Ids of the running processes; empty where they are not this machine's, or not running.
+    fn process_ids(&self) -> Vec<u32>;
+
+    /// Waits until the API server is ready, in the sense of `readiness`.
+    fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()>;
+
+    /// Ends the API server and starts it again on the same state.
+    fn restart_api_server(&self) -> ProviderFuture<'_, ()>;
+
+    /// Ends all processes, keeps the state.
+    fn stop(&self) -> ProviderFuture<'_, ()>;
+
+    /// Starts a stopped cluster on its own state.
+    fn start(&self) -> ProviderFuture<'_, ()>;
+
+    /// Ends everything and removes the state. Logs stay.
+    fn destroy(&self) -> ProviderFuture<'_, ()>;
+
+    /// Resolves when a process of a running cluster ends without having been asked to; says which and how.
+    fn wait_died(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
+}
+
+/// What a provider's clusters can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// A cluster can be stopped and started again with its state.
+    pub stop: bool,
+    /// How many clusters may boot at the same time without starving each other.
+    pub parallel_boots_max: usize,
+    /// What one running cluster takes, for admission.
+    pub memory_per_cluster_bytes: u64,
+}
+
+/// What a cluster is made from.
+#[derive(Clone, Debug)]
+pub struct CreateRequest {
+    /// A name unique in this engine, also the name of its directories.
+    pub name: String,
+    /// The binaries.
+    pub assets: Assets,
+    /// What its store holds before the API server starts; empty for a cluster that bootstraps from nothing.
+    pub initial_state: Arc<Vec<StoredKey>>,
+}
+
+/// How to reach a cluster. None of this ever leaves the engine.
+#[derive(Clone, Debug)]
+pub struct ClusterAccess {
+    /// The API server's own address.
+    pub api_address: SocketAddr,
+    /// Authority of the API server's certificate.
+    pub api_ca_pem: String,
+    /// A member of `system:masters`.
+    pub admin: IssuedIdentity,
+    /// etcd's address.
+    pub etcd_address: SocketAddr,
+    /// Authority of etcd's certificate.
+    pub etcd_ca_pem: String,
+    /// A client that etcd accepts.
+    pub etcd_client: IssuedIdentity,
+}
+
+/// How ready an API server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Ready but for the two post-start hooks (`rbac/bootstrap-roles`, `scheduling/bootstrap-system-priority-classes`)
+    /// which sleep a second before their first look and, on a bootstrapped state, find nothing to do.
+    Early,
+    /// `/readyz` without exceptions.
+    Full,
+}
+
+/// A provider could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProviderError {
+    /// A directory or file could not be made, read or removed.
+    #[error("{action} {path} failed")]
+    Files {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No port could be reserved on loopback.
+    #[error("reserving a loopback port failed")]
+    Port(#[source] std::io::Error),
+    /// A certificate could not be made.
+    #[error("preparing the cluster's certificates failed")]
+    Certificates(#[from] crate::certificates::CertificateError),
+    /// A program could not be started.
+    #[error("starting {program} failed")]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program ended while it was waited for.
+    #[error("{component} ended while it started ({status}); its log {log} ends with:\n{log_tail}")]
+    Ended {
+        /// The component, `etcd` or `kube-apiserver`.
+        component: &'static str,
+        /// How it ended.
+        status: String,
+        /// Its log file.
+        log: PathBuf,
+        /// The last lines of it.
+        log_tail: String,
+    },
+    /// A component did not become ready in time.
+    #[error("{component} was not ready after {waited_seconds} s ({last_answer}); its log {log} ends with:\n{log_tail}")]
+    NotReady {
+        /// The component.
+        component: &'static str,
+        /// How long it was waited for.
+        waited_seconds: u64,
+        /// What it answered last.
+        last_answer: String,
+        /// Its log file.
+        log: PathBuf,
+        /// The last lines of it.
+        log_tail: String,
+    },
+    /// The cluster's etcd did not accept its initial state.
+    #[error("loading the bootstrapped state into etcd failed")]
+    InitialState(#[source] crate::etcd::EtcdError),
+    /// A call that needs a running cluster met a stopped one, or the other way round.
+    #[error("the cluster is {state}, so it cannot be {wanted}")]
+    WrongState {
+        /// What it is.
+        state: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+    /// The client for the API server could not be made.
+    #[error("making a client for the cluster failed")]
+    Client(#[source] Box<kube::Error>),
+}

@@ -1,0 +1,285 @@
+//! Children that die with the engine.
+//!
+//! On Linux the kernel does it: each child asks for a SIGKILL at the death of the thread that started it. That thread
+//! is therefore one of its own ([`ChildStarter`]) which lives as long as the engine. Elsewhere a small watcher process
+//! reads from a pipe that only the engine holds open, and kills the child's group when the pipe closes.
+
+use std::ffi::OsString;
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use tokio::sync::{oneshot, watch};
+
+use super::ProviderError;
+
+/// How long the kernel may take to end a process that got a SIGKILL.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Starts children, on a thread that lives as long as the engine.
+#[derive(Clone)]
+pub(super) struct ChildStarter {
+    requests: mpsc::SyncSender<StartRequest>,
+}
+
+/// What to start.
+pub(super) struct ChildCommand {
+    pub(super) component: &'static str,
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) log: PathBuf,
+    pub(super) environment: Vec<(&'static str, &'static str)>,
+}
+
+/// A running or ended child, leader of its own process group.
+pub(super) struct Child {
+    component: &'static str,
+    process_id: Pid,
+    log: PathBuf,
+    exit: watch::Receiver<Option<ExitStatus>>,
+    /// True once the process may have been reaped, after which its number can belong to somebody else.
+    reaped: Arc<Mutex<bool>>,
+    _watcher: Option<Arc<Watcher>>,
+}
+
+struct StartRequest {
+    command: ChildCommand,
+    answer: oneshot::Sender<Result<Child, std::io::Error>>,
+}
+
+impl ChildStarter {
+    pub(super) fn start() -> Result<Self, ProviderError> {
+        let (requests, receiver) = mpsc::sync_channel::<StartRequest>(16);
+        std::thread::Builder::new()
+            .name("kina-children".to_owned())
+            .spawn(move || {
+                while let Ok(request) = receiver.recv() {
+                    // The asker may have gone; then the child goes too.
+                    if let Err(Ok(child)) = request.answer.send(spawn(request.command)) {
+                        child.kill_group();
+                    }
+                }
+            })
+            .map_err(|source| ProviderError::Spawn { program: "the thread kina-children".into(), source })?;
+        Ok(Self { requests })
+    }
+
+    pub(super) async fn spawn(&self, command: ChildCommand) -> Result<Child, ProviderError> {
+        let program = command.program.clone();
+        let gone = || std::io::Error::other("the thread that starts processes has ended");
+        let (answer, answered) = oneshot::channel();
+        let sent = self.requests.send(StartRequest { command, answer });
+        let result = match sent {
+            Ok(()) => answered.await.unwrap_or_else(|_| Err(gone())),
+            Err(_) => Err(gone()),
+        };
+        result.map_err(|source| ProviderError::Spawn { program, source })
+    }
+}
+
+impl Child {
+    pub(super) fn process_id(&self) -> u32 {
+        self.process_id.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    pub(super) fn component(&self) -> &'static str {
+        self.component
+    }
+
+    pub(super) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn exit_status(&self) -> Option<ExitStatus> {
+        *self.exit.borrow()
+    }
+
+    /// Waits until it has ended, for whatever reason.
+    pub(super) async fn wait(&self) -> ExitStatus {
+        let mut exit = self.exit.clone();
+        match exit.wait_for(Option::is_some).await {
+            Ok(status) => (*status).unwrap_or_default(),
+            Err(_) => ExitStatus::default(),
+        }
+    }
+
+    /// Kills the whole group and waits until the child is gone.
+    pub(super) async fn kill(&self) {
+        self.kill_group();
+        if tokio::time::timeout(KILL_TIMEOUT, self.wait()).await.is_err() {
+            tracing::error!(component = self.component, process_id = self.process_id(), "did not end after SIGKILL");
+        }
+    }
+
+    fn kill_group(&self) {
+        let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*reaped {
+            let _ = rustix::process::kill_process_group(self.process_id, Signal::KILL);
+        }
+    }
+}
+
+/// Whoever forgets a child does not leave it behind.
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill_group();
+    }
+}
+
+/// How a process ended, in words.
+pub(super) fn describe_exit(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+fn spawn(command: ChildCommand) -> Result<Child, std::io::Error> {
+    let log = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&command.log)?;
+    let mut process = std::process::Command::new(&command.program);
+    process
+        .args(&command.arguments)
+        .env_clear()
+        .envs(command.environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .current_dir("/")
+        .process_group(0);
+    die_with_this_thread(&mut process);
+    let mut child = process.spawn()?;
+    let process_id = Pid::from_child(&child);
+    let watcher = Watcher::start(process_id)?.map(Arc::new);
+    let (sender, exit) = watch::channel(None);
+    let reaper = std::thread::Builder::new().name(format!("kina-reap-{}", command.component)).stack_size(64 << 10);
+    let reaped = Arc::new(Mutex::new(false));
+    let reaped_by_thread = Arc::clone(&reaped);
+    let spawned = reaper.spawn(move || {
+        // First wait without reaping, so that nobody signals the number while it is being given back.
+        let wait_only = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let _ = rustix::process::waitid(WaitId::Pid(process_id), wait_only);
+        *reaped_by_thread.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let status = child.wait().unwrap_or_default();
+        let _ = sender.send(Some(status));
+    });
+    if let Err(error) = spawned {
+        let _ = rustix::process::kill_process_group(process_id, Signal::KILL);
+        return Err(error);
+    }
+    Ok(Child { component: command.component, process_id, log: command.log, exit, reaped, _watcher: watcher })
+}
+
+#[cfg(target_os = "linux")]
+fn die_with_this_thread(process: &mut std::process::Command) {
+    let engine = rustix::process::getpid();
+    let arm = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The engine may have died before the signal was armed.
+        if rustix::process::getppid() != Some(engine) {
+            return Err(rustix::io::Errno::SRCH.into());
+        }
+        Ok(())
+    };
+    #[expect(unsafe_code, reason = "only code that runs in the child itself can ask for the parent-death signal")]
+    // SAFETY: between fork and exec the closure makes three system calls and neither allocates nor locks.
+    unsafe {
+        process.pre_exec(arm);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with_this_thread(_process: &mut std::process::Command) {}
+
+/// A process that outlives the engine just long enough to kill one group. Ends with this value.
+struct Watcher {
+    process: Mutex<std::process::Child>,
+}
+
+impl Watcher {
+    /// Where the kernel has no parent-death signal, starts a shell that waits for the end of its standard input, of
+    /// which only the engine holds the other side, and then kills the group.
+    fn start(group: Pid) -> Result<Option<Self>, std::io::Error> {
+        if cfg!(target_os = "linux") {
+            return Ok(None);
+        }
+        Self::start_shell(group).map(Some)
+    }
+
+    fn start_shell(group: Pid) -> Result<Self, std::io::Error> {
+        let script = format!("trap '' HUP INT TERM; read _; kill -9 -{}", group.as_raw_nonzero());
+        let process = std::process::Command::new("/bin/sh")
+            .args(["-c", &script])
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .current_dir("/")
+            .process_group(0)
+            .spawn()?;
+        Ok(Self { process: Mutex::new(process) })
+    }
+}
+
+/// The group has ended (a child is only dropped after that): the watcher must not kill a later one of that number.
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let process = self.process.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper(log: PathBuf) -> ChildCommand {
+        ChildCommand {
+            component: "sleep",
+            program: "/bin/sleep".into(),
+            arguments: vec!["1000".into()],
+            log,
+            environment: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_killed_child_is_gone_and_said_so() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let starter = ChildStarter::start().expect("a thread");
+        let child = starter.spawn(sleeper(directory.path().join("log"))).await.expect("sleep starts");
+        assert_eq!(child.exit_status(), None);
+        child.kill().await;
+        let status = child.exit_status().expect("it has ended");
+        assert_eq!(describe_exit(status), "killed by signal 9");
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_an_error_that_names_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let starter = ChildStarter::start().expect("a thread");
+        let mut command = sleeper(directory.path().join("log"));
+        command.program = "/nowhere/etcd".into();
+        let error = starter.spawn(command).await.err().expect("no such program");
+        assert!(error.to_string().contains("/nowhere/etcd"), "{error}");
+    }
+
+    #[test]
+    fn the_watcher_of_systems_without_a_death_signal_kills_the_group() {
+        let mut child = std::process::Command::new("/bin/sleep").arg("1000").process_group(0).spawn().expect("sleep");
+        let watcher = Watcher::start_shell(Pid::from_child(&child)).expect("a shell");
+        // As when the engine dies: the pipe closes, the watcher itself is not ended.
+        let mut shell = watcher.process.lock().expect("not poisoned");
+        drop(shell.stdin.take());
+        let status = child.wait().expect("the child can be waited for");
+        assert_eq!(status.signal(), Some(9));
+        shell.wait().expect("the shell ends too");
+    }
+}

@@ -1,0 +1,247 @@
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, watch};
+
+use super::child::{Child, ChildCommand, ChildStarter, describe_exit};
+use super::command::{self, file};
+use super::files::{create_private_directory, remove_directory, write_private_file};
+use super::port::ReservedPort;
+use super::readiness;
+use crate::api_client::ApiClient;
+use crate::assets::Assets;
+use crate::certificates::{CertificateAuthority, IssuedIdentity, SigningKeyPair};
+use crate::etcd::{StoredKey, WriteOperation};
+use crate::provider::{
+    ClusterAccess, CreateRequest, ProvidedCluster, ProviderError, ProviderFuture, Readiness,
+};
+
+/// An etcd and a kube-apiserver, children of this process.
+pub(super) struct ProcessCluster {
+    child_starter: ChildStarter,
+    assets: Assets,
+    access: ClusterAccess,
+    api_client: ApiClient,
+    state_directory: PathBuf,
+    log_directory: PathBuf,
+    /// Changed under the lock only; watched without it by whoever waits for an unexpected death.
+    running: Mutex<watch::Sender<Option<Running>>>,
+    running_now: watch::Receiver<Option<Running>>,
+    _ports: [ReservedPort; 2],
+}
+
+#[derive(Clone)]
+struct Running {
+    etcd: Arc<Child>,
+    api_server: Arc<Child>,
+}
+
+impl ProcessCluster {
+    pub(super) async fn create(
+        child_starter: ChildStarter,
+        state_directory: PathBuf,
+        log_directory: PathBuf,
+        request: CreateRequest,
+    ) -> Result<Self, ProviderError> {
+        let certificate_directory = state_directory.join("certificates");
+        create_private_directory(&certificate_directory)?;
+        create_private_directory(&log_directory)?;
+        let ports = [ReservedPort::reserve()?, ReservedPort::reserve()?];
+        let access = issue_certificates(&certificate_directory, &ports)?;
+        let (running, running_now) = watch::channel(None);
+        let cluster = Self {
+            child_starter,
+            assets: request.assets,
+            api_client: ApiClient::new(&access)?,
+            access,
+            state_directory,
+            log_directory,
+            running: Mutex::new(running),
+            running_now,
+            _ports: ports,
+        };
+        match cluster.start_on(&request.initial_state).await {
+            Ok(()) => Ok(cluster),
+            Err(error) => {
+                // What failed to start leaves nothing but its logs.
+                let _ = cluster.destroy().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_on(&self, initial_state: &[StoredKey]) -> Result<(), ProviderError> {
+        let running = self.running.lock().await;
+        if running.borrow().is_some() {
+            return Err(ProviderError::WrongState { state: "running", wanted: "started" });
+        }
+        let etcd = self.spawn_etcd().await?;
+        let etcd_client = readiness::wait_etcd(&etcd, &self.access).await?;
+        let puts: Vec<_> = initial_state
+            .iter()
+            .map(|stored| WriteOperation::Put { key: stored.key.clone(), value: stored.value.clone() })
+            .collect();
+        etcd_client.write(&puts).await.map_err(ProviderError::InitialState)?;
+        let api_server = self.spawn_api_server().await?;
+        running.send_replace(Some(Running { etcd: Arc::new(etcd), api_server: Arc::new(api_server) }));
+        Ok(())
+    }
+
+    async fn end(&self) {
+        let running = self.running.lock().await;
+        // First the mark, then the kill: so nobody takes it for an unexpected death.
+        if let Some(Running { etcd, api_server }) = running.send_replace(None) {
+            tokio::join!(api_server.kill(), etcd.kill());
+        }
+    }
+
+    async fn spawn_etcd(&self) -> Result<Child, ProviderError> {
+        let data = self.state_directory.join("etcd");
+        create_private_directory(&data)?;
+        let arguments = command::etcd_arguments(&self.certificate_directory(), &data, self.access.etcd_address);
+        self.spawn("etcd", &self.assets.etcd, arguments).await
+    }
+
+    async fn spawn_api_server(&self) -> Result<Child, ProviderError> {
+        let arguments = command::api_server_arguments(
+            &self.certificate_directory(),
+            self.access.api_address,
+            self.access.etcd_address,
+        );
+        self.spawn("kube-apiserver", &self.assets.kube_apiserver, arguments).await
+    }
+
+    async fn spawn(
+        &self,
+        component: &'static str,
+        program: &Path,
+        arguments: Vec<std::ffi::OsString>,
+    ) -> Result<Child, ProviderError> {
+        self.child_starter
+            .spawn(ChildCommand {
+                component,
+                program: program.to_owned(),
+                arguments,
+                log: self.log_directory.join(format!("{component}.log")),
+                environment: Vec::new(),
+            })
+            .await
+    }
+
+    fn certificate_directory(&self) -> PathBuf {
+        self.state_directory.join("certificates")
+    }
+}
+
+impl ProvidedCluster for ProcessCluster {
+    fn access(&self) -> &ClusterAccess {
+        &self.access
+    }
+
+    fn log_directory(&self) -> &Path {
+        &self.log_directory
+    }
+
+    fn process_ids(&self) -> Vec<u32> {
+        let running = self.running_now.borrow();
+        running.iter().flat_map(|running| [running.etcd.process_id(), running.api_server.process_id()]).collect()
+    }
+
+    fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()> {
+        Box::pin(async move {
+            let api_server = self.running_now.borrow().as_ref().map(|running| Arc::clone(&running.api_server));
+            let Some(api_server) = api_server else {
+                return Err(ProviderError::WrongState { state: "stopped", wanted: "waited for" });
+            };
+            readiness::wait_api_server(&api_server, &self.api_client, readiness).await
+        })
+    }
+
+    fn restart_api_server(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async move {
+            let running = self.running.lock().await;
+            let Some(before) = running.borrow().clone() else {
+                return Err(ProviderError::WrongState { state: "stopped", wanted: "restarted" });
+            };
+            // Marked as stopped in between, so that the kill is not taken for an unexpected death.
+            running.send_replace(None);
+            before.api_server.kill().await;
+            let api_server = Arc::new(self.spawn_api_server().await?);
+            running.send_replace(Some(Running { etcd: before.etcd, api_server }));
+            Ok(())
+        })
+    }
+
+    fn stop(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async move {
+            self.end().await;
+            Ok(())
+        })
+    }
+
+    fn start(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(self.start_on(&[]))
+    }
+
+    fn destroy(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async move {
+            self.end().await;
+            remove_directory(&self.state_directory)
+        })
+    }
+
+    fn wait_died(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
+        Box::pin(async move {
+            let mut running_now = self.running_now.clone();
+            loop {
+                let running = running_now.borrow_and_update().clone();
+                let Some(Running { etcd, api_server }) = running else {
+                    if running_now.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                    continue;
+                };
+                let (component, status) = tokio::select! {
+                    biased;
+                    _ = running_now.changed() => continue,
+                    status = etcd.wait() => (etcd.component(), status),
+                    status = api_server.wait() => (api_server.component(), status),
+                };
+                return format!("{component} ended unexpectedly ({})", describe_exit(status));
+            }
+        })
+    }
+}
+
+fn issue_certificates(directory: &Path, ports: &[ReservedPort; 2]) -> Result<ClusterAccess, ProviderError> {
+    let api_ca = CertificateAuthority::generate("kina cluster")?;
+    let etcd_ca = CertificateAuthority::generate("kina etcd")?;
+    let service_names =
+        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let api_server = api_ca.issue_server("kube-apiserver", &service_names)?;
+    let etcd_server = etcd_ca.issue_server("etcd", &[])?;
+    let etcd_client = etcd_ca.issue_client("kube-apiserver", None)?;
+    let service_account = SigningKeyPair::generate()?;
+    let write_identity = |name: &str, identity: &IssuedIdentity| {
+        write_private_file(&directory.join(format!("{name}.crt")), &identity.certificate_pem)?;
+        write_private_file(&directory.join(format!("{name}.key")), &identity.key_pem)
+    };
+    write_private_file(&directory.join(file::API_CA), &api_ca.certificate_pem())?;
+    write_private_file(&directory.join(file::ETCD_CA), &etcd_ca.certificate_pem())?;
+    write_identity(file::API_SERVER, &api_server)?;
+    write_identity(file::ETCD_SERVER, &etcd_server)?;
+    write_identity(file::ETCD_CLIENT, &etcd_client)?;
+    write_private_file(&directory.join(file::SERVICE_ACCOUNT_PRIVATE), &service_account.private_pem)?;
+    write_private_file(&directory.join(file::SERVICE_ACCOUNT_PUBLIC), &service_account.public_pem)?;
+    let [etcd_port, api_port] = ports;
+    Ok(ClusterAccess {
+        api_address: api_port.address(),
+        api_ca_pem: api_ca.certificate_pem(),
+        admin: api_ca.issue_client("kina-admin", Some("system:masters"))?,
+        etcd_address: etcd_port.address(),
+        etcd_ca_pem: etcd_ca.certificate_pem(),
+        etcd_client,
+    })
+}

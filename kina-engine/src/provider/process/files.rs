@@ -1,0 +1,37 @@
+//! Files that only this user may read.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::ProviderError;
+
+/// Makes a directory, and its parents, that only this user may enter.
+pub(super) fn create_private_directory(path: &Path) -> Result<(), ProviderError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| ProviderError::Files { action: "creating the directory", path: path.to_owned(), source })
+}
+
+/// Writes a new file that only this user may read.
+pub(super) fn write_private_file(path: &Path, content: &str) -> Result<(), ProviderError> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(content.as_bytes()))
+        .map_err(|source| ProviderError::Files { action: "writing", path: path.to_owned(), source })
+}
+
+/// Removes a directory with all that is in it; fine if it is not there.
+pub(super) fn remove_directory(path: &Path) -> Result<(), ProviderError> {
+    match std::fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(ProviderError::Files { action: "removing", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,59 @@
+//! Clusters of plain processes: an etcd and a kube-apiserver on loopback, children of the engine.
+//!
+//! - `port`: reserves a port for the life of a cluster, without a race.
+//! - `child`: starts children that die with the engine, and ends them.
+//! - `command`: the command lines.
+//! - `cluster`: one cluster's life, from its certificates to its removal.
+
+mod child;
+mod cluster;
+mod command;
+mod files;
+mod port;
+mod readiness;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use self::child::ChildStarter;
+use super::{Capabilities, CreateRequest, ProvidedCluster, Provider, ProviderError, ProviderFuture};
+
+/// Makes clusters of plain processes.
+pub struct ProcessProvider {
+    child_starter: ChildStarter,
+    cluster_directory: PathBuf,
+    log_directory: PathBuf,
+}
+
+impl ProcessProvider {
+    /// A provider that keeps states below `cluster_directory` and logs below `log_directory`.
+    ///
+    /// # Errors
+    /// If the thread that starts the children cannot be made.
+    pub fn new(cluster_directory: PathBuf, log_directory: PathBuf) -> Result<Self, ProviderError> {
+        Ok(Self { child_starter: ChildStarter::start()?, cluster_directory, log_directory })
+    }
+}
+
+impl Provider for ProcessProvider {
+    fn capabilities(&self) -> Capabilities {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Capabilities {
+            stop: true,
+            // A boot keeps about two cores busy for most of a second.
+            parallel_boots_max: (cores / 2).max(1),
+            memory_per_cluster_bytes: 320 << 20,
+        }
+    }
+
+    fn create(&self, request: CreateRequest) -> ProviderFuture<'_, Arc<dyn ProvidedCluster>> {
+        Box::pin(async move {
+            let state_directory = self.cluster_directory.join(&request.name);
+            let log_directory = self.log_directory.join(&request.name);
+            let cluster =
+                cluster::ProcessCluster::create(self.child_starter.clone(), state_directory, log_directory, request)
+                    .await?;
+            Ok(Arc::new(cluster) as Arc<dyn ProvidedCluster>)
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! Waiting for etcd and for kube-apiserver.
+
+use std::time::{Duration, Instant};
+
+use super::ProviderError;
+use super::child::{Child, describe_exit};
+use crate::api_client::ApiClient;
+use crate::etcd::EtcdClient;
+use crate::log_tail::log_tail;
+use crate::provider::{ClusterAccess, Readiness};
+
+/// etcd answers after 40 to 130 ms; this is for a machine that is busy with everything else.
+const ETCD_READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The API server takes 0.7 to 3.5 s on an idle machine.
+const API_SERVER_READY_TIMEOUT: Duration = Duration::from_secs(90);
+const ETCD_POLL_INTERVAL: Duration = Duration::from_millis(3);
+const API_SERVER_POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Connects to etcd as soon as it answers.
+pub(super) async fn wait_etcd(etcd: &Child, access: &ClusterAccess) -> Result<EtcdClient, ProviderError> {
+    poll(etcd, ETCD_READY_TIMEOUT, ETCD_POLL_INTERVAL, || async move {
+        let client = EtcdClient::connect(access.etcd_address, &access.etcd_ca_pem, &access.etcd_client).await;
+        match client {
+            Ok(client) => match client.exists(b"kina").await {
+                Ok(_) => Ok(client),
+                Err(error) => Err(crate::error_text::with_causes(&error)),
+            },
+            Err(error) => Err(crate::error_text::with_causes(&error)),
+        }
+    })
+    .await
+}
+
+/// Waits until the API server says that it is ready.
+pub(super) async fn wait_api_server(
+    api_server: &Child,
+    client: &ApiClient,
+    readiness: Readiness,
+) -> Result<(), ProviderError> {
+    let path = match readiness {
+        Readiness::Early => {
+            "/readyz?exclude=poststarthook/rbac/bootstrap-roles\
+             &exclude=poststarthook/scheduling/bootstrap-system-priority-classes"
+        }
+        Readiness::Full => "/readyz",
+    };
+    poll(api_server, API_SERVER_READY_TIMEOUT, API_SERVER_POLL_INTERVAL, || async move {
+        match client.get(path).await {
+            Ok(answer) if answer.status == http::StatusCode::OK => Ok(()),
+            Ok(answer) => Err(format!("HTTP status {}", answer.status.as_u16())),
+            Err(error) => Err(crate::error_text::with_causes(&error)),
+        }
+    })
+    .await
+}
+
+async fn poll<Output, Answer: Future<Output = Result<Output, String>>>(
+    child: &Child,
+    timeout: Duration,
+    interval: Duration,
+    attempt: impl Fn() -> Answer,
+) -> Result<Output, ProviderError> {
+    let start = Instant::now();
+    loop {
+        let last_answer = match attempt().await {
+            Ok(output) => return Ok(output),
+            Err(answer) => answer,
+        };
+        if let Some(status) = child.exit_status() {
+            return Err(ProviderError::Ended {
+                component: child.component(),
+                status: describe_exit(status),
+                log: child.log().to_owned(),
+                log_tail: log_tail(child.log()),
+            });
+        }
+        if timeout < start.elapsed() {
+            return Err(ProviderError::NotReady {
+                component: child.component(),
+                waited_seconds: timeout.as_secs(),
+                last_answer,
+                log: child.log().to_owned(),
+                log_tail: log_tail(child.log()),
+            });
+        }
+        tokio::time::sleep(interval).await;
+    }
+}

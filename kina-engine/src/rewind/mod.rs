@@ -1,0 +1,72 @@
+//! Putting a used cluster's stored state back to its baseline, and proving that it is.
+//!
+//! kube-apiserver keeps all of its state in etcd and follows it by watch. So a rewind writes to etcd alone, and then
+//! waits until everything in the API server that follows etcd has seen it.
+//!
+//! - `baseline`: what the state is put back to.
+//! - `server_owned`: the few keys that the servers renew by themselves.
+//! - `plan`: the difference between a listing and the baseline, as writes. Pure.
+//! - `resource`: from storage keys to the API that serves them. Pure.
+//! - `settle`: waiting until caches, discovery and authorization have followed.
+//! - `canary`: how to know that an informer inside the API server has caught up.
+
+mod baseline;
+mod canary;
+mod plan;
+mod resource;
+mod rewinder;
+mod server_owned;
+mod settle;
+
+pub(crate) use baseline::{Baseline, Fingerprint};
+pub(crate) use rewinder::{RewindReport, Rewinder};
+pub(crate) use server_owned::ServerOwned;
+pub(crate) use settle::read_fingerprint;
+
+use crate::api_client::NoAnswer;
+use crate::etcd::EtcdError;
+use crate::provider::ProviderError;
+
+/// All of an API server's keys start with this (kube-apiserver's `--etcd-prefix`).
+pub(crate) const PREFIX: &[u8] = b"/registry/";
+
+/// Why a cluster could not be rewound. It is then destroyed, never handed out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RewindError {
+    /// etcd did not do its part.
+    #[error("the cluster's etcd failed")]
+    Etcd(#[from] EtcdError),
+    /// The API server did not answer.
+    #[error("the cluster's API server failed")]
+    Api(#[from] NoAnswer),
+    /// The API server answered, but not as it must.
+    #[error("{asked} was answered by {answered}")]
+    Unexpected {
+        /// What was asked.
+        asked: String,
+        /// What came back.
+        answered: String,
+    },
+    /// The API server could not be restarted.
+    #[error("restarting the cluster's API server failed")]
+    Restart(#[from] ProviderError),
+    /// Something keeps writing.
+    #[error("after {passes} passes {keys} keys still differ from the baseline, among them {example}")]
+    Unsettled {
+        /// How often it was rewound.
+        passes: usize,
+        /// How many keys differ.
+        keys: usize,
+        /// One of them.
+        example: String,
+    },
+    /// The API server still shows what storage no longer has.
+    #[error("{what} did not follow the rewind within {waited_ms} ms")]
+    Lagging {
+        /// Which part of the API server.
+        what: String,
+        /// How long it was waited for.
+        waited_ms: u128,
+    },
+}

@@ -1,0 +1,200 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::canary::Canary;
+use super::plan::Plan;
+use super::resource::{ApiPaths, StorageResource};
+use super::{Baseline, PREFIX, RewindError, settle};
+use crate::api_client::ApiClient;
+use crate::etcd::{EtcdClient, KeyListing, WriteOperation};
+use crate::provider::{ProvidedCluster, Readiness};
+
+/// How often a rewind is repeated because something wrote after it. Late writers are done after one or two.
+const PASSES_MAX: usize = 6;
+
+/// Rewinds one running cluster.
+pub(crate) struct Rewinder {
+    cluster: Arc<dyn ProvidedCluster>,
+    etcd: EtcdClient,
+    api: ApiClient,
+    api_paths: ApiPaths,
+    baseline: Baseline,
+    /// The state that was last proven to be the baseline.
+    proven: ProvenState,
+    rewind_count: u64,
+    /// Whether OpenAPI may still show what is gone.
+    openapi_lags: bool,
+}
+
+/// What a rewind did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RewindReport {
+    /// How many keys were put back or removed, over all passes.
+    pub(crate) changed_keys: usize,
+    /// How often storage was compared and written.
+    pub(crate) passes: usize,
+    /// Whether the API server had to be restarted, because the lease touched what is only compiled or cached.
+    pub(crate) restarted: bool,
+    /// Whether OpenAPI has yet to follow.
+    pub(crate) openapi_lags: bool,
+    /// How long all of it took.
+    pub(crate) duration: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct ProvenState {
+    revision: i64,
+    key_count: i64,
+}
+
+impl Rewinder {
+    /// Takes over a cluster whose state is `baseline`, proves it, and removes what is stored but is no part of any
+    /// baseline, such as the events of its boot.
+    pub(crate) async fn take_over(
+        cluster: Arc<dyn ProvidedCluster>,
+        etcd: EtcdClient,
+        api: ApiClient,
+        baseline: Baseline,
+    ) -> Result<Self, RewindError> {
+        // Groups appear in discovery one after the other while the API server starts.
+        settle::wait_discovery(&api, &baseline.fingerprint).await?;
+        let api_paths = settle::read_api_paths(&api).await?;
+        let proven = ProvenState::default();
+        let mut rewinder =
+            Self { cluster, etcd, api, api_paths, baseline, proven, rewind_count: 0, openapi_lags: false };
+        rewinder.resume().await?;
+        Ok(rewinder)
+    }
+
+    /// Proves a cluster whose API server was just started.
+    pub(crate) async fn resume(&mut self) -> Result<(), RewindError> {
+        settle::wait_discovery(&self.api, &self.baseline.fingerprint).await?;
+        self.openapi_lags = true;
+        self.rewind().await.map(drop)
+    }
+
+    /// Puts storage back to the baseline and waits until the API server has followed.
+    pub(crate) async fn rewind(&mut self) -> Result<RewindReport, RewindError> {
+        let start = Instant::now();
+        let mut report = RewindReport::default();
+        let mut listing = self.etcd.list_heads(PREFIX).await?;
+        self.rewind_count += 1;
+        loop {
+            let plan = Plan::new(&self.baseline, &listing.heads);
+            if plan.is_empty() {
+                self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
+                report.openapi_lags = self.openapi_lags;
+                report.duration = start.elapsed();
+                return Ok(report);
+            }
+            if report.passes == PASSES_MAX {
+                let keys = plan.key_count();
+                return Err(RewindError::Unsettled { passes: PASSES_MAX, keys, example: plan.example() });
+            }
+            report.passes += 1;
+            report.changed_keys += plan.key_count();
+            listing = self.apply(&plan, &mut report).await?;
+        }
+    }
+
+    /// Whether nothing but what the servers own was written since the last proof. One read; called at each hand-out.
+    pub(crate) async fn prove_pristine(&self) -> Result<bool, RewindError> {
+        let listing = self.etcd.list_changed_heads(PREFIX, self.proven.revision + 1).await?;
+        let only_server_owned = listing.heads.iter().all(|head| self.baseline.server_owned.contains(&head.key));
+        Ok(only_server_owned && listing.key_count == self.proven.key_count)
+    }
+
+    /// Waits until OpenAPI has followed the last rewind.
+    pub(crate) fn follow_openapi(&self) -> impl Future<Output = Result<(), RewindError>> + Send + use<> {
+        let (api, fingerprint) = (self.api.clone(), self.baseline.fingerprint.clone());
+        async move { settle::wait_openapi(&api, &fingerprint).await }
+    }
+
+    /// Takes note that it has.
+    pub(crate) fn openapi_has_followed(&mut self) {
+        self.openapi_lags = false;
+    }
+
+    /// One pass: write, let the API server follow, read again.
+    async fn apply(&mut self, plan: &Plan, report: &mut RewindReport) -> Result<KeyListing, RewindError> {
+        self.write(&plan.operations).await?;
+        let revision = self.write(&plan.last_operations).await?;
+        let shapes_discovery = plan.touched.iter().any(StorageResource::shapes_discovery);
+        self.openapi_lags |= shapes_discovery;
+        if self.needs_restart(&plan.touched) {
+            report.restarted = true;
+            self.openapi_lags = true;
+            self.cluster.restart_api_server().await?;
+            self.cluster.wait_ready(Readiness::Full).await?;
+            settle::wait_discovery(&self.api, &self.baseline.fingerprint).await?;
+        } else {
+            let discovery = async {
+                match shapes_discovery {
+                    true => settle::wait_discovery(&self.api, &self.baseline.fingerprint).await,
+                    false => Ok(()),
+                }
+            };
+            tokio::try_join!(
+                settle::wait_caches(&self.api, &self.api_paths, &plan.touched, revision),
+                self.follow_authorization(&plan.touched),
+                discovery,
+            )?;
+        }
+        Ok(self.etcd.list_heads(PREFIX).await?)
+    }
+
+    /// Writes, and remembers the new revisions of what was put back; without that, every later rewind would put it back
+    /// again. Returns the revision of the last write.
+    async fn write(&mut self, operations: &[WriteOperation]) -> Result<i64, RewindError> {
+        let transactions = self.etcd.write(operations).await?;
+        let mut rest = operations;
+        for (length, revision) in &transactions {
+            let batch;
+            (batch, rest) = rest.split_at(*length);
+            for operation in batch {
+                let WriteOperation::Put { key, .. } = operation else { continue };
+                if let Some(entry) = self.baseline.entries.get_mut(key) {
+                    entry.mod_revision = *revision;
+                }
+            }
+        }
+        Ok(transactions.last().map_or(0, |(_, revision)| *revision))
+    }
+
+    /// Policies are compiled in a loop of one second, quota look-ups are cached for 30 s by namespace name, and what no
+    /// list shows cannot be asked for: after a lease that touched those, a fresh API server is the only proof.
+    fn needs_restart(&self, touched: &BTreeSet<StorageResource>) -> bool {
+        touched.iter().any(|resource| {
+            resource.is_admission() || (!resource.is_custom() && self.api_paths.list_path(resource).is_none())
+        })
+    }
+
+    async fn follow_authorization(&self, touched: &BTreeSet<StorageResource>) -> Result<(), RewindError> {
+        let mut canaries = Vec::new();
+        if touched.iter().any(StorageResource::is_cluster_rbac) {
+            canaries.push(Canary::Cluster);
+        }
+        if touched.iter().any(StorageResource::is_namespaced_rbac) {
+            canaries.push(Canary::Namespaced);
+        }
+        if canaries.is_empty() {
+            return Ok(());
+        }
+        let id = self.rewind_count.to_string();
+        let puts: Vec<_> = canaries.iter().flat_map(|canary| canary.puts(&id)).collect();
+        self.etcd.write(&puts).await?;
+        let waits = canaries.iter().map(|canary| settle::wait_canary(&self.api, *canary, &id));
+        let followed = futures::future::try_join_all(waits).await;
+        // They go whether they were seen or not.
+        let deletions: Vec<_> = canaries.iter().flat_map(|canary| canary.deletions()).collect();
+        let transactions = self.etcd.write(&deletions).await?;
+        followed?;
+        let revision = transactions.last().map_or(0, |(_, revision)| *revision);
+        let roles_and_bindings: BTreeSet<_> = deletions
+            .iter()
+            .filter_map(|operation| StorageResource::of_key(operation.key()))
+            .collect();
+        settle::wait_caches(&self.api, &self.api_paths, &roles_and_bindings, revision).await
+    }
+}

@@ -1,0 +1,124 @@
+//! Waiting until everything in the API server that follows etcd has seen a rewind.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::canary::Canary;
+use super::resource::{ApiPaths, StorageResource};
+use super::{Fingerprint, RewindError};
+use crate::api_client::ApiClient;
+
+const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// Usually 10 to 25 ms, seen: 124 ms. After this the API server is restarted instead.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// OpenAPI lags by 0.4 to 0.9 s; nobody waits for it.
+pub(super) const OPENAPI_TIMEOUT: Duration = Duration::from_secs(20);
+const OPENAPI_POLL_INTERVAL: Duration = Duration::from_millis(25);
+
+/// Where the API serves each resource of an untouched cluster.
+pub(super) async fn read_api_paths(client: &ApiClient) -> Result<ApiPaths, RewindError> {
+    let mut documents = Vec::new();
+    for path in ["/api", "/apis"] {
+        let answer = client.get_accepting(path, DISCOVERY_ACCEPT).await?;
+        let document = serde_json::from_slice(&answer.body)
+            .map_err(|error| unexpected(path, format!("HTTP status {}, not discovery: {error}", answer.status)))?;
+        documents.push(document);
+    }
+    Ok(ApiPaths::from_discovery(&documents))
+}
+
+/// What the API server says of itself now.
+pub(crate) async fn read_fingerprint(client: &ApiClient) -> Result<Fingerprint, RewindError> {
+    let (discovery_etag, openapi_index_hash) = (discovery_etag(client).await?, openapi_index_hash(client).await?);
+    Ok(Fingerprint { discovery_etag, openapi_index_hash })
+}
+
+/// Waits until the watch cache of each resource is at `revision` or later.
+///
+/// A list "not older than" a revision (`resourceVersionMatch=NotOlderThan`, Kubernetes API concepts) is answered from
+/// the watch cache, and only once that has come so far.
+pub(super) async fn wait_caches(
+    client: &ApiClient,
+    api_paths: &ApiPaths,
+    touched: &BTreeSet<StorageResource>,
+    revision: i64,
+) -> Result<(), RewindError> {
+    let lists = touched.iter().filter_map(|resource| api_paths.list_path(resource)).map(|path| async move {
+        let path = format!("{path}?limit=1&resourceVersion={revision}&resourceVersionMatch=NotOlderThan");
+        let answer = client.get(&path).await?;
+        match answer.status {
+            http::StatusCode::OK => Ok(()),
+            status => Err(unexpected(&path, format!("HTTP status {status}"))),
+        }
+    });
+    futures::future::try_join_all(lists).await.map(drop)
+}
+
+/// Waits until the authorizer knows the canary, and so all that was written before it.
+pub(super) async fn wait_canary(client: &ApiClient, canary: Canary, id: &str) -> Result<(), RewindError> {
+    const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let review = canary.access_review(id);
+    let review = &review;
+    poll("authorization", FOLLOW_TIMEOUT, POLL_INTERVAL, || async move {
+        let answer = client.post(PATH, review).await?;
+        if answer.status != http::StatusCode::CREATED {
+            return Err(unexpected(PATH, format!("HTTP status {}", answer.status)));
+        }
+        let review: serde_json::Value =
+            serde_json::from_slice(&answer.body).map_err(|error| unexpected(PATH, error.to_string()))?;
+        Ok(review["status"]["allowed"] == true)
+    })
+    .await
+}
+
+/// Waits until discovery says what it said at the baseline.
+pub(super) async fn wait_discovery(client: &ApiClient, fingerprint: &Fingerprint) -> Result<(), RewindError> {
+    poll("discovery", FOLLOW_TIMEOUT, POLL_INTERVAL, || async move {
+        Ok(discovery_etag(client).await? == fingerprint.discovery_etag)
+    })
+    .await
+}
+
+/// Waits until OpenAPI says what it said at the baseline.
+pub(super) async fn wait_openapi(client: &ApiClient, fingerprint: &Fingerprint) -> Result<(), RewindError> {
+    poll("OpenAPI", OPENAPI_TIMEOUT, OPENAPI_POLL_INTERVAL, || async move {
+        Ok(openapi_index_hash(client).await? == fingerprint.openapi_index_hash)
+    })
+    .await
+}
+
+async fn discovery_etag(client: &ApiClient) -> Result<String, RewindError> {
+    let answer = client.get_accepting("/apis", DISCOVERY_ACCEPT).await?;
+    answer.etag.ok_or_else(|| unexpected("/apis", format!("HTTP status {} without an ETag", answer.status)))
+}
+
+async fn openapi_index_hash(client: &ApiClient) -> Result<String, RewindError> {
+    let answer = client.get("/openapi/v3").await?;
+    match answer.status {
+        http::StatusCode::OK => Ok(crate::hex::encode(&Sha256::digest(&answer.body))),
+        status => Err(unexpected("/openapi/v3", format!("HTTP status {status}"))),
+    }
+}
+
+async fn poll<Answer: Future<Output = Result<bool, RewindError>>>(
+    what: &str,
+    timeout: Duration,
+    interval: Duration,
+    has_followed: impl Fn() -> Answer,
+) -> Result<(), RewindError> {
+    let start = Instant::now();
+    while !has_followed().await? {
+        if timeout < start.elapsed() {
+            return Err(RewindError::Lagging { what: what.to_owned(), waited_ms: start.elapsed().as_millis() });
+        }
+        tokio::time::sleep(interval).await;
+    }
+    Ok(())
+}
+
+fn unexpected(asked: &str, answered: String) -> RewindError {
+    RewindError::Unexpected { asked: asked.to_owned(), answered }
+}

@@ -1,0 +1,193 @@
+//! Bootstrapped states: what a fresh cluster's store holds once its API server has set everything up.
+//!
+//! A cluster that starts on such a state skips the bootstrap, and with it more than half of a boot. What must differ
+//! between clusters is left out: the namespaces (many controllers take the UID of `kube-system` for the cluster's
+//! identity) and what holds a cluster's own certificates. Each API server makes those anew.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::etcd::StoredKey;
+use crate::rewind::{Fingerprint, ServerOwned};
+
+/// Rises with each change of the format, or of the API server's flags that shape the state.
+const FORMAT: u32 = 1;
+/// A bootstrapped state has about 450 keys and 400 kB.
+const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
+/// What each cluster has to make for itself: a prefix or a whole key.
+const LEFT_OUT: [&[u8]; 2] =
+    [b"/registry/namespaces/", b"/registry/configmaps/kube-system/extension-apiserver-authentication"];
+
+/// A bootstrapped state.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    /// What to load before the API server starts.
+    pub(crate) keys: Arc<Vec<StoredKey>>,
+    /// What the API server then makes by itself; its state is complete when all of these exist.
+    pub(crate) awaited_keys: Vec<Vec<u8>>,
+    /// What the API server says of itself in that state.
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// Keeps snapshots in a directory.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotStore {
+    directory: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    fingerprint: Fingerprint,
+    awaited_keys: Vec<Vec<u8>>,
+    /// Of each key and its value, in order.
+    lengths: Vec<(usize, usize)>,
+}
+
+impl Snapshot {
+    /// Takes a fresh cluster's state apart into what others may start on and what they must make themselves.
+    pub(crate) fn new(stored_keys: &[StoredKey], fingerprint: Fingerprint) -> Self {
+        let server_owned = ServerOwned::among(stored_keys.iter().map(|stored| stored.key.as_slice()));
+        let (awaited, keys): (Vec<_>, Vec<_>) = stored_keys
+            .iter()
+            // Events are on an etcd lease, and about this cluster.
+            .filter(|stored| stored.lease == 0 && !server_owned.contains(&stored.key))
+            .cloned()
+            .partition(|stored| LEFT_OUT.iter().any(|prefix| stored.key.starts_with(prefix)));
+        let awaited_keys = awaited.into_iter().map(|stored| stored.key).collect();
+        Self { keys: Arc::new(keys), awaited_keys, fingerprint }
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let header = Header {
+            format: FORMAT,
+            fingerprint: self.fingerprint.clone(),
+            awaited_keys: self.awaited_keys.clone(),
+            lengths: self.keys.iter().map(|stored| (stored.key.len(), stored.value.len())).collect(),
+        };
+        let mut bytes = serde_json::to_vec(&header)?;
+        bytes.push(b'\n');
+        for stored in self.keys.iter() {
+            bytes.extend_from_slice(&stored.key);
+            bytes.extend_from_slice(&stored.value);
+        }
+        let hash = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&hash);
+        Ok(bytes)
+    }
+
+    /// `None` for anything that is not exactly what was written.
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (content, hash) = bytes.split_at_checked(bytes.len().checked_sub(Sha256::output_size())?)?;
+        if Sha256::digest(content).as_slice() != hash {
+            return None;
+        }
+        let header_end = content.iter().position(|byte| *byte == b'\n')?;
+        let header: Header = serde_json::from_slice(&content[..header_end]).ok()?;
+        if header.format != FORMAT {
+            return None;
+        }
+        let mut rest = &content[header_end + 1..];
+        let mut take = |length: usize| {
+            let (taken, remaining) = rest.split_at_checked(length)?;
+            rest = remaining;
+            Some(taken.to_vec())
+        };
+        let keys = header
+            .lengths
+            .iter()
+            .map(|(key, value)| Some(StoredKey { key: take(*key)?, value: take(*value)?, mod_revision: 0, lease: 0 }))
+            .collect::<Option<Vec<_>>>()?;
+        Some(Self { keys: Arc::new(keys), awaited_keys: header.awaited_keys, fingerprint: header.fingerprint })
+    }
+}
+
+impl SnapshotStore {
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// The snapshot for these binaries. One that is damaged or of another format counts as absent.
+    pub(crate) fn load(&self, assets_identity: &str) -> Option<Snapshot> {
+        let path = self.path(assets_identity);
+        let mut bytes = Vec::new();
+        File::open(&path).ok()?.take(SNAPSHOT_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        let snapshot = Snapshot::from_bytes(&bytes);
+        if snapshot.is_none() {
+            tracing::warn!(path = %path.display(), "the bootstrapped state is damaged or of another version: not used");
+        }
+        snapshot
+    }
+
+    /// Keeps a snapshot; whole or not at all.
+    pub(crate) fn save(&self, assets_identity: &str, snapshot: &Snapshot) -> std::io::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        let mut file = tempfile::Builder::new().prefix(".snapshot-").tempfile_in(&self.directory)?;
+        file.write_all(&snapshot.to_bytes()?)?;
+        file.as_file().sync_all()?;
+        file.persist(self.path(assets_identity)).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// Forgets a snapshot that turned out to be of no use.
+    pub(crate) fn remove(&self, assets_identity: &str) {
+        let _ = std::fs::remove_file(self.path(assets_identity));
+    }
+
+    fn path(&self, assets_identity: &str) -> PathBuf {
+        let name: String = assets_identity.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' }).collect();
+        self.directory.join(format!("{name}-format{FORMAT}.state"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(key: &str, lease: i64) -> StoredKey {
+        StoredKey { key: key.as_bytes().to_vec(), value: format!("value of {key}").into_bytes(), mod_revision: 7, lease }
+    }
+
+    fn snapshot() -> Snapshot {
+        let keys = [
+            stored("/registry/clusterroles/admin", 0),
+            stored("/registry/events/default/booted", 5),
+            stored("/registry/leases/kube-system/apiserver-x", 0),
+            stored("/registry/namespaces/default", 0),
+        ];
+        Snapshot::new(&keys, Fingerprint { discovery_etag: "e".to_owned(), openapi_index_hash: "h".to_owned() })
+    }
+
+    #[test]
+    fn what_belongs_to_one_cluster_is_left_out() {
+        let snapshot = snapshot();
+        let keys: Vec<_> = snapshot.keys.iter().map(|stored| stored.key.as_slice()).collect();
+        assert_eq!(keys, [b"/registry/clusterroles/admin"]);
+        assert_eq!(snapshot.awaited_keys, [b"/registry/namespaces/default"]);
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_and_what_was_damaged_is_not() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = SnapshotStore::new(directory.path().join("snapshots"));
+        assert!(store.load("1.37.1/linux").is_none());
+        store.save("1.37.1/linux", &snapshot()).expect("saved");
+        let loaded = store.load("1.37.1/linux").expect("loaded");
+        assert_eq!(loaded.keys.len(), 1);
+        assert_eq!(loaded.keys[0].value, b"value of /registry/clusterroles/admin");
+        assert_eq!(loaded.fingerprint, snapshot().fingerprint);
+
+        let path = store.path("1.37.1/linux");
+        let bytes = std::fs::read(&path).expect("read");
+        for damaged in [&bytes[..bytes.len() - 1], &bytes[..10], &[], &[&bytes[..], b"x"].concat()] {
+            std::fs::write(&path, damaged).expect("written");
+            assert!(store.load("1.37.1/linux").is_none());
+        }
+    }
+}

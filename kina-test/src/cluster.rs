@@ -1,0 +1,145 @@
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kina_engine::client::{self, EngineClient, EngineProgram, Lease};
+use kina_engine::protocol::AcquireRequest;
+use once_cell::sync::OnceCell;
+
+use crate::Error;
+
+/// An exclusive lease on a real cluster.
+///
+/// The lease ends when the last clone of this value is dropped, when a test that got it ends, or when the process ends,
+/// however it does. From then on nothing that came from it works: its connections are cut, its kubeconfig fails the TLS
+/// handshake, its files are gone.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    lease: Lease,
+    config: kube::Config,
+    client: kube::Client,
+    kubeconfig_path: OnceCell<PathBuf>,
+}
+
+impl Cluster {
+    /// Leases a cluster, for code that is no test. Starts kina's engine if it does not run.
+    ///
+    /// Progress (of a first download or build of the Kubernetes binaries, say) goes to standard error.
+    ///
+    /// # Errors
+    /// If the engine cannot be started or reached, or has no cluster to give within the time limit
+    /// (`KINA_ACQUIRE_TIMEOUT_SECONDS`, 300 by default).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cluster = kina::Cluster::acquire().await?;
+    /// let version = cluster.client().apiserver_version().await?;
+    /// assert_eq!(version.git_version, cluster.kubernetes_version());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn acquire() -> Result<Self, Error> {
+        let program = std::env::current_exe().map(|path| path.display().to_string());
+        Self::acquire_for(&program.unwrap_or_default(), None).await
+    }
+
+    pub(crate) async fn acquire_for(test: &str, kubernetes: Option<&str>) -> Result<Self, Error> {
+        let engine = EngineClient::from_environment(engine_program())?;
+        let request = AcquireRequest::from_environment(test, kubernetes)?;
+        let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
+        let auth_info = client::auth_info(&lease.grant.client_certificate_pem, &lease.grant.client_key_pem);
+        let config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)
+            .map_err(|error| Error::Client(Box::new(error)))?;
+        let client = kube::Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
+        Ok(Self { shared: Arc::new(Shared { lease, config, client, kubeconfig_path: OnceCell::new() }) })
+    }
+
+    /// A client with all rights (`system:masters`). It belongs to the runtime on which the cluster was acquired.
+    pub fn client(&self) -> kube::Client {
+        self.shared.client.clone()
+    }
+
+    /// What that client was made from, to make others: on another runtime, or as another user.
+    pub fn config(&self) -> kube::Config {
+        self.shared.config.clone()
+    }
+
+    /// A kubeconfig with everything it needs inside, as YAML.
+    pub fn kubeconfig(&self) -> String {
+        client::kubeconfig_text(&self.shared.lease.grant)
+    }
+
+    /// The path of a file with that kubeconfig, readable by this user only. It is removed when the lease ends.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn kubeconfig_path(&self) -> Result<&Path, Error> {
+        let write = || {
+            let path = self.shared.lease.grant.lease_directory.join("kubeconfig");
+            match write_private(&path, &self.kubeconfig()) {
+                Ok(()) => Ok(path),
+                Err(source) => Err(Error::Kubeconfig { path, source }),
+            }
+        };
+        self.shared.kubeconfig_path.get_or_try_init(write).map(PathBuf::as_path)
+    }
+
+    /// What the server says its version is, such as `v1.37.1`.
+    pub fn kubernetes_version(&self) -> &str {
+        &self.shared.lease.grant.kubernetes
+    }
+
+    /// The cluster's name in `cargo kina status`. Clusters are reused: the name tells nothing about a lease.
+    pub fn name(&self) -> &str {
+        &self.shared.lease.grant.cluster
+    }
+
+    /// Where etcd and kube-apiserver write their logs. They outlive the cluster for a while.
+    pub fn log_directory(&self) -> &Path {
+        &self.shared.lease.grant.log_directory
+    }
+
+    /// Ends the lease now, whatever clones of this value there are.
+    pub fn release(&self) {
+        self.shared.lease.release();
+    }
+}
+
+/// Never shows a credential.
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Cluster")
+            .field("name", &self.name())
+            .field("kubernetes_version", &self.kubernetes_version())
+            .finish_non_exhaustive()
+    }
+}
+
+fn engine_program() -> EngineProgram {
+    #[cfg(feature = "embedded")]
+    {
+        // Keeps the constructor in the executable: what is used is linked.
+        crate::engine_constructor::is_linked();
+        EngineProgram::ThisExecutable
+    }
+    #[cfg(not(feature = "embedded"))]
+    EngineProgram::InstalledOnly
+}
+
+fn write_private(path: &Path, content: &str) -> std::io::Result<()> {
+    if let Some(directory) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content.as_bytes())
+}

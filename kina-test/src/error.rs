@@ -1,0 +1,38 @@
+use std::path::PathBuf;
+
+use kina_engine::client::ClientError;
+
+/// Why there is no cluster, or not in the form that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The engine could not be reached, or refused.
+    #[error("no cluster could be had")]
+    Acquire(#[from] ClientError),
+    /// No client could be made for it.
+    #[error("making a client for the cluster failed")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The kubeconfig could not be written.
+    #[error("writing the kubeconfig {path} failed")]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is no runtime to run the test on.
+    #[error("starting the test's runtime failed")]
+    Runtime(#[source] std::io::Error),
+}
+
+impl Error {
+    /// Whether you can do something about it, rather than kina's makers.
+    pub fn is_user_error(&self) -> bool {
+        match self {
+            Self::Acquire(error) => error.is_user_error(),
+            Self::Kubeconfig { .. } => true,
+            Self::Client(_) | Self::Runtime(_) => false,
+        }
+    }
+}
