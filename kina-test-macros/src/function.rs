@@ -6,6 +6,9 @@ use syn::{Attribute, Error, FnArg, LitStr, Safety, Signature, Token, Type, Visib
 
 use crate::complaints::Complaints;
 
+/// A client and a cluster: there is nothing else to ask for.
+const ARGUMENT_COUNT_MAX: usize = 2;
+
 /// A function, its body unread: kina changes nothing there, and an editor can still work while it is half written.
 pub(crate) struct TestFunction {
     /// The user's attributes, in order.
@@ -97,6 +100,11 @@ impl TestFunction {
             let text =
                 "a kina test takes its cluster as an argument: `client: kube::Client` or `cluster: kina::Cluster`";
             complaints.push(Error::new(signature.paren_token.span.join(), text));
+        }
+        let mut arguments = signature.inputs.iter().filter(|input| matches!(input, FnArg::Typed(_)));
+        if let Some(extra) = arguments.nth(ARGUMENT_COUNT_MAX) {
+            let text = "one argument too many: a kina test takes a `kube::Client`, a `kina::Cluster`, or one of each";
+            complaints.push(Error::new_spanned(extra, text));
         }
         for input in &signature.inputs {
             match input {

@@ -25,7 +25,7 @@ use proc_macro::TokenStream;
 ///
 /// # Arguments
 ///
-/// At least one, in any order, by value:
+/// One or both of these, in any order, by value:
 ///
 /// | type | what it is |
 /// |---|---|

@@ -220,6 +220,7 @@ fn signatures_that_are_no_test() {
     check_function("async fn f(client: Client) -> Result<()> {}", &[]);
     check_function("async fn f(client: Client, cluster: Cluster) {}", &[]);
     check_function("async fn f() {}", &["a kina test takes its cluster as an argument"]);
+    check_function("async fn f(a: Client, b: Cluster, c: Client, d: Client) {}", &["one argument too many"]);
     check_function(
         "const unsafe extern \"C\" fn f<T>(client: T) where T: Clone {}",
         &[

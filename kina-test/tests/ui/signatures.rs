@@ -7,6 +7,9 @@ fn synchronous(client: kube::Client) {}
 async fn no_arguments() {}
 
 #[kina::test]
+async fn three_arguments(client: kube::Client, cluster: kina::Cluster, another_client: kube::Client) {}
+
+#[kina::test]
 async fn borrowed(client: &kube::Client) {}
 
 #[kina::test]
