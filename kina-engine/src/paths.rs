@@ -78,11 +78,18 @@ pub enum PathsError {
 
 impl EnginePaths {
     /// The paths that the environment asks for. Makes the runtime directory, or refuses one that is not private.
+    ///
+    /// # Errors
+    /// If a directory cannot be made, or others could get into it.
     pub fn from_environment() -> Result<Self, PathsError> {
         Self::resolve(&|name| std::env::var_os(name).filter(|value| !value.is_empty()))
     }
 
-    fn resolve(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, PathsError> {
+    /// The same for the environment that `variable` describes.
+    ///
+    /// # Errors
+    /// As for [`Self::from_environment`].
+    pub fn resolve(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, PathsError> {
         let cache_directory = match variable("KINA_CACHE_DIR") {
             Some(directory) => absolute(directory.into()),
             None => etcetera::choose_base_strategy().map_err(|_| PathsError::NoHome)?.cache_dir().join("kina"),

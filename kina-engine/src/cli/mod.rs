@@ -1,8 +1,10 @@
 //! The program `cargo-kina`.
 
+mod bench;
 mod status;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -41,6 +43,27 @@ enum Command {
         #[arg(long)]
         kubernetes: Option<String>,
     },
+    /// Measure
+    Bench {
+        #[command(subcommand)]
+        scenario: Scenario,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// How long a test waits for its cluster: cold, from stopped, warm; beside envtest's recipe in the same run
+    Acquire {
+        /// How many warm leases, each in a process of its own
+        #[arg(long, default_value_t = 100)]
+        runs: usize,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// A measured process
+    #[command(subcommand, hide = true)]
+    Probe(bench::probe::Probe),
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -54,10 +77,11 @@ enum Format {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    let start = Instant::now();
     // As a subcommand of cargo, the program gets its own name as first argument.
     let arguments = std::env::args_os().enumerate().filter(|(index, text)| !(*index == 1 && text == "kina"));
     let arguments = Arguments::parse_from(arguments.map(|(_, text)| text));
-    match run(arguments) {
+    match run(arguments, start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", crate::with_causes(error.as_ref()));
@@ -68,12 +92,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
+    if let Command::Bench { scenario: Scenario::Probe(probe) } = &arguments.command {
+        return bench::probe::run(probe, start);
+    }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime failed")?;
     let client = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
     runtime.block_on(async {
         match arguments.command {
+            Command::Bench { scenario: Scenario::Acquire { runs, format } } => bench::acquire(runs, format).await,
+            Command::Bench { scenario: Scenario::Probe(_) } => Ok(()),
             Command::Status { format } => status::print(&client, format).await,
             Command::Stop => {
                 let was_running = client.stop().await?;

@@ -42,6 +42,11 @@ impl EngineClient {
         Ok(Self { paths: EnginePaths::from_environment()?, program })
     }
 
+    /// A client of the engine with these paths.
+    pub fn new(paths: EnginePaths, program: EngineProgram) -> Self {
+        Self { paths, program }
+    }
+
     /// The engine's paths.
     pub fn paths(&self) -> &EnginePaths {
         &self.paths

@@ -121,7 +121,8 @@ impl Pool {
     }
 
     fn acquire(&mut self, waiter: Waiter, actions: &mut Vec<Action>) {
-        if self.limits.waiting_max <= self.queue.len() {
+        // Who is being served may come back to the queue.
+        if self.limits.waiting_max <= self.queue.len() + self.served.len() {
             let refusal = PoolRefusal::QueueFull { waiting_max: self.limits.waiting_max };
             actions.push(Action::Refuse { waiter: waiter.id, refusal });
         } else {
@@ -234,24 +235,44 @@ impl Pool {
 
     /// Boots or starts what is waited for and not on its way, as far as the bounds allow.
     fn grow(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
-        let mut wanted = self.queue.demand();
-        wanted.extend(self.warm_targets.iter().map(|(key, count)| {
-            (key.clone(), count.saturating_sub(self.running(key)))
-        }));
-        for (key, count) in wanted {
-            let coming = self.count(|slot| slot.key == key && slot.state.is_coming());
-            for _ in coming..count {
-                if self.limits.boots_max <= self.count(|slot| slot.state.is_boot()) {
+        for (key, waiting) in self.queue.demand() {
+            for _ in self.coming(&key)..waiting {
+                if !self.may_boot() {
                     return;
                 }
                 if !self.start_stopped(&key, now, actions) && !self.boot(&key, now, actions) {
+                    self.make_room(&key, now, actions);
                     break;
                 }
             }
         }
+        self.warm_up(now, actions);
+    }
+
+    /// Boots what somebody wants warm. Unlike a client that waits, this takes nobody's slot.
+    fn warm_up(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         let mut targets = std::mem::take(&mut self.warm_targets);
-        targets.retain(|key, count| self.running(key) < *count);
+        targets.retain(|key, count| {
+            for _ in self.running(key) + self.coming(key)..*count {
+                if !self.may_boot() {
+                    return true;
+                }
+                if !self.start_stopped(key, now, actions) && !self.boot(key, now, actions) {
+                    break;
+                }
+            }
+            self.running(key) < *count && 0 < self.coming(key)
+        });
         self.warm_targets = targets;
+    }
+
+    /// How many clusters of a kind will be ready by themselves.
+    fn coming(&self, key: &SlotKey) -> usize {
+        self.count(|slot| slot.key == *key && slot.state.is_coming())
+    }
+
+    fn may_boot(&self) -> bool {
+        self.count(|slot| slot.state.is_boot()) < self.limits.boots_max
     }
 
     fn start_stopped(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
@@ -264,7 +285,6 @@ impl Pool {
 
     fn boot(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
         if self.limits.slots_max <= self.slots.len() {
-            self.make_room(key, now, actions);
             return false;
         }
         let slot = SlotId(self.next_slot);

@@ -69,7 +69,11 @@ fn split_last_of_each_resource(operations: Vec<WriteOperation>) -> (Vec<WriteOpe
     let is_last: Vec<bool> = operations
         .iter()
         .rev()
-        .map(|operation| StorageResource::of_key(operation.key()).is_some_and(|resource| seen.insert(resource)))
+        .map(|operation| {
+            // What decides about admission goes first; nobody waits for its cache, the API server is restarted.
+            let resource = StorageResource::of_key(operation.key()).filter(|resource| !resource.is_admission());
+            resource.is_some_and(|resource| seen.insert(resource))
+        })
         .collect();
     let mut last = Vec::new();
     let mut others = Vec::new();

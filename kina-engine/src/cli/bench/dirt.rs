@@ -1,0 +1,94 @@
+//! About 250 changed keys, as a thorough test of an operator might leave them.
+
+use anyhow::Context;
+use futures::{StreamExt, TryStreamExt};
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+/// Writes under way at a time.
+const CONCURRENCY: usize = 8;
+const CONFIG_MAPS: usize = 200;
+const CUSTOM_RESOURCES: usize = 40;
+
+/// Changes the cluster: a CRD, custom resources with finalizers, a namespace being deleted, a deleted system
+/// ClusterRole, ConfigMaps, a service on a fixed port, changed labels of `default`.
+pub(super) async fn make(client: &kube::Client) -> anyhow::Result<()> {
+    create(client, "/api/v1/namespaces", namespace("bench")).await?;
+    create(client, "/api/v1/namespaces", namespace("bench-deleted")).await?;
+    create(client, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition()).await?;
+    let config_maps = (0..CONFIG_MAPS).map(|number| {
+        create(client, "/api/v1/namespaces/bench/configmaps", json!({"metadata": {"name": format!("map-{number}")}}))
+    });
+    futures::stream::iter(config_maps).buffer_unordered(CONCURRENCY).try_collect::<Vec<_>>().await?;
+    create(client, "/api/v1/namespaces/bench/services", service()).await?;
+    wait_served(client).await?;
+    let widgets = (0..CUSTOM_RESOURCES)
+        .map(|number| create(client, "/apis/bench.kina.dev/v1/namespaces/bench-deleted/widgets", widget(number)));
+    // All at once: the API server holds back each create of a kind whose CRD is younger than two seconds.
+    futures::stream::iter(widgets).buffer_unordered(CUSTOM_RESOURCES).try_collect::<Vec<_>>().await?;
+    let labels = json!({"metadata": {"labels": {"bench": "dirty"}}});
+    send(client, Method::PATCH, "/api/v1/namespaces/default", Some(labels)).await?;
+    send(client, Method::DELETE, "/api/v1/namespaces/bench-deleted", None).await?;
+    send(client, Method::DELETE, "/apis/rbac.authorization.k8s.io/v1/clusterroles/view", None).await?;
+    Ok(())
+}
+
+async fn wait_served(client: &kube::Client) -> anyhow::Result<()> {
+    const ATTEMPTS_MAX: u32 = 1000;
+    for _ in 0..ATTEMPTS_MAX {
+        if send(client, Method::GET, "/apis/bench.kina.dev/v1/widgets", None).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    anyhow::bail!("the custom resources were not served within 10 s")
+}
+
+async fn create(client: &kube::Client, path: &str, object: Value) -> anyhow::Result<()> {
+    send(client, Method::POST, path, Some(object)).await
+}
+
+async fn send(client: &kube::Client, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<()> {
+    let content_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+    let body = body.map(|body| serde_json::to_vec(&body)).transpose()?.unwrap_or_default();
+    let request = Request::builder()
+        .method(method.clone())
+        .uri(path)
+        .header(http::header::CONTENT_TYPE, content_type)
+        .body(body)?;
+    client.request_text(request).await.with_context(|| format!("{method} {path} failed"))?;
+    Ok(())
+}
+
+fn namespace(name: &str) -> Value {
+    json!({"metadata": {"name": name}})
+}
+
+fn service() -> Value {
+    json!({"metadata": {"name": "fixed"}, "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}})
+}
+
+fn widget(number: usize) -> Value {
+    json!({
+        "apiVersion": "bench.kina.dev/v1",
+        "kind": "Widget",
+        "metadata": {"name": format!("widget-{number}"), "finalizers": ["bench.kina.dev/never"]},
+    })
+}
+
+fn definition() -> Value {
+    json!({
+        "metadata": {"name": "widgets.bench.kina.dev"},
+        "spec": {
+            "group": "bench.kina.dev",
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
+            "versions": [{
+                "name": "v1",
+                "served": true,
+                "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    })
+}

@@ -1,0 +1,287 @@
+//! `cargo kina bench acquire`: how long a test waits for its cluster.
+//!
+//! Everything is measured in one run, so that ratios mean something on any machine: kina's own ways to a cluster, a
+//! client straight to a running cluster, and the boot recipe of controller-runtime's envtest with the same binaries.
+//! The engine is a private one, of this very executable.
+
+mod dirt;
+mod envtest_recipe;
+pub(super) mod probe;
+mod statistics;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use self::probe::{DirectAccess, ProbeReport};
+use self::statistics::{median, percentile};
+use super::Format;
+use crate::assets::{self, AssetRequest, Assets, KubernetesMinor};
+use crate::client::{EngineClient, EngineProgram};
+use crate::paths::EnginePaths;
+use crate::protocol::Status;
+use crate::provider::process::ProcessProvider;
+use crate::provider::{CreateRequest, ProvidedCluster, Provider, Readiness};
+use crate::snapshot::SnapshotStore;
+
+/// Samples of what takes about a second each.
+const BOOT_SAMPLES: usize = 5;
+/// Samples of a release, each of which takes a probe of some seconds to prepare.
+const RELEASE_SAMPLES: usize = 20;
+/// Slots of the private engine: one that is leased and one that is being rewound meanwhile.
+const SLOTS: usize = 2;
+
+/// The result, in milliseconds and megabytes (10⁶ bytes).
+#[derive(Debug, Serialize)]
+struct Report {
+    cold_ms: f64,
+    first_ever_ms: f64,
+    stopped_ms: f64,
+    warm_p50_ms: f64,
+    warm_p99_ms: f64,
+    release_p50_ms: f64,
+    openapi_lag_p50_ms: Option<f64>,
+    boots: u64,
+    rewinds: u64,
+    engine_rss_mb: f64,
+    cluster_pss_mb: f64,
+    engine_profile: String,
+    kubernetes: String,
+    direct_p50_ms: f64,
+    envtest_recipe_cold_ms: f64,
+    /// Not asked for, but what the figures above are for.
+    warm_to_direct_ratio: f64,
+    cold_to_envtest_ratio: f64,
+    release_p99_ms: f64,
+    release_keys_p50: f64,
+    api_server_restarts: u64,
+    late_writes: u64,
+    runs: usize,
+}
+
+/// A private engine and what it works in. Everything is removed at the end.
+struct Bench {
+    directory: tempfile::TempDir,
+    assets: Assets,
+    engine: EngineClient,
+    environment: Vec<(&'static str, OsString)>,
+}
+
+/// Measures and prints.
+pub(super) async fn acquire(runs: usize, format: Format) -> anyhow::Result<()> {
+    if runs == 0 {
+        bail!("--runs must be at least 1");
+    }
+    let bench = Bench::prepare().await?;
+    let measured = bench.measure(runs).await;
+    bench.engine.stop().await?;
+    let report = measured?;
+    match format {
+        Format::Json => println!("{}", serde_json::to_string(&report)?),
+        Format::Text => println!("{}", serde_json::to_string_pretty(&report)?),
+    }
+    Ok(())
+}
+
+impl Bench {
+    async fn prepare() -> anyhow::Result<Self> {
+        let user_paths = EnginePaths::from_environment()?;
+        let mut request =
+            AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
+                std::env::var_os(name)
+            });
+        request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
+        let assets = tokio::task::spawn_blocking(move || {
+            assets::provide(&request, &|progress| eprintln!("kina: {}", progress.text))
+        })
+        .await??;
+        let directory = tempfile::Builder::new().prefix("kina-bench-").tempdir_in("/tmp")?;
+        let assets_directory = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();
+        let environment = vec![
+            ("KINA_RUNTIME_DIR", directory.path().join("run").into_os_string()),
+            ("KINA_CACHE_DIR", directory.path().join("cache").into_os_string()),
+            ("KINA_ASSETS_DIR", assets_directory.into_os_string()),
+            ("KINA_ENGINE", std::env::current_exe()?.into_os_string()),
+            ("KINA_SLOTS_MAX", SLOTS.to_string().into()),
+            // Should this process be killed, the private engine does not stay.
+            ("KINA_IDLE_EXIT_SECONDS", "30".into()),
+        ];
+        let variable = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        let engine = EngineClient::new(EnginePaths::resolve(&variable)?, EngineProgram::InstalledOnly);
+        Ok(Self { directory, assets, engine, environment })
+    }
+
+    async fn measure(&self, runs: usize) -> anyhow::Result<Report> {
+        say("first ever: bootstraps from nothing");
+        let first = self.probe(&["lease"]).await?;
+        say("cold boots, and envtest's recipe beside them");
+        let (mut cold, mut recipe) = (Vec::new(), Vec::new());
+        for _ in 0..BOOT_SAMPLES {
+            self.engine.stop().await?;
+            cold.push(self.probe(&["lease"]).await?.took_ms);
+            // Alone on the machine, as the other was.
+            self.engine.stop().await?;
+            recipe.push(envtest_recipe::boot(&self.assets).await?);
+        }
+        say("from stopped");
+        let mut stopped = Vec::new();
+        for _ in 0..BOOT_SAMPLES {
+            self.probe(&["lease"]).await?;
+            self.wait_all_ready().await?;
+            self.engine.stop_idle_clusters().await?;
+            stopped.push(self.probe(&["lease"]).await?.took_ms);
+        }
+        say("warm, and straight to a running cluster beside it");
+        self.warm_up().await?;
+        let (warm, direct) = self.warm_and_direct(runs).await?;
+        say("releases");
+        let mut release_leases = Vec::new();
+        for _ in 0..RELEASE_SAMPLES {
+            release_leases.extend(self.probe(&["dirty"]).await?.lease);
+            self.wait_all_ready().await?;
+        }
+        // OpenAPI follows up to a second later.
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let status = self.status(true).await?;
+        self.report(runs, &first, &cold, &recipe, &stopped, &warm, &direct, &release_leases, &status)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a plain list of what was measured")]
+    fn report(
+        &self,
+        runs: usize,
+        first: &ProbeReport,
+        cold: &[f64],
+        recipe: &[f64],
+        stopped: &[f64],
+        warm: &[f64],
+        direct: &[f64],
+        release_leases: &[u64],
+        status: &Status,
+    ) -> anyhow::Result<Report> {
+        let of = |samples: &[f64], what: &str| median(samples).with_context(|| format!("no sample of {what}"));
+        let releases: Vec<_> = status.releases.iter().filter(|release| release_leases.contains(&release.lease)).collect();
+        let release_ms: Vec<f64> = releases.iter().map(|release| release.release_ms).collect();
+        let release_keys: Vec<f64> = releases.iter().map(|release| release.changed_keys as f64).collect();
+        let openapi_lags: Vec<f64> = releases.iter().filter_map(|release| release.openapi_lag_ms).collect();
+        let running: Vec<u64> = status.slots.iter().map(|slot| slot.pss_bytes).filter(|bytes| 0 < *bytes).collect();
+        let (cold_ms, recipe_ms) = (of(cold, "cold boots")?, of(recipe, "envtest's recipe")?);
+        let (warm_p50_ms, direct_p50_ms) = (of(warm, "warm leases")?, of(direct, "direct lists")?);
+        Ok(Report {
+            cold_ms,
+            first_ever_ms: first.took_ms,
+            stopped_ms: of(stopped, "starts")?,
+            warm_p50_ms,
+            warm_p99_ms: percentile(warm, 0.99).context("no sample of warm leases")?,
+            release_p50_ms: of(&release_ms, "releases")?,
+            openapi_lag_p50_ms: median(&openapi_lags),
+            boots: status.counters.boots,
+            rewinds: status.counters.rewinds,
+            engine_rss_mb: status.engine_rss_bytes as f64 / 1e6,
+            cluster_pss_mb: running.iter().sum::<u64>() as f64 / 1e6 / running.len().max(1) as f64,
+            engine_profile: status.engine_profile.clone(),
+            kubernetes: first.kubernetes.clone().unwrap_or_default(),
+            direct_p50_ms,
+            envtest_recipe_cold_ms: recipe_ms,
+            warm_to_direct_ratio: warm_p50_ms / direct_p50_ms,
+            cold_to_envtest_ratio: cold_ms / recipe_ms,
+            release_p99_ms: percentile(&release_ms, 0.99).context("no sample of releases")?,
+            release_keys_p50: of(&release_keys, "releases")?,
+            api_server_restarts: status.counters.api_server_restarts,
+            late_writes: status.counters.late_writes,
+            runs,
+        })
+    }
+
+    /// Takes both in turns, so that both see the same machine.
+    async fn warm_and_direct(&self, runs: usize) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
+        let (cluster, access_path) = self.boot_direct_cluster().await?;
+        let access_path = access_path.display().to_string();
+        let (mut warm, mut direct) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            warm.push(self.probe(&["lease"]).await?.took_ms);
+            direct.push(self.probe(&["direct", &access_path]).await?.took_ms);
+        }
+        cluster.destroy().await?;
+        Ok((warm, direct))
+    }
+
+    /// A cluster of this process, whose own credentials the probes may have.
+    async fn boot_direct_cluster(&self) -> anyhow::Result<(Arc<dyn ProvidedCluster>, PathBuf)> {
+        let provider =
+            ProcessProvider::new(self.directory.path().join("direct"), self.directory.path().join("direct-logs"))?;
+        let snapshots = SnapshotStore::new(self.directory.path().join("cache/snapshots"));
+        // The engine knows the binaries by the directory that it was given.
+        let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, self.directory.path().join("cache"));
+        request.explicit_directory = self.assets.kube_apiserver.parent().map(PathBuf::from);
+        let assets = tokio::task::spawn_blocking(move || assets::provide(&request, &|_| {})).await??;
+        let snapshot = snapshots.load(&assets.identity).context("the engine has kept no bootstrapped state")?;
+        let request = CreateRequest { name: "direct".to_owned(), assets, initial_state: snapshot.keys };
+        let cluster = provider.create(request).await?;
+        cluster.wait_ready(Readiness::Full).await?;
+        let access = cluster.access();
+        let access = DirectAccess {
+            address: access.api_address,
+            ca_pem: access.api_ca_pem.clone(),
+            certificate_pem: access.admin.certificate_pem.clone(),
+            key_pem: access.admin.key_pem.clone(),
+        };
+        let path = self.directory.path().join("direct.json");
+        std::fs::write(&path, serde_json::to_vec(&access)?)?;
+        Ok((cluster, path))
+    }
+
+    async fn warm_up(&self) -> anyhow::Result<()> {
+        let status = tokio::process::Command::new(std::env::current_exe()?)
+            .args(["warm", &SLOTS.to_string()])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .await?;
+        if !status.success() {
+            bail!("warming up the private engine failed ({status})");
+        }
+        Ok(())
+    }
+
+    /// Runs a probe in a process of its own.
+    async fn probe(&self, arguments: &[&str]) -> anyhow::Result<ProbeReport> {
+        let output = tokio::process::Command::new(std::env::current_exe()?)
+            .args(["bench", "probe"])
+            .args(arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .await?;
+        if !output.status.success() {
+            bail!("a probe failed ({})", output.status);
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    async fn wait_all_ready(&self) -> anyhow::Result<()> {
+        const ATTEMPTS_MAX: u32 = 6000;
+        for _ in 0..ATTEMPTS_MAX {
+            let status = self.status(false).await?;
+            if status.slots.iter().all(|slot| slot.state == "ready" || slot.state == "stopped") {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        bail!("the clusters were not ready again after a minute")
+    }
+
+    async fn status(&self, with_memory: bool) -> anyhow::Result<Status> {
+        self.engine.status(with_memory).await?.context("the private engine has ended")
+    }
+}
+
+fn say(text: &str) {
+    eprintln!("bench: {text}");
+}

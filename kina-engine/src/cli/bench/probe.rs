@@ -1,0 +1,101 @@
+//! The measured processes: what a test does, each in a process of its own.
+//!
+//! A probe says on standard output how long it took from its first line to the answer of its first list of namespaces.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, ListParams};
+use serde::{Deserialize, Serialize};
+
+use super::dirt;
+use crate::client::{self, EngineClient, EngineProgram};
+use crate::protocol::AcquireRequest;
+
+/// What a probe does.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Probe {
+    /// Lease a cluster, list its namespaces
+    Lease,
+    /// List the namespaces of a cluster that is running already
+    Direct {
+        /// A file with its address and credentials
+        access: PathBuf,
+    },
+    /// Lease a cluster and change many keys in it
+    Dirty,
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ProbeReport {
+    /// From the first line to the answer, in milliseconds.
+    pub(super) took_ms: f64,
+    /// The lease, where there was one.
+    pub(super) lease: Option<u64>,
+    /// What the server says its version is, where it was asked for.
+    pub(super) kubernetes: Option<String>,
+}
+
+/// A running cluster's address and credentials, for a direct probe.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct DirectAccess {
+    pub(super) address: SocketAddr,
+    pub(super) ca_pem: String,
+    pub(super) certificate_pem: String,
+    pub(super) key_pem: String,
+}
+
+/// Runs a probe; `start` is when its process came to its first line.
+pub(crate) fn run(probe: &Probe, start: Instant) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        match probe {
+            Probe::Lease => lease(start, false).await,
+            Probe::Dirty => lease(start, true).await,
+            Probe::Direct { access } => direct(start, access).await,
+        }
+    })?;
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
+}
+
+async fn lease(start: Instant, makes_dirt: bool) -> anyhow::Result<ProbeReport> {
+    let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
+    let request = AcquireRequest::from_environment("cargo kina bench", None)?;
+    let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
+    let grant = &lease.grant;
+    let client = connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
+    list_namespaces(&client).await?;
+    let took_ms = start.elapsed().as_secs_f64() * 1e3;
+    if makes_dirt {
+        dirt::make(&client).await?;
+    }
+    Ok(ProbeReport { took_ms, lease: Some(grant.lease), kubernetes: Some(grant.kubernetes.clone()) })
+}
+
+async fn direct(start: Instant, access: &PathBuf) -> anyhow::Result<ProbeReport> {
+    let access: DirectAccess = serde_json::from_slice(&std::fs::read(access)?)?;
+    let client = connect(access.address, &access.ca_pem, &access.certificate_pem, &access.key_pem)?;
+    list_namespaces(&client).await?;
+    Ok(ProbeReport { took_ms: start.elapsed().as_secs_f64() * 1e3, lease: None, kubernetes: None })
+}
+
+fn connect(address: SocketAddr, ca_pem: &str, certificate_pem: &str, key_pem: &str) -> anyhow::Result<kube::Client> {
+    let config = client::kube_config(address, ca_pem, client::auth_info(certificate_pem, key_pem))?;
+    Ok(kube::Client::try_from(config)?)
+}
+
+async fn list_namespaces(client: &kube::Client) -> anyhow::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let found = namespaces.list(&ListParams::default()).await.context("listing the namespaces failed")?.items.len();
+    // `default` and the three of the system.
+    if found < 4 {
+        bail!("only {found} namespaces were listed");
+    }
+    Ok(())
+}
