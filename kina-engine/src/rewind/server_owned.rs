@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use sha2::{Digest, Sha256};
+
 /// Prefixes below which no API object lives, only what API servers tell each other.
 const PREFIXES: [&[u8]; 2] = [b"/registry/masterleases/", b"/registry/peerserverleases/"];
 /// The API server's identity Lease (KEP-1965) is an API object like any other, so only its exact name is exempt.
@@ -12,9 +14,13 @@ pub(crate) struct ServerOwned {
 }
 
 impl ServerOwned {
-    /// Finds the exact names among the keys of an untouched cluster.
+    /// Finds the exact names among the keys of an untouched cluster, and adds the one that an API server on this host
+    /// has: on a bootstrapped state it makes its Lease only after the namespaces are back, up to 200 ms later than that.
     pub(crate) fn among<'a>(keys: impl Iterator<Item = &'a [u8]>) -> Self {
-        Self { identity_leases: keys.filter(|key| key.starts_with(IDENTITY_LEASE_PREFIX)).map(<[u8]>::to_vec).collect() }
+        let mut identity_leases: BTreeSet<_> =
+            keys.filter(|key| key.starts_with(IDENTITY_LEASE_PREFIX)).map(<[u8]>::to_vec).collect();
+        identity_leases.insert(identity_lease_of_host(rustix::system::uname().nodename().to_bytes()));
+        Self { identity_leases }
     }
 
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
@@ -22,9 +28,34 @@ impl ServerOwned {
     }
 }
 
+/// An API server's Lease is named by a hash of its host's name and of what it is, each with its length before it (so
+/// from Kubernetes 1.27 on). Should that change, its Lease is one that appears late: seen, and rewound around.
+fn identity_lease_of_host(host_name: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    const DIGIT_BITS: usize = 5;
+    let mut hash = Sha256::new();
+    for part in [host_name, b"kube-apiserver"] {
+        hash.update(u16::try_from(part.len()).unwrap_or(u16::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    let hash = &hash.finalize()[..16];
+    let bit = |index: usize| hash.get(index / 8).map_or(0, |byte| usize::from(byte >> (7 - index % 8) & 1));
+    let digit = |first: usize| (first..first + DIGIT_BITS).fold(0, |digit, index| digit << 1 | bit(index));
+    let digits = (0..hash.len() * 8).step_by(DIGIT_BITS).map(|first| DIGITS[digit(first)]);
+    IDENTITY_LEASE_PREFIX.iter().copied().chain(digits).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_api_server_names_its_lease_after_its_host() {
+        // As a kube-apiserver 1.37.1 on a host of that name did.
+        let key = identity_lease_of_host(b"vm");
+        assert_eq!(key, b"/registry/leases/kube-system/apiserver-wlv32tlttr4jl3gtroqexyxapa");
+        assert!(ServerOwned::among(std::iter::empty()).identity_leases.len() == 1);
+    }
 
     #[test]
     fn only_the_exact_names_of_the_untouched_cluster_are_exempt() {
