@@ -157,7 +157,7 @@ impl Dispatcher {
             }
             Message::Tick { keeps_warm } => {
                 if keeps_warm {
-                    self.keep_warm();
+                    self.keep_all_warm();
                 }
                 self.feed(Event::Tick);
             }
@@ -260,6 +260,7 @@ impl Dispatcher {
                 self.handles.insert(slot, handle);
                 self.follow_up(slot, None, Instant::now());
                 self.feed(Event::Started { slot });
+                self.keep_warm(slot);
             }
             Outcome::Booted { slot, result: Err(error) } => {
                 tracing::error!(error = with_causes(&error), "a boot failed");
@@ -270,6 +271,7 @@ impl Dispatcher {
                 self.counters.starts += 1;
                 self.follow_up(slot, None, Instant::now());
                 self.feed(Event::Started { slot });
+                self.keep_warm(slot);
             }
             Outcome::Restarted { slot, result: Err(error) } => {
                 tracing::error!(error = with_causes(&error), "a stopped cluster did not start");
@@ -329,6 +331,12 @@ impl Dispatcher {
         };
         self.feed(Event::HandedOut { slot });
         self.leases.insert(waiter, ActiveLease { slot, lease, gateway });
+        let next = Arc::clone(handle);
+        self.tasks.spawn(async move {
+            if let Err(error) = next.prepare_gateway().await {
+                tracing::warn!(error = with_causes(&error), "the next gateway could not be prepared: tried again later");
+            }
+        });
         let is_taken = self.waiting.remove(&waiter).is_some_and(|reply| reply.send(Ok(grant)).is_ok());
         if !is_taken {
             // The client went while its slot was being proven.
@@ -382,6 +390,7 @@ impl Dispatcher {
             self.follow_up(slot, lease, since);
         }
         self.feed(Event::Rewound { slot, is_settled: !report.openapi_lags });
+        self.keep_warm(slot);
     }
 
     fn broke(&mut self, slot: SlotId, reason: &str) {
@@ -418,10 +427,16 @@ impl Dispatcher {
         self.spawn(async move { Outcome::Died { slot, reason: cluster.wait_died().await } });
     }
 
-    fn keep_warm(&mut self) {
+    fn keep_all_warm(&mut self) {
         let ready = self.pool.slots().filter(|(_, state)| *state == crate::pool::SlotState::Ready);
-        let handles: Vec<_> = ready.filter_map(|(slot, _)| self.handles.get(&slot).cloned()).collect();
-        for handle in handles {
+        let ready: Vec<_> = ready.map(|(slot, _)| slot).collect();
+        for slot in ready {
+            self.keep_warm(slot);
+        }
+    }
+
+    fn keep_warm(&mut self, slot: SlotId) {
+        if let Some(handle) = self.handles.get(&slot).cloned() {
             self.tasks.spawn(async move { handle.keep_warm().await });
         }
     }

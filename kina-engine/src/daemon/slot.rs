@@ -81,15 +81,11 @@ impl SlotHandle {
     pub(super) async fn rewind(&self) -> Result<RewindReport, SlotError> {
         // A hook that has not looked yet could still bring back what this rewind has to put back.
         self.follow_up_readiness().await?;
-        let mut rewinder = self.rewinder.lock().await;
-        let (report, gateway) = tokio::join!(rewinder.rewind(), PreparedGateway::prepare(self.cluster.access()));
-        let report = report?;
-        let gateway = gateway?;
+        let report = self.rewinder.lock().await.rewind().await?;
         if report.restarted {
-            // What was connected in advance went with the old API server.
-            gateway.upstream().warm_up().await;
+            self.is_fully_ready.store(false, Ordering::Relaxed);
         }
-        self.put_gateway(gateway);
+        self.prepare_gateway().await?;
         Ok(report)
     }
 
@@ -108,7 +104,12 @@ impl SlotHandle {
         Ok(self.cluster.stop().await?)
     }
 
+    /// Makes the next lease's gateway, unless that is done. Its certificates take a moment: it is made while the lease
+    /// before is still held.
     pub(super) async fn prepare_gateway(&self) -> Result<(), GatewayError> {
+        if self.gateway_lock().is_some() {
+            return Ok(());
+        }
         let prepared = PreparedGateway::prepare(self.cluster.access()).await?;
         self.put_gateway(prepared);
         Ok(())

@@ -67,20 +67,20 @@ pub enum GatewayError {
 }
 
 impl PreparedGateway {
+    /// Makes certificates and listener. [`Upstream::warm_up`] then opens connections to the API server in advance.
     pub(crate) async fn prepare(access: &ClusterAccess) -> Result<Self, GatewayError> {
         let authority = CertificateAuthority::generate("kina gateway")?;
         let server = authority.issue_server("kina-gateway", &[])?;
         let client = authority.issue_client("kina", None)?;
         let acceptor = tls::acceptor(&authority, &server)?;
         let upstream = Arc::new(Upstream::new(access)?);
-        upstream.warm_up().await;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(GatewayError::Listen)?;
         let address = listener.local_addr().map_err(GatewayError::Listen)?;
         let credentials = GatewayCredentials { address, ca_pem: authority.certificate_pem(), client };
         Ok(Self { listener, acceptor, upstream, credentials })
     }
 
-    /// Renews the connections that it keeps warm, which the API server closes when nothing was asked for a while.
+    /// The way to the API server, to be kept warm: it closes connections on which nothing was asked for a while.
     pub(crate) fn upstream(&self) -> Arc<Upstream> {
         Arc::clone(&self.upstream)
     }

@@ -133,7 +133,7 @@ impl Rewinder {
             report.restarted = true;
             self.openapi_lags = true;
             self.cluster.restart_api_server().await?;
-            self.cluster.wait_ready(Readiness::Full).await?;
+            self.cluster.wait_ready(Readiness::Early).await?;
             settle::wait_discovery(&self.api, &self.baseline.fingerprint).await?;
         } else {
             let discovery = async {
