@@ -42,6 +42,10 @@ async fn main() -> anyhow::Result<()> {
         shown(durations[durations.len() - 1])
     );
 
+    if cfg!(debug_assertions) {
+        println!("   This program was built without optimization. With `--release` it is a good deal faster.");
+    }
+
     println!("3. What one lease leaves behind, the next one does not find.");
     let (cluster, namespaces_before, _) = acquire_and_list().await?;
     leave_something_behind(cluster.client()).await?;
