@@ -8,8 +8,10 @@
 //! - `plan`: the difference between a listing and the baseline, as writes. Pure.
 //! - `resource`: from storage keys to the API that serves them. Pure.
 //! - `settle`: waiting until caches, discovery and authorization have followed.
+//! - `allocators`: making the API server look at what is free.
 //! - `canary`: how to know that an informer inside the API server has caught up.
 
+mod allocators;
 mod baseline;
 mod canary;
 mod plan;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::canary::Canary;
 use super::plan::Plan;
 use super::resource::{ApiPaths, StorageResource};
-use super::{Baseline, PREFIX, RewindError, settle};
+use super::{Baseline, PREFIX, RewindError, allocators, settle};
 use crate::api_client::ApiClient;
 use crate::etcd::{EtcdClient, KeyListing, WriteOperation};
 use crate::provider::{ProvidedCluster, Readiness};
@@ -136,6 +136,7 @@ impl Rewinder {
             self.cluster.wait_ready(Readiness::Early).await?;
             settle::wait_discovery(&self.api, &self.baseline.fingerprint).await?;
         } else {
+            self.refresh_allocators(plan).await?;
             let discovery = async {
                 match shapes_discovery {
                     true => settle::wait_discovery(&self.api, &self.baseline.fingerprint).await,
@@ -175,6 +176,25 @@ impl Rewinder {
         touched.iter().any(|resource| {
             resource.is_admission() || (!resource.is_custom() && self.api_paths.list_path(resource).is_none())
         })
+    }
+
+    /// The allocator of NodePorts keeps a copy of what is free. It looks at storage only when it allocates or frees a
+    /// port, so a dry run would still be refused the ports of the old lease. Makes it look, and takes note of the
+    /// revision to which that led.
+    async fn refresh_allocators(&mut self, plan: &Plan) -> Result<(), RewindError> {
+        let touches = |operations: &[WriteOperation]| operations.iter().any(|one| one.key() == allocators::NODE_PORTS);
+        if !touches(&plan.operations) && !touches(&plan.last_operations) {
+            return Ok(());
+        }
+        allocators::look_at_storage(&self.api).await?;
+        let (stored, _) = self.etcd.read_all(allocators::NODE_PORTS).await?;
+        let entry = self.baseline.entries.get_mut(allocators::NODE_PORTS);
+        if let (Some(entry), [stored]) = (entry, stored.as_slice())
+            && entry.value == stored.value
+        {
+            entry.mod_revision = stored.mod_revision;
+        }
+        Ok(())
     }
 
     async fn follow_authorization(&self, touched: &BTreeSet<StorageResource>) -> Result<(), RewindError> {

@@ -1,0 +1,34 @@
+//! What the integration tests share.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+pub mod children;
+pub mod dirt;
+pub mod server;
+pub mod state;
+pub mod system;
+pub mod untouched;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that is not a boot: far longer than it ever does.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Waits until `is_true` says so; fails after [`PATIENCE`].
+pub async fn wait_until<Answer: Future<Output = bool>>(what: &str, is_true: impl Fn() -> Answer) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while !is_true().await {
+        anyhow::ensure!(start.elapsed() < PATIENCE, "waited {} s in vain: {what}", PATIENCE.as_secs());
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
+}
+
+/// The same for code without a runtime.
+pub fn wait_until_blocking(what: &str, is_true: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_true() {
+        assert!(start.elapsed() < PATIENCE, "waited {} s in vain: {what}", PATIENCE.as_secs());
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}

@@ -1,0 +1,246 @@
+//! What a test is given is worth nothing once its lease has ended, and is never more than its own.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use common::server::{Server, status_of};
+use common::{PATIENCE, wait_until, wait_until_blocking};
+use serde_json::json;
+
+/// The text of an error and of all its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Asks a server that must not answer; returns why there was no answer.
+async fn refusal(config: kube::Config) -> anyhow::Result<String> {
+    let error = match kube::Client::try_from(config) {
+        Ok(client) => match Server(client).get("/version").await {
+            Ok(answer) => anyhow::bail!("the server answered: {answer}"),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    ensure!(status_of(&error).is_none(), "the server answered: {error}");
+    Ok(with_causes(&error))
+}
+
+fn at(config: &kube::Config, address: SocketAddr) -> anyhow::Result<kube::Config> {
+    Ok(kube::Config { cluster_url: format!("https://{address}/").parse()?, ..config.clone() })
+}
+
+fn address_of(config: &kube::Config) -> anyhow::Result<SocketAddr> {
+    Ok(config.cluster_url.authority().context("an address")?.as_str().parse()?)
+}
+
+/// The configuration that is in a kubeconfig file.
+async fn read_kubeconfig(path: &std::path::Path) -> anyhow::Result<kube::Config> {
+    let kubeconfig = kube::config::Kubeconfig::read_from(path)?;
+    Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?)
+}
+
+#[tokio::test]
+async fn an_old_kubeconfig_fails_its_handshake() -> anyhow::Result<()> {
+    let first = kina::Cluster::acquire().await?;
+    let old = read_kubeconfig(first.kubeconfig_path()?).await?;
+    Server(kube::Client::try_from(old.clone())?).get("/version").await.context("during its lease it works")?;
+    first.release();
+    wait_until("the old gateway is closed", || async { refusal(old.clone()).await.is_ok() }).await?;
+
+    let second = kina::Cluster::acquire().await?;
+    let current = second.config();
+    Server(kube::Client::try_from(current.clone())?).get("/version").await?;
+    let old_at_new_port = at(&old, address_of(&current)?)?;
+    // The server is not the one that the old kubeconfig trusts.
+    let answer = refusal(old_at_new_port.clone()).await?;
+    ensure!(answer.contains("certificate"), "it failed, but not at its handshake: {answer}");
+    // And who trusts any server is not let in by this one with the old certificate.
+    let trusting = kube::Config { root_cert: current.root_cert.clone(), ..old_at_new_port };
+    let answer = refusal(trusting).await?;
+    ensure!(answer.contains("alert"), "it failed, but not at its handshake: {answer}");
+    Ok(())
+}
+
+#[kina::test]
+async fn the_kubeconfig_file_lives_as_long_as_its_lease(cluster: kina::Cluster) -> anyhow::Result<()> {
+    let other = kina::Cluster::acquire().await?;
+    let path = other.kubeconfig_path()?.to_owned();
+    ensure!(path != cluster.kubeconfig_path()?, "two leases share a file");
+    ensure!(std::fs::read_to_string(&path)? == other.kubeconfig(), "file and text differ");
+    let mode = std::fs::metadata(&path)?.permissions().mode() & 0o777;
+    ensure!(mode == 0o600, "the file has mode {mode:o}");
+    let directory_mode = std::fs::metadata(path.parent().context("a directory")?)?.permissions().mode() & 0o777;
+    ensure!(directory_mode == 0o700, "its directory has mode {directory_mode:o}");
+    drop(other);
+    wait_until("the file is gone", || async { !path.exists() }).await
+}
+
+#[kina::test]
+async fn no_credential_of_the_cluster_itself_is_given_out(cluster: kina::Cluster) -> anyhow::Result<()> {
+    let config = cluster.config();
+    let own_ca = config.root_cert.clone().context("an authority")?.concat();
+    let server = Server(cluster.client());
+    let published =
+        server.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication").await?;
+    let data = published["data"].as_object().context("data")?;
+    let authorities: Vec<_> = data.iter().filter(|(name, _)| name.ends_with("ca-file")).collect();
+    ensure!(!authorities.is_empty(), "the server publishes whose client certificates it trusts: {data:?}");
+    let own_ca = STANDARD.encode(own_ca);
+    for (name, pem) in authorities {
+        let body: String = pem.as_str().unwrap_or_default().lines().filter(|line| !line.starts_with("---")).collect();
+        ensure!(!body.is_empty() && body != own_ca, "{name} is the authority that the test was given");
+    }
+    // The server itself is somewhere else, and knows neither the gateway's authority nor the lease's certificate.
+    let kubernetes = server.get("/api/v1/namespaces/default/services/kubernetes").await?;
+    let port = kubernetes["spec"]["ports"][0]["targetPort"].as_u64().context("a port")?;
+    let direct = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port)?));
+    ensure!(direct != address_of(&config)?, "the test talks to the server itself");
+    let answer = refusal(at(&config, direct)?).await?;
+    ensure!(answer.contains("certificate"), "it failed, but not at its handshake: {answer}");
+    let careless = kube::Config { accept_invalid_certs: true, ..at(&config, direct)? };
+    let answer = Server(kube::Client::try_from(careless)?).get("/version").await;
+    let status = answer.as_ref().err().and_then(status_of);
+    ensure!(status == Some(401), "the server itself took the lease's certificate: {answer:?}");
+    Ok(())
+}
+
+#[kina::test]
+async fn a_service_account_is_itself_through_the_gateway(cluster: kina::Cluster) -> anyhow::Result<()> {
+    let server = Server(cluster.client());
+    let path = "/api/v1/namespaces/default/serviceaccounts";
+    server.create(path, &json!({"metadata": {"name": "robot"}})).await?;
+    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let answer = server.create(&format!("{path}/robot/token"), &request).await?;
+    let token = answer["status"]["token"].as_str().context("a token")?.to_owned();
+
+    let mut config = cluster.config();
+    config.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..Default::default() };
+    let robot = Server(kube::Client::try_from(config.clone())?);
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let answer = robot.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", &review).await?;
+    let user = &answer["status"]["userInfo"];
+    ensure!(user["username"] == "system:serviceaccount:default:robot", "it is somebody else: {user}");
+    let groups = user["groups"].as_array().context("groups")?;
+    ensure!(!groups.iter().any(|group| group == "system:masters"), "it has all rights: {user}");
+    let secrets = robot.get("/api/v1/secrets").await;
+    ensure!(secrets.as_ref().err().and_then(status_of) == Some(403), "it may read secrets: {secrets:?}");
+
+    config.auth_info = kube::config::AuthInfo { token: Some("made up".to_owned().into()), ..Default::default() };
+    let answer = Server(kube::Client::try_from(config)?).get("/api/v1/secrets").await;
+    ensure!(answer.as_ref().err().and_then(status_of) == Some(401), "any token will do: {answer:?}");
+    Ok(())
+}
+
+/// What a thread that outlives its test saw.
+#[derive(Default)]
+struct Leak {
+    /// The cluster that its test had.
+    cluster: Mutex<String>,
+    written: AtomicUsize,
+    /// Since the end of its test.
+    errors: AtomicUsize,
+    written_late: Mutex<Vec<String>>,
+    test_has_ended: AtomicBool,
+    shall_end: AtomicBool,
+    has_ended: AtomicBool,
+}
+
+static LEAK: std::sync::LazyLock<Leak> = std::sync::LazyLock::new(Leak::default);
+
+/// Writes with everything that a test is given for as long as it may.
+fn write_on(cluster: &kina::Cluster) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let new_server = || Server(kube::Client::try_from(cluster.config()).expect("a client"));
+    runtime.block_on(async {
+        let start = Instant::now();
+        let mut server = new_server();
+        for number in 0.. {
+            if LEAK.shall_end.load(Ordering::SeqCst) || PATIENCE < start.elapsed() {
+                break;
+            }
+            let has_ended = LEAK.test_has_ended.load(Ordering::SeqCst);
+            let name = format!("leaked-{number}");
+            let object = json!({"metadata": {"name": name}});
+            match server.create("/api/v1/namespaces/default/configmaps", &object).await {
+                Ok(_) => {
+                    LEAK.written.fetch_add(1, Ordering::SeqCst);
+                    if has_ended {
+                        LEAK.written_late.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+                    }
+                }
+                Err(_) => {
+                    LEAK.errors.fetch_add(usize::from(has_ended), Ordering::SeqCst);
+                    // A new client must be no better than the old one.
+                    server = new_server();
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        }
+    });
+    LEAK.has_ended.store(true, Ordering::SeqCst);
+}
+
+#[test]
+#[allow(unnameable_test_items, reason = "the two tests in it are called here, in this order, and only here")]
+fn a_leaked_thread_reaches_nothing() -> anyhow::Result<()> {
+    #[kina::test]
+    async fn leaves_a_writer_behind(cluster: kina::Cluster) -> anyhow::Result<()> {
+        cluster.name().clone_into(&mut LEAK.cluster.lock().unwrap_or_else(PoisonError::into_inner));
+        std::thread::spawn(move || write_on(&cluster));
+        wait_until("the thread writes", || async { 0 < LEAK.written.load(Ordering::SeqCst) }).await
+    }
+
+    /// Returns whether it was on the cluster that the thread writes to, or did.
+    async fn look(cluster: &kina::Cluster) -> anyhow::Result<bool> {
+        let server = Server(cluster.client());
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(300) {
+            let list = server.get("/api/v1/configmaps").await?;
+            for item in list["items"].as_array().into_iter().flatten() {
+                let name = item["metadata"]["name"].as_str().unwrap_or_default();
+                ensure!(!name.starts_with("leaked"), "found {name}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(*LEAK.cluster.lock().unwrap_or_else(PoisonError::into_inner) == cluster.name())
+    }
+
+    static IS_SAME: AtomicBool = AtomicBool::new(false);
+    #[kina::test]
+    async fn finds_nothing(cluster: kina::Cluster) -> anyhow::Result<()> {
+        IS_SAME.fetch_or(look(&cluster).await?, Ordering::SeqCst);
+        Ok(())
+    }
+
+    const LEASES_MAX: usize = 60;
+    leaves_a_writer_behind()?;
+    LEAK.test_has_ended.store(true, Ordering::SeqCst);
+    for _ in 0..LEASES_MAX {
+        finds_nothing()?;
+        if IS_SAME.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    LEAK.shall_end.store(true, Ordering::SeqCst);
+    wait_until_blocking("the thread ends", || LEAK.has_ended.load(Ordering::SeqCst));
+    ensure!(IS_SAME.load(Ordering::SeqCst), "{LEASES_MAX} leases later the cluster has not come back");
+    let late = LEAK.written_late.lock().unwrap_or_else(PoisonError::into_inner);
+    ensure!(late.is_empty(), "written after the end of the test: {late:?}");
+    ensure!(0 < LEAK.errors.load(Ordering::SeqCst), "the thread did not even try");
+    Ok(())
+}
