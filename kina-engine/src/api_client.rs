@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
 use http::{Method, Request, StatusCode};
 use kube::client::Body;
 use serde_json::Value;
@@ -46,22 +47,27 @@ impl ApiClient {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
-        self.send(Method::GET, path, None, None).await
+        self.send(Method::GET, path, &[], None).await
     }
 
     pub(crate) async fn get_accepting(&self, path: &str, accept: &str) -> Result<Answer, NoAnswer> {
-        self.send(Method::GET, path, Some(accept), None).await
+        self.send(Method::GET, path, &[(ACCEPT, accept)], None).await
+    }
+
+    /// Answered by 304, without a body, as long as the content is the one that has this `ETag`.
+    pub(crate) async fn get_unless(&self, path: &str, accept: &str, etag: &str) -> Result<Answer, NoAnswer> {
+        self.send(Method::GET, path, &[(ACCEPT, accept), (IF_NONE_MATCH, etag)], None).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer, NoAnswer> {
-        self.send(Method::POST, path, None, Some(body)).await
+        self.send(Method::POST, path, &[(CONTENT_TYPE, "application/json")], Some(body)).await
     }
 
     async fn send(
         &self,
         method: Method,
         path: &str,
-        accept: Option<&str>,
+        headers: &[(HeaderName, &str)],
         body: Option<&Value>,
     ) -> Result<Answer, NoAnswer> {
         let no_answer = |source: Box<dyn std::error::Error + Send + Sync>| NoAnswer {
@@ -70,19 +76,15 @@ impl ApiClient {
             source,
         };
         let mut request = Request::builder().method(method.clone()).uri(path);
-        request = request.header(http::header::ACCEPT, accept.unwrap_or("application/json"));
-        let bytes = match body {
-            Some(body) => {
-                request = request.header(http::header::CONTENT_TYPE, "application/json");
-                serde_json::to_vec(body).map_err(|error| no_answer(error.into()))?
-            }
-            None => Vec::new(),
-        };
-        let request = request.body(Body::from(bytes)).map_err(|error| no_answer(error.into()))?;
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        let bytes = body.map(serde_json::to_vec).transpose().map_err(|error| no_answer(error.into()))?;
+        let request = request.body(Body::from(bytes.unwrap_or_default())).map_err(|error| no_answer(error.into()))?;
         let exchange = async {
             let response = self.client.send(request).await?;
             let (parts, body) = response.into_parts();
-            let etag = parts.headers.get(http::header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+            let etag = parts.headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
             let body = http_body_util::Limited::new(body, ANSWER_BYTES_MAX);
             let body = http_body_util::BodyExt::collect(body).await?.to_bytes().to_vec();
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Answer { status: parts.status, etag, body })

@@ -1,20 +1,18 @@
 //! A real, pristine Kubernetes cluster for each Rust test, in milliseconds.
 //!
-//! ```
-//! use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+//! ```rust,test_harness
+//! use k8s_openapi::api::core::v1::ConfigMap;
 //! use kube::api::{Api, PostParams};
 //!
 //! #[kina::test]
-//! async fn keeps_its_settings(client: kube::Client) -> Result<(), kube::Error> {
-//!     let settings: ConfigMap = serde_json::from_value(serde_json::json!({
-//!         "metadata": {"name": "settings"}, "data": {"colour": "blue"},
-//!     })).expect("a valid ConfigMap");
-//!     let config_maps: Api<ConfigMap> = Api::namespaced(client, "default");
-//!     config_maps.create(&PostParams::default(), &settings).await?;
-//!     assert_eq!(config_maps.get("settings").await?.data.unwrap_or_default()["colour"], "blue");
+//! async fn a_config_map_can_be_created(client: kube::Client) -> Result<(), kube::Error> {
+//!     let config_maps: Api<ConfigMap> = Api::default_namespaced(client);
+//!     let mut config_map = ConfigMap::default();
+//!     config_map.metadata.name = Some("settings".to_owned());
+//!     config_maps.create(&PostParams::default(), &config_map).await?;
+//!     assert_eq!(config_maps.get("settings").await?.metadata.name.as_deref(), Some("settings"));
 //!     Ok(())
 //! }
-//! # fn main() {}
 //! ```
 //!
 //! The first test starts kina's engine, a background process that owns a pool of clusters (kube-apiserver and etcd, as
@@ -49,6 +47,11 @@ pub use cluster::Cluster;
 pub use error::Error;
 pub use kina_test_macros::test;
 pub use kube;
+
+/// The program in the README is compiled and run like those in the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;
 
 /// What the attribute's expansion needs. Not for use by hand: may change with every version.
 #[doc(hidden)]

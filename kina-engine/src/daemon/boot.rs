@@ -81,6 +81,7 @@ impl Booter {
         let initial_state = snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.keys)).unwrap_or_default();
         let request = CreateRequest { name: name.clone(), assets: spec.assets.clone(), initial_state };
         let cluster = self.provider.create(request).await?;
+        tracing::debug!(name, since_start_ms = start.elapsed().as_millis(), "created");
         let taken = self.take_over(&cluster, spec, snapshot.as_ref()).await;
         drop(bootstrapping);
         match taken {
@@ -116,7 +117,9 @@ impl Booter {
         let baseline = match snapshot {
             Some(snapshot) => {
                 cluster.wait_ready(Readiness::Early).await?;
+                tracing::debug!("ready early");
                 wait_complete(&etcd, &snapshot.awaited_keys).await?;
+                tracing::debug!("complete");
                 Baseline::new(etcd.read_all(PREFIX).await?.0, snapshot.fingerprint.clone())
             }
             None => {

@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::boot::{BootError, Booter, SlotSpec};
 use super::slot::{SlotError, SlotHandle};
 use crate::error_text::with_causes;
-use crate::gateway::{GatewayCredentials, OpenGateway};
+use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway};
 use crate::paths::EnginePaths;
 use crate::pool::{Action, Event, Limits, Pool, PoolRefusal, SlotId, SlotKey, TimeMs, WaiterId};
 use crate::protocol::{Counters, LeaseGrant, Refusal, RefusalKind, ReleaseStatus};
@@ -49,7 +49,8 @@ pub(super) type LeaseReply = oneshot::Sender<Result<LeaseGrant, Refusal>>;
 pub(super) enum Outcome {
     Booted { slot: SlotId, result: Result<Arc<SlotHandle>, BootError> },
     Restarted { slot: SlotId, result: Result<(), SlotError> },
-    HandOut { slot: SlotId, waiter: WaiterId, result: Result<Option<(OpenGateway, GatewayCredentials)>, SlotError> },
+    Opened { slot: SlotId, waiter: WaiterId, result: Result<(OpenGateway, Admission, GatewayCredentials), GatewayError> },
+    Proven { late_writes: u64 },
     Rewound { slot: SlotId, release: Option<Release>, result: Result<RewindReport, SlotError> },
     OpenApiFollowed { slot: SlotId, lease: Option<u64>, lag_ms: f64 },
     Stopped { slot: SlotId, result: Result<(), SlotError> },
@@ -157,7 +158,7 @@ impl Dispatcher {
             }
             Message::Tick { keeps_warm } => {
                 if keeps_warm {
-                    self.keep_warm();
+                    self.keep_all_warm();
                 }
                 self.feed(Event::Tick);
             }
@@ -197,7 +198,7 @@ impl Dispatcher {
                     follower.abort();
                 }
                 self.with_handle(slot, async move |handle| {
-                    Outcome::HandOut { slot, waiter, result: handle.hand_out().await }
+                    Outcome::Opened { slot, waiter, result: handle.open_gateway().await }
                 });
             }
             Action::Rewind { slot } => {
@@ -215,10 +216,16 @@ impl Dispatcher {
             }),
             Action::Destroy { slot } => self.destroy(slot),
             Action::Refuse { waiter, refusal } => {
-                if let Some(reply) = self.waiting.remove(&waiter) {
-                    let _ = reply.send(Err(to_refusal(refusal)));
-                }
+                let Refusal { kind, message } = to_refusal(refusal);
+                self.refuse(waiter, kind, message);
             }
+        }
+    }
+
+    fn refuse(&mut self, waiter: WaiterId, kind: RefusalKind, message: String) {
+        if let Some(reply) = self.waiting.remove(&waiter) {
+            // The client may have gone.
+            let _ = reply.send(Err(Refusal { kind, message }));
         }
     }
 
@@ -260,6 +267,7 @@ impl Dispatcher {
                 self.handles.insert(slot, handle);
                 self.follow_up(slot, None, Instant::now());
                 self.feed(Event::Started { slot });
+                self.keep_warm(slot);
             }
             Outcome::Booted { slot, result: Err(error) } => {
                 tracing::error!(error = with_causes(&error), "a boot failed");
@@ -270,6 +278,7 @@ impl Dispatcher {
                 self.counters.starts += 1;
                 self.follow_up(slot, None, Instant::now());
                 self.feed(Event::Started { slot });
+                self.keep_warm(slot);
             }
             Outcome::Restarted { slot, result: Err(error) } => {
                 tracing::error!(error = with_causes(&error), "a stopped cluster did not start");
@@ -279,7 +288,8 @@ impl Dispatcher {
                 }
                 self.feed(Event::StartFailed { slot, reason: with_causes(&error), is_user_error: false });
             }
-            Outcome::HandOut { slot, waiter, result } => self.handed_out(slot, waiter, result),
+            Outcome::Opened { slot, waiter, result } => self.opened(slot, waiter, result),
+            Outcome::Proven { late_writes } => self.counters.late_writes += late_writes,
             Outcome::Rewound { slot, release, result } => self.rewound(slot, release, result),
             Outcome::OpenApiFollowed { slot, lease, lag_ms } => {
                 self.followers.remove(&slot);
@@ -295,25 +305,24 @@ impl Dispatcher {
         }
     }
 
-    fn handed_out(
+    fn opened(
         &mut self,
         slot: SlotId,
         waiter: WaiterId,
-        result: Result<Option<(OpenGateway, GatewayCredentials)>, SlotError>,
+        result: Result<(OpenGateway, Admission, GatewayCredentials), GatewayError>,
     ) {
-        let (gateway, credentials) = match result {
-            Ok(Some(opened)) => opened,
-            Ok(None) => {
-                self.counters.late_writes += 1;
-                self.feed(Event::HandOutRefused { slot });
-                return;
-            }
+        let (gateway, admission, credentials) = match result {
+            Ok(opened) => opened,
             Err(error) => {
+                self.refuse(waiter, RefusalKind::Engine, with_causes(&error));
                 self.broke(slot, &with_causes(&error));
                 return;
             }
         };
-        let Some(handle) = self.handles.get(&slot) else { return };
+        let Some(handle) = self.handles.get(&slot).cloned() else {
+            self.refuse(waiter, RefusalKind::Engine, "the cluster ended while it was handed out".to_owned());
+            return;
+        };
         self.counters.leases += 1;
         let lease = self.counters.leases;
         let grant = LeaseGrant {
@@ -327,11 +336,23 @@ impl Dispatcher {
             lease_directory: self.lease_directory(lease),
             log_directory: handle.log_directory(),
         };
-        self.feed(Event::HandedOut { slot });
         self.leases.insert(waiter, ActiveLease { slot, lease, gateway });
+        self.spawn(async move {
+            let outcome = match handle.prove().await {
+                Ok(late_writes) => {
+                    admission.admit();
+                    Outcome::Proven { late_writes }
+                }
+                Err(error) => Outcome::Died { slot, reason: with_causes(&error) },
+            };
+            if let Err(error) = handle.prepare_gateway().await {
+                tracing::warn!(error = with_causes(&error), "the next gateway could not be prepared: tried again later");
+            }
+            outcome
+        });
         let is_taken = self.waiting.remove(&waiter).is_some_and(|reply| reply.send(Ok(grant)).is_ok());
         if !is_taken {
-            // The client went while its slot was being proven.
+            // The client went while its gateway was being opened.
             self.left(waiter);
         }
     }
@@ -382,6 +403,7 @@ impl Dispatcher {
             self.follow_up(slot, lease, since);
         }
         self.feed(Event::Rewound { slot, is_settled: !report.openapi_lags });
+        self.keep_warm(slot);
     }
 
     fn broke(&mut self, slot: SlotId, reason: &str) {
@@ -418,10 +440,16 @@ impl Dispatcher {
         self.spawn(async move { Outcome::Died { slot, reason: cluster.wait_died().await } });
     }
 
-    fn keep_warm(&mut self) {
+    fn keep_all_warm(&mut self) {
         let ready = self.pool.slots().filter(|(_, state)| *state == crate::pool::SlotState::Ready);
-        let handles: Vec<_> = ready.filter_map(|(slot, _)| self.handles.get(&slot).cloned()).collect();
-        for handle in handles {
+        let ready: Vec<_> = ready.map(|(slot, _)| slot).collect();
+        for slot in ready {
+            self.keep_warm(slot);
+        }
+    }
+
+    fn keep_warm(&mut self, slot: SlotId) {
+        if let Some(handle) = self.handles.get(&slot).cloned() {
             self.tasks.spawn(async move { handle.keep_warm().await });
         }
     }

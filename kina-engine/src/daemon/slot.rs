@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::gateway::{GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
+use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 use crate::rewind::{RewindError, RewindReport, Rewinder};
+
+/// How often a slot is proven, and rewound in between, before it is given up.
+const PROOFS_MAX: u64 = 4;
 
 /// A cluster, with what rewinds it and what gives access to it.
 pub(super) struct SlotHandle {
@@ -29,6 +32,8 @@ pub(super) enum SlotError {
     Gateway(#[from] GatewayError),
     #[error("the cluster failed")]
     Provider(#[from] ProviderError),
+    #[error("somebody wrote to the cluster before each of {proofs} proofs")]
+    NeverPristine { proofs: u64 },
 }
 
 impl SlotHandle {
@@ -64,32 +69,37 @@ impl SlotHandle {
         self.lease_count.load(Ordering::Relaxed)
     }
 
-    /// Proves once more that the slot is pristine and opens its gateway. `None` where somebody wrote late.
-    pub(super) async fn hand_out(&self) -> Result<Option<(OpenGateway, GatewayCredentials)>, SlotError> {
-        if !self.rewinder.lock().await.prove_pristine().await? {
-            return Ok(None);
-        }
+    /// Opens the gateway. Nobody gets through it before [`Self::prove`].
+    pub(super) async fn open_gateway(&self) -> Result<(OpenGateway, Admission, GatewayCredentials), GatewayError> {
         let prepared = match self.take_gateway() {
             Some(prepared) => prepared,
             None => PreparedGateway::prepare(self.cluster.access()).await?,
         };
         self.lease_count.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(prepared.open()))
+        Ok(prepared.open())
+    }
+
+    /// Proves once more that the slot is pristine, and rewinds it where somebody wrote late. Returns how often that was.
+    pub(super) async fn prove(&self) -> Result<u64, SlotError> {
+        let mut rewinder = self.rewinder.lock().await;
+        for late_writes in 0..PROOFS_MAX {
+            if rewinder.prove_pristine().await? {
+                return Ok(late_writes);
+            }
+            rewinder.rewind().await?;
+        }
+        Err(SlotError::NeverPristine { proofs: PROOFS_MAX })
     }
 
     /// Rewinds, and prepares for the next lease.
     pub(super) async fn rewind(&self) -> Result<RewindReport, SlotError> {
         // A hook that has not looked yet could still bring back what this rewind has to put back.
         self.follow_up_readiness().await?;
-        let mut rewinder = self.rewinder.lock().await;
-        let (report, gateway) = tokio::join!(rewinder.rewind(), PreparedGateway::prepare(self.cluster.access()));
-        let report = report?;
-        let gateway = gateway?;
+        let report = self.rewinder.lock().await.rewind().await?;
         if report.restarted {
-            // What was connected in advance went with the old API server.
-            gateway.upstream().warm_up().await;
+            self.is_fully_ready.store(false, Ordering::Relaxed);
         }
-        self.put_gateway(gateway);
+        self.prepare_gateway().await?;
         Ok(report)
     }
 
@@ -108,7 +118,12 @@ impl SlotHandle {
         Ok(self.cluster.stop().await?)
     }
 
+    /// Makes the next lease's gateway, unless that is done. Its certificates take a moment: it is made while the lease
+    /// before is still held.
     pub(super) async fn prepare_gateway(&self) -> Result<(), GatewayError> {
+        if self.gateway_lock().is_some() {
+            return Ok(());
+        }
         let prepared = PreparedGateway::prepare(self.cluster.access()).await?;
         self.put_gateway(prepared);
         Ok(())

@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -46,6 +46,9 @@ pub(crate) struct GatewayCredentials {
     pub(crate) client: IssuedIdentity,
 }
 
+/// Lets clients through an open gateway. Dropped without doing so, they are cut off.
+pub(crate) struct Admission(watch::Sender<bool>);
+
 /// An open gateway.
 pub(crate) struct OpenGateway {
     stop: oneshot::Sender<()>,
@@ -67,30 +70,39 @@ pub enum GatewayError {
 }
 
 impl PreparedGateway {
+    /// Makes certificates and listener. [`Upstream::warm_up`] then opens connections to the API server in advance.
     pub(crate) async fn prepare(access: &ClusterAccess) -> Result<Self, GatewayError> {
         let authority = CertificateAuthority::generate("kina gateway")?;
         let server = authority.issue_server("kina-gateway", &[])?;
         let client = authority.issue_client("kina", None)?;
         let acceptor = tls::acceptor(&authority, &server)?;
         let upstream = Arc::new(Upstream::new(access)?);
-        upstream.warm_up().await;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(GatewayError::Listen)?;
         let address = listener.local_addr().map_err(GatewayError::Listen)?;
         let credentials = GatewayCredentials { address, ca_pem: authority.certificate_pem(), client };
         Ok(Self { listener, acceptor, upstream, credentials })
     }
 
-    /// Renews the connections that it keeps warm, which the API server closes when nothing was asked for a while.
+    /// The way to the API server, to be kept warm: it closes connections on which nothing was asked for a while.
     pub(crate) fn upstream(&self) -> Arc<Upstream> {
         Arc::clone(&self.upstream)
     }
 
-    /// Starts to accept.
-    pub(crate) fn open(self) -> (OpenGateway, GatewayCredentials) {
+    /// Starts to accept. Clients get as far as their TLS handshake; nothing of theirs reaches the cluster until
+    /// [`Admission::admit`]. So the last proof of a cluster takes none of its client's time.
+    pub(crate) fn open(self) -> (OpenGateway, Admission, GatewayCredentials) {
         let Self { listener, acceptor, upstream, credentials } = self;
         let (stop, stopped) = oneshot::channel();
-        let accepting = tokio::spawn(accept_all(listener, acceptor, upstream, stopped));
-        (OpenGateway { stop, accepting }, credentials)
+        let (admission, admitted) = watch::channel(false);
+        let accepting = tokio::spawn(accept_all(listener, Relay { acceptor, upstream, admitted }, stopped));
+        (OpenGateway { stop, accepting }, Admission(admission), credentials)
+    }
+}
+
+impl Admission {
+    pub(crate) fn admit(self) {
+        // Nobody may have connected yet, so the value has to be there for who comes later.
+        self.0.send_replace(true);
     }
 }
 
@@ -105,8 +117,7 @@ impl OpenGateway {
 
 async fn accept_all(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
-    upstream: Arc<Upstream>,
+    relay: Relay,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let mut connections = JoinSet::new();
@@ -121,9 +132,9 @@ async fn accept_all(
         };
         match accepted {
             Ok((stream, _)) => {
-                let (acceptor, upstream) = (acceptor.clone(), Arc::clone(&upstream));
+                let relay = relay.clone();
                 connections.spawn(async move {
-                    if let Err(error) = relay(stream, acceptor, upstream).await {
+                    if let Err(error) = relay.run(stream).await {
                         tracing::debug!(%error, "a gateway connection ended");
                     }
                 });
@@ -139,13 +150,27 @@ async fn accept_all(
     connections.shutdown().await;
 }
 
-async fn relay(stream: TcpStream, acceptor: TlsAcceptor, upstream: Arc<Upstream>) -> Result<(), std::io::Error> {
-    stream.set_nodelay(true)?;
-    let mut client = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
-    let session = client.get_ref().1;
-    let shows_certificate = session.peer_certificates().is_some();
-    let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
-    let mut server = upstream.connect(shows_certificate, protocol).await?;
-    tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, RELAY_BUFFER_BYTES, RELAY_BUFFER_BYTES).await?;
-    Ok(())
+/// What each connection needs.
+#[derive(Clone)]
+struct Relay {
+    acceptor: TlsAcceptor,
+    upstream: Arc<Upstream>,
+    admitted: watch::Receiver<bool>,
+}
+
+impl Relay {
+    async fn run(mut self, stream: TcpStream) -> Result<(), std::io::Error> {
+        stream.set_nodelay(true)?;
+        let mut client = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await??;
+        let session = client.get_ref().1;
+        let shows_certificate = session.peer_certificates().is_some();
+        let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
+        if self.admitted.wait_for(|is_admitted| *is_admitted).await.is_err() {
+            return Err(std::io::Error::other("the cluster could not be proven pristine"));
+        }
+        let mut server = self.upstream.connect(shows_certificate, protocol).await?;
+        tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, RELAY_BUFFER_BYTES, RELAY_BUFFER_BYTES)
+            .await?;
+        Ok(())
+    }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::queue::{Queue, Waiter};
 use super::slot::{Slot, SlotState};
-use super::{Action, Event, PoolRefusal, SlotId, SlotKey, TimeMs, WaiterId};
+use super::{Action, Event, PoolRefusal, SlotId, SlotKey, TimeMs};
 
 /// The pool's bounds.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +25,6 @@ pub struct Pool {
     limits: Limits,
     slots: BTreeMap<SlotId, Slot>,
     queue: Queue,
-    /// Who is being served, so that a lost slot does not lose its client.
-    served: BTreeMap<WaiterId, Waiter>,
     boot_failures: BTreeMap<SlotKey, u32>,
     warm_targets: BTreeMap<SlotKey, usize>,
     next_slot: u64,
@@ -39,7 +37,6 @@ impl Pool {
             limits,
             slots: BTreeMap::new(),
             queue: Queue::default(),
-            served: BTreeMap::new(),
             boot_failures: BTreeMap::new(),
             warm_targets: BTreeMap::new(),
             next_slot: 1,
@@ -58,8 +55,6 @@ impl Pool {
             Event::StartFailed { slot, reason, is_user_error } => {
                 self.start_failed(slot, &reason, is_user_error, &mut actions);
             },
-            Event::HandedOut { slot } => self.handed_out(slot, now),
-            Event::HandOutRefused { slot } => self.hand_out_refused(slot, now, &mut actions),
             Event::Released { slot } => self.released(slot, now, &mut actions),
             Event::Rewound { slot, is_settled } => {
                 self.advance(slot, SlotState::Rewinding, SlotState::Ready, now);
@@ -121,8 +116,7 @@ impl Pool {
     }
 
     fn acquire(&mut self, waiter: Waiter, actions: &mut Vec<Action>) {
-        // Who is being served may come back to the queue.
-        if self.limits.waiting_max <= self.queue.len() + self.served.len() {
+        if self.limits.waiting_max <= self.queue.len() {
             let refusal = PoolRefusal::QueueFull { waiting_max: self.limits.waiting_max };
             actions.push(Action::Refuse { waiter: waiter.id, refusal });
         } else {
@@ -157,33 +151,11 @@ impl Pool {
         }
     }
 
-    fn handed_out(&mut self, id: SlotId, now: TimeMs) {
-        let Some(SlotState::HandingOut(waiter)) = self.state(id) else { return };
-        self.served.remove(&waiter);
-        self.set_state(id, SlotState::Leased(waiter), now);
-    }
-
-    fn hand_out_refused(&mut self, id: SlotId, now: TimeMs, actions: &mut Vec<Action>) {
-        let Some(SlotState::HandingOut(waiter)) = self.state(id) else { return };
-        self.queue.extend_front(self.served.remove(&waiter));
-        self.rewind(id, now, actions);
-    }
-
     fn released(&mut self, id: SlotId, now: TimeMs, actions: &mut Vec<Action>) {
-        match self.state(id) {
-            Some(SlotState::Leased(_)) => self.rewind(id, now, actions),
-            // The client left while the slot was being proven for it: nobody touched the slot.
-            Some(SlotState::HandingOut(waiter)) => {
-                self.served.remove(&waiter);
-                self.set_state(id, SlotState::Ready, now);
-            }
-            _ => {}
+        if let Some(SlotState::Leased(_)) = self.state(id) {
+            self.set_state(id, SlotState::Rewinding, now);
+            actions.push(Action::Rewind { slot: id });
         }
-    }
-
-    fn rewind(&mut self, id: SlotId, now: TimeMs, actions: &mut Vec<Action>) {
-        self.set_state(id, SlotState::Rewinding, now);
-        actions.push(Action::Rewind { slot: id });
     }
 
     fn broke(&mut self, id: SlotId, now: TimeMs, actions: &mut Vec<Action>) {
@@ -191,7 +163,6 @@ impl Pool {
             None | Some(SlotState::Broken) => return,
             // Its boot is still under way and will fail by itself, or succeed and be found dead.
             Some(SlotState::Booting | SlotState::Starting) => return,
-            Some(SlotState::HandingOut(waiter)) => self.queue.extend_front(self.served.remove(&waiter)),
             Some(_) => {}
         }
         self.set_state(id, SlotState::Broken, now);
@@ -227,9 +198,8 @@ impl Pool {
         ready.sort_by_key(|id| !self.slots[id].is_settled);
         for id in ready {
             let Some(waiter) = self.slots.get(&id).and_then(|slot| self.queue.pop_for(&slot.key)) else { continue };
-            self.set_state(id, SlotState::HandingOut(waiter.id), now);
+            self.set_state(id, SlotState::Leased(waiter.id), now);
             actions.push(Action::HandOut { slot: id, waiter: waiter.id });
-            self.served.insert(waiter.id, waiter);
         }
     }
 

@@ -60,16 +60,6 @@ pub enum Event {
         /// Whether it is the user's to repair, so that trying again is pointless.
         is_user_error: bool,
     },
-    /// The client has its lease.
-    HandedOut {
-        /// The slot.
-        slot: SlotId,
-    },
-    /// The slot turned out not to be pristine: somebody wrote late.
-    HandOutRefused {
-        /// The slot.
-        slot: SlotId,
-    },
     /// The lease has ended.
     Released {
         /// The slot.
@@ -130,7 +120,8 @@ pub enum Action {
         /// The slot.
         slot: SlotId,
     },
-    /// Prove the slot pristine and give it to the client. Answer: `HandedOut`, `HandOutRefused` or `Broke`.
+    /// Give the slot to the client, and let the client in once the slot is proven. Answer: `Released`, at the end of the
+    /// lease, or `Broke`.
     HandOut {
         /// The slot.
         slot: SlotId,

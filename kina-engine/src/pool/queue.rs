@@ -24,13 +24,6 @@ impl Queue {
         self.waiters.push_back(waiter);
     }
 
-    /// For a client that had its turn and lost its slot through no fault of its own.
-    pub(super) fn extend_front(&mut self, waiter: Option<Waiter>) {
-        if let Some(waiter) = waiter {
-            self.waiters.push_front(waiter);
-        }
-    }
-
     pub(super) fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
         let index = self.waiters.iter().position(|waiter| waiter.id == id)?;
         self.waiters.remove(index)

@@ -18,8 +18,6 @@ pub enum SlotState {
     Booting,
     /// Proven pristine, waiting for a client.
     Ready,
-    /// Being proven once more, for this client.
-    HandingOut(WaiterId),
     /// Exclusively held by this client.
     Leased(WaiterId),
     /// Being put back to its baseline.
@@ -40,7 +38,6 @@ impl SlotState {
         match self {
             Self::Booting => "booting",
             Self::Ready => "ready",
-            Self::HandingOut(_) => "handing out",
             Self::Leased(_) => "leased",
             Self::Rewinding => "rewinding",
             Self::Stopping => "stopping",
@@ -57,7 +54,7 @@ impl SlotState {
 
     /// Is ready, or on loan.
     pub(super) fn is_running(self) -> bool {
-        matches!(self, Self::Ready | Self::HandingOut(_) | Self::Leased(_))
+        matches!(self, Self::Ready | Self::Leased(_))
     }
 
     /// Takes the cores that a boot takes.

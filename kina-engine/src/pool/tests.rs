@@ -23,22 +23,9 @@ fn a_client_gets_a_booted_cluster_and_the_next_one_gets_it_rewound() {
     assert_eq!(pool.handle(acquire(1, "a"), 0), [Action::Boot { slot, key: key("a") }]);
     assert_eq!(pool.handle(acquire(2, "a"), 1), []);
     assert_eq!(pool.handle(Event::Started { slot }, 2), [Action::HandOut { slot, waiter: WaiterId(1) }]);
-    assert_eq!(pool.handle(Event::HandedOut { slot }, 3), []);
     assert_eq!(pool.handle(Event::Released { slot }, 4), [Action::Rewind { slot }]);
     let rewound = Event::Rewound { slot, is_settled: true };
     assert_eq!(pool.handle(rewound, 5), [Action::HandOut { slot, waiter: WaiterId(2) }]);
-}
-
-#[test]
-fn a_late_write_sends_the_client_back_to_the_front() {
-    let mut pool = Pool::new(limits(1, 1));
-    let slot = SlotId(1);
-    pool.handle(acquire(1, "a"), 0);
-    pool.handle(acquire(2, "a"), 0);
-    pool.handle(Event::Started { slot }, 1);
-    assert_eq!(pool.handle(Event::HandOutRefused { slot }, 2), [Action::Rewind { slot }]);
-    let rewound = Event::Rewound { slot, is_settled: true };
-    assert_eq!(pool.handle(rewound, 3), [Action::HandOut { slot, waiter: WaiterId(1) }]);
 }
 
 #[test]
@@ -109,7 +96,6 @@ fn a_slot_that_dies_on_loan_is_destroyed_and_replaced_for_who_waits() {
     let mut pool = Pool::new(limits(1, 1));
     pool.handle(acquire(1, "a"), 0);
     pool.handle(Event::Started { slot: SlotId(1) }, 1);
-    pool.handle(Event::HandedOut { slot: SlotId(1) }, 2);
     pool.handle(acquire(2, "a"), 3);
     assert_eq!(pool.handle(Event::Broke { slot: SlotId(1) }, 4), [Action::Destroy { slot: SlotId(1) }]);
     assert_eq!(pool.handle(Event::Released { slot: SlotId(1) }, 5), []);
@@ -124,7 +110,6 @@ enum Step {
     Leave(u8),
     Succeed(u8),
     Fail(u8),
-    WriteLate(u8),
     Release(u8),
     Die(u8),
     Settle(u8),
@@ -139,7 +124,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Leave),
         10 => any::<u8>().prop_map(Step::Succeed),
         2 => any::<u8>().prop_map(Step::Fail),
-        1 => any::<u8>().prop_map(Step::WriteLate),
         4 => any::<u8>().prop_map(Step::Release),
         1 => any::<u8>().prop_map(Step::Die),
         1 => any::<u8>().prop_map(Step::Settle),
@@ -183,8 +167,7 @@ impl World {
                 self.feed(Event::Acquire { waiter, key: key(&kind.to_string()), deadline });
             }
             Step::Leave(choice) => {
-                // One that is being served leaves later: the daemon then releases at once.
-                let in_queue: Vec<_> = self.waiting.iter().filter(|waiter| !self.is_being_served(**waiter)).copied().collect();
+                let in_queue: Vec<_> = self.waiting.iter().copied().collect();
                 if let Some(waiter) = choose(&in_queue, choice) {
                     self.waiting.remove(&waiter);
                     self.feed(Event::WaiterLeft { waiter });
@@ -192,14 +175,6 @@ impl World {
             }
             Step::Succeed(choice) => self.finish(choice, true),
             Step::Fail(choice) => self.finish(choice, false),
-            Step::WriteLate(choice) => {
-                let hand_outs: Vec<_> =
-                    self.under_way.iter().filter(|action| matches!(action, Action::HandOut { .. })).cloned().collect();
-                if let Some(action @ Action::HandOut { slot, .. }) = choose(&hand_outs, choice) {
-                    self.under_way.retain(|other| *other != action);
-                    self.feed(Event::HandOutRefused { slot });
-                }
-            }
             Step::Release(choice) => {
                 let leased: Vec<_> = self.leased.keys().copied().collect();
                 if let Some(slot) = choose(&leased, choice) {
@@ -245,19 +220,13 @@ impl World {
             (Action::Boot { slot, .. } | Action::Start { slot }, false) => {
                 Event::StartFailed { slot, reason: "failed".to_owned(), is_user_error: false }
             }
-            (Action::HandOut { slot, waiter }, true) => {
-                self.waiting.remove(&waiter);
-                self.leased.insert(slot, waiter);
-                Event::HandedOut { slot }
-            }
             (Action::Rewind { slot }, true) => Event::Rewound { slot, is_settled: false },
             (Action::Stop { slot }, true) => Event::Stopped { slot },
             // Destroying reports its end whatever happened.
             (Action::Destroy { slot }, _) => Event::Destroyed { slot },
-            (Action::HandOut { slot, .. } | Action::Rewind { slot } | Action::Stop { slot }, false) => {
-                Event::Broke { slot }
-            }
-            (Action::Refuse { .. }, _) => return,
+            (Action::Rewind { slot } | Action::Stop { slot }, false) => Event::Broke { slot },
+            // Neither is ever under way.
+            (Action::HandOut { .. } | Action::Refuse { .. }, _) => return,
         };
         self.feed(event);
     }
@@ -273,10 +242,12 @@ impl World {
                     let is_busy = self.under_way.iter().any(|other| slot_of(other) == slot);
                     assert!(!is_busy, "{slot:?} is asked for two things at a time");
                     assert!(!self.leased.contains_key(&slot), "{slot:?} is used while it is leased");
-                    if let Action::HandOut { waiter, .. } = &action {
-                        assert!(self.waiting.contains(waiter), "{waiter:?} is served, but does not wait");
+                    if let Action::HandOut { waiter, .. } = action {
+                        assert!(self.waiting.remove(&waiter), "{waiter:?} is served, but does not wait");
+                        self.leased.insert(slot, waiter);
+                    } else {
+                        self.under_way.push(action);
                     }
-                    self.under_way.push(action);
                 }
             }
         }
@@ -304,13 +275,8 @@ impl World {
             })
             .collect();
         assert_eq!(leased, self.leased);
-        // Every client is in the queue or being served, or is gone.
-        let served = self.waiting.iter().filter(|waiter| self.is_being_served(**waiter)).count();
-        assert_eq!(self.pool.waiting() + served, self.waiting.len(), "a client is lost");
-    }
-
-    fn is_being_served(&self, waiter: WaiterId) -> bool {
-        self.under_way.iter().any(|action| matches!(action, Action::HandOut { waiter: other, .. } if *other == waiter))
+        // Every client is in the queue, or was served or refused.
+        assert_eq!(self.pool.waiting(), self.waiting.len(), "a client is lost");
     }
 
     fn forget(&mut self, slot: SlotId) {

@@ -99,17 +99,23 @@ impl Rewinder {
         }
     }
 
-    /// Whether nothing but what the servers own was written since the last proof. One read; called at each hand-out.
-    pub(crate) async fn prove_pristine(&self) -> Result<bool, RewindError> {
-        let listing = self.etcd.list_changed_heads(PREFIX, self.proven.revision + 1).await?;
-        let only_server_owned = listing.heads.iter().all(|head| self.baseline.server_owned.contains(&head.key));
-        let is_pristine = only_server_owned && listing.key_count == self.proven.key_count;
-        if !is_pristine {
-            let written = listing.heads.iter().find(|head| !self.baseline.server_owned.contains(&head.key));
-            let written = written.map(|head| String::from_utf8_lossy(&head.key));
-            tracing::info!(?written, proven = ?self.proven, key_count = listing.key_count, "somebody wrote late");
+    /// Whether nothing but what the servers own was written since the last proof. Usually one read; called at each
+    /// hand-out.
+    pub(crate) async fn prove_pristine(&mut self) -> Result<bool, RewindError> {
+        let changed = self.etcd.list_changed_heads(PREFIX, self.proven.revision + 1).await?;
+        let only_server_owned = changed.heads.iter().all(|head| self.baseline.server_owned.contains(&head.key));
+        if only_server_owned && changed.key_count == self.proven.key_count {
+            return Ok(true);
         }
-        Ok(is_pristine)
+        // The servers may also have made or removed a key of theirs: only a comparison tells.
+        let listing = self.etcd.list_heads(PREFIX).await?;
+        let plan = Plan::new(&self.baseline, &listing.heads);
+        if plan.is_empty() {
+            self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
+            return Ok(true);
+        }
+        tracing::info!(keys = plan.key_count(), example = plan.example(), "somebody wrote late");
+        Ok(false)
     }
 
     /// Waits until OpenAPI has followed the last rewind.
@@ -133,7 +139,7 @@ impl Rewinder {
             report.restarted = true;
             self.openapi_lags = true;
             self.cluster.restart_api_server().await?;
-            self.cluster.wait_ready(Readiness::Full).await?;
+            self.cluster.wait_ready(Readiness::Early).await?;
             settle::wait_discovery(&self.api, &self.baseline.fingerprint).await?;
         } else {
             self.refresh_allocators(plan).await?;

@@ -33,7 +33,6 @@ pub(super) struct ChildCommand {
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
     pub(super) log: PathBuf,
-    pub(super) environment: Vec<(&'static str, &'static str)>,
 }
 
 /// A running or ended child, leader of its own process group.
@@ -147,7 +146,6 @@ fn spawn(command: ChildCommand) -> Result<Child, std::io::Error> {
     process
         .args(&command.arguments)
         .env_clear()
-        .envs(command.environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -246,7 +244,6 @@ mod tests {
             program: "/bin/sleep".into(),
             arguments: vec!["1000".into()],
             log,
-            environment: Vec::new(),
         }
     }
 

@@ -83,6 +83,7 @@ impl ProcessCluster {
             .iter()
             .map(|stored| WriteOperation::Put { key: stored.key.clone(), value: stored.value.clone() })
             .collect();
+        tracing::debug!(keys = puts.len(), "etcd answers");
         etcd_client.write(&puts).await.map_err(ProviderError::InitialState)?;
         let api_server = self.spawn_api_server().await?;
         running.send_replace(Some(Running { etcd: Arc::new(etcd), api_server: Arc::new(api_server) }));
@@ -125,7 +126,6 @@ impl ProcessCluster {
                 program: program.to_owned(),
                 arguments,
                 log: self.log_directory.join(format!("{component}.log")),
-                environment: Vec::new(),
             })
             .await
     }
