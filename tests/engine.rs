@@ -308,7 +308,7 @@ fn who_speaks_nonsense_is_turned_away_and_the_engine_lives_on() {
 
     let hello = serde_json::to_string(&ClientMessage::Hello { protocol: PROTOCOL }).expect("plain data");
     let endless = "x".repeat(4 << 20);
-    for nonsense in ["", "\n", "nonsense\n", "\"stop\"\n", "{\"hello\":{}}\n", &endless] {
+    for nonsense in ["", "\n", "nonsense\n", "\"dance\"\n", "{\"hello\":{}}\n", &endless] {
         realm.say_and_leave(nonsense);
         realm.say_and_leave(&format!("{hello}\n{nonsense}"));
         realm.say_and_leave(&format!("{hello}\n{hello}\n{nonsense}"));

@@ -72,6 +72,8 @@ impl Realm {
         command
             .env_remove("KINA_ENGINE")
             .env_remove("KINA_SLOTS_MAX")
+            // Should whoever holds this realm be killed, its engine does not stay for long.
+            .env("KINA_IDLE_EXIT_SECONDS", "30")
             .env("KINA_RUNTIME_DIR", self.runtime.path())
             .env("TMPDIR", self.temporary.path())
             .env("RUST_BACKTRACE", "0")
