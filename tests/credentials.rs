@@ -41,7 +41,9 @@ async fn refusal(config: kube::Config) -> anyhow::Result<String> {
 }
 
 fn at(config: &kube::Config, address: SocketAddr) -> anyhow::Result<kube::Config> {
-    Ok(kube::Config { cluster_url: format!("https://{address}/").parse()?, ..config.clone() })
+    let mut moved = config.clone();
+    moved.cluster_url = format!("https://{address}/").parse()?;
+    Ok(moved)
 }
 
 fn address_of(config: &kube::Config) -> anyhow::Result<SocketAddr> {
@@ -70,7 +72,8 @@ async fn an_old_kubeconfig_fails_its_handshake() -> anyhow::Result<()> {
     let answer = refusal(old_at_new_port.clone()).await?;
     ensure!(answer.contains("certificate"), "it failed, but not at its handshake: {answer}");
     // And who trusts any server is not let in by this one with the old certificate.
-    let trusting = kube::Config { root_cert: current.root_cert.clone(), ..old_at_new_port };
+    let mut trusting = old_at_new_port;
+    trusting.root_cert.clone_from(&current.root_cert);
     let answer = refusal(trusting).await?;
     ensure!(answer.contains("alert"), "it failed, but not at its handshake: {answer}");
     Ok(())
@@ -95,8 +98,7 @@ async fn no_credential_of_the_cluster_itself_is_given_out(cluster: kina::Cluster
     let config = cluster.config();
     let own_ca = config.root_cert.clone().context("an authority")?.concat();
     let server = Server(cluster.client());
-    let published =
-        server.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication").await?;
+    let published = server.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication").await?;
     let data = published["data"].as_object().context("data")?;
     let authorities: Vec<_> = data.iter().filter(|(name, _)| name.ends_with("ca-file")).collect();
     ensure!(!authorities.is_empty(), "the server publishes whose client certificates it trusts: {data:?}");
@@ -112,7 +114,8 @@ async fn no_credential_of_the_cluster_itself_is_given_out(cluster: kina::Cluster
     ensure!(direct != address_of(&config)?, "the test talks to the server itself");
     let answer = refusal(at(&config, direct)?).await?;
     ensure!(answer.contains("certificate"), "it failed, but not at its handshake: {answer}");
-    let careless = kube::Config { accept_invalid_certs: true, ..at(&config, direct)? };
+    let mut careless = at(&config, direct)?;
+    careless.accept_invalid_certs = true;
     let answer = Server(kube::Client::try_from(careless)?).get("/version").await;
     let status = answer.as_ref().err().and_then(status_of);
     ensure!(status == Some(401), "the server itself took the lease's certificate: {answer:?}");

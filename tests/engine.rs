@@ -240,7 +240,8 @@ fn where_no_source_has_the_binaries_one_error_lists_them_all() {
     expect_words(&text, &["no source has the binaries of Kubernetes 1.37", "do one of these"]);
     for source in sources {
         let line = text.lines().find(|line| line.trim_start().starts_with(&format!("- {source}")));
-        let (_, answer) = line.and_then(|line| line.split_once(": ")).unwrap_or_else(|| panic!("no {source} in {text}"));
+        let (_, answer) =
+            line.and_then(|line| line.split_once(": ")).unwrap_or_else(|| panic!("no {source} in {text}"));
         assert!(!answer.trim().is_empty(), "{source} has no answer in {text}");
     }
     // A failure is no state: the engine lives, and serves whoever can name the binaries.

@@ -11,7 +11,7 @@ use common::state::ClusterState;
 use common::untouched::untouched;
 use kina_engine::client::{EngineClient, EngineProgram};
 
-/// Admission comes last: it would refuse all the rest.
+/// Admission comes last, since it refuses all the rest; a policy refuses even webhooks.
 const EVERYTHING: &[Dirt] = &[
     Dirt::CustomResources,
     Dirt::ClusterRbac,
@@ -23,8 +23,8 @@ const EVERYTHING: &[Dirt] = &[
     Dirt::SystemObjects,
     Dirt::DeadApiService,
     Dirt::Quota,
-    Dirt::Policy,
     Dirt::Webhook,
+    Dirt::Policy,
 ];
 
 async fn ordeal(client: kube::Client, dirt: &[Dirt]) -> anyhow::Result<()> {

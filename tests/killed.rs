@@ -109,7 +109,7 @@ fn in_parallel(work: impl Fn(usize) + Sync) {
 mod nothing_is_left {
     use std::collections::BTreeSet;
 
-    use super::common::system::{Listener, all_listeners, files_below, listeners_of, processes_of};
+    use super::common::system::{Listener, all_listeners, files_below, is_running, listeners_of, processes_of};
     use super::common::wait_until_blocking;
     use super::*;
 
@@ -169,7 +169,7 @@ mod nothing_is_left {
         let before = footprint(&realm);
         let listeners = use_and_kill(&realm);
         let engine = realm.status().expect("an engine runs").process_id;
-        wait_until_blocking("the idle engine ends", || !super::common::system::is_running(engine));
+        wait_until_blocking("the idle engine ends", || !is_running(engine));
         expect_nothing(&realm, &before, &listeners);
     }
 }

@@ -60,8 +60,7 @@ impl CertificateAuthority {
     pub fn issue_server(&self, common_name: &str, dns_names: &[&str]) -> Result<IssuedIdentity, CertificateError> {
         let make = || {
             let mut params = parameters(common_name, None);
-            params.extended_key_usages =
-                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
             params.subject_alt_names = vec![
                 SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()),
                 SanType::IpAddress(std::net::Ipv6Addr::LOCALHOST.into()),

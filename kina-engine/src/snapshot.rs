@@ -141,7 +141,10 @@ impl SnapshotStore {
     }
 
     fn path(&self, assets_identity: &str) -> PathBuf {
-        let name: String = assets_identity.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' }).collect();
+        let name: String = assets_identity
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' })
+            .collect();
         self.directory.join(format!("{name}-format{FORMAT}.state"))
     }
 }
@@ -151,7 +154,12 @@ mod tests {
     use super::*;
 
     fn stored(key: &str, lease: i64) -> StoredKey {
-        StoredKey { key: key.as_bytes().to_vec(), value: format!("value of {key}").into_bytes(), mod_revision: 7, lease }
+        StoredKey {
+            key: key.as_bytes().to_vec(),
+            value: format!("value of {key}").into_bytes(),
+            mod_revision: 7,
+            lease,
+        }
     }
 
     fn snapshot() -> Snapshot {

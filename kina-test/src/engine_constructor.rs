@@ -13,7 +13,6 @@ pub(crate) fn is_linked() -> bool {
     IS_LINKED.load(Ordering::Relaxed)
 }
 
-#[expect(unsafe_code, reason = "code that runs before `main` is declared as such")]
 mod constructor {
     /// The standard library promises little before `main`. What is used of it in an ordinary start (an environment
     /// look-up and an atomic store) works on Linux and macOS; all else runs in a process that has no `main` to reach.

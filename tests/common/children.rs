@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -32,7 +33,9 @@ pub struct RunningTest {
 
 impl Realm {
     pub fn new() -> Self {
-        let directory = || tempfile::Builder::new().prefix("kina-t").tempdir().expect("a temporary directory");
+        let only_mine = std::fs::Permissions::from_mode(0o700);
+        let builder = || tempfile::Builder::new().prefix("kina-t").permissions(only_mine.clone()).tempdir();
+        let directory = || builder().expect("a temporary directory");
         Self { runtime: directory(), temporary: directory(), variables: Vec::new() }
     }
 

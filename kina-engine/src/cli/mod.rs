@@ -85,8 +85,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", crate::with_causes(error.as_ref()));
-            let is_user_error =
-                error.downcast_ref::<crate::client::ClientError>().is_some_and(crate::client::ClientError::is_user_error);
+            let is_user_error = error
+                .downcast_ref::<crate::client::ClientError>()
+                .is_some_and(crate::client::ClientError::is_user_error);
             ExitCode::from(if is_user_error { EXIT_USER_ERROR } else { EXIT_FAILED })
         }
     }

@@ -154,9 +154,7 @@ impl Connection {
     /// Connects to a running engine; `None` where there is none.
     pub(super) async fn open_running(paths: &EnginePaths) -> Result<Option<Self>, ClientError> {
         match UnixStream::connect(&paths.socket).await {
-            Ok(stream) => {
-                Ok(Some(Self { stream: BufReader::new(stream), greeted: false, paths: paths.clone() }))
-            }
+            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream), greeted: false, paths: paths.clone() })),
             Err(error) if is_absence(&error) => Ok(None),
             Err(source) => Err(socket_error(paths, source)),
         }
@@ -251,7 +249,11 @@ impl ClientError {
     pub fn is_user_error(&self) -> bool {
         matches!(
             self,
-            Self::Paths(_) | Self::BadVariable { .. } | Self::NoProgram { .. } | Self::UserError { .. } | Self::Timeout { .. }
+            Self::Paths(_)
+                | Self::BadVariable { .. }
+                | Self::NoProgram { .. }
+                | Self::UserError { .. }
+                | Self::Timeout { .. }
         )
     }
 }

@@ -19,8 +19,22 @@ const NO_TEST_ARGUMENTS: [&str; 2] = ["--exact", "kina-engine-is-not-a-test"];
 /// What the engine, and the programs it runs, may need of the environment. Nothing else is passed on: no coverage or
 /// nextest variable may outlive the test that happened to come first.
 const ENVIRONMENT_NAMES: [&str; 16] = [
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY",
-    "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "ALL_PROXY", "all_proxy",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
 ];
 const ENVIRONMENT_PREFIXES: [&str; 3] = ["KINA_", "XDG_", "GO"];
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,9 +58,8 @@ pub(super) async fn start(paths: &EnginePaths, program: &EngineProgram) -> Resul
         return Ok(connection);
     }
     let program = choose(program)?;
-    let mut child = command(&program)
-        .spawn()
-        .map_err(|source| ClientError::Start { program: program.path.clone(), source })?;
+    let mut child =
+        command(&program).spawn().map_err(|source| ClientError::Start { program: program.path.clone(), source })?;
     let start = Instant::now();
     loop {
         if let Some(connection) = Connection::open_running(paths).await? {
@@ -128,7 +141,8 @@ fn choose(program: &EngineProgram) -> Result<Chosen, ClientError> {
 /// A `cargo-kina` on `PATH` that says it is of this version.
 fn installed_engine() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let candidate = std::env::split_paths(&path).map(|directory| directory.join("cargo-kina")).find(|path| path.is_file())?;
+    let candidate =
+        std::env::split_paths(&path).map(|directory| directory.join("cargo-kina")).find(|path| path.is_file())?;
     let output = Command::new(&candidate).arg("--version").stdin(Stdio::null()).output().ok()?;
     let says = String::from_utf8_lossy(&output.stdout);
     (says.split_whitespace().last() == Some(VERSION)).then_some(candidate)

@@ -45,7 +45,9 @@ pub(super) enum BootError {
     Incomplete { waited_seconds: u64, missing: String },
     #[error("the new cluster's store was still being written to after {waited_seconds} s")]
     NotQuiet { waited_seconds: u64 },
-    #[error("`kubernetes = \"{wanted}\"` was asked for, but the binaries in {directory} are Kubernetes {found}: unset KINA_ASSETS_DIR and KUBEBUILDER_ASSETS, or ask for what they hold")]
+    #[error(
+        "`kubernetes = \"{wanted}\"` was asked for, but the binaries in {directory} are Kubernetes {found}: unset KINA_ASSETS_DIR and KUBEBUILDER_ASSETS, or ask for what they hold"
+    )]
     WrongVersion { wanted: String, directory: String, found: String },
 }
 

@@ -64,13 +64,16 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
     let Some(ClientMessage::Hello { protocol }) = client.receive().await? else { return Ok(()) };
     if protocol != PROTOCOL {
         // The socket's name holds the protocol, so this takes a client that was made to do it.
-        return client.refuse(RefusalKind::User, format!("this engine speaks protocol {PROTOCOL}, not {protocol}")).await;
+        return client
+            .refuse(RefusalKind::User, format!("this engine speaks protocol {PROTOCOL}, not {protocol}"))
+            .await;
     }
     match client.receive().await? {
         Some(ClientMessage::Acquire(request)) => acquire(client, &engine, &request).await,
         Some(ClientMessage::Warm { count, request }) => warm(client, &engine, count, &request).await,
         Some(ClientMessage::Status { with_memory }) => {
-            let status = engine.status_source.read(&engine.messages, with_memory).await.ok_or(ConnectionError::Ending)?;
+            let status =
+                engine.status_source.read(&engine.messages, with_memory).await.ok_or(ConnectionError::Ending)?;
             client.send(&EngineMessage::Status(Box::new(status))).await
         }
         Some(ClientMessage::StopIdleClusters) => {

@@ -47,15 +47,43 @@ pub(super) type LeaseReply = oneshot::Sender<Result<LeaseGrant, Refusal>>;
 
 /// What became of an action.
 pub(super) enum Outcome {
-    Booted { slot: SlotId, result: Result<Arc<SlotHandle>, BootError> },
-    Restarted { slot: SlotId, result: Result<(), SlotError> },
-    Opened { slot: SlotId, waiter: WaiterId, result: Result<(OpenGateway, Admission, GatewayCredentials), GatewayError> },
-    Proven { late_writes: u64 },
-    Rewound { slot: SlotId, release: Option<Release>, result: Result<RewindReport, SlotError> },
-    OpenApiFollowed { slot: SlotId, lease: Option<u64>, lag_ms: f64 },
-    Stopped { slot: SlotId, result: Result<(), SlotError> },
-    Destroyed { slot: SlotId },
-    Died { slot: SlotId, reason: String },
+    Booted {
+        slot: SlotId,
+        result: Result<Arc<SlotHandle>, BootError>,
+    },
+    Restarted {
+        slot: SlotId,
+        result: Result<(), SlotError>,
+    },
+    Opened {
+        slot: SlotId,
+        waiter: WaiterId,
+        result: Result<(OpenGateway, Admission, GatewayCredentials), GatewayError>,
+    },
+    Proven {
+        late_writes: u64,
+    },
+    Rewound {
+        slot: SlotId,
+        release: Option<Release>,
+        result: Result<RewindReport, SlotError>,
+    },
+    OpenApiFollowed {
+        slot: SlotId,
+        lease: Option<u64>,
+        lag_ms: f64,
+    },
+    Stopped {
+        slot: SlotId,
+        result: Result<(), SlotError>,
+    },
+    Destroyed {
+        slot: SlotId,
+    },
+    Died {
+        slot: SlotId,
+        reason: String,
+    },
 }
 
 /// What the status is made from.
@@ -190,15 +218,17 @@ impl Dispatcher {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Boot { slot, key } => self.boot(slot, &key),
-            Action::Start { slot } => self.with_handle(slot, async move |handle| {
-                Outcome::Restarted { slot, result: handle.start().await }
-            }),
+            Action::Start { slot } => {
+                self.with_handle(slot, async move |handle| Outcome::Restarted { slot, result: handle.start().await })
+            }
             Action::HandOut { slot, waiter } => {
                 if let Some(follower) = self.followers.remove(&slot) {
                     follower.abort();
                 }
-                self.with_handle(slot, async move |handle| {
-                    Outcome::Opened { slot, waiter, result: handle.open_gateway().await }
+                self.with_handle(slot, async move |handle| Outcome::Opened {
+                    slot,
+                    waiter,
+                    result: handle.open_gateway().await,
                 });
             }
             Action::Rewind { slot } => {
@@ -211,9 +241,9 @@ impl Dispatcher {
                     Outcome::Rewound { slot, release, result: handle.rewind().await }
                 });
             }
-            Action::Stop { slot } => self.with_handle(slot, async move |handle| {
-                Outcome::Stopped { slot, result: handle.stop().await }
-            }),
+            Action::Stop { slot } => {
+                self.with_handle(slot, async move |handle| Outcome::Stopped { slot, result: handle.stop().await })
+            }
             Action::Destroy { slot } => self.destroy(slot),
             Action::Refuse { waiter, refusal } => {
                 let Refusal { kind, message } = to_refusal(refusal);
@@ -346,7 +376,10 @@ impl Dispatcher {
                 Err(error) => Outcome::Died { slot, reason: with_causes(&error) },
             };
             if let Err(error) = handle.prepare_gateway().await {
-                tracing::warn!(error = with_causes(&error), "the next gateway could not be prepared: tried again later");
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "the next gateway could not be prepared: tried again later"
+                );
             }
             outcome
         });
@@ -540,10 +573,9 @@ fn to_refusal(refusal: PoolRefusal) -> Refusal {
                  Run fewer tests at a time, raise KINA_SLOTS_MAX, or wait longer (KINA_ACQUIRE_TIMEOUT_SECONDS)"
             ),
         },
-        PoolRefusal::StartFailed { reason, is_user_error } => Refusal {
-            kind: if is_user_error { RefusalKind::User } else { RefusalKind::Engine },
-            message: reason,
-        },
+        PoolRefusal::StartFailed { reason, is_user_error } => {
+            Refusal { kind: if is_user_error { RefusalKind::User } else { RefusalKind::Engine }, message: reason }
+        }
         PoolRefusal::QueueFull { waiting_max } => Refusal {
             kind: RefusalKind::Timeout,
             message: format!("{waiting_max} clients wait for a cluster already: run fewer tests at a time"),

@@ -44,7 +44,13 @@ impl Settings {
         // As many tests run at a time as there are cores; as many again cover those that are being rewound.
         let by_cores = cores.saturating_mul(2);
         let slots_max = self.slots_max.unwrap_or_else(|| by_memory.min(by_cores).clamp(1, SLOTS_MAX));
-        Limits { slots_max, boots_max, waiting_max: 10_000, boot_attempts_max: 2, stop_after_idle_ms: self.idle_stop_ms }
+        Limits {
+            slots_max,
+            boots_max,
+            waiting_max: 10_000,
+            boot_attempts_max: 2,
+            stop_after_idle_ms: self.idle_stop_ms,
+        }
     }
 }
 

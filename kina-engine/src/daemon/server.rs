@@ -85,7 +85,7 @@ pub(super) async fn serve(paths: EnginePaths, settings: Settings) -> Result<(), 
             },
             _ = ticks.tick() => {
                 tick_count += 1;
-                dispatcher.handle(Message::Tick { keeps_warm: tick_count % TICKS_PER_KEEP_WARM == 0 });
+                dispatcher.handle(Message::Tick { keeps_warm: tick_count.is_multiple_of(TICKS_PER_KEEP_WARM) });
                 if 0 < connection_count.load(Ordering::Relaxed) || !dispatcher.is_idle() {
                     idle_since = Instant::now();
                 } else if settings.idle_exit_ms < u64::try_from(idle_since.elapsed().as_millis()).unwrap_or(u64::MAX) {

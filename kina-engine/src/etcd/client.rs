@@ -193,8 +193,7 @@ impl EtcdClient {
 
     async fn write_transaction(&self, operations: &[WriteOperation]) -> Result<i64, EtcdError> {
         let success = operations.iter().map(WriteOperation::to_request).collect();
-        let response: TxnResponse =
-            self.call("Txn", "/etcdserverpb.KV/Txn", TxnRequest { success }).await?;
+        let response: TxnResponse = self.call("Txn", "/etcdserverpb.KV/Txn", TxnRequest { success }).await?;
         Ok(response.header.map_or(0, |header| header.revision))
     }
 
@@ -247,9 +246,7 @@ impl WriteOperation {
 
     fn to_request(&self) -> RequestOp {
         let request = match self {
-            Self::Put { key, value } => {
-                request_op::Request::Put(PutRequest { key: key.clone(), value: value.clone() })
-            }
+            Self::Put { key, value } => request_op::Request::Put(PutRequest { key: key.clone(), value: value.clone() }),
             Self::Delete { key } => request_op::Request::DeleteRange(DeleteRangeRequest { key: key.clone() }),
         };
         RequestOp { request: Some(request) }

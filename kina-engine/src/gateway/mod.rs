@@ -115,11 +115,7 @@ impl OpenGateway {
     }
 }
 
-async fn accept_all(
-    listener: TcpListener,
-    relay: Relay,
-    mut stopped: oneshot::Receiver<()>,
-) {
+async fn accept_all(listener: TcpListener, relay: Relay, mut stopped: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}

@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::tls::{self, HTTP_1, HTTP_2};
 use super::GatewayError;
+use super::tls::{self, HTTP_1, HTTP_2};
 use crate::provider::ClusterAccess;
 
 /// Connections kept ready: a client's first one and a spare for what it does at the same time.
@@ -72,10 +72,11 @@ impl Upstream {
         protocol: Option<Vec<u8>>,
     ) -> Result<TlsStream<TcpStream>, std::io::Error> {
         let speaks_http_2 = protocol.as_deref() == Some(HTTP_2);
-        if shows_certificate && !speaks_http_2 {
-            if let Some(stream) = self.take_warm() {
-                return Ok(stream);
-            }
+        if shows_certificate
+            && !speaks_http_2
+            && let Some(stream) = self.take_warm()
+        {
+            return Ok(stream);
         }
         let connectors = if shows_certificate { &self.administrator } else { &self.anonymous };
         self.dial(if speaks_http_2 { &connectors.http_2 } else { &connectors.http_1 }).await

@@ -49,12 +49,14 @@ impl Pool {
     pub fn handle(&mut self, event: Event, now: TimeMs) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Acquire { waiter, key, deadline } => self.acquire(Waiter { id: waiter, key, deadline }, &mut actions),
+            Event::Acquire { waiter, key, deadline } => {
+                self.acquire(Waiter { id: waiter, key, deadline }, &mut actions)
+            }
             Event::WaiterLeft { waiter } => drop(self.queue.remove(waiter)),
             Event::Started { slot } => self.started(slot, now),
             Event::StartFailed { slot, reason, is_user_error } => {
                 self.start_failed(slot, &reason, is_user_error, &mut actions);
-            },
+            }
             Event::Released { slot } => self.released(slot, now, &mut actions),
             Event::Rewound { slot, is_settled } => {
                 self.advance(slot, SlotState::Rewinding, SlotState::Ready, now);

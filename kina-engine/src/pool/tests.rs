@@ -258,7 +258,10 @@ impl World {
     fn check(&self) {
         let slots: BTreeMap<SlotId, SlotState> = self.pool.slots().collect();
         assert!(slots.len() <= self.limits.slots_max, "more slots than allowed");
-        assert!(slots.values().filter(|state| state.is_boot()).count() <= self.limits.boots_max, "more boots than allowed");
+        assert!(
+            slots.values().filter(|state| state.is_boot()).count() <= self.limits.boots_max,
+            "more boots than allowed"
+        );
         assert!(self.pool.waiting() <= self.limits.waiting_max, "more clients wait than allowed");
         for (slot, state) in &slots {
             // No slot is lost: who is in passing has somebody at work.

@@ -72,7 +72,8 @@ impl Canary {
             }
         };
         let object = |kind: &str| {
-            let mut metadata = json!({"name": NAME, "uid": format!("{kind}-{id}"), "creationTimestamp": "2020-01-01T00:00:00Z"});
+            let mut metadata =
+                json!({"name": NAME, "uid": format!("{kind}-{id}"), "creationTimestamp": "2020-01-01T00:00:00Z"});
             if self == Self::Namespaced {
                 metadata["namespace"] = NAMESPACE.into();
             }

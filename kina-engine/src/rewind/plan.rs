@@ -42,8 +42,9 @@ impl Plan {
         let puts_at = deletions.partition_point(|key| DeletionOrder::of_key(key) == DeletionOrder::Admission);
         let delete = |key: &&Vec<u8>| WriteOperation::Delete { key: (*key).clone() };
         let mut operations: Vec<_> = deletions[..puts_at].iter().map(delete).collect();
-        operations
-            .extend(puts.iter().map(|(key, entry)| WriteOperation::Put { key: (*key).clone(), value: entry.value.clone() }));
+        operations.extend(
+            puts.iter().map(|(key, entry)| WriteOperation::Put { key: (*key).clone(), value: entry.value.clone() }),
+        );
         operations.extend(deletions[puts_at..].iter().map(delete));
         let (operations, last_operations) = split_last_of_each_resource(operations);
         Self { operations, last_operations, touched }
@@ -129,7 +130,9 @@ mod tests {
     }
 
     fn heads(keys: &[(&str, i64)]) -> Vec<KeyHead> {
-        keys.iter().map(|(key, mod_revision)| KeyHead { key: key.as_bytes().to_vec(), mod_revision: *mod_revision }).collect()
+        keys.iter()
+            .map(|(key, mod_revision)| KeyHead { key: key.as_bytes().to_vec(), mod_revision: *mod_revision })
+            .collect()
     }
 
     fn described(plan: &Plan) -> Vec<String> {
@@ -159,8 +162,12 @@ mod tests {
 
     #[test]
     fn the_last_transaction_has_one_event_of_each_resource() {
-        let after =
-            [("/registry/configmaps/a/a", 9), ("/registry/configmaps/a/b", 9), ("/registry/secrets/a/z", 5), ("/registry/ranges/x", 7)];
+        let after = [
+            ("/registry/configmaps/a/a", 9),
+            ("/registry/configmaps/a/b", 9),
+            ("/registry/secrets/a/z", 5),
+            ("/registry/ranges/x", 7),
+        ];
         let plan = Plan::new(&baseline(&[]), &heads(&after));
         let keys = |operations: &[WriteOperation]| -> Vec<_> {
             operations.iter().map(|operation| String::from_utf8_lossy(operation.key()).into_owned()).collect()

@@ -57,10 +57,7 @@ impl StorageResource {
 
     /// Whether discovery and OpenAPI are made from it.
     pub(super) fn shapes_discovery(&self) -> bool {
-        matches!(
-            self.as_str(),
-            "apiextensions.k8s.io/customresourcedefinitions" | "apiregistration.k8s.io/apiservices"
-        )
+        matches!(self.as_str(), "apiextensions.k8s.io/customresourcedefinitions" | "apiregistration.k8s.io/apiservices")
     }
 
     pub(super) fn is_cluster_rbac(&self) -> bool {
@@ -140,7 +137,9 @@ mod tests {
         let groups = json!({"items": [{"metadata": {"name": "events.k8s.io"}, "versions": [
             {"version": "v1", "resources": [{"resource": "events"}]}]}]});
         let paths = ApiPaths::from_discovery(&[core, groups]);
-        let path = |key: &[u8]| StorageResource::of_key(key).and_then(|resource| paths.list_path(&resource).map(str::to_owned));
+        let path = |key: &[u8]| {
+            StorageResource::of_key(key).and_then(|resource| paths.list_path(&resource).map(str::to_owned))
+        };
         assert_eq!(path(b"/registry/services/specs/default/a").as_deref(), Some("/api/v1/services"));
         assert_eq!(path(b"/registry/events/default/a").as_deref(), Some("/api/v1/events"));
         assert_eq!(path(b"/registry/unheard/default/a"), None);

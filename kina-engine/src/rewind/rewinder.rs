@@ -224,10 +224,8 @@ impl Rewinder {
         let transactions = self.etcd.write(&deletions).await?;
         followed?;
         let revision = transactions.last().map_or(0, |(_, revision)| *revision);
-        let roles_and_bindings: BTreeSet<_> = deletions
-            .iter()
-            .filter_map(|operation| StorageResource::of_key(operation.key()))
-            .collect();
+        let roles_and_bindings: BTreeSet<_> =
+            deletions.iter().filter_map(|operation| StorageResource::of_key(operation.key())).collect();
         settle::wait_caches(&self.api, &self.api_paths, &roles_and_bindings, revision).await
     }
 }

@@ -110,7 +110,8 @@ impl Bench {
             // Should this process be killed, the private engine does not stay.
             ("KINA_IDLE_EXIT_SECONDS", "30".into()),
         ];
-        let variable = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        let variable =
+            |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let engine = EngineClient::new(EnginePaths::resolve(&variable)?, EngineProgram::InstalledOnly);
         Ok(Self { directory, assets, engine, environment })
     }
@@ -164,7 +165,8 @@ impl Bench {
         status: &Status,
     ) -> anyhow::Result<Report> {
         let of = |samples: &[f64], what: &str| median(samples).with_context(|| format!("no sample of {what}"));
-        let releases: Vec<_> = status.releases.iter().filter(|release| release_leases.contains(&release.lease)).collect();
+        let releases: Vec<_> =
+            status.releases.iter().filter(|release| release_leases.contains(&release.lease)).collect();
         let release_ms: Vec<f64> = releases.iter().map(|release| release.release_ms).collect();
         let release_keys: Vec<f64> = releases.iter().map(|release| release.changed_keys as f64).collect();
         let openapi_lags: Vec<f64> = releases.iter().filter_map(|release| release.openapi_lag_ms).collect();

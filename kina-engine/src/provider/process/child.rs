@@ -239,12 +239,7 @@ mod tests {
     use super::*;
 
     fn sleeper(log: PathBuf) -> ChildCommand {
-        ChildCommand {
-            component: "sleep",
-            program: "/bin/sleep".into(),
-            arguments: vec!["1000".into()],
-            log,
-        }
+        ChildCommand { component: "sleep", program: "/bin/sleep".into(), arguments: vec!["1000".into()], log }
     }
 
     #[tokio::test]

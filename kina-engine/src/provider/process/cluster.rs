@@ -14,9 +14,7 @@ use crate::api_client::ApiClient;
 use crate::assets::Assets;
 use crate::certificates::{CertificateAuthority, IssuedIdentity, SigningKeyPair};
 use crate::etcd::{StoredKey, WriteOperation};
-use crate::provider::{
-    ClusterAccess, CreateRequest, ProvidedCluster, ProviderError, ProviderFuture, Readiness,
-};
+use crate::provider::{ClusterAccess, CreateRequest, ProvidedCluster, ProviderError, ProviderFuture, Readiness};
 
 /// An etcd and a kube-apiserver, children of this process.
 pub(super) struct ProcessCluster {

@@ -8,11 +8,11 @@ use super::ProviderError;
 
 /// Makes a directory, and its parents, that only this user may enter.
 pub(super) fn create_private_directory(path: &Path) -> Result<(), ProviderError> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| ProviderError::Files { action: "creating the directory", path: path.to_owned(), source })
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| ProviderError::Files {
+        action: "creating the directory",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Writes a new file that only this user may read.

@@ -23,9 +23,8 @@ impl ReservedPort {
             rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
             sockopt::set_socket_reuseport(&socket, true)?;
             rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
-            let address: SocketAddr = rustix::net::getsockname(&socket)?
-                .try_into()
-                .map_err(|_| rustix::io::Errno::AFNOSUPPORT)?;
+            let address: SocketAddr =
+                rustix::net::getsockname(&socket)?.try_into().map_err(|_| rustix::io::Errno::AFNOSUPPORT)?;
             Ok(Self { address, _socket: socket })
         };
         reserve().map_err(|errno| ProviderError::Port(errno.into()))
