@@ -42,7 +42,9 @@ async fn main() -> anyhow::Result<()> {
         shown(durations[durations.len() - 1])
     );
 
-    println!("   (The first rewind after a boot waits until the API server is through with its start, about a second.)");
+    println!(
+        "   (The first rewind after a boot waits until the API server is through with its start, about a second.)"
+    );
     if cfg!(debug_assertions) {
         println!("   This program was built without optimization. With `--release` it is a good deal faster.");
     }
