@@ -98,8 +98,7 @@ async fn no_credential_of_the_cluster_itself_is_given_out(cluster: kina::Cluster
     let config = cluster.config();
     let own_ca = config.root_cert.clone().context("an authority")?.concat();
     let server = Server(cluster.client());
-    let published =
-        server.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication").await?;
+    let published = server.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication").await?;
     let data = published["data"].as_object().context("data")?;
     let authorities: Vec<_> = data.iter().filter(|(name, _)| name.ends_with("ca-file")).collect();
     ensure!(!authorities.is_empty(), "the server publishes whose client certificates it trusts: {data:?}");
