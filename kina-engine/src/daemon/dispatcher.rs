@@ -130,6 +130,8 @@ pub(super) struct Dispatcher {
     warm_wishes: Vec<WarmWish>,
     stop_idle_wishes: Vec<oneshot::Sender<()>>,
     followers: HashMap<SlotId, AbortHandle>,
+    /// Each waits for the death of a cluster, and holds it for as long.
+    watchers: HashMap<SlotId, AbortHandle>,
     tasks: JoinSet<()>,
     counters: Counters,
     releases: VecDeque<ReleaseStatus>,
@@ -153,6 +155,7 @@ impl Dispatcher {
             warm_wishes: Vec::new(),
             stop_idle_wishes: Vec::new(),
             followers: HashMap::new(),
+            watchers: HashMap::new(),
             tasks: JoinSet::new(),
             counters: Counters::default(),
             releases: VecDeque::new(),
@@ -274,7 +277,7 @@ impl Dispatcher {
     }
 
     fn destroy(&mut self, slot: SlotId) {
-        let handle = self.handles.remove(&slot);
+        let handle = self.forget(slot);
         let ended = self.ended.remove(&slot);
         let holder = self.leases.iter().find(|(_, active)| active.slot == slot).map(|(waiter, _)| *waiter);
         let active = holder.and_then(|waiter| self.leases.remove(&waiter));
@@ -313,7 +316,7 @@ impl Dispatcher {
             Outcome::Restarted { slot, result: Err(error) } => {
                 tracing::error!(error = with_causes(&error), "a stopped cluster did not start");
                 self.counters.broken += 1;
-                if let Some(handle) = self.handles.remove(&slot) {
+                if let Some(handle) = self.forget(slot) {
                     self.tasks.spawn(async move { destroy(&handle).await });
                 }
                 self.feed(Event::StartFailed { slot, reason: with_causes(&error), is_user_error: false });
@@ -470,7 +473,16 @@ impl Dispatcher {
 
     fn watch(&mut self, slot: SlotId, handle: &Arc<SlotHandle>) {
         let cluster = Arc::clone(handle.cluster());
-        self.spawn(async move { Outcome::Died { slot, reason: cluster.wait_died().await } });
+        let watcher = self.spawn(async move { Outcome::Died { slot, reason: cluster.wait_died().await } });
+        self.watchers.insert(slot, watcher);
+    }
+
+    /// Lets go of a slot's cluster.
+    fn forget(&mut self, slot: SlotId) -> Option<Arc<SlotHandle>> {
+        for task in [self.followers.remove(&slot), self.watchers.remove(&slot)].into_iter().flatten() {
+            task.abort();
+        }
+        self.handles.remove(&slot)
     }
 
     fn keep_all_warm(&mut self) {
@@ -528,16 +540,16 @@ impl Dispatcher {
         match self.handles.get(&slot).cloned() {
             Some(handle) => self.spawn(work(handle)),
             None => self.spawn(async move { Outcome::Died { slot, reason: "it has no cluster".to_owned() } }),
-        }
+        };
     }
 
-    fn spawn(&mut self, work: impl Future<Output = Outcome> + Send + 'static) {
+    fn spawn(&mut self, work: impl Future<Output = Outcome> + Send + 'static) -> AbortHandle {
         let messages = self.messages.clone();
         self.tasks.spawn(async move {
             let outcome = work.await;
             // Fails only when the engine is ending.
             let _ = messages.send(Message::Outcome(outcome)).await;
-        });
+        })
     }
 
     fn lease_directory(&self, lease: u64) -> std::path::PathBuf {
