@@ -210,6 +210,8 @@ impl Dispatcher {
         let gateways: Vec<_> = gateways.chain(self.ended.drain().filter_map(|(_, release)| release.gateway)).collect();
         futures::future::join_all(gateways.into_iter().map(OpenGateway::close)).await;
         futures::future::join_all(self.handles.values().map(|handle| destroy(handle))).await;
+        // A boot or a restart that was cut short has killed its processes, but not waited for their end.
+        self.booter.provider.wait_all_ended().await;
     }
 
     fn feed(&mut self, event: Event) {

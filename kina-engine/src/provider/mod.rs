@@ -27,6 +27,9 @@ pub trait Provider: Send + Sync {
     /// Makes a cluster and starts it. Returns as soon as its etcd holds `request.initial_state` and its API server
     /// runs; [`ProvidedCluster::wait_ready`] tells when that answers.
     fn create(&self, request: CreateRequest) -> ProviderFuture<'_, Arc<dyn ProvidedCluster>>;
+
+    /// Waits, within a bound, until nothing runs any more of clusters that were destroyed, or dropped half made.
+    fn wait_all_ended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// One cluster, running or stopped.

@@ -25,6 +25,8 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct ChildStarter {
     requests: mpsc::SyncSender<StartRequest>,
+    /// How many children have not been reaped yet.
+    living: watch::Receiver<usize>,
 }
 
 /// What to start.
@@ -54,18 +56,20 @@ struct StartRequest {
 impl ChildStarter {
     pub(super) fn start() -> Result<Self, ProviderError> {
         let (requests, receiver) = mpsc::sync_channel::<StartRequest>(16);
+        let (living_count, living) = watch::channel(0);
+        let living_count = Arc::new(living_count);
         std::thread::Builder::new()
             .name("kina-children".to_owned())
             .spawn(move || {
                 while let Ok(request) = receiver.recv() {
                     // The asker may have gone; then the child goes too.
-                    if let Err(Ok(child)) = request.answer.send(spawn(request.command)) {
+                    if let Err(Ok(child)) = request.answer.send(spawn(request.command, &living_count)) {
                         child.kill_group();
                     }
                 }
             })
             .map_err(|source| ProviderError::Spawn { program: "the thread kina-children".into(), source })?;
-        Ok(Self { requests })
+        Ok(Self { requests, living })
     }
 
     pub(super) async fn spawn(&self, command: ChildCommand) -> Result<Child, ProviderError> {
@@ -78,6 +82,17 @@ impl ChildStarter {
             Err(_) => Err(gone()),
         };
         result.map_err(|source| ProviderError::Spawn { program, source })
+    }
+}
+
+impl ChildStarter {
+    /// Waits until every child has ended and was reaped, those included that were forgotten while they started.
+    pub(super) async fn wait_all_ended(&self) {
+        let mut living = self.living.clone();
+        let all_ended = living.wait_for(|count| *count == 0);
+        if tokio::time::timeout(KILL_TIMEOUT, all_ended).await.is_err() {
+            tracing::error!(living = *self.living.borrow(), "processes did not end after SIGKILL");
+        }
     }
 }
 
@@ -140,7 +155,7 @@ pub(super) fn describe_exit(status: ExitStatus) -> String {
     }
 }
 
-fn spawn(command: ChildCommand) -> Result<Child, std::io::Error> {
+fn spawn(command: ChildCommand, living_count: &Arc<watch::Sender<usize>>) -> Result<Child, std::io::Error> {
     let log = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&command.log)?;
     let mut process = std::process::Command::new(&command.program);
     process
@@ -159,6 +174,9 @@ fn spawn(command: ChildCommand) -> Result<Child, std::io::Error> {
     let reaper = std::thread::Builder::new().name(format!("kina-reap-{}", command.component)).stack_size(64 << 10);
     let reaped = Arc::new(Mutex::new(false));
     let reaped_by_thread = Arc::clone(&reaped);
+    let living_count = Arc::clone(living_count);
+    living_count.send_modify(|count| *count += 1);
+    let living_of_thread = Arc::clone(&living_count);
     let spawned = reaper.spawn(move || {
         // First wait without reaping, so that nobody signals the number while it is being given back.
         let wait_only = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
@@ -166,8 +184,10 @@ fn spawn(command: ChildCommand) -> Result<Child, std::io::Error> {
         *reaped_by_thread.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let status = child.wait().unwrap_or_default();
         let _ = sender.send(Some(status));
+        living_of_thread.send_modify(|count| *count -= 1);
     });
     if let Err(error) = spawned {
+        living_count.send_modify(|count| *count -= 1);
         let _ = rustix::process::kill_process_group(process_id, Signal::KILL);
         return Err(error);
     }

@@ -13,6 +13,7 @@ mod port;
 mod readiness;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use self::child::ChildStarter;
@@ -55,5 +56,9 @@ impl Provider for ProcessProvider {
                     .await?;
             Ok(Arc::new(cluster) as Arc<dyn ProvidedCluster>)
         })
+    }
+
+    fn wait_all_ended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.child_starter.wait_all_ended())
     }
 }
