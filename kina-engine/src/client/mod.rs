@@ -112,10 +112,13 @@ impl EngineClient {
     /// As for [`Self::status`].
     pub async fn stop(&self) -> Result<bool, ClientError> {
         let Some(mut connection) = Connection::open_running(&self.paths).await? else { return Ok(false) };
+        let running_lock = starter::open_running_lock(&self.paths)?;
         connection.send(&ClientMessage::Stop).await?;
         let answer = connection.receive(&|_| {}).await?;
         self.expect_done(answer)?;
-        starter::wait_ended(&self.paths).await?;
+        if let Some(running_lock) = running_lock {
+            starter::wait_ended(&running_lock, &self.paths).await?;
+        }
         Ok(true)
     }
 

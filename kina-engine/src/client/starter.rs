@@ -84,14 +84,20 @@ pub(super) async fn start(paths: &EnginePaths, program: &EngineProgram) -> Resul
     }
 }
 
-/// Waits until no engine holds the lock that a running one holds.
-pub(super) async fn wait_ended(paths: &EnginePaths) -> Result<(), ClientError> {
+/// Opens the lock that the running engine holds. To be done before it is asked to end: the file of that name can be
+/// the next engine's soon after.
+pub(super) fn open_running_lock(paths: &EnginePaths) -> Result<Option<File>, ClientError> {
     match std::fs::OpenOptions::new().write(true).open(&paths.running_lock) {
-        Ok(file) => poll_lock(&file, &paths.running_lock, END_TIMEOUT, paths, "the end of the engine").await,
+        Ok(file) => Ok(Some(file)),
         // The engine removes the file as one of its last acts.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ClientError::Lock { path: paths.running_lock.clone(), source }),
     }
+}
+
+/// Waits until the engine has let go of its lock.
+pub(super) async fn wait_ended(running_lock: &File, paths: &EnginePaths) -> Result<(), ClientError> {
+    poll_lock(running_lock, &paths.running_lock, END_TIMEOUT, paths, "the end of the engine").await
 }
 
 async fn lock(paths: &EnginePaths) -> Result<File, ClientError> {
