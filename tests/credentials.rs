@@ -15,18 +15,6 @@ use common::server::{Server, status_of};
 use common::{PATIENCE, wait_until, wait_until_blocking};
 use serde_json::json;
 
-/// The text of an error and of all its causes.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 /// Asks a server that must not answer; returns why there was no answer.
 async fn refusal(config: kube::Config) -> anyhow::Result<String> {
     let error = match kube::Client::try_from(config) {
@@ -37,7 +25,7 @@ async fn refusal(config: kube::Config) -> anyhow::Result<String> {
         Err(error) => error,
     };
     ensure!(status_of(&error).is_none(), "the server answered: {error}");
-    Ok(with_causes(&error))
+    Ok(kina_engine::with_causes(&error))
 }
 
 fn at(config: &kube::Config, address: SocketAddr) -> anyhow::Result<kube::Config> {
