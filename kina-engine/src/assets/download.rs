@@ -182,7 +182,7 @@ fn retries(request: &AssetRequest, elapsed_max: Duration) -> Backoff {
 }
 
 fn report_retry(report: &Report<'_>, what: &str, error: &HttpError, pause: Duration) {
-    let error = super::error::text_with_causes(error);
+    let error = crate::error_text::with_causes(error);
     report(Progress::new(format!("cannot get {what} ({error}); trying again in {} ms", pause.as_millis())));
 }
 

@@ -135,20 +135,8 @@ impl From<AssetsError> for SourceFailure {
 impl SourceFailure {
     /// The failure that lets the next source be asked, with the text of `error` and of all its causes.
     pub(super) fn answered(error: &dyn Error) -> Self {
-        Self::Answered(text_with_causes(error))
+        Self::Answered(crate::error_text::with_causes(error))
     }
-}
-
-/// The text of an error followed by those of its causes, on one line.
-pub(super) fn text_with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl fmt::Display for AssetSource {

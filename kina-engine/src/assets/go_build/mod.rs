@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use self::command::{Go, GoError, Step};
 use self::recipe::{DownloadedModule, ListedModule, VersionInfo};
-use super::error::{AssetsError, SourceFailure, text_with_causes};
+use super::error::{AssetsError, SourceFailure};
 use super::request::AssetRequest;
 use super::store::StoreLock;
 use super::version::KubernetesVersion;
@@ -222,7 +222,7 @@ impl Workshop<'_> {
                 step,
                 |error| error.is_transient() && !self.request.is_cancelled(),
                 |error, pause| {
-                    let error = text_with_causes(error);
+                    let error = crate::error_text::with_causes(error);
                     let text = format!("{text}: {error}; trying again in {} ms", pause.as_millis());
                     (self.report)(Progress::new(text));
                 },
