@@ -5,8 +5,11 @@
 //! as soon as an access review shows that the canary has its effect, everything before it has had its own. The canary
 //! grants one made-up verb on a made-up resource to a user that no credential stands for, and goes before hand-out.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
+use super::resource::StorageResource;
 use crate::etcd::WriteOperation;
 
 const NAME: &str = "kina-canary";
@@ -25,6 +28,13 @@ pub(super) enum Canary {
 }
 
 impl Canary {
+    /// Those that a rewind of these resources needs.
+    pub(super) fn of_touched(touched: &BTreeSet<StorageResource>) -> Vec<Self> {
+        let cluster = touched.iter().any(StorageResource::is_cluster_rbac).then_some(Self::Cluster);
+        let namespaced = touched.iter().any(StorageResource::is_namespaced_rbac).then_some(Self::Namespaced);
+        cluster.into_iter().chain(namespaced).collect()
+    }
+
     /// The writes that set it out.
     pub(super) fn puts(self, id: &str) -> Vec<WriteOperation> {
         // The API server reads JSON from storage as well as what it writes itself.

@@ -58,6 +58,11 @@ impl Plan {
         self.operations.len() + self.last_operations.len()
     }
 
+    /// Whether it writes this key.
+    pub(super) fn writes(&self, key: &[u8]) -> bool {
+        self.operations.iter().chain(&self.last_operations).any(|operation| operation.key() == key)
+    }
+
     /// A key that differs, for a message.
     pub(super) fn example(&self) -> String {
         let key = self.operations.first().or(self.last_operations.first()).map(WriteOperation::key);

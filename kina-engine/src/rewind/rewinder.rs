@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::resource::{ApiPaths, StorageResource};
 use super::{Baseline, PREFIX, RewindError, allocators, settle};
 use crate::api_client::ApiClient;
-use crate::etcd::{EtcdClient, KeyListing, WriteOperation};
+use crate::etcd::{EtcdClient, KeyListing, StoredKey, WriteOperation};
 use crate::provider::{ProvidedCluster, Readiness};
 
 /// How often a rewind is repeated because something wrote after it. Late writers are done after one or two.
@@ -131,29 +131,37 @@ impl Rewinder {
 
     /// One pass: write, let the API server follow, read again.
     async fn apply(&mut self, plan: &Plan, report: &mut RewindReport) -> Result<KeyListing, RewindError> {
-        self.write(&plan.operations).await?;
-        let revision = self.write(&plan.last_operations).await?;
         let shapes_discovery = plan.touched.iter().any(StorageResource::shapes_discovery);
+        let restarts = self.needs_restart(&plan.touched);
+        let canaries = if restarts { Vec::new() } else { Canary::of_touched(&plan.touched) };
+        let canary_id = self.rewind_count.to_string();
+        self.write(&plan.operations).await?;
+        // The canaries are set out behind the last event of their resources.
+        let canary_puts = canaries.iter().flat_map(|canary| canary.puts(&canary_id));
+        let last_operations: Vec<_> = plan.last_operations.iter().cloned().chain(canary_puts).collect();
+        let revision = self.write(&last_operations).await?;
         self.openapi_lags |= shapes_discovery;
-        if self.needs_restart(&plan.touched) {
+        if restarts {
             report.restarted = true;
             self.openapi_lags = true;
             self.cluster.restart_api_server().await?;
             self.cluster.wait_ready(Readiness::Early).await?;
             settle::wait_discovery(&self.api, &self.baseline.fingerprint).await?;
         } else {
-            self.refresh_allocators(plan).await?;
-            let discovery = async {
-                match shapes_discovery {
-                    true => settle::wait_discovery(&self.api, &self.baseline.fingerprint).await,
-                    false => Ok(()),
-                }
-            };
-            tokio::try_join!(
-                settle::wait_caches(&self.api, &self.api_paths, &plan.touched, revision),
-                self.follow_authorization(&plan.touched),
-                discovery,
-            )?;
+            // One after the other, on the connection that is open: each further connection costs more than it saves.
+            // First what is waited for inside the API server, without polling: asking in vain would only take the
+            // processor time that following needs. After that the others rarely have to be asked twice.
+            settle::wait_caches(&self.api, &self.api_paths, &plan.touched, revision).await?;
+            self.follow_authorization(&canaries, &canary_id).await?;
+            let node_ports = self.refresh_allocators(plan).await?;
+            if shapes_discovery {
+                settle::wait_discovery(&self.api, &self.baseline.fingerprint).await?;
+            }
+            if let (Some(stored), Some(entry)) = (node_ports, self.baseline.entries.get_mut(allocators::NODE_PORTS))
+                && entry.value == stored.value
+            {
+                entry.mod_revision = stored.mod_revision;
+            }
         }
         Ok(self.etcd.list_heads(PREFIX).await?)
     }
@@ -185,39 +193,23 @@ impl Rewinder {
     }
 
     /// The allocator of NodePorts keeps a copy of what is free. It looks at storage only when it allocates or frees a
-    /// port, so a dry run would still be refused the ports of the old lease. Makes it look, and takes note of the
-    /// revision to which that led.
-    async fn refresh_allocators(&mut self, plan: &Plan) -> Result<(), RewindError> {
-        let touches = |operations: &[WriteOperation]| operations.iter().any(|one| one.key() == allocators::NODE_PORTS);
-        if !touches(&plan.operations) && !touches(&plan.last_operations) {
-            return Ok(());
+    /// port, so a dry run would still be refused the ports of the old lease. Makes it look, and returns what is stored
+    /// after that: the same, at another revision.
+    async fn refresh_allocators(&self, plan: &Plan) -> Result<Option<StoredKey>, RewindError> {
+        if !plan.writes(allocators::NODE_PORTS) {
+            return Ok(None);
         }
         allocators::look_at_storage(&self.api).await?;
-        let (stored, _) = self.etcd.read_all(allocators::NODE_PORTS).await?;
-        let entry = self.baseline.entries.get_mut(allocators::NODE_PORTS);
-        if let (Some(entry), [stored]) = (entry, stored.as_slice())
-            && entry.value == stored.value
-        {
-            entry.mod_revision = stored.mod_revision;
-        }
-        Ok(())
+        Ok(self.etcd.read_all(allocators::NODE_PORTS).await?.0.pop())
     }
 
-    async fn follow_authorization(&self, touched: &BTreeSet<StorageResource>) -> Result<(), RewindError> {
-        let mut canaries = Vec::new();
-        if touched.iter().any(StorageResource::is_cluster_rbac) {
-            canaries.push(Canary::Cluster);
-        }
-        if touched.iter().any(StorageResource::is_namespaced_rbac) {
-            canaries.push(Canary::Namespaced);
-        }
+    /// Waits until the authorizer knows the canaries that were set out, takes them away, and waits until lists know
+    /// that too.
+    async fn follow_authorization(&self, canaries: &[Canary], id: &str) -> Result<(), RewindError> {
         if canaries.is_empty() {
             return Ok(());
         }
-        let id = self.rewind_count.to_string();
-        let puts: Vec<_> = canaries.iter().flat_map(|canary| canary.puts(&id)).collect();
-        self.etcd.write(&puts).await?;
-        let waits = canaries.iter().map(|canary| settle::wait_canary(&self.api, *canary, &id));
+        let waits = canaries.iter().map(|canary| settle::wait_canary(&self.api, *canary, id));
         let followed = futures::future::try_join_all(waits).await;
         // They go whether they were seen or not.
         let deletions: Vec<_> = canaries.iter().flat_map(|canary| canary.deletions()).collect();

@@ -24,8 +24,9 @@ pub(super) async fn make(client: &kube::Client) -> anyhow::Result<()> {
     wait_served(client).await?;
     let widgets = (0..CUSTOM_RESOURCES)
         .map(|number| create(client, "/apis/bench.kina.dev/v1/namespaces/bench-deleted/widgets", widget(number)));
-    // All at once: the API server holds back each create of a kind whose CRD is younger than two seconds.
-    futures::stream::iter(widgets).buffer_unordered(CUSTOM_RESOURCES).try_collect::<Vec<_>>().await?;
+    // The API server holds back each create of a kind whose CRD is younger than that.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    futures::stream::iter(widgets).buffer_unordered(CONCURRENCY).try_collect::<Vec<_>>().await?;
     let labels = json!({"metadata": {"labels": {"bench": "dirty"}}});
     send(client, Method::PATCH, "/api/v1/namespaces/default", Some(labels)).await?;
     send(client, Method::DELETE, "/api/v1/namespaces/bench-deleted", None).await?;

@@ -76,14 +76,21 @@ impl ProcessCluster {
             return Err(ProviderError::WrongState { state: "running", wanted: "started" });
         }
         let etcd = self.spawn_etcd().await?;
-        let etcd_client = readiness::wait_etcd(&etcd, &self.access).await?;
-        let puts: Vec<_> = initial_state
-            .iter()
-            .map(|stored| WriteOperation::Put { key: stored.key.clone(), value: stored.value.clone() })
-            .collect();
-        tracing::debug!(keys = puts.len(), "etcd answers");
-        etcd_client.write(&puts).await.map_err(ProviderError::InitialState)?;
-        let api_server = self.spawn_api_server().await?;
+        let api_server = if initial_state.is_empty() {
+            // There is nothing to write before the API server may look. It needs several times as long to come to its
+            // first look as etcd needs to answer; should etcd be later all the same, that costs a second's backoff.
+            let api_server = self.spawn_api_server().await?;
+            readiness::wait_etcd(&etcd, &self.access).await?;
+            api_server
+        } else {
+            let etcd_client = readiness::wait_etcd(&etcd, &self.access).await?;
+            let puts: Vec<_> = initial_state
+                .iter()
+                .map(|stored| WriteOperation::Put { key: stored.key.clone(), value: stored.value.clone() })
+                .collect();
+            etcd_client.write(&puts).await.map_err(ProviderError::InitialState)?;
+            self.spawn_api_server().await?
+        };
         running.send_replace(Some(Running { etcd: Arc::new(etcd), api_server: Arc::new(api_server) }));
         Ok(())
     }

@@ -14,7 +14,9 @@ const ETCD_READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The API server takes 0.7 to 3.5 s on an idle machine.
 const API_SERVER_READY_TIMEOUT: Duration = Duration::from_secs(90);
 const ETCD_POLL_INTERVAL: Duration = Duration::from_millis(3);
-const API_SERVER_POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Each answer takes the API server about a millisecond of the processor that it needs to become ready.
+const EARLY_POLL_INTERVAL: Duration = Duration::from_millis(8);
+const FULL_POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// Connects to etcd as soon as it answers.
 pub(super) async fn wait_etcd(etcd: &Child, access: &ClusterAccess) -> Result<EtcdClient, ProviderError> {
@@ -37,14 +39,15 @@ pub(super) async fn wait_api_server(
     client: &ApiClient,
     readiness: Readiness,
 ) -> Result<(), ProviderError> {
-    let path = match readiness {
-        Readiness::Early => {
+    let (path, poll_interval) = match readiness {
+        Readiness::Early => (
             "/readyz?exclude=poststarthook/rbac/bootstrap-roles\
-             &exclude=poststarthook/scheduling/bootstrap-system-priority-classes"
-        }
-        Readiness::Full => "/readyz",
+             &exclude=poststarthook/scheduling/bootstrap-system-priority-classes",
+            EARLY_POLL_INTERVAL,
+        ),
+        Readiness::Full => ("/readyz", FULL_POLL_INTERVAL),
     };
-    poll(api_server, API_SERVER_READY_TIMEOUT, API_SERVER_POLL_INTERVAL, || async move {
+    poll(api_server, API_SERVER_READY_TIMEOUT, poll_interval, || async move {
         match client.get(path).await {
             Ok(answer) if answer.status == http::StatusCode::OK => Ok(()),
             Ok(answer) => Err(format!("HTTP status {}", answer.status.as_u16())),
