@@ -143,6 +143,8 @@ pub struct Status {
     pub waiting: usize,
     /// Since the engine started.
     pub counters: Counters,
+    /// The most of some things at a time, since the engine started.
+    pub high_water: HighWater,
     /// The latest releases, oldest first.
     pub releases: Vec<ReleaseStatus>,
 }
@@ -173,6 +175,10 @@ pub struct Counters {
     pub boots: u64,
     /// Stopped clusters started again.
     pub starts: u64,
+    /// Idle clusters frozen.
+    pub freezes: u64,
+    /// Frozen clusters thawed.
+    pub thaws: u64,
     /// API servers restarted in a rewind.
     pub api_server_restarts: u64,
     /// Leases given out.
@@ -183,6 +189,36 @@ pub struct Counters {
     pub broken: u64,
     /// Hand-outs that found a late write, and rewound once more instead.
     pub late_writes: u64,
+    /// What leases were served from.
+    pub hits: LayerHits,
+}
+
+/// How many leases were served from each layer of reuse, the cheapest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerHits {
+    /// A cluster that was ready when the client asked.
+    pub ready: u64,
+    /// A cluster that had to be rewound first.
+    pub rewound: u64,
+    /// A frozen cluster.
+    pub frozen: u64,
+    /// A stopped cluster.
+    pub stopped: u64,
+    /// A new cluster, from the bootstrapped state of an earlier one.
+    pub snapshot: u64,
+    /// A new cluster that bootstrapped from nothing.
+    pub bootstrapped: u64,
+}
+
+/// The most of some things at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HighWater {
+    /// Clients that waited.
+    pub queue_longest: usize,
+    /// Boots and starts under way.
+    pub boots_under_way_most: usize,
+    /// What all clusters together took, as the pool counts them.
+    pub memory_most_bytes: u64,
 }
 
 /// What happened after one lease.

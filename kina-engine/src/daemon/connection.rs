@@ -13,7 +13,7 @@ use super::binaries::Binaries;
 use super::dispatcher::Message;
 use super::process_watch;
 use super::status::StatusSource;
-use crate::pool::WaiterId;
+use crate::pool::{ClientId, WaiterId};
 use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LINE_BYTES_MAX, PROTOCOL, Refusal, RefusalKind};
 
 /// How long a client may take for its request, or to take an answer.
@@ -100,7 +100,9 @@ async fn acquire(mut client: Client, engine: &Engine, request: &AcquireRequest) 
     };
     let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
     let (reply, answer) = oneshot::channel();
-    engine.tell(Message::Acquire { waiter, key, spec, timeout_ms: request.timeout_ms, reply }).await?;
+    let client_id = ClientId(client.process_id.map_or(0, |id| u64::from(id.as_raw_nonzero().get().unsigned_abs())));
+    let timeout_ms = request.timeout_ms;
+    engine.tell(Message::Acquire { waiter, client: client_id, key, spec, timeout_ms, reply }).await?;
     let waited = client.wait_with_heartbeat(answer, "waiting for a cluster to become free").await;
     let served = match waited {
         Ok(Some(Ok(grant))) => {

@@ -5,7 +5,8 @@ use http::uri::PathAndQuery;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::messages::{
-    DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, request_op,
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp,
+    StatusRequest, StatusResponse, TxnRequest, TxnResponse, request_op,
 };
 use super::{REQUEST_BYTES_MAX, TRANSACTION_OPERATIONS_MAX};
 use crate::certificates::IssuedIdentity;
@@ -189,6 +190,19 @@ impl EtcdClient {
             transactions.push((batch.len(), self.write_transaction(batch).await?));
         }
         Ok(transactions)
+    }
+
+    /// Lets the store forget what was overwritten or removed before `revision`.
+    pub async fn compact(&self, revision: i64) -> Result<(), EtcdError> {
+        let request = CompactionRequest { revision };
+        let _: CompactionResponse = self.call("Compact", "/etcdserverpb.KV/Compact", request).await?;
+        Ok(())
+    }
+
+    /// How large the database file is, in bytes. Compaction makes room in it, but not the file smaller.
+    pub async fn database_bytes(&self) -> Result<u64, EtcdError> {
+        let status: StatusResponse = self.call("Status", "/etcdserverpb.Maintenance/Status", StatusRequest {}).await?;
+        Ok(u64::try_from(status.db_size).unwrap_or_default())
     }
 
     async fn write_transaction(&self, operations: &[WriteOperation]) -> Result<i64, EtcdError> {

@@ -97,3 +97,21 @@ pub(crate) struct TxnResponse {
     #[prost(bool, tag = "2")]
     pub(crate) succeeded: bool,
 }
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct CompactionRequest {
+    #[prost(int64, tag = "1")]
+    pub(crate) revision: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct CompactionResponse {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct StatusRequest {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct StatusResponse {
+    #[prost(int64, tag = "3")]
+    pub(crate) db_size: i64,
+}
