@@ -13,10 +13,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::boot::{BootError, Booter, SlotSpec};
 use super::slot::{SlotError, SlotHandle};
 use crate::error_text::with_causes;
-use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway};
+use crate::gateway::{Admission, GatewayCredentials, GatewayError, NetworkControl, OpenGateway, TrafficLedger};
 use crate::paths::EnginePaths;
 use crate::pool::{Action, Event, Limits, Pool, PoolRefusal, SlotId, SlotKey, TimeMs, WaiterId};
-use crate::protocol::{Counters, LeaseGrant, Refusal, RefusalKind, ReleaseStatus};
+use crate::protocol::{Counters, LeaseGrant, LeaseStatus, Refusal, RefusalKind, ReleaseStatus, Traffic};
 use crate::rewind::RewindReport;
 
 /// How many releases the status tells about.
@@ -34,6 +34,8 @@ pub(super) enum Message {
     Warm { key: SlotKey, spec: Arc<SlotSpec>, count: usize, reply: oneshot::Sender<Result<(), Refusal>> },
     /// All idle clusters shall be stopped; the answer comes when they are.
     StopIdle { reply: oneshot::Sender<()> },
+    /// Somebody wants to change the network of a lease on this cluster.
+    FindNetwork { lease: u64, cluster: String, reply: oneshot::Sender<Option<NetworkControl>> },
     /// What the pool looks like.
     Inspect { reply: oneshot::Sender<Inspection> },
     /// Time has passed. From time to time the prepared gateways' connections have to be renewed.
@@ -91,6 +93,8 @@ pub(super) struct Inspection {
     pub(super) slots: Vec<(SlotId, &'static str, Option<Arc<SlotHandle>>)>,
     pub(super) waiting: usize,
     pub(super) counters: Counters,
+    pub(super) traffic: Traffic,
+    pub(super) leases: HashMap<SlotId, LeaseStatus>,
     pub(super) releases: Vec<ReleaseStatus>,
 }
 
@@ -99,6 +103,7 @@ pub(super) struct Release {
     lease: u64,
     /// `None` once it is closed.
     gateway: Option<OpenGateway>,
+    network: NetworkControl,
     since: Instant,
 }
 
@@ -134,6 +139,7 @@ pub(super) struct Dispatcher {
     watchers: HashMap<SlotId, AbortHandle>,
     tasks: JoinSet<()>,
     counters: Counters,
+    traffic: TrafficLedger,
     releases: VecDeque<ReleaseStatus>,
     cluster_count: u64,
 }
@@ -158,6 +164,7 @@ impl Dispatcher {
             watchers: HashMap::new(),
             tasks: JoinSet::new(),
             counters: Counters::default(),
+            traffic: TrafficLedger::default(),
             releases: VecDeque::new(),
             cluster_count: 0,
         }
@@ -182,6 +189,10 @@ impl Dispatcher {
             Message::StopIdle { reply } => {
                 self.stop_idle_wishes.push(reply);
                 self.feed(Event::StopIdle);
+            }
+            Message::FindNetwork { lease, cluster, reply } => {
+                // The asker may have gone.
+                let _ = reply.send(self.find_network(lease, &cluster));
             }
             Message::Inspect { reply } => {
                 // The asker may have gone.
@@ -371,6 +382,7 @@ impl Dispatcher {
             lease_directory: self.lease_directory(lease),
             log_directory: handle.log_directory(),
         };
+        self.traffic.open(gateway.network().traffic_counter());
         self.leases.insert(waiter, ActiveLease { slot, lease, gateway });
         self.spawn(async move {
             let outcome = match handle.prove().await {
@@ -407,7 +419,8 @@ impl Dispatcher {
         {
             tracing::warn!(%error, directory = %directory.display(), "a lease's files could not be removed");
         }
-        self.ended.insert(slot, Release { lease, gateway: Some(gateway), since: Instant::now() });
+        let network = gateway.network().clone();
+        self.ended.insert(slot, Release { lease, gateway: Some(gateway), network, since: Instant::now() });
         self.feed(Event::Released { slot });
     }
 
@@ -430,6 +443,7 @@ impl Dispatcher {
                 release_ms: milliseconds(release.since.elapsed()),
                 openapi_lag_ms: None,
                 api_server_restarted: report.restarted,
+                traffic: release.network.traffic(),
             };
             tracing::debug!(?status, passes = report.passes, rewind_ms = milliseconds(report.duration), "rewound");
             if self.releases.len() == RELEASES_KEPT {
@@ -531,8 +545,16 @@ impl Dispatcher {
             slots: slots.collect(),
             waiting: self.pool.waiting(),
             counters: self.counters,
+            traffic: self.traffic.total(),
+            leases: self.leases.values().map(|active| (active.slot, active.status())).collect(),
             releases: self.releases.iter().cloned().collect(),
         }
+    }
+
+    fn find_network(&self, lease: u64, cluster: &str) -> Option<NetworkControl> {
+        let active = self.leases.values().find(|active| active.lease == lease)?;
+        let handle = self.handles.get(&active.slot)?;
+        (handle.name() == cluster).then(|| active.gateway.network().clone())
     }
 
     fn with_handle<Work>(&mut self, slot: SlotId, work: impl FnOnce(Arc<SlotHandle>) -> Work)
@@ -560,6 +582,13 @@ impl Dispatcher {
 
     fn now(&self) -> TimeMs {
         TimeMs::try_from(self.start.elapsed().as_millis()).unwrap_or(TimeMs::MAX)
+    }
+}
+
+impl ActiveLease {
+    fn status(&self) -> LeaseStatus {
+        let network = self.gateway.network();
+        LeaseStatus { lease: self.lease, network: network.describe(), traffic: network.traffic() }
     }
 }
 

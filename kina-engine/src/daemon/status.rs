@@ -19,7 +19,7 @@ impl StatusSource {
     pub(super) async fn read(&self, messages: &mpsc::Sender<Message>, with_memory: bool) -> Option<Status> {
         let (reply, inspection) = oneshot::channel();
         messages.send(Message::Inspect { reply }).await.ok()?;
-        let Inspection { slots, waiting, counters, releases } = inspection.await.ok()?;
+        let Inspection { slots, waiting, counters, traffic, mut leases, releases } = inspection.await.ok()?;
         let slots = slots.into_iter().map(|(slot, state, handle)| {
             let process_ids = handle.as_ref().map(|handle| handle.cluster().process_ids()).unwrap_or_default();
             SlotStatus {
@@ -30,6 +30,7 @@ impl StatusSource {
                 pss_bytes: if with_memory { process_ids.iter().map(|id| memory_bytes(*id, "Pss:")).sum() } else { 0 },
                 process_ids,
                 leases: handle.as_ref().map_or(0, |handle| handle.lease_count()),
+                lease: leases.remove(&slot),
             }
         });
         Some(Status {
@@ -42,6 +43,7 @@ impl StatusSource {
             slots: slots.collect(),
             waiting,
             counters,
+            traffic,
             releases,
         })
     }
