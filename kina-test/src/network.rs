@@ -14,8 +14,8 @@ use crate::{Cluster, Error};
 /// It lasts until the next change, or until the lease ends; whoever gets the cluster next has a network in order. Nothing
 /// happens to the cluster itself. What it was asked before it carries out, whoever still hears the answer.
 ///
-/// kina's clients do not retry, and wait up to 295 seconds for an answer. In a network that drops packets, give the
-/// client under test a `read_timeout`, as below.
+/// kina's clients do not retry, and have kube's timeouts: half a minute for a connection, nearly five for an answer.
+/// For a network that drops packets, give the client under test shorter ones, as below.
 ///
 /// ```rust,no_run
 /// use std::time::Duration;
@@ -26,6 +26,7 @@ use crate::{Cluster, Error};
 /// #[kina::test]
 /// async fn notices_a_partition(cluster: kina::Cluster) -> Result<(), Box<dyn std::error::Error>> {
 ///     let mut config = cluster.config();
+///     config.connect_timeout = Some(Duration::from_secs(1));
 ///     config.read_timeout = Some(Duration::from_secs(1));
 ///     let namespaces: Api<Namespace> = Api::all(kube::Client::try_from(config)?);
 ///
