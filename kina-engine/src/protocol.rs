@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// Rises with each change of the messages that an older side would not understand.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// The version of kina, part of the socket's name.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Longest line that either side accepts, in bytes.
@@ -40,6 +40,15 @@ pub enum ClientMessage {
     },
     /// Stop all clusters that nobody has leased, keeping their state.
     StopIdleClusters,
+    /// Change how the network between a lease's clients and its cluster behaves. Done when it does.
+    Network {
+        /// The lease.
+        lease: u64,
+        /// The name of its cluster. Another engine may have leases of the same number.
+        cluster: String,
+        /// The change.
+        change: NetworkChange,
+    },
     /// End the engine and everything that belongs to it.
     Stop,
 }
@@ -76,6 +85,23 @@ pub struct AcquireRequest {
     pub assets_directory: Option<PathBuf>,
     /// The value of `KUBEBUILDER_ASSETS`.
     pub kubebuilder_assets: Option<PathBuf>,
+}
+
+/// What may happen to the network of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkChange {
+    /// The API server is gone: connections are closed, new ones are reset.
+    Cut,
+    /// A partition: what is sent vanishes, in both directions, and nobody is told.
+    Drop,
+    /// Everything arrives, but later.
+    Delay {
+        /// By how much, in milliseconds.
+        delay_ms: u64,
+    },
+    /// All is well again.
+    Restore,
 }
 
 /// A lease: how to reach the cluster through its gateway.
@@ -145,6 +171,8 @@ pub struct Status {
     pub counters: Counters,
     /// The most of some things at a time, since the engine started.
     pub high_water: HighWater,
+    /// What went through all gateways since the engine started.
+    pub traffic: Traffic,
     /// The latest releases, oldest first.
     pub releases: Vec<ReleaseStatus>,
 }
@@ -166,6 +194,32 @@ pub struct SlotStatus {
     pub pss_bytes: u64,
     /// How many leases it has served.
     pub leases: u64,
+    /// The one that it serves now.
+    pub lease: Option<LeaseStatus>,
+}
+
+/// A lease that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// The lease.
+    pub lease: u64,
+    /// How its network behaves: `normal`, `cut`, `drop` or `delay` and how long.
+    pub network: String,
+    /// What went through its gateway so far.
+    pub traffic: Traffic,
+}
+
+/// What went through gateways. Bytes are counted as they are on the wire between clients and gateway, TLS included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Connections that were accepted.
+    pub connections: u64,
+    /// Those that are open.
+    pub connections_open: u64,
+    /// Bytes that clients sent.
+    pub bytes_to_cluster: u64,
+    /// Bytes that clients were sent.
+    pub bytes_from_cluster: u64,
 }
 
 /// Counted since the engine started.
@@ -234,6 +288,8 @@ pub struct ReleaseStatus {
     pub openapi_lag_ms: Option<f64>,
     /// Whether the API server was restarted.
     pub api_server_restarted: bool,
+    /// What went through the lease's gateway.
+    pub traffic: Traffic,
 }
 
 /// Never shows the key.

@@ -14,7 +14,9 @@ use super::dispatcher::Message;
 use super::process_watch;
 use super::status::StatusSource;
 use crate::pool::{ClientId, WaiterId};
-use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LINE_BYTES_MAX, PROTOCOL, Refusal, RefusalKind};
+use crate::protocol::{
+    AcquireRequest, ClientMessage, EngineMessage, LINE_BYTES_MAX, NetworkChange, PROTOCOL, Refusal, RefusalKind,
+};
 
 /// How long a client may take for its request, or to take an answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,6 +84,9 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
             done.await.map_err(|_| ConnectionError::Ending)?;
             client.send(&EngineMessage::Done).await
         }
+        Some(ClientMessage::Network { lease, cluster, change }) => {
+            change_network(client, &engine, lease, cluster, change).await
+        }
         Some(ClientMessage::Stop) => {
             let (reply, done) = oneshot::channel();
             engine.stop.send(reply).await.map_err(|_| ConnectionError::Ending)?;
@@ -141,6 +146,30 @@ async fn warm(
         Some(Ok(())) => client.send(&EngineMessage::Done).await,
         Some(Err(refusal)) => client.send(&EngineMessage::Refused(refusal)).await,
         None => Ok(()),
+    }
+}
+
+async fn change_network(
+    mut client: Client,
+    engine: &Engine,
+    lease: u64,
+    cluster: String,
+    change: NetworkChange,
+) -> Result<(), ConnectionError> {
+    let (reply, found) = oneshot::channel();
+    engine.tell(Message::FindNetwork { lease, cluster: cluster.clone(), reply }).await?;
+    match found.await.map_err(|_| ConnectionError::Ending)? {
+        Some(network) => match network.apply(change).await {
+            Ok(()) => client.send(&EngineMessage::Done).await,
+            Err(error) => client.refuse(RefusalKind::User, error.to_string()).await,
+        },
+        None => {
+            let message = format!(
+                "the network of lease {lease} on {cluster} cannot be changed: this engine has no such lease. It has \
+                 ended; change the network while the test or its `kina::Cluster` still holds it"
+            );
+            client.refuse(RefusalKind::User, message).await
+        }
     }
 }
 

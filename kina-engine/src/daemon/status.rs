@@ -20,7 +20,8 @@ impl StatusSource {
     pub(super) async fn read(&self, messages: &mpsc::Sender<Message>, with_memory: bool) -> Option<Status> {
         let (reply, inspection) = oneshot::channel();
         messages.send(Message::Inspect { reply }).await.ok()?;
-        let Inspection { slots, waiting, counters, high_water, releases } = inspection.await.ok()?;
+        let Inspection { slots, waiting, counters, high_water, traffic, mut leases, releases } =
+            inspection.await.ok()?;
         let slots = slots.into_iter().map(|(slot, state, handle)| {
             let process_ids = handle.as_ref().map(|handle| handle.cluster().process_ids()).unwrap_or_default();
             SlotStatus {
@@ -31,6 +32,7 @@ impl StatusSource {
                 pss_bytes: if with_memory { memory::proportional_bytes(&process_ids) } else { 0 },
                 process_ids,
                 leases: handle.as_ref().map_or(0, |handle| handle.lease_count()),
+                lease: leases.remove(&slot),
             }
         });
         Some(Status {
@@ -44,6 +46,7 @@ impl StatusSource {
             waiting,
             counters,
             high_water,
+            traffic,
             releases,
         })
     }

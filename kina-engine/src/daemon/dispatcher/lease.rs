@@ -6,9 +6,9 @@ use tokio::task::JoinHandle;
 
 use super::{Dispatcher, Outcome};
 use crate::error_text::with_causes;
-use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway};
+use crate::gateway::{Admission, GatewayCredentials, GatewayError, NetworkControl, OpenGateway};
 use crate::pool::{Event, SlotId, WaiterId};
-use crate::protocol::{LeaseGrant, RefusalKind};
+use crate::protocol::{LeaseGrant, LeaseStatus, RefusalKind};
 
 /// A lease that lasts.
 pub(super) struct ActiveLease {
@@ -21,6 +21,7 @@ pub(super) struct ActiveLease {
 pub(crate) struct Release {
     pub(super) lease: u64,
     pub(super) since: Instant,
+    pub(super) network: NetworkControl,
     /// Ends when nothing of the lease can reach the cluster any more.
     closing: JoinHandle<()>,
 }
@@ -57,6 +58,7 @@ impl Dispatcher {
             lease_directory: self.lease_directory(lease),
             log_directory: handle.log_directory(),
         };
+        self.traffic.open(gateway.network().traffic_counter());
         self.leases.insert(waiter, ActiveLease { slot, lease, gateway });
         self.spawn(async move {
             let outcome = match handle.prove().await {
@@ -81,6 +83,12 @@ impl Dispatcher {
         }
     }
 
+    pub(super) fn find_network(&self, lease: u64, cluster: &str) -> Option<NetworkControl> {
+        let active = self.leases.values().find(|active| active.lease == lease)?;
+        let handle = self.handles.get(&active.slot)?;
+        (handle.name() == cluster).then(|| active.gateway.network().clone())
+    }
+
     pub(super) fn left(&mut self, waiter: WaiterId) {
         if self.waiting.remove(&waiter).is_some() {
             self.feed(Event::WaiterLeft { waiter });
@@ -98,10 +106,18 @@ impl Dispatcher {
     }
 }
 
+impl ActiveLease {
+    pub(super) fn status(&self) -> LeaseStatus {
+        let network = self.gateway.network();
+        LeaseStatus { lease: self.lease, network: network.describe(), traffic: network.traffic() }
+    }
+}
+
 impl Release {
     /// Cuts the lease off, whenever it may be rewound.
     fn new(lease: u64, gateway: OpenGateway) -> Self {
-        Self { lease, since: Instant::now(), closing: tokio::spawn(gateway.close()) }
+        let network = gateway.network().clone();
+        Self { lease, since: Instant::now(), network, closing: tokio::spawn(gateway.close()) }
     }
 
     /// Waits until the lease is cut off.

@@ -21,9 +21,10 @@ use self::refusal::to_refusal;
 use super::boot::{Booter, SlotSpec};
 use super::slot::SlotHandle;
 use crate::error_text::with_causes;
+use crate::gateway::{NetworkControl, TrafficLedger};
 use crate::paths::EnginePaths;
 use crate::pool::{Action, ClientId, DestroyCause, Event, Layer, Limits, Pool, SlotId, SlotKey, TimeMs, WaiterId};
-use crate::protocol::{Counters, HighWater, LeaseGrant, Refusal, RefusalKind, ReleaseStatus};
+use crate::protocol::{Counters, HighWater, LeaseGrant, LeaseStatus, Refusal, RefusalKind, ReleaseStatus, Traffic};
 
 /// How many releases the status tells about.
 const RELEASES_KEPT: usize = 256;
@@ -47,6 +48,8 @@ pub(super) enum Message {
     Warm { key: SlotKey, spec: Arc<SlotSpec>, count: usize, reply: oneshot::Sender<Result<(), Refusal>> },
     /// All idle clusters shall be stopped; the answer comes when they are.
     StopIdle { reply: oneshot::Sender<()> },
+    /// Somebody wants to change the network of a lease on this cluster.
+    FindNetwork { lease: u64, cluster: String, reply: oneshot::Sender<Option<NetworkControl>> },
     /// What the pool looks like.
     Inspect { reply: oneshot::Sender<Inspection> },
     /// Time has passed. From time to time the clusters have to be looked after.
@@ -64,6 +67,8 @@ pub(super) struct Inspection {
     pub(super) waiting: usize,
     pub(super) counters: Counters,
     pub(super) high_water: HighWater,
+    pub(super) traffic: Traffic,
+    pub(super) leases: HashMap<SlotId, LeaseStatus>,
     pub(super) releases: Vec<ReleaseStatus>,
 }
 
@@ -94,6 +99,7 @@ pub(super) struct Dispatcher {
     tasks: JoinSet<()>,
     counters: Counters,
     high_water: HighWater,
+    traffic: TrafficLedger,
     releases: VecDeque<ReleaseStatus>,
     cluster_count: u64,
 }
@@ -119,6 +125,7 @@ impl Dispatcher {
             tasks: JoinSet::new(),
             counters: Counters::default(),
             high_water: HighWater::default(),
+            traffic: TrafficLedger::default(),
             releases: VecDeque::new(),
             cluster_count: 0,
         }
@@ -143,6 +150,10 @@ impl Dispatcher {
             Message::StopIdle { reply } => {
                 self.stop_idle_wishes.push(reply);
                 self.feed(Event::StopIdle);
+            }
+            Message::FindNetwork { lease, cluster, reply } => {
+                // The asker may have gone.
+                let _ = reply.send(self.find_network(lease, &cluster));
             }
             Message::Inspect { reply } => {
                 // The asker may have gone.
@@ -323,6 +334,8 @@ impl Dispatcher {
             waiting: self.pool.waiting(),
             counters: self.counters,
             high_water: self.high_water,
+            traffic: self.traffic.total(),
+            leases: self.leases.values().map(|active| (active.slot, active.status())).collect(),
             releases: self.releases.iter().cloned().collect(),
         }
     }

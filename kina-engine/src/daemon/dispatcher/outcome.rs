@@ -151,6 +151,7 @@ impl Dispatcher {
                 release_ms: milliseconds(release.since.elapsed()),
                 openapi_lag_ms: None,
                 api_server_restarted: report.restarted,
+                traffic: release.network.traffic(),
             };
             tracing::debug!(?status, passes = report.passes, rewind_ms = milliseconds(report.duration), "rewound");
             if self.releases.len() == RELEASES_KEPT {
