@@ -110,7 +110,7 @@ impl ClientStream {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.network.traffic.from_cluster(sent);
+            self.network.traffic.count_from_cluster(sent);
             detour.to_client.advance(sent);
         }
         Poll::Ready(Ok(()))
@@ -126,7 +126,7 @@ impl ClientStream {
     fn poll_read_tcp(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.tcp).poll_read(context, buffer);
-        self.network.traffic.to_cluster(buffer.filled().len() - before);
+        self.network.traffic.count_to_cluster(buffer.filled().len() - before);
         read
     }
 
@@ -167,7 +167,7 @@ impl ClientStream {
             let count = bytes.len().min(buffer.remaining());
             buffer.put_slice(&bytes[..count]);
             line.advance(count);
-            self.network.traffic.to_cluster(count);
+            self.network.traffic.count_to_cluster(count);
             return Poll::Ready(Ok(()));
         }
         match passage {
@@ -221,7 +221,7 @@ impl ClientStream {
 
     fn poll_write_tcp(&mut self, context: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let sent = ready!(Pin::new(&mut self.tcp).poll_write_vectored(context, parts))?;
-        self.network.traffic.from_cluster(sent);
+        self.network.traffic.count_from_cluster(sent);
         Poll::Ready(Ok(sent))
     }
 
@@ -239,7 +239,7 @@ impl AsyncRead for ClientStream {
             let count = buffer.filled().len() - before;
             // Looked at after the reading: what arrives after a change never passes as if it had come before.
             if count == 0 || this.network.is_normal() {
-                this.network.traffic.to_cluster(count);
+                this.network.traffic.count_to_cluster(count);
                 return read;
             }
             let taken = buffer.filled()[before..].to_vec();

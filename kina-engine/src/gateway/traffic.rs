@@ -31,11 +31,11 @@ impl TrafficCounter {
         self.connections_open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn to_cluster(&self, bytes: usize) {
+    pub(super) fn count_to_cluster(&self, bytes: usize) {
         self.bytes_to_cluster.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn from_cluster(&self, bytes: usize) {
+    pub(super) fn count_from_cluster(&self, bytes: usize) {
         self.bytes_from_cluster.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -91,8 +91,8 @@ mod tests {
             let counter = Arc::new(TrafficCounter::default());
             ledger.open(Arc::clone(&counter));
             counter.connection_opened();
-            counter.to_cluster(bytes);
-            counter.from_cluster(10 * bytes);
+            counter.count_to_cluster(bytes);
+            counter.count_from_cluster(10 * bytes);
             assert_eq!(ledger.total().connections_open, 1);
             counter.connection_closed();
         }
