@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// Rises with each change of the messages that an older side would not understand.
 pub const PROTOCOL: u32 = 2;
-/// The version of kina, part of the socket's name.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The version of kina with a hash of its sources, part of the socket's name: another build is another engine.
+pub const VERSION: &str = env!("KINA_VERSION");
 /// Longest line that either side accepts, in bytes.
 pub const LINE_BYTES_MAX: u64 = 1 << 20;
 

@@ -19,7 +19,7 @@ const EXIT_FAILED: u8 = 1;
 
 /// Real Kubernetes clusters for Rust tests: look at the engine, warm it up, stop it, measure it
 #[derive(Debug, Parser)]
-#[command(name = "cargo-kina", bin_name = "cargo kina", version)]
+#[command(name = "cargo-kina", bin_name = "cargo kina", version = crate::protocol::VERSION)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
