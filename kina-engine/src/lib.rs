@@ -7,6 +7,7 @@
 //! - [`client`]: find or start the engine, ask it for a lease.
 //! - [`protocol`]: what both say.
 //! - [`paths`]: where things are.
+//! - [`settings`]: what users can choose, and where they say it.
 //!
 //! With the feature `engine`:
 //!
@@ -39,6 +40,8 @@ mod gateway;
 #[cfg(feature = "engine")]
 mod hex;
 mod log_tail;
+#[cfg(feature = "engine")]
+mod machine;
 pub mod paths;
 #[cfg(feature = "engine")]
 pub mod pool;
@@ -47,6 +50,7 @@ pub mod protocol;
 mod provider;
 #[cfg(feature = "engine")]
 mod rewind;
+pub mod settings;
 #[cfg(feature = "engine")]
 mod snapshot;
 

@@ -15,11 +15,12 @@ use super::binaries::Binaries;
 use super::boot::Booter;
 use super::connection::{self, Engine};
 use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
-use super::limits::Settings;
+use super::limits::{MachineLimits, pool_limits};
 use super::status::StatusSource;
 use crate::paths::EnginePaths;
 use crate::provider::Provider;
 use crate::provider::process::ProcessProvider;
+use crate::settings::EngineSettings;
 use crate::snapshot::SnapshotStore;
 
 const TICK_INTERVAL: Duration = Duration::from_millis(500);
@@ -31,7 +32,7 @@ const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(20);
 const CLUSTER_LOGS_KEPT: usize = 40;
 
 /// Runs the engine until it is asked to end or nobody has used it for long.
-pub(super) async fn serve(paths: EnginePaths, settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+pub(super) async fn serve(paths: EnginePaths, settings: EngineSettings) -> Result<(), Box<dyn std::error::Error>> {
     // A constructor runs before Rust's own preparation of `main`, which would have ignored it.
     let _ignored_pipe_signal = signal(SignalKind::pipe())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -43,7 +44,7 @@ pub(super) async fn serve(paths: EnginePaths, settings: Settings) -> Result<(), 
     let (stop, mut stop_requests) = mpsc::channel::<oneshot::Sender<()>>(16);
     let provider = ProcessProvider::new(paths.cluster_directory.clone(), paths.cluster_log_directory.clone())?;
     let capabilities = provider.capabilities();
-    let limits = settings.limits(capabilities.memory_per_cluster_bytes, capabilities.parallel_boots_max);
+    let limits = pool_limits(&settings, MachineLimits::of_this_machine(&settings), &capabilities);
     let booter = Booter {
         provider: Arc::new(provider),
         snapshots: SnapshotStore::new(paths.cache_directory.join("snapshots")),
@@ -88,7 +89,7 @@ pub(super) async fn serve(paths: EnginePaths, settings: Settings) -> Result<(), 
                 dispatcher.handle(Message::Tick { keeps_warm: tick_count.is_multiple_of(TICKS_PER_KEEP_WARM) });
                 if 0 < connection_count.load(Ordering::Relaxed) || !dispatcher.is_idle() {
                     idle_since = Instant::now();
-                } else if settings.idle_exit_ms < u64::try_from(idle_since.elapsed().as_millis()).unwrap_or(u64::MAX) {
+                } else if Duration::from_secs(settings.idle_exit_seconds) < idle_since.elapsed() {
                     tracing::info!("nobody has used the engine for a while: it ends");
                     break;
                 }
