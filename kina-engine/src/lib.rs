@@ -28,6 +28,7 @@ pub mod assets;
 #[cfg(feature = "engine")]
 pub mod backoff;
 #[cfg(feature = "engine")]
+#[cfg_attr(not(test), expect(dead_code, reason = "the dispatcher asks it once the pool has bounds of memory"))]
 mod budget;
 #[cfg(feature = "engine")]
 mod certificates;

@@ -51,8 +51,15 @@ impl LivingFile {
         &self.path
     }
 
-    /// Removes the file.
-    pub(crate) fn remove(self) -> io::Result<()> {
+    /// The same file, but nothing can be written to it.
+    #[cfg(test)]
+    pub(crate) fn without_room(self) -> Self {
+        let file = File::open(&self.path).expect("just made");
+        Self { file, path: self.path }
+    }
+
+    /// Removes the file. It stays locked and can still be written to, but nobody finds it any more.
+    pub(crate) fn remove(&self) -> io::Result<()> {
         std::fs::remove_file(&self.path)
     }
 }

@@ -17,6 +17,7 @@ use super::connection::{self, Engine};
 use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
 use super::limits::{MachineLimits, pool_limits};
 use super::status::StatusSource;
+use crate::journal::{Journal, SweepReport, sweep};
 use crate::paths::EnginePaths;
 use crate::provider::Provider;
 use crate::provider::process::ProcessProvider;
@@ -37,12 +38,15 @@ pub(super) async fn serve(paths: EnginePaths, settings: EngineSettings) -> Resul
     let _ignored_pipe_signal = signal(SignalKind::pipe())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let _lock = lock(&paths.running_lock).await?;
+    sweep_journals(&paths).await;
+    let journal = Arc::new(Journal::start(&paths.journal_directory)?);
     let listener = prepare(&paths)?;
     tracing::info!(process_id = std::process::id(), socket = %paths.socket.display(), "the engine runs");
 
     let (messages, mut received) = mpsc::channel(MESSAGES_MAX);
     let (stop, mut stop_requests) = mpsc::channel::<oneshot::Sender<()>>(16);
-    let provider = ProcessProvider::new(paths.cluster_directory.clone(), paths.cluster_log_directory.clone())?;
+    let (clusters, cluster_logs) = (paths.cluster_directory.clone(), paths.cluster_log_directory.clone());
+    let provider = ProcessProvider::new(clusters, cluster_logs, Arc::clone(&journal))?;
     let capabilities = provider.capabilities();
     let limits = pool_limits(&settings, MachineLimits::of_this_machine(&settings), &capabilities);
     let booter = Booter {
@@ -111,6 +115,9 @@ pub(super) async fn serve(paths: EnginePaths, settings: EngineSettings) -> Resul
     let _ = std::fs::remove_file(&paths.socket);
     dispatcher.shut_down().await;
     remove_state(&paths);
+    if let Err(error) = journal.close() {
+        tracing::warn!(%error, "the journal cannot be removed");
+    }
     let _ = std::fs::remove_file(&paths.start_lock);
     let _ = std::fs::remove_file(&paths.running_lock);
     tracing::info!("the engine has ended");
@@ -164,6 +171,16 @@ fn is_same_file(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let (Ok(opened), Ok(named)) = (file.metadata(), std::fs::metadata(path)) else { return false };
     opened.dev() == named.dev() && opened.ino() == named.ino()
+}
+
+/// Ends what outlived the engines that started it, whichever those were.
+async fn sweep_journals(paths: &EnginePaths) {
+    let (directory, state_roots) = (paths.journal_directory.clone(), paths.state_roots());
+    match tokio::task::spawn_blocking(move || sweep(&directory, &state_roots)).await {
+        Ok(report) if report == SweepReport::default() => {}
+        Ok(report) => tracing::info!(?report, "swept the journals"),
+        Err(panic) => tracing::error!(%panic, "bug: sweeping the journals"),
+    }
 }
 
 /// Removes what an engine that was killed left, makes the directories, opens the socket.

@@ -95,8 +95,8 @@ impl Journal {
     }
 
     /// Removes the journal, unless there is something left for the next engine to do.
-    pub(crate) fn close(self) -> io::Result<()> {
-        let pages = self.pages.into_inner().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn close(&self) -> io::Result<()> {
+        let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         match pages.entries.iter().all(|entry| entry.has_ended) {
             true => pages.file.remove(),
             false => Ok(()),
@@ -111,6 +111,14 @@ impl Journal {
         pages.lines = pages.entries.len();
         pages.lines_max = LINES_MAX.max(2 * pages.lines);
         Ok(())
+    }
+
+    /// A journal to which nothing can be added.
+    #[cfg(test)]
+    pub(crate) fn full(directory: &Path) -> Self {
+        let file = begin(directory, &[]).expect("begun").without_room();
+        let pages = Pages { file, entries: Vec::new(), lines: 0, lines_max: LINES_MAX };
+        Self { directory: directory.to_owned(), pages: Mutex::new(pages) }
     }
 
     #[cfg(test)]
