@@ -6,13 +6,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const MARK: &str = ".set-aside-";
-/// Things that are kept in one directory; what was set aside first goes first.
-const KEPT_MAX: usize = 5;
+/// Small things that are kept in one directory; what was set aside first goes first.
+pub(crate) const KEPT_MAX: usize = 5;
 
-/// Renames a file or directory to `<name>.set-aside-<n>`, and says so in the log. Returns its new path; `None` if it
-/// could not be renamed, in which case it is where it was.
-pub(crate) fn set_aside(path: &Path, why: &str) -> Option<PathBuf> {
-    match rename(path) {
+/// Renames a file or directory to `<name>.set-aside-<n>`, and says so in the log. No more than `kept_max` such things
+/// are kept beside it. Returns its new path; `None` if it could not be renamed, in which case it is where it was.
+pub(crate) fn set_aside(path: &Path, kept_max: usize, why: &str) -> Option<PathBuf> {
+    match rename(path, kept_max) {
         Ok(aside) => {
             tracing::warn!(path = %path.display(), aside = %aside.display(), why, "set aside");
             Some(aside)
@@ -26,14 +26,14 @@ pub(crate) fn set_aside(path: &Path, why: &str) -> Option<PathBuf> {
     }
 }
 
-fn rename(path: &Path) -> io::Result<PathBuf> {
+fn rename(path: &Path, kept_max: usize) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut kept = set_aside_in(directory)?;
     // Room for this one. The numbers rise, so none is used twice.
     let number = kept.iter().map(|(_, number, _)| number + 1).max().unwrap_or(1);
     kept.sort();
-    let surplus = (kept.len() + 1).saturating_sub(KEPT_MAX);
+    let surplus = (kept.len() + 1).saturating_sub(kept_max);
     for (_, _, old) in kept.into_iter().take(surplus) {
         let is_directory = std::fs::symlink_metadata(&old).is_ok_and(|metadata| metadata.is_dir());
         if is_directory { std::fs::remove_dir_all(&old)? } else { std::fs::remove_file(&old)? }
@@ -68,7 +68,7 @@ mod tests {
         let path = directory.path().join("state");
         for round in 1..=KEPT_MAX + 2 {
             std::fs::write(&path, round.to_string()).expect("written");
-            let aside = set_aside(&path, "a test").expect("renamed");
+            let aside = set_aside(&path, KEPT_MAX, "a test").expect("renamed");
             assert_eq!(aside, directory.path().join(format!("state{MARK}{round}")));
             assert!(!path.exists());
         }
@@ -86,13 +86,13 @@ mod tests {
         let path = directory.path().join("1.37.1");
         std::fs::create_dir(&path).expect("made");
         std::fs::write(path.join("etcd"), "half").expect("written");
-        let aside = set_aside(&path, "a test").expect("renamed");
+        let aside = set_aside(&path, KEPT_MAX, "a test").expect("renamed");
         assert_eq!(std::fs::read_to_string(aside.join("etcd")).expect("there"), "half");
     }
 
     #[test]
     fn what_is_not_there_is_not_set_aside() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        assert_eq!(set_aside(&directory.path().join("nothing"), "a test"), None);
+        assert_eq!(set_aside(&directory.path().join("nothing"), KEPT_MAX, "a test"), None);
     }
 }

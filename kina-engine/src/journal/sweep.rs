@@ -12,7 +12,7 @@ use super::SUFFIX;
 use super::record::{Content, ProcessRecord, parse};
 use crate::living_file::{Found, files_in, look_at};
 use crate::process_identity::{numbering, pid, start_of};
-use crate::set_aside::set_aside;
+use crate::set_aside::{KEPT_MAX, set_aside};
 
 /// A journal that is written anew every thousand lines is far from this.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
@@ -59,7 +59,7 @@ fn take_up(path: &Path, file: File, state_roots: &[PathBuf], report: &mut SweepR
     }
     let content = match parse(&bytes) {
         Ok(content) => content,
-        Err(distrust) => return report.set_aside.extend(set_aside(path, &distrust.to_string())),
+        Err(distrust) => return report.set_aside.extend(set_aside(path, KEPT_MAX, &distrust.to_string())),
     };
     if !end_all(&content, report) {
         tracing::warn!(path = %path.display(), "processes of a dead engine did not end: the next engine tries again");
@@ -67,7 +67,7 @@ fn take_up(path: &Path, file: File, state_roots: &[PathBuf], report: &mut SweepR
     }
     remove_states(&content.records, state_roots, report);
     if content.is_torn {
-        report.set_aside.extend(set_aside(path, "its last line was not written to its end"));
+        report.set_aside.extend(set_aside(path, KEPT_MAX, "its last line was not written to its end"));
     } else if let Err(error) = std::fs::remove_file(path) {
         tracing::warn!(path = %path.display(), %error, "a dead engine's journal cannot be removed");
     }
