@@ -156,7 +156,7 @@ fn the_next_engine_takes_up_the_journal_of_one_that_was_killed() {
     let engine = i32::try_from(status.process_id).ok().and_then(Pid::from_raw).expect("a process id");
     rustix::process::kill_process(engine, Signal::KILL).expect("killed");
     wait_until_blocking("the engine dies", || !is_running(status.process_id));
-    assert_eq!(crashed.journals(), [journal.clone()], "nobody could remove it");
+    assert_eq!(crashed.journals(), std::slice::from_ref(journal), "nobody could remove it");
 
     let mut next = crashed.start_engine();
     let journals = crashed.journals();

@@ -24,6 +24,15 @@ const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// As many digits as the largest number has, so that writing a number again needs no more room on the disk.
 const DIGITS: usize = 20;
 
+/// What all engines together may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Total {
+    /// So many bytes: the user said so.
+    Fixed(u64),
+    /// So many bytes are free now, beside what the other engines have reserved already.
+    FreeNow(u64),
+}
+
 /// This engine's share. Given back when dropped, or when the engine dies.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -44,11 +53,26 @@ fn grant(total_bytes: u64, taken_bytes: u64, wanted_bytes: u64) -> u64 {
 }
 
 impl Budget {
-    /// Joins those who share the budget in `directory`. `total_bytes` is what all together may use.
-    pub(crate) fn open(directory: &Path, total_bytes: u64) -> io::Result<Self> {
+    /// Joins those who share the budget in `directory`.
+    ///
+    /// # Errors
+    /// As for [`Self::reserve`].
+    pub(crate) fn open(directory: &Path, total: Total) -> io::Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let file = LivingFile::create(directory, SUFFIX, &text(0))?;
-        Ok(Self { directory: directory.to_owned(), total_bytes, own: Mutex::new(Own { file, reserved_bytes: 0 }) })
+        let own = Own { file: LivingFile::create(directory, SUFFIX, &text(0))?, reserved_bytes: 0 };
+        let total_bytes = match total {
+            Total::Fixed(bytes) => bytes,
+            Total::FreeNow(bytes) => {
+                let _lock = lock(directory)?;
+                bytes.saturating_add(reserved_by_others(directory, &own)?)
+            }
+        };
+        Ok(Self { directory: directory.to_owned(), total_bytes, own: Mutex::new(own) })
+    }
+
+    /// What all engines together may use, as this one sees it.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.total_bytes
     }
 
     /// Asks for more. Grants as much of it as is left, which may be nothing; what is granted stays reserved until it is
@@ -166,7 +190,7 @@ mod tests {
     #[test]
     fn two_engines_share_one_budget() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let open = || Budget::open(&directory.path().join("budget"), 1000).expect("joined");
+        let open = || Budget::open(&directory.path().join("budget"), Total::Fixed(1000)).expect("joined");
         let (one, other) = (open(), open());
         assert_eq!(one.reserve(600).expect("granted"), 600);
         assert_eq!(other.reserve(600).expect("granted in part"), 400);
@@ -186,7 +210,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let dead = LivingFile::create(directory.path(), SUFFIX, &text(900)).expect("made");
         let path = dead.path().to_owned();
-        let budget = Budget::open(directory.path(), 1000).expect("joined");
+        let budget = Budget::open(directory.path(), Total::Fixed(1000)).expect("joined");
         assert_eq!(budget.reserve(1000).expect("granted in part"), 100);
         budget.release(100).expect("given back");
         // As the kernel does it when an engine is killed: the lock goes, the file stays.
@@ -196,12 +220,22 @@ mod tests {
     }
 
     #[test]
+    fn what_others_have_reserved_is_beside_what_is_free() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let one = Budget::open(directory.path(), Total::FreeNow(1000)).expect("joined");
+        assert_eq!(one.reserve(300).expect("granted"), 300);
+        let other = Budget::open(directory.path(), Total::FreeNow(600)).expect("joined");
+        assert_eq!((one.total_bytes(), other.total_bytes()), (1000, 900));
+        assert_eq!(other.reserve(1000).expect("granted in part"), 600);
+    }
+
+    #[test]
     fn nonsense_in_the_directory_is_never_fatal() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let living = LivingFile::create(directory.path(), SUFFIX, b"no number").expect("made");
         std::fs::create_dir(directory.path().join(format!("directory.{SUFFIX}"))).expect("made");
         std::fs::write(directory.path().join("notes"), "mine").expect("written");
-        let budget = Budget::open(directory.path(), 1000).expect("joined");
+        let budget = Budget::open(directory.path(), Total::Fixed(1000)).expect("joined");
         assert_eq!(budget.reserve(1000).expect("granted"), 1000);
         assert!(living.path().exists() && directory.path().join("notes").exists());
     }
@@ -209,7 +243,8 @@ mod tests {
     #[test]
     fn many_at_once_never_get_more_than_there_is() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let budgets: Vec<_> = (0..4).map(|_| Budget::open(directory.path(), 1000).expect("joined")).collect();
+        let budgets: Vec<_> =
+            (0..4).map(|_| Budget::open(directory.path(), Total::Fixed(1000)).expect("joined")).collect();
         std::thread::scope(|scope| {
             for budget in &budgets {
                 scope.spawn(|| (0..25).map(|_| budget.reserve(37).expect("asked")).sum::<u64>());
@@ -223,7 +258,7 @@ mod tests {
         #[test]
         fn the_sum_never_passes_the_total(total in 0_u64..2000, steps in prop::collection::vec((0_usize..3, any::<bool>(), 0_u64..900), 0..30)) {
             let directory = tempfile::tempdir().expect("a temporary directory");
-            let budgets: Vec<_> = (0..3).map(|_| Budget::open(directory.path(), total).expect("joined")).collect();
+            let budgets: Vec<_> = (0..3).map(|_| Budget::open(directory.path(), Total::Fixed(total)).expect("joined")).collect();
             for (engine, takes, bytes) in steps {
                 if takes {
                     let others = budgets[engine].reserved_by_others_bytes().expect("added up");

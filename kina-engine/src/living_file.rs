@@ -120,7 +120,7 @@ mod tests {
         let living = LivingFile::create(&directory.path().join("deep"), "life", b"begins").expect("made");
         let path = living.path().to_owned();
         assert_eq!(std::fs::read(&path).expect("readable"), b"begins");
-        assert_eq!(files_in(&directory.path().join("deep"), "life"), [path.clone()]);
+        assert_eq!(files_in(&directory.path().join("deep"), "life"), std::slice::from_ref(&path));
         assert!(matches!(look_at(&path), Ok(Some(Found::Held))));
         drop(living);
         let left = look_at(&path);

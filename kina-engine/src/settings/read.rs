@@ -88,11 +88,8 @@ impl Surroundings {
         let known = || KEYS.iter().map(|key| key.variable).chain(OTHER_VARIABLES);
         let names = self.variables.iter().filter(|(_, value)| !value.is_empty()).filter_map(|(name, _)| name.to_str());
         for name in names.filter(|name| name.starts_with("KINA_")) {
-            match nearest(name, known()) {
-                Some((nearest, 1..=TYPO_DISTANCE_MAX)) => {
-                    return Err(SettingsError::UnknownVariable { name: name.to_owned(), nearest });
-                }
-                _ => {}
+            if let Some((nearest, 1..=TYPO_DISTANCE_MAX)) = nearest(name, known()) {
+                return Err(SettingsError::UnknownVariable { name: name.to_owned(), nearest });
             }
         }
         Ok(())
