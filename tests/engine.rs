@@ -249,6 +249,48 @@ fn where_no_source_has_the_binaries_one_error_lists_them_all() {
 }
 
 #[test]
+fn a_mistake_in_a_workspaces_settings_is_told_by_its_tests() {
+    let realm = Realm::new();
+    let workspace = tempfile::tempdir().expect("a temporary directory");
+    let file = workspace.path().join("kina.toml");
+    std::fs::write(&file, "# for all tests here\nkubernets = \"1.37\"\n").expect("written");
+    let mut command = realm.command("visitor");
+    command.env("CARGO_MANIFEST_DIR", workspace.path());
+    let output = output(command);
+    assert!(!output.status.success());
+    expect_words(&text_of(&output), &[&file.display().to_string(), "line 2", "`kubernets`", "`kubernetes`"]);
+    assert!(realm.status().is_none(), "an engine was started all the same");
+}
+
+#[test]
+fn a_mistake_in_the_users_settings_is_told_by_who_would_start_the_engine() {
+    let configuration = tempfile::tempdir().expect("a temporary directory");
+    let file = configuration.path().join("kina/kina.toml");
+    std::fs::create_dir(configuration.path().join("kina")).expect("made");
+    std::fs::write(&file, "slots_max = 0\n").expect("written");
+    let realm = Realm::new().with("XDG_CONFIG_HOME", configuration.path());
+    let output = realm.run("visitor");
+    assert!(!output.status.success());
+    expect_words(&text_of(&output), &[&file.display().to_string(), "line 1", "`slots_max`", "from 1 to 1000"]);
+    assert!(realm.status().is_none(), "an engine was started all the same");
+}
+
+#[test]
+fn a_workspace_says_which_minor_its_tests_want() {
+    let realm = Realm::new();
+    let workspace = tempfile::tempdir().expect("a temporary directory");
+    // The binaries under test are of another one.
+    std::fs::write(workspace.path().join("kina.toml"), "kubernetes = \"1.33\"\n").expect("written");
+    let assets = common::untouched::assets().expect("the binaries under test");
+    let mut command = realm.command("visitor");
+    command.env("CARGO_MANIFEST_DIR", workspace.path());
+    command.env("KINA_ASSETS_DIR", assets.kube_apiserver.parent().expect("a directory"));
+    let output = output(command);
+    assert!(!output.status.success());
+    expect_words(&text_of(&output), &["1.33", "v1.37"]);
+}
+
+#[test]
 fn another_minor_than_the_named_binaries_are_is_refused() {
     let realm = Realm::new();
     let assets = common::untouched::assets().expect("the binaries under test");

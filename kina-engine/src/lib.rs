@@ -7,6 +7,7 @@
 //! - [`client`]: find or start the engine, ask it for a lease.
 //! - [`protocol`]: what both say.
 //! - [`paths`]: where things are.
+//! - [`settings`]: what users can choose, and where they say it.
 //!
 //! With the feature `engine`:
 //!
@@ -16,6 +17,8 @@
 //! - `rewind`: putting a used cluster back to its baseline.
 //! - `gateway`: what a test sees of its cluster.
 //! - `assets`: the binaries, wherever they come from.
+//! - `journal`, `living_file`, `process_identity`, `set_aside`: what survives a crash, and what is done about it.
+//! - `budget`, `machine`: how much memory there is, for this engine and for all engines of the user.
 //! - `etcd`, `certificates`, `snapshot`, `backoff`: what those need.
 
 #[cfg(feature = "engine")]
@@ -24,6 +27,8 @@ mod api_client;
 pub mod assets;
 #[cfg(feature = "engine")]
 pub mod backoff;
+#[cfg(feature = "engine")]
+mod budget;
 #[cfg(feature = "engine")]
 mod certificates;
 #[cfg(feature = "cli")]
@@ -38,15 +43,26 @@ mod etcd;
 mod gateway;
 #[cfg(feature = "engine")]
 mod hex;
+#[cfg(feature = "engine")]
+mod journal;
+#[cfg(feature = "engine")]
+mod living_file;
 mod log_tail;
+#[cfg(feature = "engine")]
+mod machine;
 pub mod paths;
 #[cfg(feature = "engine")]
 pub mod pool;
+#[cfg(feature = "engine")]
+mod process_identity;
 pub mod protocol;
 #[cfg(feature = "engine")]
 mod provider;
 #[cfg(feature = "engine")]
 mod rewind;
+#[cfg(feature = "engine")]
+mod set_aside;
+pub mod settings;
 #[cfg(feature = "engine")]
 mod snapshot;
 

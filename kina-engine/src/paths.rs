@@ -30,6 +30,10 @@ pub struct EnginePaths {
     pub log: PathBuf,
     /// Logs of clusters.
     pub cluster_log_directory: PathBuf,
+    /// Journals of all engines of this user: which processes they started.
+    pub journal_directory: PathBuf,
+    /// Where all engines of this user share one budget of memory.
+    pub budget_directory: PathBuf,
     /// Root of kina's cache: assets, snapshots, logs.
     pub cache_directory: PathBuf,
 }
@@ -77,6 +81,13 @@ pub enum PathsError {
 }
 
 impl EnginePaths {
+    /// Below which an engine may remove the states of clusters that a dead one left: its own, and those of all engines
+    /// of this cache.
+    pub fn state_roots(&self) -> [PathBuf; 2] {
+        let own = self.cluster_directory.parent().unwrap_or(&self.cluster_directory).to_owned();
+        [own, states(&self.cache_directory)]
+    }
+
     /// The paths that the environment asks for. Makes the runtime directory, or refuses one that is not private.
     ///
     /// # Errors
@@ -109,7 +120,7 @@ impl EnginePaths {
                 };
                 let directory = private_directory(own)?;
                 // Runtime directories are often small and in memory; the states of clusters are large.
-                let state_directory = cache_directory.join("run").join(short_hash(&directory));
+                let state_directory = states(&cache_directory).join(short_hash(&directory));
                 (directory, state_directory)
             }
         };
@@ -128,11 +139,18 @@ impl EnginePaths {
             lease_directory: state_directory.join("leases"),
             log: log_directory.join(format!("{name}-{}.log", short_hash(&runtime_directory))),
             cluster_log_directory: log_directory.join("clusters"),
+            journal_directory: cache_directory.join("journals"),
+            budget_directory: cache_directory.join("budget"),
             runtime_directory,
             socket,
             cache_directory,
         })
     }
+}
+
+/// Where the states of clusters are, unless the user named a runtime directory.
+fn states(cache_directory: &Path) -> PathBuf {
+    cache_directory.join("run")
 }
 
 /// Makes `path` with mode 0700, or checks that it is a directory of ours that nobody else can enter.

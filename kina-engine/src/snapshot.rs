@@ -5,21 +5,26 @@
 //! identity) and what holds a cluster's own certificates. Each API server makes those anew.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::etcd::StoredKey;
 use crate::rewind::{Fingerprint, ServerOwned};
+use crate::set_aside::{KEPT_MAX, set_aside};
 
 /// Rises with each change of the format, or of the API server's flags that shape the state.
 const FORMAT: u32 = 1;
 /// A bootstrapped state has about 450 keys and 400 kB.
 const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
+const UNFINISHED_PREFIX: &str = ".snapshot-";
+/// Nobody takes longer to write one.
+const UNFINISHED_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// What each cluster has to make for itself: a prefix or a whole key.
 const LEFT_OUT: [&[u8]; 2] =
     [b"/registry/namespaces/", b"/registry/configmaps/kube-system/extension-apiserver-authentication"];
@@ -113,22 +118,37 @@ impl SnapshotStore {
         Self { directory }
     }
 
-    /// The snapshot for these binaries. One that is damaged or of another format counts as absent.
+    /// The snapshot for these binaries. What is not exactly what some engine of this format wrote counts as absent, and
+    /// is set aside.
     pub(crate) fn load(&self, assets_identity: &str) -> Option<Snapshot> {
         let path = self.path(assets_identity);
         let mut bytes = Vec::new();
-        File::open(&path).ok()?.take(SNAPSHOT_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-        let snapshot = Snapshot::from_bytes(&bytes);
-        if snapshot.is_none() {
-            tracing::warn!(path = %path.display(), "the bootstrapped state is damaged or of another version: not used");
+        let read = File::open(&path).and_then(|file| file.take(SNAPSHOT_BYTES_MAX).read_to_end(&mut bytes));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                set_aside(&path, KEPT_MAX, "a directory where a bootstrapped state should be");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the bootstrapped state cannot be read: not used");
+                None
+            }
+            Ok(_) => {
+                let snapshot = Snapshot::from_bytes(&bytes);
+                if snapshot.is_none() {
+                    set_aside(&path, KEPT_MAX, "the bootstrapped state is damaged or of another version");
+                }
+                snapshot
+            }
         }
-        snapshot
     }
 
     /// Keeps a snapshot; whole or not at all.
-    pub(crate) fn save(&self, assets_identity: &str, snapshot: &Snapshot) -> std::io::Result<()> {
+    pub(crate) fn save(&self, assets_identity: &str, snapshot: &Snapshot) -> io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        let mut file = tempfile::Builder::new().prefix(".snapshot-").tempfile_in(&self.directory)?;
+        self.remove_leftovers();
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(&self.directory)?;
         file.write_all(&snapshot.to_bytes()?)?;
         file.as_file().sync_all()?;
         file.persist(self.path(assets_identity)).map_err(|error| error.error)?;
@@ -138,6 +158,19 @@ impl SnapshotStore {
     /// Forgets a snapshot that turned out to be of no use.
     pub(crate) fn remove(&self, assets_identity: &str) {
         let _ = std::fs::remove_file(self.path(assets_identity));
+    }
+
+    /// Removes what engines left that died while they wrote.
+    fn remove_leftovers(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else { return };
+        for entry in entries.flatten() {
+            let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX);
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let is_old = modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| UNFINISHED_AGE_MAX < age));
+            if is_unfinished && is_old {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 
     fn path(&self, assets_identity: &str) -> PathBuf {
@@ -196,6 +229,47 @@ mod tests {
         for damaged in [&bytes[..bytes.len() - 1], &bytes[..10], &[], &[&bytes[..], b"x"].concat()] {
             std::fs::write(&path, damaged).expect("written");
             assert!(store.load("1.37.1/linux").is_none());
+            assert!(!path.exists(), "it would be met again");
         }
+        store.save("1.37.1/linux", &snapshot()).expect("saved again");
+        assert!(store.load("1.37.1/linux").is_some());
+    }
+
+    #[test]
+    fn foreign_and_newer_things_are_neither_trusted_nor_fatal() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = SnapshotStore::new(directory.path().to_owned());
+        let path = store.path("1.37.1/linux");
+        store.save("1.37.1/linux", &snapshot()).expect("saved");
+        // Whole, with a hash that is right, but of a format that is not known here.
+        let bytes = std::fs::read(&path).expect("read");
+        let content = String::from_utf8(bytes[..bytes.len() - Sha256::output_size()].to_vec()).expect("plain data");
+        let newer = content.replacen(&format!("\"format\":{FORMAT}"), &format!("\"format\":{}", FORMAT + 1), 1);
+        assert_ne!(newer, content);
+        let hash = Sha256::digest(newer.as_bytes());
+        std::fs::write(&path, [newer.as_bytes(), hash.as_slice()].concat()).expect("written");
+        assert!(store.load("1.37.1/linux").is_none());
+
+        std::fs::create_dir(&path).expect("made");
+        assert!(store.load("1.37.1/linux").is_none());
+        store.save("1.37.1/linux", &snapshot()).expect("saved, though a directory was there");
+        assert!(store.load("1.37.1/linux").is_some());
+        let mut aside: Vec<_> = std::fs::read_dir(directory.path()).expect("listed").collect();
+        aside.retain(|entry| entry.as_ref().is_ok_and(|entry| entry.path() != path));
+        assert_eq!(aside.len(), 2, "{aside:?}");
+    }
+
+    #[test]
+    fn what_somebody_left_half_written_goes_when_it_is_old() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = SnapshotStore::new(directory.path().to_owned());
+        let [old, young] = ["old", "young"].map(|name| directory.path().join(format!("{UNFINISHED_PREFIX}{name}")));
+        for path in [&old, &young] {
+            std::fs::write(path, "half").expect("written");
+        }
+        let file = File::options().write(true).open(&old).expect("opened");
+        file.set_modified(std::time::SystemTime::now() - 2 * UNFINISHED_AGE_MAX).expect("aged");
+        store.save("1.37.1/linux", &snapshot()).expect("saved");
+        assert_eq!((old.exists(), young.exists()), (false, true));
     }
 }

@@ -76,6 +76,8 @@ impl Realm {
             .env("KINA_IDLE_EXIT_SECONDS", "30")
             .env("KINA_RUNTIME_DIR", self.runtime.path())
             .env("TMPDIR", self.temporary.path())
+            // What the user says about engines is not about this one.
+            .env("XDG_CONFIG_HOME", self.temporary.path())
             .env("RUST_BACKTRACE", "0")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());

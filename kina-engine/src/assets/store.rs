@@ -18,6 +18,7 @@ use super::request::AssetRequest;
 use super::version::{KubernetesMinor, KubernetesVersion};
 use super::{Progress, Report};
 use crate::backoff::Backoff;
+use crate::set_aside::set_aside;
 
 /// Staging directories of other minors are left alone until nobody can still be at work in them.
 const STAGING_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -137,10 +138,10 @@ impl<'a> StoreLock<'a> {
             return Ok(());
         }
         if std::fs::symlink_metadata(&destination).is_ok() {
-            // Something incomplete is in the way, and a directory with content cannot be renamed over.
-            let aside = self.staging()?;
-            std::fs::rename(&destination, aside.path().join("incomplete"))
-                .map_err(|error| AssetsError::store("move away", &destination, error))?;
+            // Something incomplete or foreign is in the way, and a directory with content cannot be renamed over. It may
+            // be large, so that only the last such thing is kept.
+            set_aside(&destination, 1, "an incomplete version in the store of binaries")
+                .ok_or_else(|| AssetsError::store("set aside", &destination, io::Error::other("see the log")))?;
         }
         std::fs::rename(directory, &destination).map_err(|error| AssetsError::store("create", &destination, error))?;
         sync_directory(&versions)

@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 
 use crate::paths::{EnginePaths, PathsError};
 use crate::protocol::{ClientMessage, EngineMessage, LINE_BYTES_MAX, LeaseGrant, PROTOCOL, RefusalKind};
+use crate::settings::SettingsError;
 
 /// The engine says something at least every 10 s to who waits.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -34,16 +35,9 @@ pub enum ClientError {
     /// No private directory for the socket.
     #[error("no engine can be reached")]
     Paths(#[from] PathsError),
-    /// An environment variable makes no sense.
-    #[error("{name} is `{value}`, but must be {wanted}")]
-    BadVariable {
-        /// The variable.
-        name: &'static str,
-        /// Its value.
-        value: String,
-        /// What it has to look like.
-        wanted: &'static str,
-    },
+    /// A setting makes no sense.
+    #[error("the settings make no sense")]
+    Settings(#[from] SettingsError),
     /// This process should have become the engine.
     #[error(
         "this executable was started to become kina's engine, but the constructor that does it is missing: the linker \
@@ -255,11 +249,7 @@ impl ClientError {
     pub fn is_user_error(&self) -> bool {
         matches!(
             self,
-            Self::Paths(_)
-                | Self::BadVariable { .. }
-                | Self::NoProgram { .. }
-                | Self::UserError { .. }
-                | Self::Timeout { .. }
+            Self::Paths(_) | Self::Settings(_) | Self::NoProgram { .. } | Self::UserError { .. } | Self::Timeout { .. }
         )
     }
 }

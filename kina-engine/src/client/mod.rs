@@ -8,7 +8,7 @@ mod connection;
 mod credentials;
 mod starter;
 
-use std::time::Duration;
+use std::path::PathBuf;
 
 pub use connection::{ClientError, Lease};
 pub use credentials::{auth_info, kube_config, kubeconfig_text};
@@ -16,11 +16,8 @@ pub use starter::{BECOME_ENGINE, EngineProgram};
 
 use crate::paths::EnginePaths;
 use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LeaseGrant, NetworkChange, Status};
+use crate::settings::WorkspaceSettings;
 use connection::Connection;
-
-/// How long an acquire waits for a cluster unless `KINA_ACQUIRE_TIMEOUT_SECONDS` says otherwise. Long, because a
-/// suite with more tests than slots spends it queueing behind tests that take their time.
-const ACQUIRE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 
 /// Talks to the engine of this user and version.
 #[derive(Clone, Debug)]
@@ -175,29 +172,23 @@ impl EngineClient {
 }
 
 impl AcquireRequest {
-    /// A request with what the environment says: `KINA_ASSETS_DIR`, `KUBEBUILDER_ASSETS` and
-    /// `KINA_ACQUIRE_TIMEOUT_SECONDS`.
+    /// A request with what the workspace's settings and the environment say. A `kubernetes` that a test names itself
+    /// comes first.
     ///
     /// # Errors
-    /// If a value cannot be understood.
+    /// If a setting cannot be understood.
     pub fn from_environment(test: &str, kubernetes: Option<&str>) -> Result<Self, ClientError> {
-        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(std::path::PathBuf::from);
-        // The engine has another working directory.
-        let absolute = |path: std::path::PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let timeout = match std::env::var("KINA_ACQUIRE_TIMEOUT_SECONDS") {
-            Ok(text) => text.parse().map(Duration::from_secs).map_err(|_| ClientError::BadVariable {
-                name: "KINA_ACQUIRE_TIMEOUT_SECONDS",
-                value: text,
-                wanted: "a whole number of seconds",
-            })?,
-            Err(_) => ACQUIRE_TIMEOUT_DEFAULT,
-        };
+        let settings = WorkspaceSettings::of_this_process()?;
+        let kubebuilder_assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty());
         Ok(Self {
-            kubernetes: kubernetes.map(str::to_owned),
+            kubernetes: kubernetes.map(str::to_owned).or(settings.kubernetes),
             test: test.to_owned(),
-            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-            assets_directory: path("KINA_ASSETS_DIR").map(absolute),
-            kubebuilder_assets: path("KUBEBUILDER_ASSETS").map(absolute),
+            timeout_ms: settings.acquire_timeout_seconds.saturating_mul(1000),
+            assets_directory: settings.assets_directory,
+            // The engine has another working directory.
+            kubebuilder_assets: kubebuilder_assets
+                .map(PathBuf::from)
+                .map(|path| std::path::absolute(&path).unwrap_or(path)),
         })
     }
 }

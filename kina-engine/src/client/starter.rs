@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::connection::{ClientError, Connection};
 use crate::paths::EnginePaths;
 use crate::protocol::VERSION;
+use crate::settings::EngineSettings;
 
 /// Set for the process that shall become the engine, and for no other.
 pub const BECOME_ENGINE: &str = "KINA_BECOME_ENGINE";
@@ -57,6 +58,8 @@ pub(super) async fn start(paths: &EnginePaths, program: &EngineProgram) -> Resul
     if let Some(connection) = Connection::open_running(paths).await? {
         return Ok(connection);
     }
+    // An engine that cannot understand them would end, and tell nobody but its log.
+    EngineSettings::of_this_process()?;
     let program = choose(program)?;
     let mut child =
         command(&program).spawn().map_err(|source| ClientError::Start { program: program.path.clone(), source })?;

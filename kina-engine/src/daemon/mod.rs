@@ -48,7 +48,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     detach::detach();
     let paths = crate::paths::EnginePaths::from_environment()?;
     detach::start_log(&paths.log)?;
-    let settings = limits::Settings::from_environment()?;
+    let settings = crate::settings::EngineSettings::of_this_process()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("kina-engine")

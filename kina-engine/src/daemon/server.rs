@@ -15,11 +15,14 @@ use super::binaries::Binaries;
 use super::boot::Booter;
 use super::connection::{self, Engine};
 use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
-use super::limits::Settings;
+use super::limits::{MachineLimits, pool_limits};
 use super::status::StatusSource;
+use crate::budget::{Budget, Total};
+use crate::journal::{Journal, SweepReport, sweep};
 use crate::paths::EnginePaths;
 use crate::provider::Provider;
 use crate::provider::process::ProcessProvider;
+use crate::settings::EngineSettings;
 use crate::snapshot::SnapshotStore;
 
 const TICK_INTERVAL: Duration = Duration::from_millis(500);
@@ -33,25 +36,44 @@ const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(20);
 const CLUSTER_LOGS_KEPT: usize = 40;
 
 /// Runs the engine until it is asked to end or nobody has used it for long.
-pub(super) async fn serve(paths: EnginePaths, settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+pub(super) async fn serve(paths: EnginePaths, settings: EngineSettings) -> Result<(), Box<dyn std::error::Error>> {
     // A constructor runs before Rust's own preparation of `main`, which would have ignored it.
     let _ignored_pipe_signal = signal(SignalKind::pipe())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let _lock = lock(&paths.running_lock).await?;
+    sweep_journals(&paths).await;
+    let journal = Arc::new(Journal::start(&paths.journal_directory)?);
     let listener = prepare(&paths)?;
     tracing::info!(process_id = std::process::id(), socket = %paths.socket.display(), "the engine runs");
 
     let (messages, mut received) = mpsc::channel(MESSAGES_MAX);
     let (stop, mut stop_requests) = mpsc::channel::<oneshot::Sender<()>>(16);
-    let provider = ProcessProvider::new(paths.cluster_directory.clone(), paths.cluster_log_directory.clone())?;
+    let (clusters, cluster_logs) = (paths.cluster_directory.clone(), paths.cluster_log_directory.clone());
+    let provider = ProcessProvider::new(clusters, cluster_logs, Arc::clone(&journal))?;
     let capabilities = provider.capabilities();
-    let limits = settings.limits(&capabilities);
+    let machine = MachineLimits::of_this_machine(&settings);
+    let limits = pool_limits(&settings, machine, &capabilities);
+    let total = match settings.memory_max_bytes {
+        Some(bytes) => Total::Fixed(bytes),
+        None => Total::FreeNow(machine.memory_bytes),
+    };
+    let budget = match Budget::open(&paths.budget_directory, total) {
+        Ok(budget) => {
+            let others_bytes = budget.reserved_by_others_bytes().unwrap_or_default();
+            tracing::info!(total_bytes = budget.total_bytes(), others_bytes, "memory for the clusters of all engines");
+            Some(budget)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the memory budget of all engines cannot be used: this engine minds only itself");
+            None
+        }
+    };
     let booter = Booter {
         provider: Arc::new(provider),
         snapshots: SnapshotStore::new(paths.cache_directory.join("snapshots")),
         bootstrapping: tokio::sync::Mutex::new(()),
     };
-    let mut dispatcher = Dispatcher::new(booter, limits, paths.clone(), messages.clone());
+    let mut dispatcher = Dispatcher::new(booter, limits, budget, paths.clone(), messages.clone());
     let engine = Arc::new(Engine {
         messages,
         binaries: Binaries::new(paths.cache_directory.clone()),
@@ -97,7 +119,7 @@ pub(super) async fn serve(paths: EnginePaths, settings: Settings) -> Result<(), 
                 dispatcher.handle(Message::Tick { looks_after: tick_count.is_multiple_of(TICKS_PER_LOOK) });
                 if 0 < connection_count.load(Ordering::Relaxed) || !dispatcher.is_idle() {
                     idle_since = Instant::now();
-                } else if settings.idle_exit_ms < u64::try_from(idle_since.elapsed().as_millis()).unwrap_or(u64::MAX) {
+                } else if Duration::from_secs(settings.idle_exit_seconds) < idle_since.elapsed() {
                     tracing::info!("nobody has used the engine for a while: it ends");
                     break;
                 }
@@ -119,6 +141,9 @@ pub(super) async fn serve(paths: EnginePaths, settings: Settings) -> Result<(), 
     let _ = std::fs::remove_file(&paths.socket);
     dispatcher.shut_down().await;
     remove_state(&paths);
+    if let Err(error) = journal.close() {
+        tracing::warn!(%error, "the journal cannot be removed");
+    }
     let _ = std::fs::remove_file(&paths.start_lock);
     let _ = std::fs::remove_file(&paths.running_lock);
     tracing::info!("the engine has ended");
@@ -172,6 +197,16 @@ fn is_same_file(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let (Ok(opened), Ok(named)) = (file.metadata(), std::fs::metadata(path)) else { return false };
     opened.dev() == named.dev() && opened.ino() == named.ino()
+}
+
+/// Ends what outlived the engines that started it, whichever those were.
+async fn sweep_journals(paths: &EnginePaths) {
+    let (directory, state_roots) = (paths.journal_directory.clone(), paths.state_roots());
+    match tokio::task::spawn_blocking(move || sweep(&directory, &state_roots)).await {
+        Ok(report) if report == SweepReport::default() => {}
+        Ok(report) => tracing::info!(?report, "swept the journals"),
+        Err(panic) => tracing::error!(%panic, "bug: sweeping the journals"),
+    }
 }
 
 /// Removes what an engine that was killed left, makes the directories, opens the socket.

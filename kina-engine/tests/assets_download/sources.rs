@@ -15,6 +15,29 @@ fn a_half_written_directory_in_the_store_is_never_used_and_gives_way() {
     assert_eq!(assets.source, AssetSource::Download);
     assert_eq!(assets.etcd, scene.version_directory("1.37.4").join("etcd"));
     assert_eq!(names_in(&scene.version_directory("1.37.4")), ["etcd", "kube-apiserver"]);
+    // What was in the way is kept for whoever wants to know, and never looked at again.
+    let aside = format!("1.37.4-{}.set-aside-1", Platform::host());
+    assert_eq!(names_in(&scene.cache.path().join("assets/k8s").join(aside)), ["kube-apiserver"]);
+    assert_eq!(scene.provide().expect("assets").source, AssetSource::Store);
+}
+
+#[test]
+fn foreign_things_in_the_store_are_in_nobodys_way() {
+    let scene = Scene::new();
+    scene.server.release("1.37.4", &ordinary_archive());
+    let store = scene.cache.path().join("assets/k8s");
+    std::fs::create_dir_all(&store).expect("create");
+    // A file where a version belongs, names that are no versions, and one that no version of kina has written yet.
+    std::fs::write(scene.version_directory("1.37.4"), "what is this?").expect("write");
+    std::fs::write(store.join("index"), "what is this?").expect("write");
+    std::os::unix::fs::symlink("/nowhere", scene.version_directory("1.37.8")).expect("link");
+    put_program(&store.join(format!("2.0.0-next.1-{}", Platform::host())), "kube-apiserver");
+    let assets = scene.provide().expect("assets");
+    assert_eq!(
+        (assets.source, assets.version.expect("version").to_string()),
+        (AssetSource::Download, "1.37.4".to_owned())
+    );
+    assert_eq!(std::fs::read_to_string(store.join("index")).expect("read"), "what is this?");
 }
 
 #[test]

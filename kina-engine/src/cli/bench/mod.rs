@@ -24,6 +24,7 @@ use self::statistics::{median, percentile};
 use super::Format;
 use crate::assets::{self, AssetRequest, Assets, KubernetesMinor};
 use crate::client::{EngineClient, EngineProgram};
+use crate::journal::Journal;
 use crate::paths::EnginePaths;
 use crate::protocol::Status;
 use crate::provider::process::ProcessProvider;
@@ -108,6 +109,8 @@ impl Bench {
             ("KINA_CACHE_DIR", directory.path().join("cache").into_os_string()),
             ("KINA_ASSETS_DIR", assets_directory.into_os_string()),
             ("KINA_ENGINE", std::env::current_exe()?.into_os_string()),
+            // What the user says about engines is not about this one.
+            ("XDG_CONFIG_HOME", directory.path().join("configuration").into_os_string()),
             ("KINA_SLOTS_MAX", SLOTS.to_string().into()),
             // Should this process be killed, the private engine does not stay.
             ("KINA_IDLE_EXIT_SECONDS", "30".into()),
@@ -216,8 +219,9 @@ impl Bench {
 
     /// A cluster of this process, whose own credentials the probes may have.
     async fn boot_direct_cluster(&self) -> anyhow::Result<(Arc<dyn ProvidedCluster>, PathBuf)> {
-        let provider =
-            ProcessProvider::new(self.directory.path().join("direct"), self.directory.path().join("direct-logs"))?;
+        let directory = |name: &str| self.directory.path().join(name);
+        let journal = Arc::new(Journal::start(&directory("direct-journal"))?);
+        let provider = ProcessProvider::new(directory("direct"), directory("direct-logs"), journal)?;
         let snapshots = SnapshotStore::new(self.directory.path().join("cache/snapshots"));
         // The engine knows the binaries by the directory that it was given.
         let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, self.directory.path().join("cache"));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Dispatcher, Message, Outcome, milliseconds};
 use crate::daemon::slot::{SlotError, SlotHandle};
 use crate::error_text::with_causes;
-use crate::pool::{SlotId, SlotState};
+use crate::pool::{Event, SlotId, SlotState};
 
 impl Dispatcher {
     /// Waits in the background for what nobody waits for: full readiness, and OpenAPI.
@@ -72,6 +72,27 @@ impl Dispatcher {
                     tracing::warn!(error = with_causes(&error), "a compaction failed: tried again later");
                 }
             });
+        }
+    }
+
+    /// Takes from the memory that all engines of the user share what the pool needs next, or gives back what it does not.
+    pub(super) fn share_memory(&mut self, wants_more: bool) {
+        let Some(budget) = &self.budget else { return };
+        let spare_slots = if wants_more { self.limits.boots_max } else { 0 };
+        let spare_bytes = self.limits.slot_memory_bytes.saturating_mul(u64::try_from(spare_slots).unwrap_or(u64::MAX));
+        let wanted_bytes = self.pool.memory_bytes().saturating_add(spare_bytes);
+        let reserved_bytes = budget.reserved_bytes();
+        let shared = match wanted_bytes.checked_sub(reserved_bytes) {
+            Some(0) => return,
+            Some(more_bytes) => budget.reserve(more_bytes).map(drop),
+            None => budget.release(reserved_bytes - wanted_bytes),
+        };
+        if let Err(error) = shared {
+            tracing::warn!(%error, "the memory budget of all engines could not be changed: tried again later");
+        }
+        let memory_max_bytes = budget.reserved_bytes();
+        if memory_max_bytes != reserved_bytes {
+            self.feed(Event::MemoryLimit { memory_max_bytes });
         }
     }
 

@@ -20,6 +20,7 @@ use self::outcome::Outcome;
 use self::refusal::to_refusal;
 use super::boot::{Booter, SlotSpec};
 use super::slot::SlotHandle;
+use crate::budget::Budget;
 use crate::error_text::with_causes;
 use crate::gateway::{NetworkControl, TrafficLedger};
 use crate::paths::EnginePaths;
@@ -82,6 +83,7 @@ struct WarmWish {
 pub(super) struct Dispatcher {
     pool: Pool,
     limits: Limits,
+    budget: Option<Budget>,
     booter: Arc<Booter>,
     paths: EnginePaths,
     messages: mpsc::Sender<Message>,
@@ -105,10 +107,18 @@ pub(super) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(super) fn new(booter: Booter, limits: Limits, paths: EnginePaths, messages: mpsc::Sender<Message>) -> Self {
+    /// `budget` is the memory that all engines share; without one, this engine takes no heed of others.
+    pub(super) fn new(
+        booter: Booter,
+        limits: Limits,
+        budget: Option<Budget>,
+        paths: EnginePaths,
+        messages: mpsc::Sender<Message>,
+    ) -> Self {
         Self {
             pool: Pool::new(limits),
             limits,
+            budget,
             booter: Arc::new(booter),
             paths,
             messages,
@@ -138,6 +148,7 @@ impl Dispatcher {
             Message::Acquire { waiter, client, key, spec, timeout_ms, reply } => {
                 self.specs.insert(key.clone(), spec);
                 self.waiting.insert(waiter, reply);
+                self.share_memory(true);
                 let deadline = self.now().saturating_add(timeout_ms);
                 self.feed(Event::Acquire { waiter, client, key, deadline });
             }
@@ -145,6 +156,7 @@ impl Dispatcher {
             Message::Warm { key, spec, count, reply } => {
                 self.specs.insert(key.clone(), spec);
                 self.warm_wishes.push(WarmWish { key: key.clone(), count: count.min(self.limits.slots_max), reply });
+                self.share_memory(true);
                 self.feed(Event::WarmUp { key, count });
             }
             Message::StopIdle { reply } => {
@@ -163,6 +175,7 @@ impl Dispatcher {
                 if looks_after {
                     self.look_after_all();
                 }
+                self.share_memory(!self.pool.is_at_rest());
                 self.feed(Event::Tick);
             }
             Message::Outcome(outcome) => self.outcome(outcome),

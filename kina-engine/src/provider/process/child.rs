@@ -1,8 +1,8 @@
 //! Children that die with the engine.
 //!
 //! On Linux the kernel does it: each child asks for a SIGKILL at the death of the thread that started it. That thread
-//! is therefore one of its own ([`ChildStarter`]) which lives as long as the engine. Elsewhere a small watcher process
-//! reads from a pipe that only the engine holds open, and kills the child's group when the pipe closes.
+//! is therefore one of its own ([`ChildStarter`]) which lives as long as the engine. Elsewhere a [`Watcher`] does it.
+//! Everywhere each child is in the journal, so that the next engine can end what outlived this one all the same.
 
 use std::ffi::OsString;
 
@@ -17,6 +17,8 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::sync::{oneshot, watch};
 
 use super::ProviderError;
+use super::watcher::Watcher;
+use crate::journal::Journal;
 
 /// How long the kernel may take to end a process that got a SIGKILL.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +37,10 @@ pub(super) struct ChildCommand {
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
     pub(super) log: PathBuf,
+    /// Whose it is, for the journal.
+    pub(super) cluster: String,
+    /// What of it is to be removed should the engine die.
+    pub(super) state_directory: PathBuf,
 }
 
 /// A running or ended child, leader of its own process group.
@@ -45,7 +51,14 @@ pub(super) struct Child {
     exit: watch::Receiver<Option<ExitStatus>>,
     /// True once the process may have been reaped, after which its number can belong to somebody else.
     reaped: Arc<Mutex<bool>>,
-    _watcher: Option<Arc<Watcher>>,
+}
+
+/// Who has to know which children there are.
+struct Registry {
+    journal: Arc<Journal>,
+    /// `None` where the kernel does it.
+    watcher: Option<Mutex<Watcher>>,
+    living_count: watch::Sender<usize>,
 }
 
 struct StartRequest {
@@ -54,16 +67,18 @@ struct StartRequest {
 }
 
 impl ChildStarter {
-    pub(super) fn start() -> Result<Self, ProviderError> {
+    pub(super) fn start(journal: Arc<Journal>) -> Result<Self, ProviderError> {
         let (requests, receiver) = mpsc::sync_channel::<StartRequest>(16);
         let (living_count, living) = watch::channel(0);
-        let living_count = Arc::new(living_count);
+        let watcher = (!cfg!(target_os = "linux")).then(Watcher::start).transpose();
+        let watcher = watcher.map_err(|source| ProviderError::Spawn { program: "/bin/sh".into(), source })?;
+        let registry = Arc::new(Registry { journal, watcher: watcher.map(Mutex::new), living_count });
         std::thread::Builder::new()
             .name("kina-children".to_owned())
             .spawn(move || {
                 while let Ok(request) = receiver.recv() {
                     // The asker may have gone; then the child goes too.
-                    if let Err(Ok(child)) = request.answer.send(spawn(request.command, &living_count)) {
+                    if let Err(Ok(child)) = request.answer.send(spawn(request.command, &registry)) {
                         child.kill_group();
                     }
                 }
@@ -164,7 +179,27 @@ pub(super) fn describe_exit(status: ExitStatus) -> String {
     }
 }
 
-fn spawn(command: ChildCommand, living_count: &Arc<watch::Sender<usize>>) -> Result<Child, std::io::Error> {
+impl Registry {
+    fn started(&self, process_id: Pid, command: &ChildCommand) -> std::io::Result<()> {
+        if let Some(watcher) = &self.watcher {
+            watcher.lock().unwrap_or_else(PoisonError::into_inner).watch(process_id)?;
+        }
+        let number = process_id.as_raw_nonzero().get().unsigned_abs();
+        self.journal.started(number, command.component, &command.cluster, &command.state_directory)?;
+        self.living_count.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// To be called before the process is reaped, after which its number can be somebody else's.
+    fn ended(&self, process_id: Pid) {
+        self.journal.ended(process_id.as_raw_nonzero().get().unsigned_abs());
+        if let Some(watcher) = &self.watcher {
+            watcher.lock().unwrap_or_else(PoisonError::into_inner).forget(process_id);
+        }
+    }
+}
+
+fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::io::Error> {
     let log = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&command.log)?;
     let mut process = std::process::Command::new(&command.program);
     process
@@ -178,29 +213,33 @@ fn spawn(command: ChildCommand, living_count: &Arc<watch::Sender<usize>>) -> Res
     die_with_this_thread(&mut process);
     let mut child = process.spawn()?;
     let process_id = Pid::from_child(&child);
-    let watcher = Watcher::start(process_id)?.map(Arc::new);
+    if let Err(error) = registry.started(process_id, &command) {
+        // What nobody could end after us does not run.
+        let _ = rustix::process::kill_process_group(process_id, Signal::KILL);
+        let _ = child.wait();
+        return Err(std::io::Error::new(error.kind(), format!("writing it into the engine's journal failed: {error}")));
+    }
     let (sender, exit) = watch::channel(None);
     let reaper = std::thread::Builder::new().name(format!("kina-reap-{}", command.component)).stack_size(64 << 10);
     let reaped = Arc::new(Mutex::new(false));
     let reaped_by_thread = Arc::clone(&reaped);
-    let living_count = Arc::clone(living_count);
-    living_count.send_modify(|count| *count += 1);
-    let living_of_thread = Arc::clone(&living_count);
+    let registry_of_thread = Arc::clone(registry);
     let spawned = reaper.spawn(move || {
         // First wait without reaping, so that nobody signals the number while it is being given back.
         let wait_only = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let _ = rustix::process::waitid(WaitId::Pid(process_id), wait_only);
         *reaped_by_thread.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        registry_of_thread.ended(process_id);
         let status = child.wait().unwrap_or_default();
         let _ = sender.send(Some(status));
-        living_of_thread.send_modify(|count| *count -= 1);
+        registry_of_thread.living_count.send_modify(|count| *count -= 1);
     });
     if let Err(error) = spawned {
-        living_count.send_modify(|count| *count -= 1);
+        registry.living_count.send_modify(|count| *count -= 1);
         let _ = rustix::process::kill_process_group(process_id, Signal::KILL);
         return Err(error);
     }
-    Ok(Child { component: command.component, process_id, log: command.log, exit, reaped, _watcher: watcher })
+    Ok(Child { component: command.component, process_id, log: command.log, exit, reaped })
 }
 
 #[cfg(target_os = "linux")]
@@ -224,57 +263,30 @@ fn die_with_this_thread(process: &mut std::process::Command) {
 #[cfg(not(target_os = "linux"))]
 fn die_with_this_thread(_process: &mut std::process::Command) {}
 
-/// A process that outlives the engine just long enough to kill one group. Ends with this value.
-struct Watcher {
-    process: Mutex<std::process::Child>,
-}
-
-impl Watcher {
-    /// Where the kernel has no parent-death signal, starts a shell that waits for the end of its standard input, of
-    /// which only the engine holds the other side, and then kills the group.
-    fn start(group: Pid) -> Result<Option<Self>, std::io::Error> {
-        if cfg!(target_os = "linux") {
-            return Ok(None);
-        }
-        Self::start_shell(group).map(Some)
-    }
-
-    fn start_shell(group: Pid) -> Result<Self, std::io::Error> {
-        let script = format!("trap '' HUP INT TERM; read _; kill -9 -{}", group.as_raw_nonzero());
-        let process = std::process::Command::new("/bin/sh")
-            .args(["-c", &script])
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .current_dir("/")
-            .process_group(0)
-            .spawn()?;
-        Ok(Self { process: Mutex::new(process) })
-    }
-}
-
-/// The group has ended (a child is only dropped after that): the watcher must not kill a later one of that number.
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        let process = self.process.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let _ = process.kill();
-        let _ = process.wait();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn sleeper(log: PathBuf) -> ChildCommand {
-        ChildCommand { component: "sleep", program: "/bin/sleep".into(), arguments: vec!["1000".into()], log }
+        ChildCommand {
+            component: "sleep",
+            program: "/bin/sleep".into(),
+            arguments: vec!["1000".into()],
+            cluster: "cluster-1".to_owned(),
+            state_directory: log.with_file_name("state"),
+            log,
+        }
+    }
+
+    fn starter(directory: &Path) -> (ChildStarter, Arc<Journal>) {
+        let journal = Arc::new(Journal::start(&directory.join("journals")).expect("begun"));
+        (ChildStarter::start(Arc::clone(&journal)).expect("a thread"), journal)
     }
 
     #[tokio::test]
     async fn a_killed_child_is_gone_and_said_so() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let starter = ChildStarter::start().expect("a thread");
+        let (starter, _) = starter(directory.path());
         let child = starter.spawn(sleeper(directory.path().join("log"))).await.expect("sleep starts");
         assert_eq!(child.exit_status(), None);
         child.kill().await;
@@ -285,22 +297,40 @@ mod tests {
     #[tokio::test]
     async fn a_missing_program_is_an_error_that_names_it() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let starter = ChildStarter::start().expect("a thread");
+        let (starter, _) = starter(directory.path());
         let mut command = sleeper(directory.path().join("log"));
         command.program = "/nowhere/etcd".into();
         let error = starter.spawn(command).await.err().expect("no such program");
         assert!(error.to_string().contains("/nowhere/etcd"), "{error}");
     }
 
-    #[test]
-    fn the_watcher_of_systems_without_a_death_signal_kills_the_group() {
-        let mut child = std::process::Command::new("/bin/sleep").arg("1000").process_group(0).spawn().expect("sleep");
-        let watcher = Watcher::start_shell(Pid::from_child(&child)).expect("a shell");
-        // As when the engine dies: the pipe closes, the watcher itself is not ended.
-        let mut shell = watcher.process.lock().expect("not poisoned");
-        drop(shell.stdin.take());
-        let status = child.wait().expect("the child can be waited for");
-        assert_eq!(status.signal(), Some(9));
-        shell.wait().expect("the shell ends too");
+    #[tokio::test]
+    async fn a_child_is_in_the_journal_as_long_as_it_runs() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (starter, journal) = starter(directory.path());
+        let child = starter.spawn(sleeper(directory.path().join("log"))).await.expect("sleep starts");
+        let journals = std::fs::read_dir(directory.path().join("journals")).expect("listed");
+        let path = journals.map(|entry| entry.expect("listed").path()).next().expect("one");
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let record: serde_json::Value = serde_json::from_str(text.lines().nth(1).expect("a line")).expect("plain data");
+        assert_eq!(record["process_id"], child.process_id());
+        assert_eq!(record["cluster"], "cluster-1");
+        journal.close().expect("closed");
+        assert!(path.exists(), "it still runs");
+        child.kill().await;
+        starter.wait_all_ended().await;
+        journal.close().expect("closed");
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_child_that_cannot_be_written_down_does_not_run() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        // Without room for a line.
+        let journal = Journal::full(&directory.path().join("journals"));
+        let starter = ChildStarter::start(Arc::new(journal)).expect("a thread");
+        let error = starter.spawn(sleeper(directory.path().join("log"))).await.err().expect("not written down");
+        assert!(crate::with_causes(&error).contains("journal"), "{error}");
+        starter.wait_all_ended().await;
     }
 }

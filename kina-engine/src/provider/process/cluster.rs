@@ -20,6 +20,7 @@ use crate::provider::{ClusterAccess, CreateRequest, ProvidedCluster, ProviderErr
 /// An etcd and a kube-apiserver, children of this process.
 pub(super) struct ProcessCluster {
     child_starter: ChildStarter,
+    name: String,
     assets: Assets,
     access: ClusterAccess,
     api_client: ApiClient,
@@ -52,6 +53,7 @@ impl ProcessCluster {
         let (running, running_now) = watch::channel(None);
         let cluster = Self {
             child_starter,
+            name: request.name,
             assets: request.assets,
             api_client: ApiClient::new(&access)?,
             access,
@@ -148,6 +150,8 @@ impl ProcessCluster {
                 program: program.to_owned(),
                 arguments,
                 log: self.log_directory.join(format!("{component}.log")),
+                cluster: self.name.clone(),
+                state_directory: self.state_directory.clone(),
             })
             .await
     }

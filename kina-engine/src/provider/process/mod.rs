@@ -2,6 +2,7 @@
 //!
 //! - `port`: reserves a port for the life of a cluster, without a race.
 //! - `child`: starts children that die with the engine, and ends them.
+//! - `watcher`: what sees to that where the kernel does not.
 //! - `command`: the command lines.
 //! - `cluster`: one cluster's life, from its certificates to its removal.
 
@@ -11,6 +12,7 @@ mod command;
 mod files;
 mod port;
 mod readiness;
+mod watcher;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use self::child::ChildStarter;
 use super::{Capabilities, CreateRequest, ProvidedCluster, Provider, ProviderError, ProviderFuture};
+use crate::journal::Journal;
 
 /// Makes clusters of plain processes.
 pub struct ProcessProvider {
@@ -27,12 +30,17 @@ pub struct ProcessProvider {
 }
 
 impl ProcessProvider {
-    /// A provider that keeps states below `cluster_directory` and logs below `log_directory`.
+    /// A provider that keeps states below `cluster_directory` and logs below `log_directory`, and writes each process
+    /// that it starts into `journal`.
     ///
     /// # Errors
     /// If the thread that starts the children cannot be made.
-    pub fn new(cluster_directory: PathBuf, log_directory: PathBuf) -> Result<Self, ProviderError> {
-        Ok(Self { child_starter: ChildStarter::start()?, cluster_directory, log_directory })
+    pub(crate) fn new(
+        cluster_directory: PathBuf,
+        log_directory: PathBuf,
+        journal: Arc<Journal>,
+    ) -> Result<Self, ProviderError> {
+        Ok(Self { child_starter: ChildStarter::start(journal)?, cluster_directory, log_directory })
     }
 }
 

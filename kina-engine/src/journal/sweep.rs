@@ -1,0 +1,144 @@
+//! Taking up what dead engines left: processes first, then their directories, the journal itself last.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::SUFFIX;
+use super::record::{Content, ProcessRecord, parse};
+use crate::living_file::{Found, files_in, look_at};
+use crate::process_identity::{numbering, pid, start_of};
+use crate::set_aside::{KEPT_MAX, set_aside};
+
+/// A journal that is written anew every thousand lines is far from this.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+/// How long all killed processes of a journal may take to end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+const KILL_POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// What a directory that holds the states of clusters is called.
+const CLUSTERS: &str = "clusters";
+
+/// What a sweep did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SweepReport {
+    /// Journals of engines that live, left alone.
+    pub(crate) held: usize,
+    /// Processes that outlived their engine.
+    pub(crate) killed: Vec<u32>,
+    /// Directories that were left behind.
+    pub(crate) removed: Vec<PathBuf>,
+    /// Journals that could not be trusted, or not in all.
+    pub(crate) set_aside: Vec<PathBuf>,
+}
+
+/// Looks at all journals in `directory`, and takes up those whose engine is gone. Directories are removed only below
+/// `state_roots`. Nothing that goes wrong is fatal: it is logged, and left to the next sweep.
+pub(crate) fn sweep(directory: &Path, state_roots: &[PathBuf]) -> SweepReport {
+    let mut report = SweepReport::default();
+    for path in files_in(directory, SUFFIX) {
+        match look_at(&path) {
+            Ok(Some(Found::Held)) => report.held += 1,
+            Ok(Some(Found::Left(file))) => take_up(&path, file, state_roots, &mut report),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(path = %path.display(), %error, "a journal cannot be opened"),
+        }
+    }
+    report
+}
+
+fn take_up(path: &Path, file: File, state_roots: &[PathBuf], report: &mut SweepReport) {
+    let mut bytes = Vec::new();
+    // Holds the lock to the end, so that no other engine takes up the same.
+    if let Err(error) = (&file).take(JOURNAL_BYTES_MAX).read_to_end(&mut bytes) {
+        tracing::warn!(path = %path.display(), %error, "a journal cannot be read");
+        return;
+    }
+    let content = match parse(&bytes) {
+        Ok(content) => content,
+        Err(distrust) => return report.set_aside.extend(set_aside(path, KEPT_MAX, &distrust.to_string())),
+    };
+    if !end_all(&content, report) {
+        tracing::warn!(path = %path.display(), "processes of a dead engine did not end: the next engine tries again");
+        return;
+    }
+    remove_states(&content.records, state_roots, report);
+    if content.is_torn {
+        report.set_aside.extend(set_aside(path, KEPT_MAX, "its last line was not written to its end"));
+    } else if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "a dead engine's journal cannot be removed");
+    }
+}
+
+/// Kills what still runs. Whether it has ended.
+fn end_all(content: &Content, report: &mut SweepReport) -> bool {
+    if content.numbering != numbering() {
+        // Of another boot nothing runs any more. In another container the number is somebody else's.
+        return true;
+    }
+    let killed: Vec<_> = content.records.iter().filter(|record| kill(record)).collect();
+    report.killed.extend(killed.iter().map(|record| record.process_id));
+    let start = Instant::now();
+    while killed.iter().any(|record| is_running(record)) {
+        if KILL_TIMEOUT < start.elapsed() {
+            return false;
+        }
+        std::thread::sleep(KILL_POLL_INTERVAL);
+    }
+    true
+}
+
+/// Kills the process, and the group that it leads, if it is the very one that was written down.
+fn kill(record: &ProcessRecord) -> bool {
+    let Some(process) = pid(record.process_id).filter(|_| is_running(record)) else { return false };
+    let leads_its_group = rustix::process::getpgid(Some(process)) == Ok(process);
+    let killed = if leads_its_group && record.process_group == record.process_id {
+        rustix::process::kill_process_group(process, Signal::KILL)
+    } else {
+        rustix::process::kill_process(process, Signal::KILL)
+    };
+    match killed {
+        Ok(()) => {
+            let ProcessRecord { process_id, component, cluster, .. } = record;
+            tracing::warn!(process_id, component, cluster, "killed a process that outlived its engine");
+        }
+        Err(error) => tracing::warn!(process_id = record.process_id, %error, "a process cannot be killed"),
+    }
+    true
+}
+
+fn is_running(record: &ProcessRecord) -> bool {
+    start_of(record.process_id).is_some_and(|start| start == record.start)
+}
+
+fn remove_states(records: &[ProcessRecord], state_roots: &[PathBuf], report: &mut SweepReport) {
+    let states: BTreeSet<_> =
+        records.iter().map(|record| (record.state_directory.as_path(), record.cluster.as_str())).collect();
+    for (directory, cluster) in states {
+        if std::fs::symlink_metadata(directory).is_err() {
+            continue;
+        }
+        if !is_state_of(directory, cluster, state_roots) {
+            tracing::warn!(directory = %directory.display(), "a journal names it, but it is no state of a cluster here");
+            continue;
+        }
+        match std::fs::remove_dir_all(directory) {
+            Ok(()) => report.removed.push(directory.to_owned()),
+            Err(error) => {
+                tracing::warn!(directory = %directory.display(), %error, "a dead engine's state stays behind")
+            }
+        }
+    }
+}
+
+/// Whether it is where states of clusters are, whatever links lead there, and is called like this cluster.
+fn is_state_of(directory: &Path, cluster: &str, state_roots: &[PathBuf]) -> bool {
+    let Ok(real) = std::fs::canonicalize(directory) else { return false };
+    let is_named_so = real.file_name().is_some_and(|name| name == cluster);
+    let is_among_states = real.parent().and_then(Path::file_name).is_some_and(|name| name == CLUSTERS);
+    let mut roots = state_roots.iter().filter_map(|root| std::fs::canonicalize(root).ok());
+    is_named_so && is_among_states && roots.any(|root| real != root && real.starts_with(root))
+}

@@ -1,0 +1,159 @@
+//! Files that say by their lock whether whoever wrote them still lives: the kernel lets go of it, however that ended.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A file on its way to its name. Nobody takes long for that: an older one was left behind.
+const UNNAMED_PREFIX: &str = ".new-";
+const UNNAMED_AGE_MAX: Duration = Duration::from_secs(60 * 60);
+/// Files of one directory that are looked at in one go; there is one for each engine.
+const FILES_MAX: usize = 1000;
+
+/// A file of this process, locked as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct LivingFile {
+    file: File,
+    path: PathBuf,
+}
+
+/// Somebody's file.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Its owner lives.
+    Held,
+    /// Its owner is gone. The lock is ours until the file is dropped, so that nobody else takes it up meanwhile.
+    Left(File),
+}
+
+impl LivingFile {
+    /// Makes a new file in `directory`, with a name of its own that ends with `.suffix`. It gets its name when it is
+    /// locked and has its beginning, so that nobody ever sees it without.
+    pub(crate) fn create(directory: &Path, suffix: &str, beginning: &[u8]) -> io::Result<Self> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let mut unnamed = tempfile::Builder::new().prefix(UNNAMED_PREFIX).tempfile_in(directory)?;
+        unnamed.as_file().try_lock().map_err(io::Error::from)?;
+        unnamed.write_all(beginning)?;
+        let unique = unnamed.path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let unique = unique.trim_start_matches(UNNAMED_PREFIX);
+        let path = directory.join(format!("{}-{unique}.{suffix}", std::process::id()));
+        let file = unnamed.persist_noclobber(&path).map_err(|error| error.error)?;
+        Ok(Self { file, path })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same file, but nothing can be written to it.
+    #[cfg(test)]
+    pub(crate) fn without_room(self) -> Self {
+        let file = File::open(&self.path).expect("just made");
+        Self { file, path: self.path }
+    }
+
+    /// Removes the file. It stays locked and can still be written to, but nobody finds it any more.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        std::fs::remove_file(&self.path)
+    }
+}
+
+/// Who a file belongs to; `None` if it went away meanwhile, or is no file at all.
+pub(crate) fn look_at(path: &Path) -> io::Result<Option<Found>> {
+    let no_links = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    if !std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(None);
+    }
+    let file = match OpenOptions::new().read(true).write(true).custom_flags(no_links).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Found::Left(file))),
+        Err(TryLockError::WouldBlock) => Ok(Some(Found::Held)),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// All files in `directory` whose names end with `.suffix`, in the order of their names. Removes those that never got
+/// a name and that nobody works on.
+pub(crate) fn files_in(directory: &Path, suffix: &str) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let name_of = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    for path in paths.iter().filter(|path| name_of(path).starts_with(UNNAMED_PREFIX)) {
+        if is_old(path) && matches!(look_at(path), Ok(Some(Found::Left(_)))) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+    let ending = format!(".{suffix}");
+    let mut files: Vec<_> = paths
+        .into_iter()
+        .filter(|path| name_of(path).ends_with(&ending) && !name_of(path).starts_with(UNNAMED_PREFIX))
+        .collect();
+    files.sort();
+    files.truncate(FILES_MAX);
+    files
+}
+
+fn is_old(path: &Path) -> bool {
+    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| UNNAMED_AGE_MAX < age))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn the_lock_says_whether_the_owner_lives() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let living = LivingFile::create(&directory.path().join("deep"), "life", b"begins").expect("made");
+        let path = living.path().to_owned();
+        assert_eq!(std::fs::read(&path).expect("readable"), b"begins");
+        assert_eq!(files_in(&directory.path().join("deep"), "life"), std::slice::from_ref(&path));
+        assert!(matches!(look_at(&path), Ok(Some(Found::Held))));
+        drop(living);
+        let left = look_at(&path);
+        assert!(matches!(left, Ok(Some(Found::Left(_)))), "{left:?}");
+        assert!(matches!(look_at(&path), Ok(Some(Found::Held))), "two would take it up");
+        drop(left);
+        std::fs::remove_file(&path).expect("removed");
+        assert!(matches!(look_at(&path), Ok(None)));
+    }
+
+    #[test]
+    fn links_and_directories_are_nobodys_files() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let target = directory.path().join("target");
+        std::fs::write(&target, "").expect("written");
+        std::os::unix::fs::symlink(&target, directory.path().join("link.life")).expect("linked");
+        std::fs::create_dir(directory.path().join("directory.life")).expect("made");
+        for path in files_in(directory.path(), "life") {
+            assert!(matches!(look_at(&path), Ok(None)), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn what_never_got_a_name_goes_when_it_is_old() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (young, old) = (directory.path().join(".new-young"), directory.path().join(".new-old.life"));
+        for path in [&young, &old] {
+            std::fs::write(path, "").expect("written");
+        }
+        let file = File::options().write(true).open(&old).expect("opened");
+        file.set_modified(SystemTime::now() - 2 * UNNAMED_AGE_MAX).expect("aged");
+        drop(file);
+        assert!(files_in(directory.path(), "life").is_empty());
+        assert_eq!((young.exists(), old.exists()), (true, false));
+    }
+}

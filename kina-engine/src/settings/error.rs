@@ -1,0 +1,82 @@
+use std::path::PathBuf;
+
+/// A setting, or the file it should be in, makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// The file is there and cannot be read.
+    #[error("reading the settings in {path} failed")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{path}, line {line}: this is no TOML ({problem})")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What the parser says.
+        problem: String,
+    },
+    /// No setting has this name.
+    #[error("{path}, line {line}: there is no setting `{key}`: {advice}")]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What stands there.
+        key: String,
+        /// The nearest known key.
+        advice: String,
+    },
+    /// The setting belongs into the other file.
+    #[error("{path}, line {line}: `{key}` {advice}")]
+    WrongFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The setting.
+        key: &'static str,
+        /// Where it belongs.
+        advice: String,
+    },
+    /// The value in a file is of the wrong kind, or out of bounds.
+    #[error("{path}, line {line}: `{key}` is {found}, but must be {wanted}")]
+    BadValue {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The setting.
+        key: &'static str,
+        /// What stands there.
+        found: String,
+        /// What could.
+        wanted: String,
+    },
+    /// The value of a variable is of the wrong kind, or out of bounds.
+    #[error("the variable {name} is `{value}`, but must be {wanted}")]
+    BadVariable {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it could be.
+        wanted: String,
+    },
+    /// A variable that is none of kina's, but nearly.
+    #[error("there is no variable {name} of kina's: did you mean {nearest}? Rename it, or unset it")]
+    UnknownVariable {
+        /// The variable.
+        name: String,
+        /// The one that it nearly is.
+        nearest: &'static str,
+    },
+}

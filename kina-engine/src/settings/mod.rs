@@ -1,0 +1,154 @@
+//! What users can choose, and where they say it.
+//!
+//! One engine serves many workspaces. So there are two sets, which never mix: a workspace says in its `kina.toml` what
+//! kind of clusters its tests want ([`WorkspaceSettings`], told to the engine with each request); the user says in
+//! `~/.config/kina/kina.toml` what the engine may take of the machine ([`EngineSettings`]). Over both lies the
+//! environment: of the test for the first, of whoever starts the engine for the second.
+//!
+//! - `keys`: every setting there is.
+//! - `find`: where the files are.
+//! - `read`: from a file and an environment to values.
+//! - `value`: from text to one value.
+//! - `nearest`: what somebody may have meant.
+
+mod error;
+mod find;
+mod keys;
+mod nearest;
+mod read;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::path::PathBuf;
+
+pub use error::SettingsError;
+
+use keys::Owner;
+use read::{Surroundings, Values};
+
+/// What the tests of one workspace want.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkspaceSettings {
+    /// Kubernetes minor for tests that name none.
+    pub kubernetes: Option<String>,
+    /// How long a test waits for a cluster, once the binaries are there.
+    pub acquire_timeout_seconds: u64,
+    /// Directory with the binaries to use.
+    pub assets_directory: Option<PathBuf>,
+}
+
+/// What the engine may take of the machine. `None`: as much as is good for this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// Clusters there may be.
+    pub slots_max: Option<usize>,
+    /// Clusters that may boot at the same time.
+    pub boots_max: Option<usize>,
+    /// Memory that all clusters of all this user's engines may take together.
+    pub memory_max_bytes: Option<u64>,
+    /// Clients that may wait for a cluster.
+    pub waiting_max: usize,
+    /// What share of the clusters shall be in use; the others are ready for who comes next.
+    pub target_utilisation_percent: u32,
+    /// How long more has to be wanted before more clusters are made ready.
+    pub scale_up_window_seconds: u64,
+    /// How long less has to be wanted before surplus clusters are given up.
+    pub scale_down_window_seconds: u64,
+    /// After which an idle cluster is frozen.
+    pub freeze_after_idle_seconds: u64,
+    /// After which an idle cluster is stopped.
+    pub stop_after_idle_seconds: u64,
+    /// After which an engine that nobody uses ends.
+    pub idle_exit_seconds: u64,
+    /// Leases after which a slot is replaced.
+    pub slot_leases_max: u64,
+    /// Size of a slot's database at which it is replaced.
+    pub slot_database_bytes_max: u64,
+}
+
+impl WorkspaceSettings {
+    /// The settings of the workspace that this process runs in.
+    ///
+    /// # Errors
+    /// If a file or a variable makes no sense.
+    pub fn of_this_process() -> Result<Self, SettingsError> {
+        Surroundings::of_this_process().read(Owner::Workspace).map(|values| Self::from_values(&values))
+    }
+
+    fn from_values(values: &Values) -> Self {
+        let default = Self::default();
+        Self {
+            kubernetes: values.text(&keys::KUBERNETES),
+            acquire_timeout_seconds: values
+                .number(&keys::ACQUIRE_TIMEOUT_SECONDS)
+                .unwrap_or(default.acquire_timeout_seconds),
+            assets_directory: values.directory(&keys::ASSETS_DIRECTORY),
+        }
+    }
+}
+
+impl EngineSettings {
+    /// The user's settings, as an engine has them that is started from here.
+    ///
+    /// # Errors
+    /// If a file or a variable makes no sense.
+    pub fn of_this_process() -> Result<Self, SettingsError> {
+        Surroundings::of_this_process().read(Owner::Engine).map(|values| Self::from_values(&values))
+    }
+
+    fn from_values(values: &Values) -> Self {
+        let default = Self::default();
+        let number = |key, default| values.number(key).unwrap_or(default);
+        let count = |key| values.number(key).map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+        Self {
+            slots_max: count(&keys::SLOTS_MAX),
+            boots_max: count(&keys::BOOTS_MAX),
+            memory_max_bytes: values.number(&keys::MEMORY_MAX),
+            waiting_max: count(&keys::WAITING_MAX).unwrap_or(default.waiting_max),
+            target_utilisation_percent: values
+                .number(&keys::TARGET_UTILISATION_PERCENT)
+                .and_then(|percent| u32::try_from(percent).ok())
+                .unwrap_or(default.target_utilisation_percent),
+            scale_up_window_seconds: number(&keys::SCALE_UP_WINDOW_SECONDS, default.scale_up_window_seconds),
+            scale_down_window_seconds: number(&keys::SCALE_DOWN_WINDOW_SECONDS, default.scale_down_window_seconds),
+            freeze_after_idle_seconds: number(&keys::FREEZE_AFTER_IDLE_SECONDS, default.freeze_after_idle_seconds),
+            stop_after_idle_seconds: number(&keys::STOP_AFTER_IDLE_SECONDS, default.stop_after_idle_seconds),
+            idle_exit_seconds: number(&keys::IDLE_EXIT_SECONDS, default.idle_exit_seconds),
+            slot_leases_max: number(&keys::SLOT_LEASES_MAX, default.slot_leases_max),
+            slot_database_bytes_max: number(&keys::SLOT_DATABASE_BYTES_MAX, default.slot_database_bytes_max),
+        }
+    }
+}
+
+/// What a workspace has that says nothing.
+impl Default for WorkspaceSettings {
+    fn default() -> Self {
+        Self {
+            kubernetes: None,
+            // Long, because a suite with more tests than slots spends it queueing behind tests that take their time.
+            acquire_timeout_seconds: 300,
+            assets_directory: None,
+        }
+    }
+}
+
+/// What an engine has whose user says nothing.
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            slots_max: None,
+            boots_max: None,
+            memory_max_bytes: None,
+            waiting_max: 10_000,
+            target_utilisation_percent: 75,
+            scale_up_window_seconds: 1,
+            scale_down_window_seconds: 60,
+            freeze_after_idle_seconds: 10,
+            stop_after_idle_seconds: 60,
+            idle_exit_seconds: 600,
+            slot_leases_max: 1000,
+            slot_database_bytes_max: 1 << 30,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Gathers the settings of one owner: from its file, and over that from the environment.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use toml_span::value::ValueInner;
+
+use super::error::SettingsError;
+use super::find;
+use super::keys::{KEYS, Key, OTHER_VARIABLES, Owner, by_name};
+use super::nearest::nearest;
+use super::value::{self, Value};
+
+/// A file of settings has a few hundred bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// A variable that is so near to one of kina's was meant to be it. Others may be somebody else's.
+const TYPO_DISTANCE_MAX: usize = 2;
+
+/// What a process can see of its user's wishes.
+pub(super) struct Surroundings {
+    pub(super) variables: BTreeMap<OsString, OsString>,
+    /// Where a workspace is looked for.
+    pub(super) directory: Option<PathBuf>,
+    pub(super) home: Option<PathBuf>,
+}
+
+/// Settings that were understood, by name.
+#[derive(Debug, Default)]
+pub(super) struct Values(BTreeMap<&'static str, Value>);
+
+impl Surroundings {
+    pub(super) fn of_this_process() -> Self {
+        // Tests run in their package's directory, unless somebody changed it.
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+        Self {
+            variables: std::env::vars_os().collect(),
+            directory: package.or_else(|| std::env::current_dir().ok()),
+            home: etcetera::home_dir().ok(),
+        }
+    }
+
+    /// The settings that belong to `owner`.
+    pub(super) fn read(&self, owner: Owner) -> Result<Values, SettingsError> {
+        let mut values = match self.file(owner) {
+            Some(path) => read_file(&path, owner, &self.place_of_engine_settings())?,
+            None => Values::default(),
+        };
+        self.expect_no_typo()?;
+        for key in KEYS.iter().filter(|key| key.owner == owner) {
+            let Some(text) = self.variable(key.variable) else { continue };
+            let value = value::from_variable(text, key.takes).ok_or_else(|| SettingsError::BadVariable {
+                name: key.variable,
+                value: text.to_string_lossy().into_owned(),
+                wanted: key.takes.to_string(),
+            })?;
+            values.0.insert(key.name, value);
+        }
+        Ok(values)
+    }
+
+    /// A variable with no value counts as none.
+    fn variable(&self, name: &str) -> Option<&OsString> {
+        self.variables.get(std::ffi::OsStr::new(name)).filter(|value| !value.is_empty())
+    }
+
+    fn file(&self, owner: Owner) -> Option<PathBuf> {
+        let users = self.user_file();
+        match owner {
+            Owner::Engine => users.filter(|path| path.exists()),
+            Owner::Workspace => find::workspace_file(self.directory.as_deref()?, self.home.as_deref())
+                // Who works on his own configuration is in no workspace.
+                .filter(|path| Some(path) != users.as_ref()),
+        }
+    }
+
+    fn user_file(&self) -> Option<PathBuf> {
+        find::user_file(self.variable("XDG_CONFIG_HOME").map(PathBuf::from), self.home.as_deref())
+    }
+
+    fn place_of_engine_settings(&self) -> String {
+        self.user_file().map_or_else(|| find::FILE_NAME.to_owned(), |path| path.display().to_string())
+    }
+
+    fn expect_no_typo(&self) -> Result<(), SettingsError> {
+        let known = || KEYS.iter().map(|key| key.variable).chain(OTHER_VARIABLES);
+        let names = self.variables.iter().filter(|(_, value)| !value.is_empty()).filter_map(|(name, _)| name.to_str());
+        for name in names.filter(|name| name.starts_with("KINA_")) {
+            if let Some((nearest, 1..=TYPO_DISTANCE_MAX)) = nearest(name, known()) {
+                return Err(SettingsError::UnknownVariable { name: name.to_owned(), nearest });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Values {
+    pub(super) fn number(&self, key: &Key) -> Option<u64> {
+        match self.0.get(key.name) {
+            Some(Value::Number(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    pub(super) fn text(&self, key: &Key) -> Option<String> {
+        match self.0.get(key.name) {
+            Some(Value::Text(text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn directory(&self, key: &Key) -> Option<PathBuf> {
+        match self.0.get(key.name) {
+            Some(Value::Directory(path)) => Some(path.clone()),
+            _ => None,
+        }
+    }
+}
+
+fn read_file(path: &Path, owner: Owner, place_of_engine_settings: &str) -> Result<Values, SettingsError> {
+    let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
+    let mut text = String::new();
+    File::open(path).map_err(unreadable)?.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
+    let mut document = toml_span::parse(&text).map_err(|mut error| {
+        // Else its text would name the line once more.
+        error.line_info = None;
+        SettingsError::Syntax { path: path.to_owned(), line: line_of(error.span.start), problem: error.to_string() }
+    })?;
+    let ValueInner::Table(entries) = document.take() else { return Ok(Values::default()) };
+    // In the order of the file: the first mistake is told first.
+    let mut entries: Vec<_> = entries.into_iter().collect();
+    entries.sort_by_key(|(name, _)| name.span.start);
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut values = Values::default();
+    for (name, mut found) in entries {
+        let line = line_of(name.span.start);
+        let Some(key) = by_name(&name.name) else {
+            let advice = advise(&name.name, owner, place_of_engine_settings);
+            return Err(SettingsError::UnknownKey { path: path.to_owned(), line, key: name.name.into_owned(), advice });
+        };
+        if key.owner != owner {
+            let advice = where_it_belongs(key, place_of_engine_settings);
+            return Err(SettingsError::WrongFile { path: path.to_owned(), line, key: key.name, advice });
+        }
+        let value = value::from_file(&found.take(), key.takes, directory).map_err(|found| SettingsError::BadValue {
+            path: path.to_owned(),
+            line,
+            key: key.name,
+            found,
+            wanted: key.takes.to_string(),
+        })?;
+        values.0.insert(key.name, value);
+    }
+    Ok(values)
+}
+
+fn advise(name: &str, owner: Owner, place_of_engine_settings: &str) -> String {
+    // Where two are equally near, the one that belongs into this file.
+    let (own, others): (Vec<&Key>, Vec<&Key>) = KEYS.iter().partition(|key| key.owner == owner);
+    let found = nearest(name, own.into_iter().chain(others).map(|key| key.name)).and_then(|(near, _)| by_name(near));
+    match found {
+        Some(key) if key.owner == owner => format!("did you mean `{}`?", key.name),
+        Some(key) => {
+            format!("did you mean `{}`? That one {}", key.name, where_it_belongs(key, place_of_engine_settings))
+        }
+        None => "there are none".to_owned(),
+    }
+}
+
+fn where_it_belongs(key: &Key, place_of_engine_settings: &str) -> String {
+    match key.owner {
+        Owner::Engine => format!(
+            "is for the whole engine, which serves all workspaces: it belongs into {place_of_engine_settings}, or into \
+             the variable {}",
+            key.variable
+        ),
+        Owner::Workspace => format!(
+            "is for one workspace: it belongs into the {} there, or into the variable {}",
+            find::FILE_NAME,
+            key.variable
+        ),
+    }
+}
