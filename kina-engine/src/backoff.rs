@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use backon::{BlockingRetryable, ExponentialBuilder, Retryable};
+use backon::{BackoffBuilder, BlockingRetryable, ExponentialBuilder, Retryable};
 
 /// How an operation is repeated until it succeeds, fails for good, or the bounds are reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +29,15 @@ impl Backoff {
         longest_delay: Duration::from_secs(5),
         retries_max: 3,
         elapsed_max: Duration::from_secs(60),
+        jitter: true,
+    };
+
+    /// For clusters that do not start.
+    pub const PROVIDER: Self = Self {
+        first_delay: Duration::from_millis(100),
+        longest_delay: Duration::from_secs(5),
+        retries_max: usize::MAX,
+        elapsed_max: Duration::MAX,
         jitter: true,
     };
 
@@ -85,6 +94,16 @@ impl Backoff {
             .when(|error| started.elapsed() < self.elapsed_max && is_transient(error))
             .notify(before_retry)
             .await
+    }
+
+    /// The first pauses, in milliseconds and without jitter, for who waits otherwise than here.
+    pub fn pauses_ms<const COUNT: usize>(&self) -> [u64; COUNT] {
+        let mut pauses = Self { jitter: false, ..*self }.builder().build();
+        let longest_ms = self.longest_delay.as_millis();
+        std::array::from_fn(|_| {
+            let pause_ms = pauses.next().map_or(longest_ms, |pause| pause.as_millis());
+            u64::try_from(pause_ms).unwrap_or(u64::MAX)
+        })
     }
 
     fn builder(&self) -> ExponentialBuilder {
@@ -165,6 +184,11 @@ mod tests {
             |_, _| {},
         );
         assert_eq!((outcome, tries), (Err("slow"), 1));
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        assert_eq!(Backoff::PROVIDER.pauses_ms(), [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
 
     #[test]

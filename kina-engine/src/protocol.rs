@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// Rises with each change of the messages that an older side would not understand.
-pub const PROTOCOL: u32 = 1;
-/// The version of kina, part of the socket's name.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const PROTOCOL: u32 = 2;
+/// The version of kina with a hash of its sources, part of the socket's name: another build is another engine.
+pub const VERSION: &str = env!("KINA_VERSION");
 /// Longest line that either side accepts, in bytes.
 pub const LINE_BYTES_MAX: u64 = 1 << 20;
 
@@ -40,6 +40,15 @@ pub enum ClientMessage {
     },
     /// Stop all clusters that nobody has leased, keeping their state.
     StopIdleClusters,
+    /// Change how the network between a lease's clients and its cluster behaves. Done when it does.
+    Network {
+        /// The lease.
+        lease: u64,
+        /// The name of its cluster. Another engine may have leases of the same number.
+        cluster: String,
+        /// The change.
+        change: NetworkChange,
+    },
     /// End the engine and everything that belongs to it.
     Stop,
 }
@@ -76,6 +85,23 @@ pub struct AcquireRequest {
     pub assets_directory: Option<PathBuf>,
     /// The value of `KUBEBUILDER_ASSETS`.
     pub kubebuilder_assets: Option<PathBuf>,
+}
+
+/// What may happen to the network of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkChange {
+    /// The API server is gone: connections are closed, new ones are reset.
+    Cut,
+    /// A partition: what is sent vanishes, in both directions, and nobody is told.
+    Drop,
+    /// Everything arrives, but later.
+    Delay {
+        /// By how much, in milliseconds.
+        delay_ms: u64,
+    },
+    /// All is well again.
+    Restore,
 }
 
 /// A lease: how to reach the cluster through its gateway.
@@ -143,6 +169,10 @@ pub struct Status {
     pub waiting: usize,
     /// Since the engine started.
     pub counters: Counters,
+    /// The most of some things at a time, since the engine started.
+    pub high_water: HighWater,
+    /// What went through all gateways since the engine started.
+    pub traffic: Traffic,
     /// The latest releases, oldest first.
     pub releases: Vec<ReleaseStatus>,
 }
@@ -164,6 +194,32 @@ pub struct SlotStatus {
     pub pss_bytes: u64,
     /// How many leases it has served.
     pub leases: u64,
+    /// The one that it serves now.
+    pub lease: Option<LeaseStatus>,
+}
+
+/// A lease that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// The lease.
+    pub lease: u64,
+    /// How its network behaves: `normal`, `cut`, `drop` or `delay` and how long.
+    pub network: String,
+    /// What went through its gateway so far.
+    pub traffic: Traffic,
+}
+
+/// What went through gateways. Bytes are counted as they are on the wire between clients and gateway, TLS included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Connections that were accepted.
+    pub connections: u64,
+    /// Those that are open.
+    pub connections_open: u64,
+    /// Bytes that clients sent.
+    pub bytes_to_cluster: u64,
+    /// Bytes that clients were sent.
+    pub bytes_from_cluster: u64,
 }
 
 /// Counted since the engine started.
@@ -173,6 +229,10 @@ pub struct Counters {
     pub boots: u64,
     /// Stopped clusters started again.
     pub starts: u64,
+    /// Idle clusters frozen.
+    pub freezes: u64,
+    /// Frozen clusters thawed.
+    pub thaws: u64,
     /// API servers restarted in a rewind.
     pub api_server_restarts: u64,
     /// Leases given out.
@@ -183,6 +243,36 @@ pub struct Counters {
     pub broken: u64,
     /// Hand-outs that found a late write, and rewound once more instead.
     pub late_writes: u64,
+    /// What leases were served from.
+    pub hits: LayerHits,
+}
+
+/// How many leases were served from each layer of reuse, the cheapest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerHits {
+    /// A cluster that was ready when the client asked.
+    pub ready: u64,
+    /// A cluster that had to be rewound first.
+    pub rewound: u64,
+    /// A frozen cluster.
+    pub frozen: u64,
+    /// A stopped cluster.
+    pub stopped: u64,
+    /// A new cluster, from the bootstrapped state of an earlier one.
+    pub snapshot: u64,
+    /// A new cluster that bootstrapped from nothing.
+    pub bootstrapped: u64,
+}
+
+/// The most of some things at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HighWater {
+    /// Clients that waited.
+    pub queue_longest: usize,
+    /// Boots and starts under way.
+    pub boots_under_way_most: usize,
+    /// What all clusters together took, as the pool counts them.
+    pub memory_most_bytes: u64,
 }
 
 /// What happened after one lease.
@@ -198,6 +288,8 @@ pub struct ReleaseStatus {
     pub openapi_lag_ms: Option<f64>,
     /// Whether the API server was restarted.
     pub api_server_restarted: bool,
+    /// What went through the lease's gateway.
+    pub traffic: Traffic,
 }
 
 /// Never shows the key.

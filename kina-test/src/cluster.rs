@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kina_engine::client::{self, EngineClient, EngineProgram, Lease};
-use kina_engine::protocol::AcquireRequest;
+use kina_engine::protocol::{AcquireRequest, NetworkChange};
 use once_cell::sync::OnceCell;
 
-use crate::Error;
+use crate::{Error, Network};
 
 /// An exclusive lease on a real cluster.
 ///
@@ -21,6 +21,7 @@ pub struct Cluster {
 
 struct Shared {
     lease: Lease,
+    engine: EngineClient,
     config: kube::Config,
     client: kube::Client,
     kubeconfig_path: OnceCell<PathBuf>,
@@ -60,7 +61,7 @@ impl Cluster {
         let config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)
             .map_err(|error| Error::Client(Box::new(error)))?;
         let client = kube::Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
-        Ok(Self { shared: Arc::new(Shared { lease, config, client, kubeconfig_path: OnceCell::new() }) })
+        Ok(Self { shared: Arc::new(Shared { lease, engine, config, client, kubeconfig_path: OnceCell::new() }) })
     }
 
     /// A client with all rights (`system:masters`). It belongs to the runtime on which the cluster was acquired.
@@ -108,9 +109,20 @@ impl Cluster {
         &self.shared.lease.grant.log_directory
     }
 
+    /// The network between this test's clients and the cluster, to take it away and bring it back.
+    pub fn network(&self) -> Network {
+        Network::new(self.clone())
+    }
+
     /// Ends the lease now, whatever clones of this value there are.
     pub fn release(&self) {
         self.shared.lease.release();
+    }
+}
+
+impl Cluster {
+    pub(crate) async fn change_network(&self, change: NetworkChange) -> Result<(), Error> {
+        self.shared.engine.change_network(&self.shared.lease.grant, change).await.map_err(Error::Network)
     }
 }
 

@@ -12,6 +12,9 @@ pub enum Error {
     /// No client could be made for it.
     #[error("making a client for the cluster failed")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The cluster's network could not be changed.
+    #[error("changing the cluster's network failed")]
+    Network(#[source] ClientError),
     /// The kubeconfig could not be written.
     #[error("writing the kubeconfig {path} failed")]
     Kubeconfig {
@@ -30,7 +33,7 @@ impl Error {
     /// Whether you can do something about it, rather than kina's makers.
     pub fn is_user_error(&self) -> bool {
         match self {
-            Self::Acquire(error) => error.is_user_error(),
+            Self::Acquire(error) | Self::Network(error) => error.is_user_error(),
             Self::Kubeconfig { .. } => true,
             Self::Client(_) | Self::Runtime(_) => false,
         }

@@ -22,6 +22,7 @@
 //!
 //! - [`test`](macro@test): the attribute.
 //! - [`Cluster`]: the lease on a cluster; also for code that is no test ([`Cluster::acquire`]).
+//! - [`Network`]: takes the API server away, and brings it back ([`Cluster::network`]).
 //! - [`FromCluster`]: what a test can take as an argument.
 //!
 //! # Good to know
@@ -41,12 +42,14 @@ mod cluster;
 mod engine_constructor;
 mod error;
 mod harness;
+mod network;
 
 pub use argument::FromCluster;
 pub use cluster::Cluster;
 pub use error::Error;
 pub use kina_test_macros::test;
 pub use kube;
+pub use network::Network;
 
 /// The program in the README is compiled and run like those in the documentation.
 #[cfg(doctest)]

@@ -19,7 +19,7 @@ const EXIT_FAILED: u8 = 1;
 
 /// Real Kubernetes clusters for Rust tests: look at the engine, warm it up, stop it, measure it
 #[derive(Debug, Parser)]
-#[command(name = "cargo-kina", bin_name = "cargo kina", version)]
+#[command(name = "cargo-kina", bin_name = "cargo kina", version = crate::protocol::VERSION)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -56,6 +56,15 @@ enum Scenario {
     Acquire {
         /// How many warm leases, each in a process of its own
         #[arg(long, default_value_t = 100)]
+        runs: usize,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// What the gateway costs: requests through a lease's gateway, beside the same straight to a cluster
+    Gateway {
+        /// How often each object is created, read, updated, listed and deleted, each way
+        #[arg(long, default_value_t = 500)]
         runs: usize,
         /// How to print it
         #[arg(long, value_enum, default_value_t)]
@@ -103,6 +112,9 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
     runtime.block_on(async {
         match arguments.command {
             Command::Bench { scenario: Scenario::Acquire { runs, format } } => bench::acquire(runs, format).await,
+            Command::Bench { scenario: Scenario::Gateway { runs, format } } => {
+                bench::gateway::measure(runs, format).await
+            }
             Command::Bench { scenario: Scenario::Probe(_) } => Ok(()),
             Command::Status { format } => status::print(&client, format).await,
             Command::Stop => {

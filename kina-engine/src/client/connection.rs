@@ -114,6 +114,12 @@ pub enum ClientError {
         /// The engine's log.
         log: PathBuf,
     },
+    /// The engine that gave a lease has ended, and the lease with it.
+    #[error("no engine is running any more: it has ended, and every lease with it; its log is {log}")]
+    EngineEnded {
+        /// The engine's log.
+        log: PathBuf,
+    },
     /// The engine said something that is no answer to the question.
     #[error("the engine gave an answer that makes no sense here ({answer}); its log is {log}")]
     Unexpected {

@@ -15,7 +15,7 @@ pub use credentials::{auth_info, kube_config, kubeconfig_text};
 pub use starter::{BECOME_ENGINE, EngineProgram};
 
 use crate::paths::EnginePaths;
-use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, Status};
+use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LeaseGrant, NetworkChange, Status};
 use crate::settings::WorkspaceSettings;
 use connection::Connection;
 
@@ -100,6 +100,18 @@ impl EngineClient {
         match self.ask_running(&ClientMessage::StopIdleClusters).await? {
             Some(answer) => self.expect_done(answer).map(|()| true),
             None => Ok(false),
+        }
+    }
+
+    /// Changes how the network between a lease's clients and its cluster behaves. When this returns, it does.
+    ///
+    /// # Errors
+    /// If the lease has ended, or a delay is longer than the engine holds anything back.
+    pub async fn change_network(&self, grant: &LeaseGrant, change: NetworkChange) -> Result<(), ClientError> {
+        let message = ClientMessage::Network { lease: grant.lease, cluster: grant.cluster.clone(), change };
+        match self.ask_running(&message).await? {
+            Some(answer) => self.expect_done(answer),
+            None => Err(ClientError::EngineEnded { log: self.paths.log.clone() }),
         }
     }
 

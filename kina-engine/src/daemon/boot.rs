@@ -88,9 +88,9 @@ impl Booter {
         drop(bootstrapping);
         match taken {
             Ok((rewinder, version)) => {
-                let handle = SlotHandle::new(name, cluster, rewinder, version);
-                handle.prepare_gateway().await?;
                 let from_snapshot = snapshot.is_some();
+                let handle = SlotHandle::new(name, cluster, rewinder, version, from_snapshot);
+                handle.prepare_gateway().await?;
                 tracing::info!(cluster = handle.name(), from_snapshot, boot_ms = start.elapsed().as_millis(), "booted");
                 Ok(handle)
             }

@@ -13,8 +13,10 @@ use super::binaries::Binaries;
 use super::dispatcher::Message;
 use super::process_watch;
 use super::status::StatusSource;
-use crate::pool::WaiterId;
-use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LINE_BYTES_MAX, PROTOCOL, Refusal, RefusalKind};
+use crate::pool::{ClientId, WaiterId};
+use crate::protocol::{
+    AcquireRequest, ClientMessage, EngineMessage, LINE_BYTES_MAX, NetworkChange, PROTOCOL, Refusal, RefusalKind,
+};
 
 /// How long a client may take for its request, or to take an answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,6 +84,9 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
             done.await.map_err(|_| ConnectionError::Ending)?;
             client.send(&EngineMessage::Done).await
         }
+        Some(ClientMessage::Network { lease, cluster, change }) => {
+            change_network(client, &engine, lease, cluster, change).await
+        }
         Some(ClientMessage::Stop) => {
             let (reply, done) = oneshot::channel();
             engine.stop.send(reply).await.map_err(|_| ConnectionError::Ending)?;
@@ -100,7 +105,9 @@ async fn acquire(mut client: Client, engine: &Engine, request: &AcquireRequest) 
     };
     let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
     let (reply, answer) = oneshot::channel();
-    engine.tell(Message::Acquire { waiter, key, spec, timeout_ms: request.timeout_ms, reply }).await?;
+    let client_id = ClientId(client.process_id.map_or(0, |id| u64::from(id.as_raw_nonzero().get().unsigned_abs())));
+    let timeout_ms = request.timeout_ms;
+    engine.tell(Message::Acquire { waiter, client: client_id, key, spec, timeout_ms, reply }).await?;
     let waited = client.wait_with_heartbeat(answer, "waiting for a cluster to become free").await;
     let served = match waited {
         Ok(Some(Ok(grant))) => {
@@ -139,6 +146,30 @@ async fn warm(
         Some(Ok(())) => client.send(&EngineMessage::Done).await,
         Some(Err(refusal)) => client.send(&EngineMessage::Refused(refusal)).await,
         None => Ok(()),
+    }
+}
+
+async fn change_network(
+    mut client: Client,
+    engine: &Engine,
+    lease: u64,
+    cluster: String,
+    change: NetworkChange,
+) -> Result<(), ConnectionError> {
+    let (reply, found) = oneshot::channel();
+    engine.tell(Message::FindNetwork { lease, cluster: cluster.clone(), reply }).await?;
+    match found.await.map_err(|_| ConnectionError::Ending)? {
+        Some(network) => match network.apply(change).await {
+            Ok(()) => client.send(&EngineMessage::Done).await,
+            Err(error) => client.refuse(RefusalKind::User, error.to_string()).await,
+        },
+        None => {
+            let message = format!(
+                "the network of lease {lease} on {cluster} cannot be changed: this engine has no such lease. It has \
+                 ended; change the network while the test or its `kina::Cluster` still holds it"
+            );
+            client.refuse(RefusalKind::User, message).await
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod connection;
 mod detach;
 mod dispatcher;
 mod limits;
+mod memory;
 mod process_watch;
 mod server;
 mod slot;

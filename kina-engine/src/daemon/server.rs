@@ -25,8 +25,10 @@ use crate::settings::EngineSettings;
 use crate::snapshot::SnapshotStore;
 
 const TICK_INTERVAL: Duration = Duration::from_millis(500);
-/// Connections to the API servers are renewed every so many ticks.
-const TICKS_PER_KEEP_WARM: u64 = 20;
+/// An engine all of whose clusters are frozen or stopped takes next to no processor time.
+const TICK_INTERVAL_AT_REST: Duration = Duration::from_secs(5);
+/// Clusters are looked after every so many ticks.
+const TICKS_PER_LOOK: u64 = 20;
 /// How long an engine that is just ending may take to let go of its lock.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(20);
 /// Directories of clusters' logs that are kept.
@@ -63,14 +65,19 @@ pub(super) async fn serve(paths: EnginePaths, settings: EngineSettings) -> Resul
         stop,
     });
     let connection_count = Arc::new(AtomicUsize::new(0));
-    let mut ticks = tokio::time::interval(TICK_INTERVAL);
+    let mut next_tick = tokio::time::Instant::now();
     let mut tick_count: u64 = 0;
     let mut idle_since = Instant::now();
     let mut stop_replies = Vec::new();
 
     loop {
         tokio::select! {
-            Some(message) = received.recv() => dispatcher.handle(message),
+            Some(message) = received.recv() => {
+                dispatcher.handle(message);
+                if !dispatcher.is_at_rest() {
+                    next_tick = next_tick.min(tokio::time::Instant::now() + TICK_INTERVAL);
+                }
+            }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     idle_since = Instant::now();
@@ -88,9 +95,11 @@ pub(super) async fn serve(paths: EnginePaths, settings: EngineSettings) -> Resul
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },
-            _ = ticks.tick() => {
+            () = tokio::time::sleep_until(next_tick) => {
                 tick_count += 1;
-                dispatcher.handle(Message::Tick { keeps_warm: tick_count.is_multiple_of(TICKS_PER_KEEP_WARM) });
+                let interval = if dispatcher.is_at_rest() { TICK_INTERVAL_AT_REST } else { TICK_INTERVAL };
+                next_tick = tokio::time::Instant::now() + interval;
+                dispatcher.handle(Message::Tick { looks_after: tick_count.is_multiple_of(TICKS_PER_LOOK) });
                 if 0 < connection_count.load(Ordering::Relaxed) || !dispatcher.is_idle() {
                     idle_since = Instant::now();
                 } else if Duration::from_secs(settings.idle_exit_seconds) < idle_since.elapsed() {

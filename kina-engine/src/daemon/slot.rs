@@ -3,13 +3,18 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use super::memory;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 use crate::rewind::{RewindError, RewindReport, Rewinder};
 
 /// How often a slot is proven, and rewound in between, before it is given up.
 const PROOFS_MAX: u64 = 4;
+/// Usually 8 to 30 ms.
+const THAW_TIMEOUT: Duration = Duration::from_secs(10);
+const WARM_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A cluster, with what rewinds it and what gives access to it.
 pub(super) struct SlotHandle {
@@ -20,7 +25,18 @@ pub(super) struct SlotHandle {
     prepared_gateway: Mutex<Option<PreparedGateway>>,
     /// Whether the API server has been fully ready since it was started.
     is_fully_ready: AtomicBool,
+    /// Changed under the rewinder's lock only, so that nobody asks a frozen etcd.
+    is_frozen: AtomicBool,
+    /// Whether its bootstrapped state was kept from an earlier cluster.
+    is_from_snapshot: bool,
     lease_count: AtomicU64,
+}
+
+/// What a cluster takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SlotSize {
+    pub(super) memory_bytes: u64,
+    pub(super) database_bytes: u64,
 }
 
 /// Why a slot cannot be used any more.
@@ -32,12 +48,20 @@ pub(super) enum SlotError {
     Gateway(#[from] GatewayError),
     #[error("the cluster failed")]
     Provider(#[from] ProviderError),
+    #[error("the API server did not answer within {waited_seconds} s after it was thawed")]
+    NotThawed { waited_seconds: u64 },
     #[error("somebody wrote to the cluster before each of {proofs} proofs")]
     NeverPristine { proofs: u64 },
 }
 
 impl SlotHandle {
-    pub(super) fn new(name: String, cluster: Arc<dyn ProvidedCluster>, rewinder: Rewinder, kubernetes: String) -> Self {
+    pub(super) fn new(
+        name: String,
+        cluster: Arc<dyn ProvidedCluster>,
+        rewinder: Rewinder,
+        kubernetes: String,
+        is_from_snapshot: bool,
+    ) -> Self {
         Self {
             name,
             kubernetes,
@@ -45,6 +69,8 @@ impl SlotHandle {
             rewinder: tokio::sync::Mutex::new(rewinder),
             prepared_gateway: Mutex::new(None),
             is_fully_ready: AtomicBool::new(false),
+            is_frozen: AtomicBool::new(false),
+            is_from_snapshot,
             lease_count: AtomicU64::new(0),
         }
     }
@@ -55,6 +81,10 @@ impl SlotHandle {
 
     pub(super) fn kubernetes(&self) -> &str {
         &self.kubernetes
+    }
+
+    pub(super) fn is_from_snapshot(&self) -> bool {
+        self.is_from_snapshot
     }
 
     pub(super) fn cluster(&self) -> &Arc<dyn ProvidedCluster> {
@@ -106,11 +136,57 @@ impl SlotHandle {
     /// Starts a stopped cluster and proves that it still is what it was.
     pub(super) async fn start(&self) -> Result<(), SlotError> {
         self.is_fully_ready.store(false, Ordering::Relaxed);
+        self.is_frozen.store(false, Ordering::Relaxed);
         self.cluster.start().await?;
         self.cluster.wait_ready(Readiness::Early).await?;
         self.rewinder.lock().await.resume().await?;
         self.prepare_gateway().await?;
         Ok(())
+    }
+
+    /// Takes the processor away from a cluster that is pristine and settled.
+    pub(super) async fn freeze(&self) -> Result<(), SlotError> {
+        let _rewinder = self.rewinder.lock().await;
+        self.is_frozen.store(true, Ordering::Relaxed);
+        Ok(self.cluster.freeze().await?)
+    }
+
+    /// Gives it back, and waits until the API server answers again.
+    pub(super) async fn thaw(&self) -> Result<(), SlotError> {
+        let thawing = async {
+            self.cluster.thaw().await?;
+            self.cluster.wait_ready(Readiness::Full).await
+        };
+        match tokio::time::timeout(THAW_TIMEOUT, thawing).await {
+            Ok(thawed) => thawed?,
+            Err(_) => return Err(SlotError::NotThawed { waited_seconds: THAW_TIMEOUT.as_secs() }),
+        }
+        {
+            let _rewinder = self.rewinder.lock().await;
+            self.is_frozen.store(false, Ordering::Relaxed);
+        }
+        Ok(self.prepare_gateway().await?)
+    }
+
+    /// What it takes now; `None` while it is frozen.
+    pub(super) async fn measure(&self) -> Result<Option<SlotSize>, SlotError> {
+        let process_ids = self.cluster.process_ids();
+        let memory_bytes = tokio::task::spawn_blocking(move || memory::proportional_bytes(&process_ids));
+        let memory_bytes = memory_bytes.await.unwrap_or_default();
+        let rewinder = self.rewinder.lock().await;
+        if self.is_frozen.load(Ordering::Relaxed) || memory_bytes == 0 {
+            return Ok(None);
+        }
+        Ok(Some(SlotSize { memory_bytes, database_bytes: rewinder.database_bytes().await? }))
+    }
+
+    /// Lets storage forget what leases that are over have written, once that is much.
+    pub(super) async fn compact(&self) -> Result<(), SlotError> {
+        let mut rewinder = self.rewinder.lock().await;
+        match self.is_frozen.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Ok(rewinder.compact().await?),
+        }
     }
 
     pub(super) async fn stop(&self) -> Result<(), SlotError> {
@@ -150,7 +226,8 @@ impl SlotHandle {
     pub(super) async fn keep_warm(&self) {
         let upstream = self.gateway_lock().as_ref().map(PreparedGateway::upstream);
         if let Some(upstream) = upstream {
-            upstream.warm_up().await;
+            // An API server that is being frozen would let it wait; then it is tried again after it was thawed.
+            let _ = tokio::time::timeout(WARM_UP_TIMEOUT, upstream.warm_up()).await;
         }
     }
 

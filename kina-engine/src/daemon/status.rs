@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dispatcher::{Inspection, Message};
+use super::memory;
 use crate::protocol::{SlotStatus, Status, VERSION};
 
 /// Everything about the engine that is not the pool's.
@@ -19,7 +20,8 @@ impl StatusSource {
     pub(super) async fn read(&self, messages: &mpsc::Sender<Message>, with_memory: bool) -> Option<Status> {
         let (reply, inspection) = oneshot::channel();
         messages.send(Message::Inspect { reply }).await.ok()?;
-        let Inspection { slots, waiting, counters, releases } = inspection.await.ok()?;
+        let Inspection { slots, waiting, counters, high_water, traffic, mut leases, releases } =
+            inspection.await.ok()?;
         let slots = slots.into_iter().map(|(slot, state, handle)| {
             let process_ids = handle.as_ref().map(|handle| handle.cluster().process_ids()).unwrap_or_default();
             SlotStatus {
@@ -27,9 +29,10 @@ impl StatusSource {
                 state: state.to_owned(),
                 cluster: handle.as_ref().map(|handle| handle.name().to_owned()),
                 kubernetes: handle.as_ref().map(|handle| handle.kubernetes().to_owned()),
-                pss_bytes: if with_memory { process_ids.iter().map(|id| memory_bytes(*id, "Pss:")).sum() } else { 0 },
+                pss_bytes: if with_memory { memory::proportional_bytes(&process_ids) } else { 0 },
                 process_ids,
                 leases: handle.as_ref().map_or(0, |handle| handle.lease_count()),
+                lease: leases.remove(&slot),
             }
         });
         Some(Status {
@@ -38,18 +41,13 @@ impl StatusSource {
             process_id: std::process::id(),
             log: self.log.clone(),
             uptime_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
-            engine_rss_bytes: if with_memory { memory_bytes(std::process::id(), "Rss:") } else { 0 },
+            engine_rss_bytes: if with_memory { memory::resident_bytes(std::process::id()) } else { 0 },
             slots: slots.collect(),
             waiting,
             counters,
+            high_water,
+            traffic,
             releases,
         })
     }
-}
-
-/// One line of the kernel's summary of a process's memory; 0 where there is none.
-fn memory_bytes(process_id: u32, field: &str) -> u64 {
-    let Ok(summary) = std::fs::read_to_string(format!("/proc/{process_id}/smaps_rollup")) else { return 0 };
-    let kilobytes = summary.lines().find_map(|line| line.strip_prefix(field));
-    kilobytes.and_then(|text| text.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) << 10
 }

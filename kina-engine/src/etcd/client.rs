@@ -5,7 +5,8 @@ use http::uri::PathAndQuery;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::messages::{
-    DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, request_op,
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp,
+    StatusRequest, StatusResponse, TxnRequest, TxnResponse, request_op,
 };
 use super::{REQUEST_BYTES_MAX, TRANSACTION_OPERATIONS_MAX};
 use crate::certificates::IssuedIdentity;
@@ -16,6 +17,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const KEYS_PER_PAGE_MAX: i64 = 10_000;
 /// Keys of one page when values are read as well.
 const VALUES_PER_PAGE_MAX: i64 = 500;
+/// Keys that one transaction writes. All its events share a revision, and reach each watcher in one message.
+const TRANSACTION_KEYS_MAX: usize = 2048;
 /// Values can be 1.5 MB each, so a page of values can be large. gRPC's own default of 4 MB is too small.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
@@ -72,6 +75,15 @@ pub enum WriteOperation {
     Delete {
         /// The whole key.
         key: Vec<u8>,
+    },
+    /// Remove all keys from the first to the last, both included, that are there.
+    DeleteRange {
+        /// The first key.
+        key: Vec<u8>,
+        /// The last key.
+        last_key: Vec<u8>,
+        /// About how many these are.
+        key_count: usize,
     },
 }
 
@@ -191,6 +203,19 @@ impl EtcdClient {
         Ok(transactions)
     }
 
+    /// Lets the store forget what was overwritten or removed before `revision`.
+    pub async fn compact(&self, revision: i64) -> Result<(), EtcdError> {
+        let request = CompactionRequest { revision };
+        let _: CompactionResponse = self.call("Compact", "/etcdserverpb.KV/Compact", request).await?;
+        Ok(())
+    }
+
+    /// How large the database file is, in bytes. Compaction makes room in it, but not the file smaller.
+    pub async fn database_bytes(&self) -> Result<u64, EtcdError> {
+        let status: StatusResponse = self.call("Status", "/etcdserverpb.Maintenance/Status", StatusRequest {}).await?;
+        Ok(u64::try_from(status.db_size).unwrap_or_default())
+    }
+
     async fn write_transaction(&self, operations: &[WriteOperation]) -> Result<i64, EtcdError> {
         let success = operations.iter().map(WriteOperation::to_request).collect();
         let response: TxnResponse = self.call("Txn", "/etcdserverpb.KV/Txn", TxnRequest { success }).await?;
@@ -229,10 +254,10 @@ impl EtcdClient {
 }
 
 impl WriteOperation {
-    /// The key it writes.
+    /// The key it writes, or the first of them.
     pub fn key(&self) -> &[u8] {
         match self {
-            Self::Put { key, .. } | Self::Delete { key } => key,
+            Self::Put { key, .. } | Self::Delete { key } | Self::DeleteRange { key, .. } => key,
         }
     }
 
@@ -241,13 +266,28 @@ impl WriteOperation {
         match self {
             Self::Put { key, value } => key.len() + value.len() + 16,
             Self::Delete { key } => key.len() + 16,
+            Self::DeleteRange { key, last_key, .. } => key.len() + last_key.len() + 16,
+        }
+    }
+
+    /// About how many keys it writes.
+    pub fn key_count(&self) -> usize {
+        match self {
+            Self::Put { .. } | Self::Delete { .. } => 1,
+            Self::DeleteRange { key_count, .. } => *key_count,
         }
     }
 
     fn to_request(&self) -> RequestOp {
         let request = match self {
             Self::Put { key, value } => request_op::Request::Put(PutRequest { key: key.clone(), value: value.clone() }),
-            Self::Delete { key } => request_op::Request::DeleteRange(DeleteRangeRequest { key: key.clone() }),
+            Self::Delete { key } => {
+                request_op::Request::DeleteRange(DeleteRangeRequest { key: key.clone(), range_end: Vec::new() })
+            }
+            Self::DeleteRange { key, last_key, .. } => {
+                let range_end = key_after(last_key);
+                request_op::Request::DeleteRange(DeleteRangeRequest { key: key.clone(), range_end })
+            }
         };
         RequestOp { request: Some(request) }
     }
@@ -262,11 +302,12 @@ impl RangeResponse {
 /// How many of `operations` fit into one transaction; at least one, even where that one is too large for etcd, which
 /// then says so.
 fn batch_length(operations: &[WriteOperation]) -> usize {
-    let mut size_bytes = 0;
+    let (mut size_bytes, mut keys) = (0, 0);
     let fits = |operation: &&WriteOperation| {
         size_bytes += operation.size_bytes();
+        keys += operation.key_count();
         // Half of the limit: what the request adds around each operation is not counted exactly.
-        size_bytes <= REQUEST_BYTES_MAX / 2
+        size_bytes <= REQUEST_BYTES_MAX / 2 && keys <= TRANSACTION_KEYS_MAX
     };
     operations.iter().take(TRANSACTION_OPERATIONS_MAX).take_while(fits).count().max(1)
 }
@@ -311,6 +352,8 @@ mod tests {
         assert_eq!(batch_length(&vec![put(1); TRANSACTION_OPERATIONS_MAX + 5]), TRANSACTION_OPERATIONS_MAX);
         assert_eq!(batch_length(&vec![put(1 << 20); 100]), REQUEST_BYTES_MAX / 2 / (1 << 20) - 1);
         assert_eq!(batch_length(&[put(REQUEST_BYTES_MAX), put(1)]), 1);
+        let range = WriteOperation::DeleteRange { key: b"a".to_vec(), last_key: b"b".to_vec(), key_count: 1000 };
+        assert_eq!(batch_length(&vec![range; 5]), 2);
     }
 
     #[test]

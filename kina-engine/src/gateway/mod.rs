@@ -7,18 +7,35 @@
 //! A gateway is a relay of bytes between two TLS connections, chosen when a connection is accepted:
 //! who shows the lease's client certificate is connected with the cluster administrator's, who shows none (a service
 //! account's bearer token) is connected without any, or the API server would take the certificate over the token.
+//!
+//! - `stream`: the client's side of it, which counts, and on which the network can go wrong.
+//! - `network`: how, and who says so.
+//! - `delay_line`: bytes that are held back.
+//! - `traffic`: how much went through.
+//! - `upstream`: the cluster's side.
 
+mod delay_line;
+mod network;
+mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
+mod traffic;
 mod upstream;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
+pub(crate) use self::network::NetworkControl;
+use self::network::{Command, Network, NetworkState};
+use self::stream::ClientStream;
+pub(crate) use self::traffic::TrafficLedger;
 use self::upstream::Upstream;
 use crate::certificates::{CertificateAuthority, CertificateError, IssuedIdentity};
 use crate::provider::ClusterAccess;
@@ -29,6 +46,8 @@ const RELAY_BUFFER_BYTES: usize = 32 << 10;
 const CONNECTIONS_MAX: usize = 4096;
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long connections that have lost bytes may take to end by themselves when the network comes back.
+const LOSSY_END_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A gateway that is ready to be opened: everything that takes time is done.
 pub(crate) struct PreparedGateway {
@@ -53,6 +72,7 @@ pub(crate) struct Admission(watch::Sender<bool>);
 pub(crate) struct OpenGateway {
     stop: oneshot::Sender<()>,
     accepting: JoinHandle<()>,
+    control: NetworkControl,
 }
 
 /// A gateway could not be made.
@@ -94,8 +114,10 @@ impl PreparedGateway {
         let Self { listener, acceptor, upstream, credentials } = self;
         let (stop, stopped) = oneshot::channel();
         let (admission, admitted) = watch::channel(false);
-        let accepting = tokio::spawn(accept_all(listener, Relay { acceptor, upstream, admitted }, stopped));
-        (OpenGateway { stop, accepting }, Admission(admission), credentials)
+        let (control, commands) = NetworkControl::new();
+        let relay = Relay { acceptor, upstream, admitted, network: control.network() };
+        let accepting = tokio::spawn(accept_all(listener, relay, commands, stopped));
+        (OpenGateway { stop, accepting, control }, Admission(admission), credentials)
     }
 }
 
@@ -107,6 +129,11 @@ impl Admission {
 }
 
 impl OpenGateway {
+    /// What changes and knows this lease's network. It may outlive the gateway.
+    pub(crate) fn network(&self) -> &NetworkControl {
+        &self.control
+    }
+
     /// Closes the listener and cuts every connection. When this returns, nothing of the lease can reach the cluster.
     pub(crate) async fn close(self) {
         // A send fails only where the task has ended already.
@@ -115,7 +142,12 @@ impl OpenGateway {
     }
 }
 
-async fn accept_all(listener: TcpListener, relay: Relay, mut stopped: oneshot::Receiver<()>) {
+async fn accept_all(
+    listener: TcpListener,
+    relay: Relay,
+    mut commands: mpsc::Receiver<Command>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -123,12 +155,23 @@ async fn accept_all(listener: TcpListener, relay: Relay, mut stopped: oneshot::R
             biased;
             // Also when the gateway was dropped without being closed.
             _ = &mut stopped => break,
+            Some(command) = commands.recv() => {
+                obey(command, &relay.network, &mut connections).await;
+                continue;
+            }
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
+            Ok((stream, _)) if relay.network.state() == NetworkState::Cut => {
+                // Closed without a farewell: a reset, as from a port at which nobody listens. The port itself is kept,
+                // or somebody else could get it.
+                let _ = stream.set_zero_linger();
+            }
             Ok((stream, _)) => {
                 let relay = relay.clone();
+                let _ = stream.set_nodelay(true);
+                let stream = ClientStream::new(stream, Arc::clone(&relay.network));
                 connections.spawn(async move {
                     if let Err(error) = relay.run(stream).await {
                         tracing::debug!(%error, "a gateway connection ended");
@@ -146,18 +189,58 @@ async fn accept_all(listener: TcpListener, relay: Relay, mut stopped: oneshot::R
     connections.shutdown().await;
 }
 
+/// Sets the network's state and answers when no connection behaves as before.
+async fn obey(command: Command, network: &Network, connections: &mut JoinSet<()>) {
+    network.set(command.state);
+    match command.state {
+        NetworkState::Cut => connections.shutdown().await,
+        // They swallow, or hold back, whatever they read from now on.
+        NetworkState::Drop => {}
+        NetworkState::Normal | NetworkState::Delay(_) => {
+            let all_ended =
+                async { while network.has_lossy_connections() && connections.join_next().await.is_some() {} };
+            if tokio::time::timeout(LOSSY_END_TIMEOUT, all_ended).await.is_err() {
+                // One is stuck at a cluster that takes nothing. It must not go on, and is not to be told from others.
+                connections.shutdown().await;
+            }
+        }
+    }
+    // Who asked may have gone.
+    let _ = command.obeyed.send(());
+}
+
 /// What each connection needs.
 #[derive(Clone)]
 struct Relay {
     acceptor: TlsAcceptor,
     upstream: Arc<Upstream>,
     admitted: watch::Receiver<bool>,
+    network: Arc<Network>,
 }
 
 impl Relay {
-    async fn run(mut self, stream: TcpStream) -> Result<(), std::io::Error> {
-        stream.set_nodelay(true)?;
-        let mut client = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await??;
+    async fn run(mut self, stream: ClientStream) -> Result<(), std::io::Error> {
+        let mut client = self.shake_hands(stream).await?;
+        let relayed = self.relay(&mut client).await;
+        if relayed.is_err() {
+            client.get_mut().0.linger_while_dropped().await;
+        }
+        relayed
+    }
+
+    async fn shake_hands(&self, stream: ClientStream) -> Result<TlsStream<ClientStream>, std::io::Error> {
+        let mut accepting = std::pin::pin!(self.acceptor.accept(stream));
+        loop {
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, &mut accepting).await {
+                Ok(accepted) => return accepted,
+                // A client cannot be quicker than its network. One that lost its first words hears nothing, ever.
+                Err(_) if !self.network.is_normal() => {}
+                Err(timeout) => return Err(timeout.into()),
+            }
+        }
+    }
+
+    async fn relay(&mut self, client: &mut TlsStream<ClientStream>) -> Result<(), std::io::Error> {
         let session = client.get_ref().1;
         let shows_certificate = session.peer_certificates().is_some();
         let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
@@ -165,8 +248,7 @@ impl Relay {
             return Err(std::io::Error::other("the cluster could not be proven pristine"));
         }
         let mut server = self.upstream.connect(shows_certificate, protocol).await?;
-        tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, RELAY_BUFFER_BYTES, RELAY_BUFFER_BYTES)
-            .await?;
+        tokio::io::copy_bidirectional_with_sizes(client, &mut server, RELAY_BUFFER_BYTES, RELAY_BUFFER_BYTES).await?;
         Ok(())
     }
 }

@@ -18,6 +18,8 @@ use crate::provider::ClusterAccess;
 const WARM_CONNECTIONS: usize = 2;
 /// kube-apiserver closes a connection on which no request came for 32 s (`ReadHeaderTimeout` of its HTTP server).
 const WARM_AGE_MAX: Duration = Duration::from_secs(25);
+/// How long an API server on loopback may take for a new connection, on the busiest machine.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The way from a gateway to its API server.
 pub(crate) struct Upstream {
@@ -93,9 +95,12 @@ impl Upstream {
     }
 
     async fn dial(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>, std::io::Error> {
-        let stream = TcpStream::connect(self.address).await?;
-        stream.set_nodelay(true)?;
-        connector.connect(ServerName::IpAddress(IpAddr::from(self.address.ip())), stream).await
+        let connect = async {
+            let stream = TcpStream::connect(self.address).await?;
+            stream.set_nodelay(true)?;
+            connector.connect(ServerName::IpAddress(IpAddr::from(self.address.ip())), stream).await
+        };
+        tokio::time::timeout(DIAL_TIMEOUT, connect).await?
     }
 }
 

@@ -1,32 +1,20 @@
 use std::collections::BTreeMap;
 
+use super::autoscale::DemandHistory;
+use super::breaker::{Breaker, Permission};
 use super::queue::{Queue, Waiter};
-use super::slot::{Slot, SlotState};
-use super::{Action, Event, PoolRefusal, SlotId, SlotKey, TimeMs};
-
-/// The pool's bounds.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How many clusters may exist at a time, in whatever state.
-    pub slots_max: usize,
-    /// How many of them may boot or start at a time.
-    pub boots_max: usize,
-    /// How many clients may wait.
-    pub waiting_max: usize,
-    /// After how many failed boots in a row the clients that wait for one are told.
-    pub boot_attempts_max: u32,
-    /// How long a ready slot may idle before it is stopped.
-    pub stop_after_idle_ms: TimeMs,
-}
+use super::slot::{Layer, Slot, SlotState};
+use super::{Action, DestroyCause, Event, Limits, PoolRefusal, SlotId, SlotKey, TimeMs};
 
 /// The pool.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    limits: Limits,
-    slots: BTreeMap<SlotId, Slot>,
-    queue: Queue,
-    boot_failures: BTreeMap<SlotKey, u32>,
-    warm_targets: BTreeMap<SlotKey, usize>,
+    pub(super) limits: Limits,
+    pub(super) slots: BTreeMap<SlotId, Slot>,
+    pub(super) queue: Queue,
+    pub(super) breakers: BTreeMap<SlotKey, Breaker>,
+    pub(super) demand: BTreeMap<SlotKey, DemandHistory>,
+    pub(super) warm_targets: BTreeMap<SlotKey, usize>,
     next_slot: u64,
 }
 
@@ -37,7 +25,8 @@ impl Pool {
             limits,
             slots: BTreeMap::new(),
             queue: Queue::default(),
-            boot_failures: BTreeMap::new(),
+            breakers: BTreeMap::new(),
+            demand: BTreeMap::new(),
             warm_targets: BTreeMap::new(),
             next_slot: 1,
         }
@@ -49,40 +38,48 @@ impl Pool {
     pub fn handle(&mut self, event: Event, now: TimeMs) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Acquire { waiter, key, deadline } => {
-                self.acquire(Waiter { id: waiter, key, deadline }, &mut actions)
+            Event::Acquire { waiter, client, key, deadline } => {
+                self.acquire(Waiter { id: waiter, client, key, since: now, deadline }, &mut actions);
             }
             Event::WaiterLeft { waiter } => drop(self.queue.remove(waiter)),
             Event::Started { slot } => self.started(slot, now),
-            Event::StartFailed { slot, reason, is_user_error } => {
-                self.start_failed(slot, &reason, is_user_error, &mut actions);
+            Event::StartFailed { slot, reason, is_user_error, jitter_permille } => {
+                self.start_failed(slot, reason, is_user_error, jitter_permille, now, &mut actions);
             }
             Event::Released { slot } => self.released(slot, now, &mut actions),
-            Event::Rewound { slot, is_settled } => {
-                self.advance(slot, SlotState::Rewinding, SlotState::Ready, now);
-                self.set_settled(slot, is_settled);
+            Event::Rewound { slot, is_settled } => self.rewound(slot, is_settled, now, &mut actions),
+            Event::Settled { slot } => {
+                if let Some(slot) = self.slots.get_mut(&slot) {
+                    slot.is_settled = true;
+                }
             }
-            Event::Settled { slot } => self.set_settled(slot, true),
-            Event::Stopped { slot } => {
-                self.advance(slot, SlotState::Stopping, SlotState::Stopped, now);
-            }
+            Event::Frozen { slot } => self.advance(slot, SlotState::Freezing, SlotState::Frozen, now),
+            Event::Stopped { slot } => self.advance(slot, SlotState::Stopping, SlotState::Stopped, now),
             Event::Broke { slot } => self.broke(slot, now, &mut actions),
             Event::Destroyed { slot } => {
                 if self.state(slot) == Some(SlotState::Broken) {
                     self.slots.remove(&slot);
                 }
             }
+            Event::Measured { slot, memory_bytes, database_bytes } => {
+                self.measured(slot, memory_bytes, database_bytes, now, &mut actions);
+            }
+            Event::MemoryLimit { memory_max_bytes } => self.limits.memory_max_bytes = memory_max_bytes,
             Event::WarmUp { key, count } => {
                 self.warm_targets.insert(key, count.min(self.limits.slots_max));
             }
-            Event::StopIdle => self.stop_idle(now, 0, &mut actions),
+            Event::StopIdle => self.stop_all_idle(now, &mut actions),
             Event::Tick => {
                 self.refuse_overdue(now, &mut actions);
-                self.stop_idle(now, self.limits.stop_after_idle_ms, &mut actions);
+                self.cool_down(now, &mut actions);
             }
         }
         self.hand_out(now, &mut actions);
+        self.observe_demand(now);
+        self.rewind_next(now, &mut actions);
         self.grow(now, &mut actions);
+        self.warm_up(now, &mut actions);
+        self.relieve_memory(now, &mut actions);
         actions
     }
 
@@ -101,6 +98,27 @@ impl Pool {
         self.queue.len()
     }
 
+    /// How many boots and starts are under way.
+    pub fn boots_under_way(&self) -> usize {
+        self.count(|slot| slot.state.is_boot())
+    }
+
+    /// What all slots take, or are counted as.
+    pub fn memory_bytes(&self) -> u64 {
+        self.slots.values().map(Slot::held_memory_bytes).sum()
+    }
+
+    /// How many slots take memory.
+    pub fn memory_holders(&self) -> usize {
+        self.count(|slot| 0 < slot.held_memory_bytes())
+    }
+
+    /// What is taken by slots that are on their way out or to disk.
+    pub fn leaving_memory_bytes(&self) -> u64 {
+        let leaving = self.slots.values().filter(|slot| slot.state.is_leaving());
+        leaving.map(Slot::held_memory_bytes).sum()
+    }
+
     /// How many clusters of a kind are ready or leased.
     pub fn running(&self, key: &SlotKey) -> usize {
         self.count(|slot| slot.key == *key && slot.state.is_running())
@@ -113,8 +131,19 @@ impl Pool {
 
     /// Whether nobody has, awaits or is being prepared a cluster.
     pub fn is_idle(&self) -> bool {
-        let at_rest = |slot: &Slot| matches!(slot.state, SlotState::Ready | SlotState::Stopped);
-        self.queue.len() == 0 && self.slots.values().all(at_rest)
+        self.queue.len() == 0 && self.slots.values().all(|slot| slot.state.is_idle())
+    }
+
+    /// Whether nothing runs, and nothing will happen without somebody's coming but the end of what is kept.
+    pub fn is_at_rest(&self) -> bool {
+        let rests = |slot: &Slot| matches!(slot.state, SlotState::Frozen | SlotState::Stopped);
+        self.queue.len() == 0 && self.slots.values().all(rests)
+    }
+
+    /// Whether a kind is not booted now because it failed to.
+    pub fn is_paused(&self, key: &SlotKey, now: TimeMs) -> bool {
+        let permission = self.permission(key, now);
+        permission != Permission::Any && permission != Permission::One
     }
 
     fn acquire(&mut self, waiter: Waiter, actions: &mut Vec<Action>) {
@@ -122,58 +151,104 @@ impl Pool {
             let refusal = PoolRefusal::QueueFull { waiting_max: self.limits.waiting_max };
             actions.push(Action::Refuse { waiter: waiter.id, refusal });
         } else {
-            self.queue.push_back(waiter);
+            self.queue.push(waiter);
         }
     }
 
     fn started(&mut self, id: SlotId, now: TimeMs) {
-        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.state.is_boot()) else { return };
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.origin = match slot.state {
+            SlotState::Booting => Layer::Booted,
+            SlotState::Starting => Layer::Stopped,
+            SlotState::Thawing => Layer::Frozen,
+            _ => return,
+        };
+        // Only what was settled is frozen, and nothing changes in it until it is thawed.
+        slot.is_settled = slot.state == SlotState::Thawing;
         slot.state = SlotState::Ready;
-        slot.is_settled = false;
         slot.since = now;
-        self.boot_failures.remove(&slot.key);
+        slot.used_at = now;
+        if slot.origin != Layer::Frozen {
+            self.breakers.remove(&slot.key);
+        }
     }
 
-    fn start_failed(&mut self, id: SlotId, reason: &str, is_user_error: bool, actions: &mut Vec<Action>) {
+    fn start_failed(
+        &mut self,
+        id: SlotId,
+        reason: String,
+        is_user_error: bool,
+        jitter_permille: u16,
+        now: TimeMs,
+        actions: &mut Vec<Action>,
+    ) {
         if !self.state(id).is_some_and(SlotState::is_boot) {
             return;
         }
-        let Some(slot) = self.slots.remove(&id) else { return };
-        let failures = self.boot_failures.entry(slot.key.clone()).or_default();
-        *failures += 1;
-        if !is_user_error && *failures < self.limits.boot_attempts_max {
+        let Some(Slot { key, .. }) = self.slots.remove(&id) else { return };
+        if is_user_error {
+            // Whoever comes later finds out anew: it may have been repaired.
+            self.warm_targets.remove(&key);
+            self.demand.remove(&key);
+            for waiter in self.queue.remove_all_for(&key) {
+                let refusal = PoolRefusal::StartFailed { reason: reason.clone(), is_user_error, retry_after_ms: 0 };
+                actions.push(Action::Refuse { waiter: waiter.id, refusal });
+            }
             return;
         }
-        // Whoever comes later finds out anew: what was wrong may have been repaired.
-        self.boot_failures.remove(&slot.key);
-        self.warm_targets.remove(&slot.key);
-        for waiter in self.queue.remove_all_for(&slot.key) {
-            let refusal = PoolRefusal::StartFailed { reason: reason.to_owned(), is_user_error };
-            actions.push(Action::Refuse { waiter: waiter.id, refusal });
-        }
+        self.breakers.entry(key).or_default().failed(reason, now, jitter_permille, &self.limits.breaker);
     }
 
     fn released(&mut self, id: SlotId, now: TimeMs, actions: &mut Vec<Action>) {
-        if let Some(SlotState::Leased(_)) = self.state(id) {
-            self.set_state(id, SlotState::Rewinding, now);
-            actions.push(Action::Rewind { slot: id });
+        let wear = self.limits.wear;
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if !matches!(slot.state, SlotState::Leased(_)) {
+            return;
+        }
+        slot.used_at = now;
+        if slot.is_worn(&wear) {
+            self.destroy(id, DestroyCause::Worn, now, actions);
+        } else {
+            self.set_state(id, SlotState::Released, now);
+        }
+    }
+
+    fn rewound(&mut self, id: SlotId, is_settled: bool, now: TimeMs, actions: &mut Vec<Action>) {
+        let wear = self.limits.wear;
+        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.state == SlotState::Rewinding) else { return };
+        slot.is_settled = is_settled;
+        slot.origin = Layer::Rewound;
+        slot.state = SlotState::Ready;
+        slot.since = now;
+        if slot.is_worn(&wear) {
+            self.destroy(id, DestroyCause::Worn, now, actions);
         }
     }
 
     fn broke(&mut self, id: SlotId, now: TimeMs, actions: &mut Vec<Action>) {
         match self.state(id) {
-            None | Some(SlotState::Broken) => return,
+            None | Some(SlotState::Broken) => {}
             // Its boot is still under way and will fail by itself, or succeed and be found dead.
-            Some(SlotState::Booting | SlotState::Starting) => return,
-            Some(_) => {}
+            Some(SlotState::Booting | SlotState::Starting) => {}
+            Some(_) => self.destroy(id, DestroyCause::Broke, now, actions),
         }
-        self.set_state(id, SlotState::Broken, now);
-        actions.push(Action::Destroy { slot: id });
+    }
+
+    fn measured(&mut self, id: SlotId, memory_bytes: u64, database_bytes: u64, now: TimeMs, actions: &mut Vec<Action>) {
+        let wear = self.limits.wear;
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.memory_bytes = memory_bytes;
+        slot.database_bytes = database_bytes;
+        // One in use is replaced at its release.
+        if slot.is_worn(&wear) && matches!(slot.state, SlotState::Ready | SlotState::Frozen) {
+            self.destroy(id, DestroyCause::Worn, now, actions);
+        }
     }
 
     fn refuse_overdue(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         for waiter in self.queue.remove_overdue(now) {
             let refusal = PoolRefusal::Deadline {
+                waited_ms: now.saturating_sub(waiter.since),
                 slots: self.describe_slots(),
                 waiting: self.queue.len(),
                 slots_max: self.limits.slots_max,
@@ -182,128 +257,45 @@ impl Pool {
         }
     }
 
-    fn stop_idle(&mut self, now: TimeMs, idle_ms: TimeMs, actions: &mut Vec<Action>) {
-        for (id, slot) in &mut self.slots {
-            if slot.state == SlotState::Ready && idle_ms <= now.saturating_sub(slot.since) {
-                slot.state = SlotState::Stopping;
-                slot.since = now;
-                actions.push(Action::Stop { slot: *id });
-            }
-        }
-    }
-
-    /// Gives ready slots to who waits for their kind.
-    fn hand_out(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
-        let is_ready = |slot: &Slot| slot.state == SlotState::Ready;
-        let mut ready: Vec<_> = self.slots.iter().filter(|(_, slot)| is_ready(slot)).map(|(id, _)| *id).collect();
-        // First where OpenAPI has followed too.
-        ready.sort_by_key(|id| !self.slots[id].is_settled);
-        for id in ready {
-            let Some(waiter) = self.slots.get(&id).and_then(|slot| self.queue.pop_for(&slot.key)) else { continue };
-            self.set_state(id, SlotState::Leased(waiter.id), now);
-            actions.push(Action::HandOut { slot: id, waiter: waiter.id });
-        }
-    }
-
-    /// Boots or starts what is waited for and not on its way, as far as the bounds allow.
-    fn grow(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
-        for (key, waiting) in self.queue.demand() {
-            for _ in self.coming(&key)..waiting {
-                if !self.may_boot() {
-                    return;
-                }
-                if !self.start_stopped(&key, now, actions) && !self.boot(&key, now, actions) {
-                    self.make_room(&key, now, actions);
-                    break;
-                }
-            }
-        }
-        self.warm_up(now, actions);
-    }
-
-    /// Boots what somebody wants warm. Unlike a client that waits, this takes nobody's slot.
-    fn warm_up(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
-        let mut targets = std::mem::take(&mut self.warm_targets);
-        targets.retain(|key, count| {
-            for _ in self.running(key) + self.coming(key)..*count {
-                if !self.may_boot() {
-                    return true;
-                }
-                if !self.start_stopped(key, now, actions) && !self.boot(key, now, actions) {
-                    break;
-                }
-            }
-            self.running(key) < *count && 0 < self.coming(key)
-        });
-        self.warm_targets = targets;
-    }
-
-    /// How many clusters of a kind will be ready by themselves.
-    fn coming(&self, key: &SlotKey) -> usize {
-        self.count(|slot| slot.key == *key && slot.state.is_coming())
-    }
-
-    fn may_boot(&self) -> bool {
-        self.count(|slot| slot.state.is_boot()) < self.limits.boots_max
-    }
-
-    fn start_stopped(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
-        let is_match = |slot: &Slot| slot.key == *key && slot.state == SlotState::Stopped;
-        let Some(id) = self.slots.iter().find(|(_, slot)| is_match(slot)).map(|(id, _)| *id) else { return false };
-        self.set_state(id, SlotState::Starting, now);
-        actions.push(Action::Start { slot: id });
-        true
-    }
-
-    fn boot(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
-        if self.limits.slots_max <= self.slots.len() {
-            return false;
-        }
-        let slot = SlotId(self.next_slot);
+    pub(super) fn new_slot(&mut self, key: &SlotKey, now: TimeMs) -> SlotId {
+        let id = SlotId(self.next_slot);
         self.next_slot += 1;
-        self.slots.insert(slot, Slot { key: key.clone(), state: SlotState::Booting, is_settled: false, since: now });
-        actions.push(Action::Boot { slot, key: key.clone() });
-        true
+        self.slots.insert(id, Slot::new(key.clone(), now, self.limits.slot_memory_bytes));
+        id
     }
 
-    /// Gives up the slot of another kind that has idled longest, unless one is on its way out already.
-    fn make_room(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) {
-        if 0 < self.count(|slot| slot.state == SlotState::Broken) {
-            return;
+    pub(super) fn destroy(&mut self, id: SlotId, cause: DestroyCause, now: TimeMs, actions: &mut Vec<Action>) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            // A stopped one takes no memory while it is removed either.
+            slot.memory_bytes = slot.held_memory_bytes();
         }
-        let idles = |slot: &Slot| matches!(slot.state, SlotState::Ready | SlotState::Stopped) && slot.key != *key;
-        let longest = self.slots.iter().filter(|(_, slot)| idles(slot)).min_by_key(|(_, slot)| slot.since);
-        if let Some(id) = longest.map(|(id, _)| *id) {
-            self.set_state(id, SlotState::Broken, now);
-            actions.push(Action::Destroy { slot: id });
-        }
+        self.set_state(id, SlotState::Broken, now);
+        actions.push(Action::Destroy { slot: id, cause });
     }
 
-    fn advance(&mut self, id: SlotId, from: SlotState, to: SlotState, now: TimeMs) {
-        if self.state(id) == Some(from) {
-            self.set_state(id, to, now);
-        }
+    pub(super) fn permission(&self, key: &SlotKey, now: TimeMs) -> Permission {
+        self.breakers.get(key).map_or(Permission::Any, |breaker| breaker.permission(now))
     }
 
-    fn state(&self, id: SlotId) -> Option<SlotState> {
+    pub(super) fn state(&self, id: SlotId) -> Option<SlotState> {
         self.slots.get(&id).map(|slot| slot.state)
     }
 
-    fn set_state(&mut self, id: SlotId, state: SlotState, now: TimeMs) {
+    pub(super) fn set_state(&mut self, id: SlotId, state: SlotState, now: TimeMs) {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.state = state;
             slot.since = now;
         }
     }
 
-    fn set_settled(&mut self, id: SlotId, is_settled: bool) {
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.is_settled = is_settled;
-        }
+    pub(super) fn count(&self, matches: impl Fn(&Slot) -> bool) -> usize {
+        self.slots.values().filter(|slot| matches(slot)).count()
     }
 
-    fn count(&self, matches: impl Fn(&Slot) -> bool) -> usize {
-        self.slots.values().filter(|slot| matches(slot)).count()
+    fn advance(&mut self, id: SlotId, from: SlotState, to: SlotState, now: TimeMs) {
+        if self.state(id) == Some(from) {
+            self.set_state(id, to, now);
+        }
     }
 
     fn describe_slots(&self) -> String {

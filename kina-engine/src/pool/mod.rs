@@ -1,16 +1,31 @@
 //! Who gets which cluster, and when: a pure state machine.
 //!
 //! [`Event`]s go in, with the time at which they happened; [`Action`]s come out. The pool does no I/O, knows no clock
-//! and no provider. The daemon carries the actions out, and reports what became of them as events.
+//! and no provider, and rolls no dice. The daemon carries the actions out, and reports what became of them as events.
+//!
+//! - `machine`: what each event does to the state of its slot.
+//! - `supply`: what the pool wants next: to hand out, thaw, start, boot, freeze, stop, replace.
+//! - `slot`: the states.
+//! - `queue`: whose turn it is.
+//! - `breaker`: what does not boot is not tried for ever.
+//! - `autoscale`: how many there should be ahead of demand.
+//! - `limits`: the bounds.
+//!
+//! What holds after every event is listed in ARCHITECTURE.md and checked by the model in `tests/`.
 
+mod autoscale;
+mod breaker;
+mod limits;
 mod machine;
 mod queue;
 mod slot;
+mod supply;
 #[cfg(test)]
 mod tests;
 
-pub use machine::{Limits, Pool};
-pub use slot::SlotState;
+pub use limits::{BreakerLimits, Limits, RETRY_PAUSES, ScaleLimits, WearLimits};
+pub use machine::Pool;
+pub use slot::{Layer, SlotState};
 
 use std::sync::Arc;
 
@@ -21,9 +36,13 @@ pub type TimeMs = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(pub u64);
 
-/// A client that waits for a lease, or has one.
+/// A request for a lease: its client waits, or has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaiterId(pub u64);
+
+/// A client process, which may make many requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
 
 /// Everything that makes one cluster unfit for who wants another: Kubernetes version, profile, provider, binaries.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,8 +53,10 @@ pub struct SlotKey(pub Arc<str>);
 pub enum Event {
     /// A client wants a cluster, until `deadline`.
     Acquire {
-        /// The client.
+        /// The request.
         waiter: WaiterId,
+        /// Whose it is.
+        client: ClientId,
         /// What it wants.
         key: SlotKey,
         /// When it gives up.
@@ -43,10 +64,10 @@ pub enum Event {
     },
     /// A client that waited is gone.
     WaiterLeft {
-        /// The client.
+        /// The request.
         waiter: WaiterId,
     },
-    /// A boot or a start succeeded.
+    /// A boot, a start or a thaw succeeded.
     Started {
         /// The slot.
         slot: SlotId,
@@ -59,6 +80,8 @@ pub enum Event {
         reason: String,
         /// Whether it is the user's to repair, so that trying again is pointless.
         is_user_error: bool,
+        /// A number from 0 to 1000, at random, that spreads the next try.
+        jitter_permille: u16,
     },
     /// The lease has ended.
     Released {
@@ -77,12 +100,17 @@ pub enum Event {
         /// The slot.
         slot: SlotId,
     },
+    /// The slot is frozen.
+    Frozen {
+        /// The slot.
+        slot: SlotId,
+    },
     /// The slot is stopped, its state kept.
     Stopped {
         /// The slot.
         slot: SlotId,
     },
-    /// The slot cannot be used any more: it died, or could not be rewound, stopped or proven.
+    /// The slot cannot be used any more: it died, or could not be rewound, frozen, thawed, stopped or proven.
     Broke {
         /// The slot.
         slot: SlotId,
@@ -92,6 +120,20 @@ pub enum Event {
         /// The slot.
         slot: SlotId,
     },
+    /// What a slot takes was measured.
+    Measured {
+        /// The slot.
+        slot: SlotId,
+        /// Its processes' memory.
+        memory_bytes: u64,
+        /// Its database.
+        database_bytes: u64,
+    },
+    /// All clusters together may take so much from now on.
+    MemoryLimit {
+        /// In bytes.
+        memory_max_bytes: u64,
+    },
     /// So many clusters of a kind shall exist.
     WarmUp {
         /// What kind.
@@ -99,7 +141,7 @@ pub enum Event {
         /// How many.
         count: usize,
     },
-    /// All ready slots shall be stopped.
+    /// All ready and frozen slots shall be stopped.
     StopIdle,
     /// Time has passed.
     Tick,
@@ -120,6 +162,11 @@ pub enum Action {
         /// The slot.
         slot: SlotId,
     },
+    /// Thaw a frozen cluster. Answer: `Started` or `Broke`.
+    Thaw {
+        /// The slot.
+        slot: SlotId,
+    },
     /// Give the slot to the client, and let the client in once the slot is proven. Answer: `Released`, at the end of the
     /// lease, or `Broke`.
     HandOut {
@@ -127,9 +174,16 @@ pub enum Action {
         slot: SlotId,
         /// The client.
         waiter: WaiterId,
+        /// What the client was spared, for statistics.
+        layer: Layer,
     },
     /// Rewind. Answer: `Rewound` or `Broke`.
     Rewind {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// Freeze. Answer: `Frozen` or `Broke`.
+    Freeze {
         /// The slot.
         slot: SlotId,
     },
@@ -142,6 +196,8 @@ pub enum Action {
     Destroy {
         /// The slot.
         slot: SlotId,
+        /// For the log.
+        cause: DestroyCause,
     },
     /// Tell a client that it gets nothing.
     Refuse {
@@ -152,11 +208,26 @@ pub enum Action {
     },
 }
 
+/// Why a slot is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DestroyCause {
+    /// It broke.
+    Broke,
+    /// It has served its time.
+    Worn,
+    /// A slot of another kind is needed.
+    MakesRoom,
+    /// It has been stopped for too long.
+    Old,
+}
+
 /// Why a client gets nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolRefusal {
     /// Its deadline passed.
     Deadline {
+        /// How long it waited.
+        waited_ms: TimeMs,
         /// Slots by state at that time, for people.
         slots: String,
         /// How many others wait.
@@ -170,6 +241,8 @@ pub enum PoolRefusal {
         reason: String,
         /// Whether it is the user's to repair.
         is_user_error: bool,
+        /// After which time it will be tried again, if asked.
+        retry_after_ms: TimeMs,
     },
     /// Too many wait already.
     QueueFull {

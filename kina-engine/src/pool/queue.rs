@@ -1,38 +1,57 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use super::{SlotKey, TimeMs, WaiterId};
+use super::{ClientId, SlotKey, TimeMs, WaiterId};
 
-/// The clients that wait, in the order in which they are served.
+/// The clients that wait, in the order in which they are served: in turns by client process, and in the order of their
+/// coming within a turn. So a process that asks for a hundred clusters waits no shorter for its second than another
+/// process for its first.
+///
+/// Each request gets the turn after the one before of the same process, but none that has passed already (start-time fair
+/// queueing).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
-    waiters: VecDeque<Waiter>,
+    waiters: BTreeMap<Place, Waiter>,
+    /// The turn that was served last.
+    turn: u64,
+    /// The last turn of each process that has one to come.
+    last_turns: BTreeMap<ClientId, u64>,
+    arrivals: u64,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Waiter {
     pub(super) id: WaiterId,
+    pub(super) client: ClientId,
     pub(super) key: SlotKey,
+    pub(super) since: TimeMs,
     pub(super) deadline: TimeMs,
 }
+
+/// Turn first, then order of arrival.
+type Place = (u64, u64);
 
 impl Queue {
     pub(super) fn len(&self) -> usize {
         self.waiters.len()
     }
 
-    pub(super) fn push_back(&mut self, waiter: Waiter) {
-        self.waiters.push_back(waiter);
+    pub(super) fn push(&mut self, waiter: Waiter) {
+        let turn = self.last_turns.get(&waiter.client).copied().unwrap_or(0).max(self.turn) + 1;
+        self.last_turns.insert(waiter.client, turn);
+        self.arrivals += 1;
+        self.waiters.insert((turn, self.arrivals), waiter);
     }
 
     pub(super) fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
-        let index = self.waiters.iter().position(|waiter| waiter.id == id)?;
-        self.waiters.remove(index)
+        let place = *self.waiters.iter().find(|(_, waiter)| waiter.id == id)?.0;
+        self.take(place)
     }
 
-    /// The first that waits for this kind.
+    /// The next that waits for this kind.
     pub(super) fn pop_for(&mut self, key: &SlotKey) -> Option<Waiter> {
-        let index = self.waiters.iter().position(|waiter| waiter.key == *key)?;
-        self.waiters.remove(index)
+        let place = *self.waiters.iter().find(|(_, waiter)| waiter.key == *key)?.0;
+        self.turn = self.turn.max(place.0);
+        self.take(place)
     }
 
     pub(super) fn remove_all_for(&mut self, key: &SlotKey) -> Vec<Waiter> {
@@ -43,23 +62,34 @@ impl Queue {
         self.remove_where(|waiter| waiter.deadline <= now)
     }
 
-    /// Kinds that are waited for, by how many, those that wait longest first.
+    pub(super) fn count(&self, key: &SlotKey) -> usize {
+        self.waiters.values().filter(|waiter| waiter.key == *key).count()
+    }
+
+    /// Kinds that are waited for, by how many, those whose turn comes first first.
     pub(super) fn demand(&self) -> Vec<(SlotKey, usize)> {
-        let mut order = Vec::new();
-        let mut counts: BTreeMap<&SlotKey, usize> = BTreeMap::new();
-        for waiter in &self.waiters {
-            let count = counts.entry(&waiter.key).or_default();
-            if *count == 0 {
-                order.push(&waiter.key);
+        let mut order: Vec<(SlotKey, usize)> = Vec::new();
+        for waiter in self.waiters.values() {
+            match order.iter_mut().find(|(key, _)| *key == waiter.key) {
+                Some((_, count)) => *count += 1,
+                None => order.push((waiter.key.clone(), 1)),
             }
-            *count += 1;
         }
-        order.into_iter().map(|key| (key.clone(), counts[key])).collect()
+        order
     }
 
     fn remove_where(&mut self, matches: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
-        let (removed, kept) = std::mem::take(&mut self.waiters).into_iter().partition(|waiter| matches(waiter));
-        self.waiters = kept;
-        Vec::from_iter::<VecDeque<Waiter>>(removed)
+        let places: Vec<_> =
+            self.waiters.iter().filter(|(_, waiter)| matches(waiter)).map(|(place, _)| *place).collect();
+        places.into_iter().filter_map(|place| self.take(place)).collect()
+    }
+
+    fn take(&mut self, place: Place) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&place)?;
+        // Who has nothing to come and no turn ahead of the others needs no memory of it.
+        let turn = self.turn;
+        let waits = |client: &ClientId| self.waiters.values().any(|waiter| waiter.client == *client);
+        self.last_turns.retain(|client, last| turn < *last || waits(client));
+        Some(waiter)
     }
 }

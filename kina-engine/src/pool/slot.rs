@@ -1,3 +1,4 @@
+use super::limits::WearLimits;
 use super::{SlotKey, TimeMs, WaiterId};
 
 /// The place for one cluster.
@@ -9,6 +10,16 @@ pub(super) struct Slot {
     pub(super) is_settled: bool,
     /// When it came into that state.
     pub(super) since: TimeMs,
+    /// When it was last of use to anybody. Freezing and stopping do not change that.
+    pub(super) used_at: TimeMs,
+    /// From where it last became ready.
+    pub(super) origin: Layer,
+    /// How many leases it has served.
+    pub(super) leases: u64,
+    /// What it takes while it runs or is frozen.
+    pub(super) memory_bytes: u64,
+    /// How large its database is.
+    pub(super) database_bytes: u64,
 }
 
 /// The states of a slot; one that is absent from the pool has none.
@@ -20,16 +31,66 @@ pub enum SlotState {
     Ready,
     /// Exclusively held by this client.
     Leased(WaiterId),
+    /// Its lease has ended; waits until it may be rewound.
+    Released,
     /// Being put back to its baseline.
     Rewinding,
+    /// Being frozen.
+    Freezing,
+    /// Pristine, in memory, without the use of a processor.
+    Frozen,
+    /// Being thawed.
+    Thawing,
     /// Being stopped.
     Stopping,
-    /// Not running, its state kept.
+    /// Pristine, not running, its state on disk.
     Stopped,
     /// Being started from stopped.
     Starting,
     /// Being removed.
     Broken,
+}
+
+/// What a lease was served from, the cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    /// A slot that was ready when the client asked.
+    Ready,
+    /// A slot that had to be rewound first.
+    Rewound,
+    /// A frozen one.
+    Frozen,
+    /// A stopped one.
+    Stopped,
+    /// None: a cluster was created.
+    Booted,
+}
+
+impl Slot {
+    pub(super) fn new(key: SlotKey, now: TimeMs, memory_bytes: u64) -> Self {
+        Self {
+            key,
+            state: SlotState::Booting,
+            is_settled: false,
+            since: now,
+            used_at: now,
+            origin: Layer::Booted,
+            leases: 0,
+            memory_bytes,
+            database_bytes: 0,
+        }
+    }
+
+    pub(super) fn is_worn(&self, wear: &WearLimits) -> bool {
+        wear.leases_max <= self.leases
+            || wear.database_max_bytes < self.database_bytes
+            || wear.memory_max_bytes < self.memory_bytes
+    }
+
+    /// What it takes of the memory now.
+    pub(super) fn held_memory_bytes(&self) -> u64 {
+        if self.state == SlotState::Stopped { 0 } else { self.memory_bytes }
+    }
 }
 
 impl SlotState {
@@ -39,7 +100,11 @@ impl SlotState {
             Self::Booting => "booting",
             Self::Ready => "ready",
             Self::Leased(_) => "leased",
+            Self::Released => "released",
             Self::Rewinding => "rewinding",
+            Self::Freezing => "freezing",
+            Self::Frozen => "frozen",
+            Self::Thawing => "thawing",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Starting => "starting",
@@ -47,14 +112,27 @@ impl SlotState {
         }
     }
 
-    /// Becomes ready by itself, soon.
+    /// Becomes ready, or at once thawable, by itself.
     pub(super) fn is_coming(self) -> bool {
-        matches!(self, Self::Booting | Self::Starting | Self::Rewinding)
+        matches!(
+            self,
+            Self::Booting | Self::Starting | Self::Released | Self::Rewinding | Self::Thawing | Self::Freezing
+        )
     }
 
     /// Is ready, or on loan.
     pub(super) fn is_running(self) -> bool {
         matches!(self, Self::Ready | Self::Leased(_))
+    }
+
+    /// Pristine and of no use to anybody now.
+    pub(super) fn is_idle(self) -> bool {
+        matches!(self, Self::Ready | Self::Frozen | Self::Stopped)
+    }
+
+    /// Gives its memory back by itself, soon.
+    pub(super) fn is_leaving(self) -> bool {
+        matches!(self, Self::Stopping | Self::Broken)
     }
 
     /// Takes the cores that a boot takes.

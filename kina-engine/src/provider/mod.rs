@@ -49,7 +49,13 @@ pub trait ProvidedCluster: Send + Sync {
     /// Ends the API server and starts it again on the same state.
     fn restart_api_server(&self) -> ProviderFuture<'_, ()>;
 
-    /// Ends all processes, keeps the state.
+    /// Takes the processor away from a running cluster; its memory stays.
+    fn freeze(&self) -> ProviderFuture<'_, ()>;
+
+    /// Gives the processor back to a frozen cluster.
+    fn thaw(&self) -> ProviderFuture<'_, ()>;
+
+    /// Ends all processes, frozen ones too, and keeps the state.
     fn stop(&self) -> ProviderFuture<'_, ()>;
 
     /// Starts a stopped cluster on its own state.
@@ -68,6 +74,8 @@ pub trait ProvidedCluster: Send + Sync {
 pub struct Capabilities {
     /// A cluster can be stopped and started again with its state.
     pub stop: bool,
+    /// A cluster can be frozen and thawed.
+    pub freeze: bool,
     /// How many clusters may boot at the same time without starving each other.
     pub parallel_boots_max: usize,
     /// What one running cluster takes, for admission.
@@ -178,6 +186,15 @@ pub enum ProviderError {
         state: &'static str,
         /// What was asked for.
         wanted: &'static str,
+    },
+    /// A running cluster could not be frozen or thawed.
+    #[error("a process of the cluster cannot be {wanted}")]
+    Signal {
+        /// What was asked for.
+        wanted: &'static str,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
     },
     /// The client for the API server could not be made.
     #[error("making a client for the cluster failed")]

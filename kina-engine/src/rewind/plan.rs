@@ -4,6 +4,9 @@ use super::Baseline;
 use super::resource::StorageResource;
 use crate::etcd::{KeyHead, WriteOperation};
 
+/// Keys that one operation deletes.
+const RANGE_KEYS_MAX: usize = 500;
+
 /// The writes that turn a listed state into the baseline.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -15,39 +18,71 @@ pub(super) struct Plan {
     pub(super) last_operations: Vec<WriteOperation>,
     /// Whose storage the writes touch.
     pub(super) touched: BTreeSet<StorageResource>,
+    /// How many keys differ.
+    key_count: usize,
+}
+
+/// A key that is in no baseline. Deletions of one run have nothing between them that stays.
+#[derive(Clone, Copy)]
+struct Deletion<'a> {
+    key: &'a [u8],
+    run: usize,
+}
+
+/// A write, and the run to which it belongs if it is a deletion.
+struct Step {
+    operation: WriteOperation,
+    run: Option<usize>,
 }
 
 impl Plan {
     /// Compares a listing with the baseline. A key counts as changed when its revision did, whatever its value.
     pub(super) fn new(baseline: &Baseline, heads: &[KeyHead]) -> Self {
-        let mut deletions = Vec::new();
+        let mut deletions: Vec<Deletion<'_>> = Vec::new();
         let mut puts = Vec::new();
+        let mut run = 0;
         let mut baseline_entries = baseline.entries.iter().peekable();
         // Both sides are sorted by key, so one pass over both finds what is new, what changed and what went.
-        for head in heads.iter().filter(|head| !baseline.server_owned.contains(&head.key)) {
+        for head in heads {
+            if baseline.server_owned.contains(&head.key) {
+                run += 1;
+                continue;
+            }
             while let Some((key, entry)) = baseline_entries.next_if(|(key, _)| **key < head.key) {
                 puts.push((key, entry));
+                run += 1;
             }
             match baseline_entries.next_if(|(key, _)| **key == head.key) {
-                Some((_, entry)) if entry.mod_revision == head.mod_revision => {}
-                Some((key, entry)) => puts.push((key, entry)),
-                None => deletions.push(&head.key),
+                Some((_, entry)) if entry.mod_revision == head.mod_revision => run += 1,
+                Some((key, entry)) => {
+                    puts.push((key, entry));
+                    run += 1;
+                }
+                None => deletions.push(Deletion { key: &head.key, run }),
             }
         }
         puts.extend(baseline_entries);
 
-        let changed_keys = deletions.iter().copied().chain(puts.iter().map(|(key, _)| *key));
-        let touched = changed_keys.filter_map(|key| StorageResource::of_key(key)).collect();
-        deletions.sort_by_key(|key| DeletionOrder::of_key(key));
-        let puts_at = deletions.partition_point(|key| DeletionOrder::of_key(key) == DeletionOrder::Admission);
-        let delete = |key: &&Vec<u8>| WriteOperation::Delete { key: (*key).clone() };
-        let mut operations: Vec<_> = deletions[..puts_at].iter().map(delete).collect();
-        operations.extend(
-            puts.iter().map(|(key, entry)| WriteOperation::Put { key: (*key).clone(), value: entry.value.clone() }),
-        );
-        operations.extend(deletions[puts_at..].iter().map(delete));
-        let (operations, last_operations) = split_last_of_each_resource(operations);
-        Self { operations, last_operations, touched }
+        let key_count = deletions.len() + puts.len();
+        let changed_keys =
+            deletions.iter().map(|deletion| deletion.key).chain(puts.iter().map(|(key, _)| key.as_slice()));
+        let touched = changed_keys.filter_map(StorageResource::of_key).collect();
+        deletions.sort_by_key(|deletion| DeletionOrder::of_key(deletion.key));
+        let puts_at =
+            deletions.partition_point(|deletion| DeletionOrder::of_key(deletion.key) == DeletionOrder::Admission);
+        let delete = |deletion: &Deletion<'_>| Step {
+            operation: WriteOperation::Delete { key: deletion.key.to_vec() },
+            run: Some(deletion.run),
+        };
+        let mut steps: Vec<_> = deletions[..puts_at].iter().map(delete).collect();
+        steps.extend(puts.iter().map(|(key, entry)| Step {
+            operation: WriteOperation::Put { key: (*key).clone(), value: entry.value.clone() },
+            run: None,
+        }));
+        steps.extend(deletions[puts_at..].iter().map(delete));
+        let (steps, last_steps) = split_last_of_each_resource(steps);
+        let last_operations = last_steps.into_iter().map(|step| step.operation).collect();
+        Self { operations: merge_runs(steps), last_operations, touched, key_count }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -55,7 +90,7 @@ impl Plan {
     }
 
     pub(super) fn key_count(&self) -> usize {
-        self.operations.len() + self.last_operations.len()
+        self.key_count
     }
 
     /// Whether it writes this key.
@@ -70,23 +105,48 @@ impl Plan {
     }
 }
 
-fn split_last_of_each_resource(operations: Vec<WriteOperation>) -> (Vec<WriteOperation>, Vec<WriteOperation>) {
+fn split_last_of_each_resource(steps: Vec<Step>) -> (Vec<Step>, Vec<Step>) {
     let mut seen = BTreeSet::new();
-    let is_last: Vec<bool> = operations
+    let is_last: Vec<bool> = steps
         .iter()
         .rev()
-        .map(|operation| {
+        .map(|step| {
             // What decides about admission goes first; nobody waits for its cache, the API server is restarted.
-            let resource = StorageResource::of_key(operation.key()).filter(|resource| !resource.is_admission());
+            let resource = StorageResource::of_key(step.operation.key()).filter(|resource| !resource.is_admission());
             resource.is_some_and(|resource| seen.insert(resource))
         })
         .collect();
     let mut last = Vec::new();
     let mut others = Vec::new();
-    for (operation, is_last) in operations.into_iter().zip(is_last.into_iter().rev()) {
-        if is_last { last.push(operation) } else { others.push(operation) }
+    for (step, is_last) in steps.into_iter().zip(is_last.into_iter().rev()) {
+        if is_last { last.push(step) } else { others.push(step) }
     }
     (others, last)
+}
+
+/// Deletes what is next to each other, of one resource, in one operation.
+fn merge_runs(steps: Vec<Step>) -> Vec<WriteOperation> {
+    let mut merged: Vec<WriteOperation> = Vec::new();
+    let mut merged_run = None;
+    for Step { operation, run } in steps {
+        let may_join = run.is_some() && run == merged_run;
+        match (merged.last_mut(), operation) {
+            (Some(before), WriteOperation::Delete { key })
+                if may_join
+                    && before.key_count() < RANGE_KEYS_MAX
+                    && StorageResource::of_key(before.key()) == StorageResource::of_key(&key) =>
+            {
+                let first_key = before.key().to_vec();
+                let key_count = before.key_count() + 1;
+                *before = WriteOperation::DeleteRange { key: first_key, last_key: key, key_count };
+            }
+            (_, operation) => {
+                merged.push(operation);
+                merged_run = run;
+            }
+        }
+    }
+    merged
 }
 
 /// What has to go before what: nothing may block or recreate what follows it.
@@ -144,6 +204,9 @@ mod tests {
         let describe = |operation: &WriteOperation| match operation {
             WriteOperation::Put { key, .. } => format!("put {}", String::from_utf8_lossy(key)),
             WriteOperation::Delete { key } => format!("delete {}", String::from_utf8_lossy(key)),
+            WriteOperation::DeleteRange { key, last_key, .. } => {
+                format!("delete {} to {}", String::from_utf8_lossy(key), String::from_utf8_lossy(last_key))
+            }
         };
         plan.operations.iter().chain(&plan.last_operations).map(describe).collect()
     }
@@ -162,6 +225,44 @@ mod tests {
         assert_eq!(
             described(&plan),
             ["put /registry/configmaps/a/b", "put /registry/configmaps/a/c", "delete /registry/configmaps/a/a"]
+        );
+    }
+
+    #[test]
+    fn neighbours_that_are_new_go_together_but_nothing_between_that_stays() {
+        let before = [("/registry/configmaps/a/c", 4), ("/registry/configmaps/a/f", 5)];
+        let names = ["a", "b", "c", "d", "e", "g", "h", "i"];
+        let after: Vec<_> = names.iter().map(|name| (format!("/registry/configmaps/a/{name}"), 4)).collect();
+        let after: Vec<_> = after.iter().map(|(key, revision)| (key.as_str(), *revision)).collect();
+        let plan = Plan::new(&baseline(&before), &heads(&after));
+        assert_eq!(plan.key_count(), 8);
+        assert_eq!(
+            described(&plan),
+            [
+                "put /registry/configmaps/a/f",
+                "delete /registry/configmaps/a/a to /registry/configmaps/a/b",
+                "delete /registry/configmaps/a/d to /registry/configmaps/a/e",
+                "delete /registry/configmaps/a/g to /registry/configmaps/a/h",
+                "delete /registry/configmaps/a/i",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_range_ends_with_its_resource_and_at_its_bound() {
+        let mut after: Vec<_> =
+            (0..=RANGE_KEYS_MAX).map(|number| format!("/registry/configmaps/a/{number:05}")).collect();
+        after.extend(["/registry/secrets/a/a", "/registry/secrets/a/b", "/registry/secrets/a/c"].map(str::to_owned));
+        let after: Vec<_> = after.iter().map(|key| (key.as_str(), 4)).collect();
+        let plan = Plan::new(&baseline(&[]), &heads(&after));
+        assert_eq!(
+            described(&plan),
+            [
+                "delete /registry/configmaps/a/00000 to /registry/configmaps/a/00499",
+                "delete /registry/secrets/a/a to /registry/secrets/a/b",
+                "delete /registry/configmaps/a/00500",
+                "delete /registry/secrets/a/c",
+            ]
         );
     }
 

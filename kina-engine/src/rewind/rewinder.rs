@@ -12,6 +12,8 @@ use crate::provider::{ProvidedCluster, Readiness};
 
 /// How often a rewind is repeated because something wrote after it. Late writers are done after one or two.
 const PASSES_MAX: usize = 6;
+/// Storage is compacted after so many transactions: some twenty tests of an operator.
+const COMPACTION_REVISIONS: i64 = 10_000;
 
 /// Rewinds one running cluster.
 pub(crate) struct Rewinder {
@@ -23,6 +25,8 @@ pub(crate) struct Rewinder {
     /// The state that was last proven to be the baseline.
     proven: ProvenState,
     rewind_count: u64,
+    /// History before this is forgotten.
+    compacted_revision: i64,
     /// Whether OpenAPI may still show what is gone.
     openapi_lags: bool,
 }
@@ -61,8 +65,17 @@ impl Rewinder {
         settle::wait_discovery(&api, &baseline.fingerprint).await?;
         let api_paths = settle::read_api_paths(&api).await?;
         let proven = ProvenState::default();
-        let mut rewinder =
-            Self { cluster, etcd, api, api_paths, baseline, proven, rewind_count: 0, openapi_lags: false };
+        let mut rewinder = Self {
+            cluster,
+            etcd,
+            api,
+            api_paths,
+            baseline,
+            proven,
+            rewind_count: 0,
+            compacted_revision: 0,
+            openapi_lags: false,
+        };
         rewinder.resume().await?;
         Ok(rewinder)
     }
@@ -116,6 +129,22 @@ impl Rewinder {
         }
         tracing::info!(keys = plan.key_count(), example = plan.example(), "somebody wrote late");
         Ok(false)
+    }
+
+    /// Lets storage forget the history before the last proof, once that is long. Nothing asks for it: every lease begins
+    /// after a proof.
+    pub(crate) async fn compact(&mut self) -> Result<(), RewindError> {
+        if self.proven.revision - self.compacted_revision < COMPACTION_REVISIONS {
+            return Ok(());
+        }
+        self.etcd.compact(self.proven.revision).await?;
+        self.compacted_revision = self.proven.revision;
+        Ok(())
+    }
+
+    /// How large the database file is.
+    pub(crate) async fn database_bytes(&self) -> Result<u64, RewindError> {
+        Ok(self.etcd.database_bytes().await?)
     }
 
     /// Waits until OpenAPI has followed the last rewind.

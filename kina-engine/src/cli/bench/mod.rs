@@ -1,4 +1,4 @@
-//! `cargo kina bench acquire`: how long a test waits for its cluster.
+//! `cargo kina bench acquire`: how long a test waits for its cluster. (`gateway` has a module of its own.)
 //!
 //! Everything is measured in one run, so that ratios mean something on any machine: kina's own ways to a cluster, a
 //! client straight to a running cluster, and the boot recipe of controller-runtime's envtest with the same binaries.
@@ -6,6 +6,7 @@
 
 mod dirt;
 mod envtest_recipe;
+pub(super) mod gateway;
 pub(super) mod probe;
 mod statistics;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use self::probe::{DirectAccess, ProbeReport};
 use self::statistics::{median, percentile};
@@ -121,12 +123,12 @@ impl Bench {
 
     async fn measure(&self, runs: usize) -> anyhow::Result<Report> {
         say("first ever: bootstraps from nothing");
-        let first = self.probe(&["lease"]).await?;
+        let first: ProbeReport = self.probe(&["lease"]).await?;
         say("cold boots, and envtest's recipe beside them");
         let (mut cold, mut recipe) = (Vec::new(), Vec::new());
         for _ in 0..BOOT_SAMPLES {
             self.engine.stop().await?;
-            cold.push(self.probe(&["lease"]).await?.took_ms);
+            cold.push(self.probe::<ProbeReport>(&["lease"]).await?.took_ms);
             // Alone on the machine, as the other was.
             self.engine.stop().await?;
             recipe.push(envtest_recipe::boot(&self.assets).await?);
@@ -134,10 +136,10 @@ impl Bench {
         say("from stopped");
         let mut stopped = Vec::new();
         for _ in 0..BOOT_SAMPLES {
-            self.probe(&["lease"]).await?;
+            self.probe::<ProbeReport>(&["lease"]).await?;
             self.wait_all_ready().await?;
             self.engine.stop_idle_clusters().await?;
-            stopped.push(self.probe(&["lease"]).await?.took_ms);
+            stopped.push(self.probe::<ProbeReport>(&["lease"]).await?.took_ms);
         }
         say("warm, and straight to a running cluster beside it");
         self.warm_up().await?;
@@ -145,7 +147,7 @@ impl Bench {
         say("releases");
         let mut release_leases = Vec::new();
         for _ in 0..RELEASE_SAMPLES {
-            release_leases.extend(self.probe(&["dirty"]).await?.lease);
+            release_leases.extend(self.probe::<ProbeReport>(&["dirty"]).await?.lease);
             self.wait_all_ready().await?;
         }
         // OpenAPI follows up to a second later.
@@ -208,8 +210,8 @@ impl Bench {
         let access_path = access_path.display().to_string();
         let (mut warm, mut direct) = (Vec::new(), Vec::new());
         for _ in 0..runs {
-            warm.push(self.probe(&["lease"]).await?.took_ms);
-            direct.push(self.probe(&["direct", &access_path]).await?.took_ms);
+            warm.push(self.probe::<ProbeReport>(&["lease"]).await?.took_ms);
+            direct.push(self.probe::<ProbeReport>(&["direct", &access_path]).await?.took_ms);
         }
         cluster.destroy().await?;
         Ok((warm, direct))
@@ -256,7 +258,7 @@ impl Bench {
     }
 
     /// Runs a probe in a process of its own.
-    async fn probe(&self, arguments: &[&str]) -> anyhow::Result<ProbeReport> {
+    async fn probe<Report: DeserializeOwned>(&self, arguments: &[&str]) -> anyhow::Result<Report> {
         let output = tokio::process::Command::new(std::env::current_exe()?)
             .args(["bench", "probe"])
             .args(arguments)

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams};
 use serde::{Deserialize, Serialize};
 
-use super::dirt;
+use super::{dirt, gateway};
 use crate::client::{self, EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
 
@@ -28,6 +28,13 @@ pub(crate) enum Probe {
     },
     /// Lease a cluster and change many keys in it
     Dirty,
+    /// Make requests through a lease's gateway, and the same straight to a cluster, in turns
+    Crud {
+        /// A file with the address and credentials of the other cluster
+        access: PathBuf,
+        /// How often
+        runs: usize,
+    },
 }
 
 /// What a probe found.
@@ -54,14 +61,26 @@ pub(super) struct DirectAccess {
 pub(crate) fn run(probe: &Probe, start: Instant) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(async {
-        match probe {
-            Probe::Lease => lease(start, false).await,
-            Probe::Dirty => lease(start, true).await,
-            Probe::Direct { access } => direct(start, access).await,
-        }
+        Ok::<_, anyhow::Error>(match probe {
+            Probe::Lease => serde_json::to_string(&lease(start, false).await?)?,
+            Probe::Dirty => serde_json::to_string(&lease(start, true).await?)?,
+            Probe::Direct { access } => serde_json::to_string(&direct(start, access).await?)?,
+            Probe::Crud { access, runs } => serde_json::to_string(&crud(access, *runs).await?)?,
+        })
     })?;
-    println!("{}", serde_json::to_string(&report)?);
+    println!("{report}");
     Ok(())
+}
+
+async fn crud(access: &PathBuf, runs: usize) -> anyhow::Result<gateway::Samples> {
+    let direct: DirectAccess = serde_json::from_slice(&std::fs::read(access)?)?;
+    let direct = connect(direct.address, &direct.ca_pem, &direct.certificate_pem, &direct.key_pem)?;
+    let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
+    let request = AcquireRequest::from_environment("cargo kina bench", None)?;
+    let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
+    let grant = &lease.grant;
+    let through = connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
+    gateway::take_samples(&through, &direct, runs, &grant.kubernetes).await
 }
 
 async fn lease(start: Instant, makes_dirt: bool) -> anyhow::Result<ProbeReport> {

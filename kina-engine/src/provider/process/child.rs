@@ -146,6 +146,15 @@ impl Child {
         }
     }
 
+    /// Stops or continues the whole group.
+    pub(super) fn signal_group(&self, signal: Signal) -> Result<(), std::io::Error> {
+        let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
+        if *reaped {
+            return Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+        }
+        Ok(rustix::process::kill_process_group(self.process_id, signal)?)
+    }
+
     fn kill_group(&self) {
         let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
         if !*reaped {

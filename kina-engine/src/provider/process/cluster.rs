@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use rustix::process::Signal;
 use tokio::sync::{Mutex, watch};
 
 use super::child::{Child, ChildCommand, ChildStarter, describe_exit};
@@ -105,6 +106,22 @@ impl ProcessCluster {
         }
     }
 
+    async fn signal(
+        &self,
+        wanted: &'static str,
+        signal: Signal,
+        in_order: impl Fn(Running) -> [Arc<Child>; 2] + Send,
+    ) -> Result<(), ProviderError> {
+        let running = self.running.lock().await;
+        let Some(now) = running.borrow().clone() else {
+            return Err(ProviderError::WrongState { state: "stopped", wanted });
+        };
+        for child in in_order(now) {
+            child.signal_group(signal).map_err(|source| ProviderError::Signal { wanted, source })?;
+        }
+        Ok(())
+    }
+
     async fn spawn_etcd(&self) -> Result<Child, ProviderError> {
         let data = self.state_directory.join("etcd");
         create_private_directory(&data)?;
@@ -181,6 +198,15 @@ impl ProvidedCluster for ProcessCluster {
             running.send_replace(Some(Running { etcd: before.etcd, api_server }));
             Ok(())
         })
+    }
+
+    fn freeze(&self) -> ProviderFuture<'_, ()> {
+        // First who asks, then who answers.
+        Box::pin(self.signal("frozen", Signal::STOP, |running| [running.api_server, running.etcd]))
+    }
+
+    fn thaw(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(self.signal("thawed", Signal::CONT, |running| [running.etcd, running.api_server]))
     }
 
     fn stop(&self) -> ProviderFuture<'_, ()> {

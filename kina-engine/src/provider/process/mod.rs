@@ -49,6 +49,7 @@ impl Provider for ProcessProvider {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Capabilities {
             stop: true,
+            freeze: true,
             // A boot keeps about two cores busy for most of a second.
             parallel_boots_max: (cores / 2).max(1),
             memory_per_cluster_bytes: 320 << 20,

@@ -1,0 +1,60 @@
+//! Gives the engine a version that tells builds apart.
+//!
+//! An engine outlives the test run that started it. Without this, who works on kina itself would be served by the engine of
+//! an older build of the same version. The sources of one release are always the same, and so is its version.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?);
+    // Packaging rewrites the manifest, so that is no part of it.
+    let mut sources = Vec::new();
+    collect(&root.join("src"), &mut sources)?;
+    sources.sort();
+    let mut hash = Fnv::default();
+    for source in sources {
+        let name = source.strip_prefix(&root).map_err(io::Error::other)?;
+        hash.update(name.as_os_str().as_encoded_bytes());
+        hash.update(&fs::read(&source)?);
+    }
+    println!("cargo::rerun-if-changed=src");
+    let version = env::var("CARGO_PKG_VERSION").map_err(io::Error::other)?;
+    println!("cargo::rustc-env=KINA_VERSION={version}+{:08x}", hash.folded());
+    Ok(())
+}
+
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// FNV-1a: nobody is to be kept from making another build with the same hash.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn update(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().chain([&0]) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn folded(&self) -> u32 {
+        let bytes = self.0.to_le_bytes();
+        let half = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        half(0) ^ half(4)
+    }
+}

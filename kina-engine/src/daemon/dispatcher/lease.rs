@@ -1,0 +1,130 @@
+//! The beginning and the end of a lease.
+
+use std::time::Instant;
+
+use tokio::task::JoinHandle;
+
+use super::{Dispatcher, Outcome};
+use crate::error_text::with_causes;
+use crate::gateway::{Admission, GatewayCredentials, GatewayError, NetworkControl, OpenGateway};
+use crate::pool::{Event, SlotId, WaiterId};
+use crate::protocol::{LeaseGrant, LeaseStatus, RefusalKind};
+
+/// A lease that lasts.
+pub(super) struct ActiveLease {
+    pub(super) slot: SlotId,
+    pub(super) lease: u64,
+    pub(super) gateway: OpenGateway,
+}
+
+/// A lease that has ended, on its way to the next.
+pub(crate) struct Release {
+    pub(super) lease: u64,
+    pub(super) since: Instant,
+    pub(super) network: NetworkControl,
+    /// Ends when nothing of the lease can reach the cluster any more.
+    closing: JoinHandle<()>,
+}
+
+impl Dispatcher {
+    pub(super) fn opened(
+        &mut self,
+        slot: SlotId,
+        waiter: WaiterId,
+        result: Result<(OpenGateway, Admission, GatewayCredentials), GatewayError>,
+    ) {
+        let (gateway, admission, credentials) = match result {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.refuse(waiter, RefusalKind::Engine, with_causes(&error));
+                self.broke(slot, &with_causes(&error));
+                return;
+            }
+        };
+        let Some(handle) = self.handles.get(&slot).cloned() else {
+            self.refuse(waiter, RefusalKind::Engine, "the cluster ended while it was handed out".to_owned());
+            return;
+        };
+        self.counters.leases += 1;
+        let lease = self.counters.leases;
+        let grant = LeaseGrant {
+            lease,
+            cluster: handle.name().to_owned(),
+            address: credentials.address,
+            ca_pem: credentials.ca_pem,
+            client_certificate_pem: credentials.client.certificate_pem,
+            client_key_pem: credentials.client.key_pem,
+            kubernetes: handle.kubernetes().to_owned(),
+            lease_directory: self.lease_directory(lease),
+            log_directory: handle.log_directory(),
+        };
+        self.traffic.open(gateway.network().traffic_counter());
+        self.leases.insert(waiter, ActiveLease { slot, lease, gateway });
+        self.spawn(async move {
+            let outcome = match handle.prove().await {
+                Ok(late_writes) => {
+                    admission.admit();
+                    Outcome::Proven { late_writes }
+                }
+                Err(error) => Outcome::Died { slot, reason: with_causes(&error) },
+            };
+            if let Err(error) = handle.prepare_gateway().await {
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "the next gateway could not be prepared: tried again later"
+                );
+            }
+            outcome
+        });
+        let is_taken = self.waiting.remove(&waiter).is_some_and(|reply| reply.send(Ok(grant)).is_ok());
+        if !is_taken {
+            // The client went while its gateway was being opened.
+            self.left(waiter);
+        }
+    }
+
+    pub(super) fn find_network(&self, lease: u64, cluster: &str) -> Option<NetworkControl> {
+        let active = self.leases.values().find(|active| active.lease == lease)?;
+        let handle = self.handles.get(&active.slot)?;
+        (handle.name() == cluster).then(|| active.gateway.network().clone())
+    }
+
+    pub(super) fn left(&mut self, waiter: WaiterId) {
+        if self.waiting.remove(&waiter).is_some() {
+            self.feed(Event::WaiterLeft { waiter });
+            return;
+        }
+        let Some(ActiveLease { slot, lease, gateway }) = self.leases.remove(&waiter) else { return };
+        let directory = self.lease_directory(lease);
+        if let Err(error) = std::fs::remove_dir_all(&directory)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, directory = %directory.display(), "a lease's files could not be removed");
+        }
+        self.ended.insert(slot, Release::new(lease, gateway));
+        self.feed(Event::Released { slot });
+    }
+}
+
+impl ActiveLease {
+    pub(super) fn status(&self) -> LeaseStatus {
+        let network = self.gateway.network();
+        LeaseStatus { lease: self.lease, network: network.describe(), traffic: network.traffic() }
+    }
+}
+
+impl Release {
+    /// Cuts the lease off, whenever it may be rewound.
+    fn new(lease: u64, gateway: OpenGateway) -> Self {
+        let network = gateway.network().clone();
+        Self { lease, since: Instant::now(), network, closing: tokio::spawn(gateway.close()) }
+    }
+
+    /// Waits until the lease is cut off.
+    pub(super) async fn wait_closed(&mut self) {
+        if !self.closing.is_finished() {
+            // An error means that closing panicked; its connections are gone all the same.
+            let _ = (&mut self.closing).await;
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Feeds the pool with events and carries its actions out.
+//!
+//! The only owner of the pool and of what belongs to it. Everything that takes time runs as a task, which reports what
+//! became of it as a [`Message`].
+
+mod background;
+mod lease;
+mod outcome;
+mod refusal;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+
+use self::lease::{ActiveLease, Release};
+use self::outcome::Outcome;
+use self::refusal::to_refusal;
+use super::boot::{Booter, SlotSpec};
+use super::slot::SlotHandle;
+use crate::error_text::with_causes;
+use crate::gateway::{NetworkControl, TrafficLedger};
+use crate::paths::EnginePaths;
+use crate::pool::{Action, ClientId, DestroyCause, Event, Layer, Limits, Pool, SlotId, SlotKey, TimeMs, WaiterId};
+use crate::protocol::{Counters, HighWater, LeaseGrant, LeaseStatus, Refusal, RefusalKind, ReleaseStatus, Traffic};
+
+/// How many releases the status tells about.
+const RELEASES_KEPT: usize = 256;
+/// Messages that may be under way; who sends more waits.
+pub(super) const MESSAGES_MAX: usize = 1024;
+
+/// What reaches the dispatcher.
+pub(super) enum Message {
+    /// A client wants a lease.
+    Acquire {
+        waiter: WaiterId,
+        client: ClientId,
+        key: SlotKey,
+        spec: Arc<SlotSpec>,
+        timeout_ms: u64,
+        reply: LeaseReply,
+    },
+    /// A client is gone, or its lease has ended.
+    Left { waiter: WaiterId },
+    /// So many clusters shall exist; the answer comes when they do.
+    Warm { key: SlotKey, spec: Arc<SlotSpec>, count: usize, reply: oneshot::Sender<Result<(), Refusal>> },
+    /// All idle clusters shall be stopped; the answer comes when they are.
+    StopIdle { reply: oneshot::Sender<()> },
+    /// Somebody wants to change the network of a lease on this cluster.
+    FindNetwork { lease: u64, cluster: String, reply: oneshot::Sender<Option<NetworkControl>> },
+    /// What the pool looks like.
+    Inspect { reply: oneshot::Sender<Inspection> },
+    /// Time has passed. From time to time the clusters have to be looked after.
+    Tick { looks_after: bool },
+    /// An action's outcome.
+    Outcome(Outcome),
+}
+
+/// How a waiting client is answered.
+pub(super) type LeaseReply = oneshot::Sender<Result<LeaseGrant, Refusal>>;
+
+/// What the status is made from.
+pub(super) struct Inspection {
+    pub(super) slots: Vec<(SlotId, &'static str, Option<Arc<SlotHandle>>)>,
+    pub(super) waiting: usize,
+    pub(super) counters: Counters,
+    pub(super) high_water: HighWater,
+    pub(super) traffic: Traffic,
+    pub(super) leases: HashMap<SlotId, LeaseStatus>,
+    pub(super) releases: Vec<ReleaseStatus>,
+}
+
+struct WarmWish {
+    key: SlotKey,
+    count: usize,
+    reply: oneshot::Sender<Result<(), Refusal>>,
+}
+
+/// The dispatcher's state.
+pub(super) struct Dispatcher {
+    pool: Pool,
+    limits: Limits,
+    booter: Arc<Booter>,
+    paths: EnginePaths,
+    messages: mpsc::Sender<Message>,
+    start: Instant,
+    specs: HashMap<SlotKey, Arc<SlotSpec>>,
+    handles: HashMap<SlotId, Arc<SlotHandle>>,
+    waiting: HashMap<WaiterId, LeaseReply>,
+    leases: HashMap<WaiterId, ActiveLease>,
+    ended: HashMap<SlotId, Release>,
+    warm_wishes: Vec<WarmWish>,
+    stop_idle_wishes: Vec<oneshot::Sender<()>>,
+    followers: HashMap<SlotId, AbortHandle>,
+    /// Each waits for the death of a cluster, and holds it for as long.
+    watchers: HashMap<SlotId, AbortHandle>,
+    tasks: JoinSet<()>,
+    counters: Counters,
+    high_water: HighWater,
+    traffic: TrafficLedger,
+    releases: VecDeque<ReleaseStatus>,
+    cluster_count: u64,
+}
+
+impl Dispatcher {
+    pub(super) fn new(booter: Booter, limits: Limits, paths: EnginePaths, messages: mpsc::Sender<Message>) -> Self {
+        Self {
+            pool: Pool::new(limits),
+            limits,
+            booter: Arc::new(booter),
+            paths,
+            messages,
+            start: Instant::now(),
+            specs: HashMap::new(),
+            handles: HashMap::new(),
+            waiting: HashMap::new(),
+            leases: HashMap::new(),
+            ended: HashMap::new(),
+            warm_wishes: Vec::new(),
+            stop_idle_wishes: Vec::new(),
+            followers: HashMap::new(),
+            watchers: HashMap::new(),
+            tasks: JoinSet::new(),
+            counters: Counters::default(),
+            high_water: HighWater::default(),
+            traffic: TrafficLedger::default(),
+            releases: VecDeque::new(),
+            cluster_count: 0,
+        }
+    }
+
+    /// Takes one message. Never waits.
+    pub(super) fn handle(&mut self, message: Message) {
+        while self.tasks.try_join_next().is_some() {}
+        match message {
+            Message::Acquire { waiter, client, key, spec, timeout_ms, reply } => {
+                self.specs.insert(key.clone(), spec);
+                self.waiting.insert(waiter, reply);
+                let deadline = self.now().saturating_add(timeout_ms);
+                self.feed(Event::Acquire { waiter, client, key, deadline });
+            }
+            Message::Left { waiter } => self.left(waiter),
+            Message::Warm { key, spec, count, reply } => {
+                self.specs.insert(key.clone(), spec);
+                self.warm_wishes.push(WarmWish { key: key.clone(), count: count.min(self.limits.slots_max), reply });
+                self.feed(Event::WarmUp { key, count });
+            }
+            Message::StopIdle { reply } => {
+                self.stop_idle_wishes.push(reply);
+                self.feed(Event::StopIdle);
+            }
+            Message::FindNetwork { lease, cluster, reply } => {
+                // The asker may have gone.
+                let _ = reply.send(self.find_network(lease, &cluster));
+            }
+            Message::Inspect { reply } => {
+                // The asker may have gone.
+                let _ = reply.send(self.inspect());
+            }
+            Message::Tick { looks_after } => {
+                if looks_after {
+                    self.look_after_all();
+                }
+                self.feed(Event::Tick);
+            }
+            Message::Outcome(outcome) => self.outcome(outcome),
+        }
+        self.answer_wishes();
+    }
+
+    /// Whether nobody has, awaits or is being prepared a cluster.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pool.is_idle()
+    }
+
+    /// Whether nothing runs and nobody waits, so that time may pass in larger steps.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.pool.is_at_rest()
+    }
+
+    /// Ends everything. Nothing is left of any cluster but its logs.
+    pub(super) async fn shut_down(mut self) {
+        self.tasks.shutdown().await;
+        let gateways = self.leases.drain().map(|(_, active)| active.gateway.close());
+        futures::future::join_all(gateways).await;
+        for (_, mut release) in self.ended.drain() {
+            release.wait_closed().await;
+        }
+        futures::future::join_all(self.handles.values().map(|handle| destroy(handle))).await;
+        // A boot or a restart that was cut short has killed its processes, but not waited for their end.
+        self.booter.provider.wait_all_ended().await;
+    }
+
+    fn feed(&mut self, event: Event) {
+        let actions = self.pool.handle(event, self.now());
+        let high_water = &mut self.high_water;
+        high_water.queue_longest = high_water.queue_longest.max(self.pool.waiting());
+        high_water.boots_under_way_most = high_water.boots_under_way_most.max(self.pool.boots_under_way());
+        high_water.memory_most_bytes = high_water.memory_most_bytes.max(self.pool.memory_bytes());
+        for action in actions {
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Boot { slot, key } => self.boot(slot, &key),
+            Action::Start { slot } => {
+                self.with_handle(slot, async move |handle| Outcome::Restarted { slot, result: handle.start().await })
+            }
+            Action::Thaw { slot } => {
+                self.with_handle(slot, async move |handle| Outcome::Thawed { slot, result: handle.thaw().await })
+            }
+            Action::HandOut { slot, waiter, layer } => {
+                self.count_hit(slot, layer);
+                if let Some(follower) = self.followers.remove(&slot) {
+                    follower.abort();
+                }
+                self.with_handle(slot, async move |handle| Outcome::Opened {
+                    slot,
+                    waiter,
+                    result: handle.open_gateway().await,
+                });
+            }
+            Action::Rewind { slot } => {
+                let ended = self.ended.remove(&slot);
+                self.with_handle(slot, async move |handle| {
+                    let mut release = ended;
+                    if let Some(release) = &mut release {
+                        release.wait_closed().await;
+                    }
+                    Outcome::Rewound { slot, release, result: handle.rewind().await }
+                });
+            }
+            Action::Freeze { slot } => {
+                self.with_handle(slot, async move |handle| Outcome::Frozen { slot, result: handle.freeze().await })
+            }
+            Action::Stop { slot } => {
+                self.with_handle(slot, async move |handle| Outcome::Stopped { slot, result: handle.stop().await })
+            }
+            Action::Destroy { slot, cause } => self.destroy(slot, cause),
+            Action::Refuse { waiter, refusal } => {
+                let Refusal { kind, message } = to_refusal(refusal);
+                self.refuse(waiter, kind, message);
+            }
+        }
+    }
+
+    fn refuse(&mut self, waiter: WaiterId, kind: RefusalKind, message: String) {
+        if let Some(reply) = self.waiting.remove(&waiter) {
+            // The client may have gone.
+            let _ = reply.send(Err(Refusal { kind, message }));
+        }
+    }
+
+    fn boot(&mut self, slot: SlotId, key: &SlotKey) {
+        let Some(spec) = self.specs.get(key).cloned() else {
+            tracing::error!(?key, "bug: the pool wants a cluster of a kind that nobody asked for");
+            return;
+        };
+        self.cluster_count += 1;
+        let name = format!("cluster-{}-{}", std::process::id(), self.cluster_count);
+        let booter = Arc::clone(&self.booter);
+        self.spawn(async move {
+            let result = booter.boot(name, &spec).await.map(Arc::new);
+            Outcome::Booted { slot, result }
+        });
+    }
+
+    fn destroy(&mut self, slot: SlotId, cause: DestroyCause) {
+        tracing::debug!(?slot, ?cause, "a cluster is removed");
+        let handle = self.forget(slot);
+        let ended = self.ended.remove(&slot);
+        let holder = self.leases.iter().find(|(_, active)| active.slot == slot).map(|(waiter, _)| *waiter);
+        let active = holder.and_then(|waiter| self.leases.remove(&waiter));
+        self.spawn(async move {
+            if let Some(mut ended) = ended {
+                ended.wait_closed().await;
+            }
+            if let Some(active) = active {
+                active.gateway.close().await;
+            }
+            if let Some(handle) = handle {
+                destroy(&handle).await;
+            }
+            Outcome::Destroyed { slot }
+        });
+    }
+
+    fn count_hit(&mut self, slot: SlotId, layer: Layer) {
+        let hits = &mut self.counters.hits;
+        let is_from_snapshot = self.handles.get(&slot).is_some_and(|handle| handle.is_from_snapshot());
+        let count = match layer {
+            Layer::Ready => &mut hits.ready,
+            Layer::Rewound => &mut hits.rewound,
+            Layer::Frozen => &mut hits.frozen,
+            Layer::Stopped => &mut hits.stopped,
+            Layer::Booted if is_from_snapshot => &mut hits.snapshot,
+            Layer::Booted => &mut hits.bootstrapped,
+        };
+        *count += 1;
+    }
+
+    fn answer_wishes(&mut self) {
+        let pool = &self.pool;
+        let kept = std::mem::take(&mut self.warm_wishes).into_iter().filter_map(|wish| {
+            let is_ready = pool.running(&wish.key) >= wish.count;
+            let result = match (is_ready, pool.is_warming(&wish.key)) {
+                (true, _) => Ok(()),
+                (false, true) => return Some(wish),
+                (false, false) => Err(Refusal {
+                    kind: RefusalKind::Engine,
+                    message: format!("only {} of {} clusters could be booted", pool.running(&wish.key), wish.count),
+                }),
+            };
+            let _ = wish.reply.send(result);
+            None
+        });
+        self.warm_wishes = kept.collect();
+        let is_stopping = pool.slots().any(|(_, state)| state == crate::pool::SlotState::Stopping);
+        if !is_stopping {
+            for wish in self.stop_idle_wishes.drain(..) {
+                let _ = wish.send(());
+            }
+        }
+    }
+
+    fn inspect(&self) -> Inspection {
+        let slots = self.pool.slots().map(|(slot, state)| (slot, state.name(), self.handles.get(&slot).cloned()));
+        Inspection {
+            slots: slots.collect(),
+            waiting: self.pool.waiting(),
+            counters: self.counters,
+            high_water: self.high_water,
+            traffic: self.traffic.total(),
+            leases: self.leases.values().map(|active| (active.slot, active.status())).collect(),
+            releases: self.releases.iter().cloned().collect(),
+        }
+    }
+
+    fn with_handle<Work>(&mut self, slot: SlotId, work: impl FnOnce(Arc<SlotHandle>) -> Work)
+    where
+        Work: Future<Output = Outcome> + Send + 'static,
+    {
+        match self.handles.get(&slot).cloned() {
+            Some(handle) => self.spawn(work(handle)),
+            None => self.spawn(async move { Outcome::Died { slot, reason: "it has no cluster".to_owned() } }),
+        };
+    }
+
+    fn spawn(&mut self, work: impl Future<Output = Outcome> + Send + 'static) -> AbortHandle {
+        let messages = self.messages.clone();
+        self.tasks.spawn(async move {
+            let outcome = work.await;
+            // Fails only when the engine is ending.
+            let _ = messages.send(Message::Outcome(outcome)).await;
+        })
+    }
+
+    fn lease_directory(&self, lease: u64) -> std::path::PathBuf {
+        self.paths.lease_directory.join(lease.to_string())
+    }
+
+    fn now(&self) -> TimeMs {
+        TimeMs::try_from(self.start.elapsed().as_millis()).unwrap_or(TimeMs::MAX)
+    }
+}
+
+async fn destroy(handle: &SlotHandle) {
+    if let Err(error) = handle.cluster().destroy().await {
+        tracing::warn!(cluster = handle.name(), error = with_causes(&error), "destroying a cluster left something");
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

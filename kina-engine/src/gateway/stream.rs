@@ -1,0 +1,320 @@
+//! A client's TCP connection, on which the network can go wrong.
+//!
+//! It lies below TLS, so that what a test does to its network also meets handshakes, and so that the relay above knows
+//! nothing of it. In the normal state a chunk costs one atomic load and one addition more than on the bare socket. Once
+//! something else is seen, the connection takes a detour, which ends when all that was held back has arrived.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::delay_line::DelayLine;
+use super::network::{Network, NetworkState};
+
+const CHUNK_BYTES: usize = 16 << 10;
+
+/// A connection that counts, and obeys the network's state.
+pub(super) struct ClientStream {
+    tcp: TcpStream,
+    network: Arc<Network>,
+    detour: Option<Box<Detour>>,
+}
+
+struct Detour {
+    state: NetworkState,
+    changed: Pin<Box<dyn Future<Output = watch::Receiver<NetworkState>> + Send>>,
+    to_cluster: DelayLine,
+    to_client: DelayLine,
+    has_lost_bytes: bool,
+}
+
+/// What happens to bytes on a detour.
+#[derive(Clone, Copy)]
+enum Passage {
+    Open,
+    Delayed(Duration),
+    Lost,
+}
+
+impl ClientStream {
+    pub(super) fn new(tcp: TcpStream, network: Arc<Network>) -> Self {
+        network.traffic.connection_opened();
+        Self { tcp, network, detour: None }
+    }
+
+    /// Behind a partition nobody notices that the other side has gone. So the connection stays open for as long as the
+    /// network drops everything, or until the client closes it.
+    pub(super) async fn linger_while_dropped(&mut self) {
+        if self.network.state() == NetworkState::Drop {
+            self.mark_lossy();
+            // Ends with the client, or with an error once the network is back.
+            let _ = self.read(&mut [0]).await;
+        }
+    }
+
+    fn detour(&mut self) -> &mut Detour {
+        self.detour.get_or_insert_with(|| {
+            let mut changes = self.network.changes();
+            let state = *changes.borrow_and_update();
+            Box::new(Detour {
+                state,
+                changed: next_change(changes),
+                to_cluster: DelayLine::new(),
+                to_client: DelayLine::new(),
+                has_lost_bytes: false,
+            })
+        })
+    }
+
+    /// Takes note of the network's state, and has this task woken when it changes.
+    fn poll_passage(&mut self, context: &mut Context<'_>) -> io::Result<Passage> {
+        let detour = self.detour();
+        // Ends, because the network does not change faster than it is looked at.
+        while let Poll::Ready(mut changes) = detour.changed.as_mut().poll(context) {
+            detour.state = *changes.borrow_and_update();
+            detour.changed = next_change(changes);
+        }
+        let passage = match detour.state {
+            NetworkState::Drop => Passage::Lost,
+            NetworkState::Normal if !detour.has_lost_bytes => Passage::Open,
+            NetworkState::Delay(delay) if !detour.has_lost_bytes => Passage::Delayed(delay),
+            // What was lost cannot be sent again: to go on would show the client a stream that was never sent.
+            NetworkState::Normal | NetworkState::Delay(_) | NetworkState::Cut => {
+                return Err(io::Error::new(io::ErrorKind::ConnectionReset, "the test cut its network"));
+            }
+        };
+        if matches!(passage, Passage::Lost) && (detour.to_cluster.lose_all() | detour.to_client.lose_all()) {
+            self.mark_lossy();
+        }
+        Ok(passage)
+    }
+
+    fn mark_lossy(&mut self) {
+        if !std::mem::replace(&mut self.detour().has_lost_bytes, true) {
+            self.network.connection_lost_bytes();
+        }
+    }
+
+    /// Sends what is due to the client; ready when nothing is left.
+    fn poll_send_held(&mut self, context: &mut Context<'_>, passage: Passage) -> Poll<io::Result<()>> {
+        let Some(detour) = &mut self.detour else { return Poll::Ready(Ok(())) };
+        let is_held_back = matches!(passage, Passage::Delayed(_));
+        while let Some(bytes) = ready!(detour.to_client.poll_next(context, is_held_back)) {
+            let sent = ready!(Pin::new(&mut self.tcp).poll_write(context, bytes))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.network.traffic.count_from_cluster(sent);
+            detour.to_client.advance(sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the detour once there is no reason for it.
+    fn end_detour(&mut self) {
+        if self.detour.as_ref().is_some_and(|detour| detour.to_cluster.is_empty() && detour.to_client.is_empty()) {
+            self.detour = None;
+        }
+    }
+
+    fn poll_read_tcp(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.tcp).poll_read(context, buffer);
+        self.network.traffic.count_to_cluster(buffer.filled().len() - before);
+        read
+    }
+
+    #[cold]
+    fn poll_read_on_detour(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let passage = self.poll_passage(context)?;
+        // Who only reads still has to send what is due.
+        if let Poll::Ready(Err(error)) = self.poll_send_held(context, passage) {
+            return Poll::Ready(Err(error));
+        }
+        let mut chunk = [0; CHUNK_BYTES];
+        let mut has_ended = false;
+        match passage {
+            Passage::Lost => loop {
+                let mut lost = ReadBuf::new(&mut chunk);
+                ready!(Pin::new(&mut self.tcp).poll_read(context, &mut lost))?;
+                if lost.filled().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.mark_lossy();
+            },
+            Passage::Delayed(delay) => {
+                while !has_ended && self.detour().to_cluster.has_room() {
+                    let mut taken = ReadBuf::new(&mut chunk);
+                    match Pin::new(&mut self.tcp).poll_read(context, &mut taken) {
+                        Poll::Pending => break,
+                        Poll::Ready(read) => read?,
+                    }
+                    has_ended = taken.filled().is_empty();
+                    self.detour().to_cluster.push(taken.filled().to_vec(), delay);
+                }
+            }
+            Passage::Open => {}
+        }
+        let is_held_back = matches!(passage, Passage::Delayed(_));
+        let line = &mut self.detour().to_cluster;
+        if let Some(bytes) = ready!(line.poll_next(context, is_held_back)) {
+            let count = bytes.len().min(buffer.remaining());
+            buffer.put_slice(&bytes[..count]);
+            line.advance(count);
+            self.network.traffic.count_to_cluster(count);
+            return Poll::Ready(Ok(()));
+        }
+        match passage {
+            Passage::Open => {
+                self.end_detour();
+                self.poll_read_tcp(context, buffer)
+            }
+            _ if has_ended => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
+    }
+
+    #[cold]
+    fn poll_write_on_detour(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let passage = self.poll_passage(context)?;
+        let count = parts.iter().map(|part| part.len()).sum();
+        match passage {
+            Passage::Lost => {
+                self.mark_lossy();
+                Poll::Ready(Ok(count))
+            }
+            Passage::Delayed(delay) => {
+                if !self.detour().to_client.has_room() {
+                    // What is due makes room.
+                    if let Poll::Ready(Err(error)) = self.poll_send_held(context, passage) {
+                        return Poll::Ready(Err(error));
+                    }
+                    if !self.detour().to_client.has_room() {
+                        return Poll::Pending;
+                    }
+                }
+                let bytes = parts.iter().flat_map(|part| part.iter().copied()).collect();
+                self.detour().to_client.push(bytes, delay);
+                // Sets the alarm, also for who does not flush.
+                match self.poll_send_held(context, passage) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    _ => Poll::Ready(Ok(count)),
+                }
+            }
+            Passage::Open => {
+                ready!(self.poll_send_held(context, passage))?;
+                self.end_detour();
+                self.poll_write_tcp(context, parts)
+            }
+        }
+    }
+
+    fn poll_write_tcp(&mut self, context: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let sent = ready!(Pin::new(&mut self.tcp).poll_write_vectored(context, parts))?;
+        self.network.traffic.count_from_cluster(sent);
+        Poll::Ready(Ok(sent))
+    }
+
+    fn is_on_detour(&self) -> bool {
+        self.detour.is_some() || !self.network.is_normal()
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.detour.is_none() {
+            let before = buffer.filled().len();
+            let read = Pin::new(&mut this.tcp).poll_read(context, buffer);
+            let count = buffer.filled().len() - before;
+            // Looked at after the reading: what arrives after a change never passes as if it had come before.
+            if count == 0 || this.network.is_normal() {
+                this.network.traffic.count_to_cluster(count);
+                return read;
+            }
+            let taken = buffer.filled()[before..].to_vec();
+            buffer.set_filled(before);
+            let delay = match this.detour().state {
+                NetworkState::Delay(delay) => delay,
+                _ => Duration::ZERO,
+            };
+            this.detour().to_cluster.push(taken, delay);
+        }
+        this.poll_read_on_detour(context, buffer)
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.is_on_detour() {
+            this.poll_write_on_detour(context, parts)
+        } else {
+            this.poll_write_tcp(context, parts)
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.detour.is_some() {
+            let passage = this.poll_passage(context)?;
+            ready!(this.poll_send_held(context, passage))?;
+        }
+        Pin::new(&mut this.tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.is_on_detour() {
+            let passage = this.poll_passage(context)?;
+            if matches!(passage, Passage::Lost) {
+                // The end, too, never arrives.
+                this.mark_lossy();
+                return Poll::Ready(Ok(()));
+            }
+            ready!(this.poll_send_held(context, passage))?;
+        }
+        Pin::new(&mut this.tcp).poll_shutdown(context)
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        self.network.traffic.connection_closed();
+        if self.detour.as_ref().is_some_and(|detour| detour.has_lost_bytes) {
+            self.network.lossy_connection_closed();
+        }
+    }
+}
+
+fn next_change(
+    mut changes: watch::Receiver<NetworkState>,
+) -> Pin<Box<dyn Future<Output = watch::Receiver<NetworkState>> + Send>> {
+    Box::pin(async move {
+        // The sender lives in the network, which whoever asks holds.
+        let _ = changes.changed().await;
+        changes
+    })
+}

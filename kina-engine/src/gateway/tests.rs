@@ -1,0 +1,266 @@
+//! Gateways in front of a plain TLS server that says everything back.
+
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::certificates::CertificateAuthority;
+use crate::protocol::NetworkChange;
+
+/// How long anything may take that happens: far longer than it ever does.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long is waited for what must not happen.
+const IMPATIENCE: Duration = Duration::from_millis(200);
+
+type TlsClient = tokio_rustls::client::TlsStream<TcpStream>;
+
+/// An echo server behind an open gateway.
+struct Echo {
+    gateway: OpenGateway,
+    credentials: GatewayCredentials,
+    server: JoinHandle<()>,
+}
+
+impl Echo {
+    async fn start() -> Self {
+        let authority = CertificateAuthority::generate("echo").expect("an authority");
+        let server = authority.issue_server("echo", &[]).expect("a certificate");
+        let admin = authority.issue_client("admin", None).expect("a certificate");
+        let acceptor = tls::acceptor(&authority, &server).expect("TLS");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let access = ClusterAccess {
+            api_address: address,
+            api_ca_pem: authority.certificate_pem(),
+            admin: admin.clone(),
+            etcd_address: address,
+            etcd_ca_pem: authority.certificate_pem(),
+            etcd_client: admin,
+        };
+        let server = tokio::spawn(async move {
+            // They end with the server.
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                connections.spawn(async move {
+                    let mut stream = acceptor.accept(stream).await?;
+                    let (mut reader, mut writer) = tokio::io::split(&mut stream);
+                    tokio::io::copy(&mut reader, &mut writer).await?;
+                    writer.shutdown().await
+                });
+            }
+        });
+        let (gateway, admission, credentials) = PreparedGateway::prepare(&access).await.expect("a gateway").open();
+        admission.admit();
+        Self { gateway, credentials, server }
+    }
+
+    async fn connect(&self) -> std::io::Result<TlsClient> {
+        let GatewayCredentials { address, ca_pem, client } = &self.credentials;
+        let connector = tls::connector(ca_pem, Some(client), tls::HTTP_1).expect("TLS");
+        let stream = TcpStream::connect(address).await?;
+        connector.connect(rustls::pki_types::ServerName::IpAddress(address.ip().into()), stream).await
+    }
+
+    async fn change(&self, change: NetworkChange) {
+        within(self.gateway.network().apply(change)).await.expect("the network changes");
+    }
+
+    fn traffic(&self) -> crate::protocol::Traffic {
+        self.gateway.network().traffic()
+    }
+
+    async fn end(self) {
+        within(self.gateway.close()).await;
+        self.server.abort();
+    }
+}
+
+async fn within<Output>(work: impl Future<Output = Output>) -> Output {
+    tokio::time::timeout(PATIENCE, work).await.expect("it ends in time")
+}
+
+async fn say(client: &mut TlsClient, text: &str) -> std::io::Result<()> {
+    client.write_all(text.as_bytes()).await?;
+    client.flush().await
+}
+
+async fn hear(client: &mut TlsClient, text: &str) -> std::io::Result<()> {
+    let mut heard = vec![0; text.len()];
+    within(client.read_exact(&mut heard)).await?;
+    assert_eq!(String::from_utf8_lossy(&heard), text);
+    Ok(())
+}
+
+async fn is_answered(client: &mut TlsClient, text: &str) -> bool {
+    say(client, text).await.is_ok() && hear(client, text).await.is_ok()
+}
+
+async fn is_silent(client: &mut TlsClient) -> bool {
+    tokio::time::timeout(IMPATIENCE, client.read(&mut [0])).await.is_err()
+}
+
+#[tokio::test]
+async fn connections_and_bytes_are_counted() {
+    let echo = Echo::start().await;
+    let mut client = echo.connect().await.expect("connected");
+    assert!(is_answered(&mut client, "hello").await);
+    let before = echo.traffic();
+    assert_eq!((before.connections, before.connections_open), (1, 1));
+    assert!(is_answered(&mut client, &"x".repeat(100_000)).await);
+    let after = echo.traffic();
+    for grown in
+        [after.bytes_to_cluster - before.bytes_to_cluster, after.bytes_from_cluster - before.bytes_from_cluster]
+    {
+        assert!((100_000..110_000).contains(&grown), "100,000 bytes and TLS around them, not {grown}");
+    }
+    drop(client);
+    let control = echo.gateway.network().clone();
+    echo.end().await;
+    assert_eq!((control.traffic().connections, control.traffic().connections_open), (1, 0));
+    assert!(matches!(control.apply(NetworkChange::Cut).await, Err(network::NetworkError::LeaseEnded)));
+}
+
+#[tokio::test]
+async fn one_direction_may_end_before_the_other() {
+    let echo = Echo::start().await;
+    for change in [NetworkChange::Restore, NetworkChange::Delay { delay_ms: 5 }] {
+        echo.change(change).await;
+        let mut client = within(echo.connect()).await.expect("connected");
+        let text = "y".repeat(1 << 20);
+        let (mut reader, mut writer) = tokio::io::split(&mut client);
+        let send = async {
+            writer.write_all(text.as_bytes()).await?;
+            writer.shutdown().await
+        };
+        let mut heard = Vec::new();
+        let (sent, read) = within(async { tokio::join!(send, reader.read_to_end(&mut heard)) }).await;
+        sent.expect("sent");
+        read.expect("a clean end");
+        assert!(heard == text.as_bytes(), "{} bytes came back after {change:?}", heard.len());
+    }
+    echo.end().await;
+}
+
+#[tokio::test]
+async fn a_cut_closes_and_refuses_until_the_network_is_restored() {
+    let echo = Echo::start().await;
+    let mut client = echo.connect().await.expect("connected");
+    assert!(is_answered(&mut client, "hello").await);
+    echo.change(NetworkChange::Cut).await;
+    let end = within(client.read(&mut [0])).await;
+    assert!(end.is_err(), "no farewell, but a broken connection: {end:?}");
+    for _ in 0..3 {
+        let error = within(echo.connect()).await.expect_err("nobody is there");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    }
+    assert_eq!(echo.traffic().connections_open, 0);
+    echo.change(NetworkChange::Restore).await;
+    assert!(is_answered(&mut echo.connect().await.expect("connected"), "again").await);
+    echo.end().await;
+}
+
+#[tokio::test]
+async fn a_black_hole_swallows_and_what_lost_bytes_never_goes_on() {
+    let echo = Echo::start().await;
+    let mut used = echo.connect().await.expect("connected");
+    let mut idle = echo.connect().await.expect("connected");
+    assert!(is_answered(&mut used, "hello").await && is_answered(&mut idle, "hello").await);
+    echo.change(NetworkChange::Drop).await;
+    let before = echo.traffic();
+    say(&mut used, "lost").await.expect("nobody tells");
+    assert!(is_silent(&mut used).await);
+    assert!(tokio::time::timeout(IMPATIENCE, echo.connect()).await.is_err(), "accepted, but never answered");
+    assert_eq!(echo.traffic().bytes_to_cluster, before.bytes_to_cluster);
+    assert_eq!(echo.traffic().bytes_from_cluster, before.bytes_from_cluster);
+    echo.change(NetworkChange::Restore).await;
+    assert!(!is_answered(&mut used, "on").await, "it would not be the stream that was sent");
+    assert!(is_answered(&mut idle, "on").await, "it has lost nothing");
+    assert!(is_answered(&mut echo.connect().await.expect("connected"), "again").await);
+    echo.end().await;
+}
+
+#[tokio::test]
+async fn a_black_hole_hides_that_the_server_has_gone() {
+    let echo = Echo::start().await;
+    let mut client = echo.connect().await.expect("connected");
+    assert!(is_answered(&mut client, "hello").await);
+    echo.change(NetworkChange::Drop).await;
+    echo.server.abort();
+    say(&mut client, "lost").await.expect("nobody tells");
+    assert!(is_silent(&mut client).await);
+    assert!(is_silent(&mut client).await);
+    echo.change(NetworkChange::Cut).await;
+    assert!(within(client.read(&mut [0])).await.is_err());
+    echo.end().await;
+}
+
+#[tokio::test]
+async fn a_delay_holds_back_in_order_and_ends_at_once() {
+    const DELAY: Duration = Duration::from_millis(60);
+    let echo = Echo::start().await;
+    let mut client = echo.connect().await.expect("connected");
+    assert!(is_answered(&mut client, "hello").await);
+    echo.change(NetworkChange::Delay { delay_ms: 60 }).await;
+    let start = Instant::now();
+    say(&mut client, "one, ").await.expect("sent");
+    say(&mut client, "two").await.expect("sent");
+    hear(&mut client, "one, two").await.expect("heard");
+    assert!(2 * DELAY <= start.elapsed(), "{:?}", start.elapsed());
+    let start = Instant::now();
+    let mut other = within(echo.connect()).await.expect("connected");
+    assert!(is_answered(&mut other, "hello").await);
+    assert!(4 * DELAY <= start.elapsed(), "{:?}", start.elapsed());
+
+    echo.change(NetworkChange::Delay { delay_ms: 60_000 }).await;
+    say(&mut client, "held ").await.expect("sent");
+    assert!(is_silent(&mut client).await);
+    echo.change(NetworkChange::Restore).await;
+    say(&mut client, "back").await.expect("sent");
+    hear(&mut client, "held back").await.expect("nothing is lost, nothing is late");
+
+    echo.change(NetworkChange::Delay { delay_ms: 60_000 }).await;
+    say(&mut client, "held").await.expect("sent");
+    assert!(is_silent(&mut client).await);
+    echo.change(NetworkChange::Drop).await;
+    echo.change(NetworkChange::Restore).await;
+    assert!(!is_answered(&mut client, "on").await, "what was held back has been lost");
+    echo.end().await;
+}
+
+#[tokio::test]
+async fn a_delay_lets_much_through() {
+    let echo = Echo::start().await;
+    let mut client = echo.connect().await.expect("connected");
+    let text = "z".repeat(3 << 20);
+    let (mut reader, mut writer) = tokio::io::split(&mut client);
+    let mut heard = vec![0; text.len()];
+    let turns = async {
+        // Whatever is under way when the network changes arrives once, and in order.
+        for delay_ms in [1, 20, 0, 3, 40] {
+            echo.change(NetworkChange::Delay { delay_ms }).await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            echo.change(NetworkChange::Restore).await;
+        }
+    };
+    let (sent, read, ()) =
+        within(async { tokio::join!(writer.write_all(text.as_bytes()), reader.read_exact(&mut heard), turns) }).await;
+    sent.expect("sent");
+    read.expect("heard");
+    assert!(heard == text.as_bytes());
+    echo.end().await;
+}
+
+#[tokio::test]
+async fn a_delay_of_more_than_a_minute_is_refused() {
+    let echo = Echo::start().await;
+    let error = echo.gateway.network().apply(NetworkChange::Delay { delay_ms: 60_001 }).await.expect_err("refused");
+    let text = error.to_string();
+    assert!(text.contains("60001 ms") && text.contains("60000 ms"), "{text}");
+    assert_eq!(echo.gateway.network().describe(), "normal");
+    echo.end().await;
+}

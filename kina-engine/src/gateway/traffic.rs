@@ -1,0 +1,103 @@
+//! How much goes through gateways.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::protocol::Traffic;
+
+/// Counts for one lease. Each number stands for itself, so nothing has to be locked to count or to read.
+#[derive(Debug, Default)]
+pub(crate) struct TrafficCounter {
+    connections: AtomicU64,
+    connections_open: AtomicU64,
+    bytes_to_cluster: AtomicU64,
+    bytes_from_cluster: AtomicU64,
+}
+
+/// All traffic since the engine started, of leases that have ended and of those that have not.
+#[derive(Debug, Default)]
+pub(crate) struct TrafficLedger {
+    ended: Traffic,
+    counters: Vec<Arc<TrafficCounter>>,
+}
+
+impl TrafficCounter {
+    pub(super) fn connection_opened(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.connections_open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn connection_closed(&self) {
+        self.connections_open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_to_cluster(&self, bytes: usize) {
+        self.bytes_to_cluster.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_from_cluster(&self, bytes: usize) {
+        self.bytes_from_cluster.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> Traffic {
+        Traffic {
+            connections: self.connections.load(Ordering::Relaxed),
+            connections_open: self.connections_open.load(Ordering::Relaxed),
+            bytes_to_cluster: self.bytes_to_cluster.load(Ordering::Relaxed),
+            bytes_from_cluster: self.bytes_from_cluster.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl TrafficLedger {
+    /// Takes a new lease's counter in.
+    pub(crate) fn open(&mut self, counter: Arc<TrafficCounter>) {
+        let ended = &mut self.ended;
+        self.counters.retain(|counter| {
+            // Nobody else holds it: no more can come.
+            let can_grow = 1 < Arc::strong_count(counter);
+            if !can_grow {
+                add(ended, counter.read());
+            }
+            can_grow
+        });
+        self.counters.push(counter);
+    }
+
+    pub(crate) fn total(&self) -> Traffic {
+        let mut total = self.ended;
+        for counter in &self.counters {
+            add(&mut total, counter.read());
+        }
+        total
+    }
+}
+
+fn add(sum: &mut Traffic, more: Traffic) {
+    sum.connections += more.connections;
+    sum.connections_open += more.connections_open;
+    sum.bytes_to_cluster += more.bytes_to_cluster;
+    sum.bytes_from_cluster += more.bytes_from_cluster;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_forgets_no_byte_of_a_lease_that_ended() {
+        let mut ledger = TrafficLedger::default();
+        for bytes in 1..=3 {
+            let counter = Arc::new(TrafficCounter::default());
+            ledger.open(Arc::clone(&counter));
+            counter.connection_opened();
+            counter.count_to_cluster(bytes);
+            counter.count_from_cluster(10 * bytes);
+            assert_eq!(ledger.total().connections_open, 1);
+            counter.connection_closed();
+        }
+        let total = Traffic { connections: 3, connections_open: 0, bytes_to_cluster: 6, bytes_from_cluster: 60 };
+        assert_eq!(ledger.total(), total);
+        assert_eq!(ledger.counters.len(), 1, "counters of ended leases are folded into one sum");
+    }
+}

@@ -1,0 +1,243 @@
+//! What the pool wants next.
+
+use super::breaker::Permission;
+use super::slot::{Layer, Slot, SlotState};
+use super::{Action, DestroyCause, Pool, PoolRefusal, SlotId, SlotKey, TimeMs};
+
+impl Pool {
+    /// Gives ready slots to who waits for their kind.
+    pub(super) fn hand_out(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
+        let mut ready = self.ids(|slot| slot.state == SlotState::Ready);
+        // First where OpenAPI has followed too; among those the one that was used last, so that others can cool down.
+        ready.sort_by_key(|id| (!self.slots[id].is_settled, std::cmp::Reverse(self.slots[id].used_at)));
+        for id in ready {
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            let Some(waiter) = self.queue.pop_for(&slot.key) else { continue };
+            let layer = if slot.since <= waiter.since { Layer::Ready } else { slot.origin };
+            slot.state = SlotState::Leased(waiter.id);
+            slot.since = now;
+            slot.leases += 1;
+            actions.push(Action::HandOut { slot: id, waiter: waiter.id, layer });
+        }
+    }
+
+    /// Takes note of what is wanted of each kind, for pre-warming.
+    pub(super) fn observe_demand(&mut self, now: TimeMs) {
+        let mut kinds: Vec<SlotKey> = self.demand.keys().cloned().collect();
+        let in_use = self.slots.values().filter(|slot| matches!(slot.state, SlotState::Leased(_)));
+        kinds.extend(in_use.map(|slot| slot.key.clone()));
+        kinds.extend(self.queue.demand().into_iter().map(|(key, _)| key));
+        kinds.sort();
+        kinds.dedup();
+        for key in kinds {
+            let in_use = self.count(|slot| slot.key == key && matches!(slot.state, SlotState::Leased(_)));
+            let wanted = in_use + self.queue.count(&key);
+            self.demand.entry(key).or_default().observe(wanted, now, &self.limits.scale);
+        }
+        let scale = self.limits.scale;
+        self.demand.retain(|_, history| !history.is_over(now, &scale));
+    }
+
+    /// Lets as many be rewound as may be at a time, the longest released first.
+    pub(super) fn rewind_next(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
+        let under_way = self.count(|slot| slot.state == SlotState::Rewinding);
+        let mut released = self.ids(|slot| slot.state == SlotState::Released);
+        released.sort_by_key(|id| self.slots[id].since);
+        for id in released.into_iter().take(self.limits.rewinds_max.saturating_sub(under_way)) {
+            self.set_state(id, SlotState::Rewinding, now);
+            actions.push(Action::Rewind { slot: id });
+        }
+    }
+
+    /// Gets what is waited for and not on its way: thawed, else started, else booted, as far as the bounds allow.
+    pub(super) fn grow(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
+        for (key, waiting) in self.queue.demand() {
+            for _ in self.coming(&key)..waiting {
+                if self.thaw(&key, now, actions) {
+                    continue;
+                }
+                if let Permission::Open { until } = self.permission(&key, now) {
+                    self.refuse_hopeless(&key, until.saturating_sub(now), actions);
+                    break;
+                }
+                if !self.may_boot(&key, now) {
+                    break;
+                }
+                if !self.start_or_boot(&key, now, actions) {
+                    self.make_room(&key, now, actions);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Boots what somebody wants warm, and what demand calls for ahead of time. Unlike a client that waits, this takes
+    /// nobody's slot.
+    pub(super) fn warm_up(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
+        let mut kinds: Vec<SlotKey> = self.demand.keys().chain(self.warm_targets.keys()).cloned().collect();
+        kinds.sort();
+        kinds.dedup();
+        for key in kinds {
+            let supply = |pool: &Self| pool.running(&key) + pool.coming(&key) + pool.frozen(&key);
+            let target = self.desired(&key, now).max(self.warm_targets.get(&key).copied().unwrap_or(0));
+            for _ in supply(self)..target {
+                if !self.may_boot(&key, now) || !self.start_or_boot(&key, now, actions) {
+                    break;
+                }
+            }
+        }
+        let mut targets = std::mem::take(&mut self.warm_targets);
+        for (key, count) in &targets {
+            // Somebody waits for these to be warm.
+            for _ in self.running(key) + self.coming(key)..*count {
+                if !self.thaw(key, now, actions) {
+                    break;
+                }
+            }
+        }
+        targets.retain(|key, count| {
+            let is_hopeless = matches!(self.permission(key, now), Permission::Open { .. });
+            let is_coming = 0 < self.coming(key) || (self.is_paused(key, now) && !is_hopeless);
+            self.running(key) < *count && is_coming
+        });
+        self.warm_targets = targets;
+    }
+
+    /// Freezes and stops what nobody has used for a while, replaces what is too old.
+    pub(super) fn cool_down(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
+        let idle_ms = |slot: &Slot| now.saturating_sub(slot.used_at);
+        let limits = self.limits;
+        for id in self.ids(|slot| slot.state == SlotState::Stopped && limits.stopped_age_max_ms <= idle_ms(slot)) {
+            self.destroy(id, DestroyCause::Old, now, actions);
+        }
+        let is_warm = |slot: &Slot| matches!(slot.state, SlotState::Ready | SlotState::Frozen);
+        let mut cool = self.ids(|slot| is_warm(slot) && limits.stop_after_idle_ms <= idle_ms(slot));
+        cool.sort_by_key(|id| self.slots[id].used_at);
+        for id in cool {
+            let key = self.slots[&id].key.clone();
+            let supply = self.count(|slot| slot.key == key && (is_warm(slot) || slot.state.is_running()));
+            if self.desired(&key, now) < supply {
+                self.stop(id, now, actions);
+            }
+        }
+        let Some(freeze_after_idle_ms) = limits.freeze_after_idle_ms else { return };
+        // One that has not settled is being asked, and could not answer.
+        let freezes = |slot: &Slot| slot.state == SlotState::Ready && slot.is_settled;
+        for id in self.ids(|slot| freezes(slot) && freeze_after_idle_ms <= idle_ms(slot)) {
+            self.set_state(id, SlotState::Freezing, now);
+            actions.push(Action::Freeze { slot: id });
+        }
+    }
+
+    pub(super) fn stop_all_idle(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
+        for id in self.ids(|slot| matches!(slot.state, SlotState::Ready | SlotState::Frozen)) {
+            self.stop(id, now, actions);
+        }
+    }
+
+    /// Stops the largest idle slots while all together take more than they may.
+    pub(super) fn relieve_memory(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
+        for _ in 0..self.slots.len() {
+            let staying_bytes = self.memory_bytes() - self.leaving_memory_bytes();
+            if staying_bytes <= self.limits.memory_max_bytes {
+                return;
+            }
+            let holders = self.count(|slot| !slot.state.is_leaving() && slot.state != SlotState::Stopped);
+            let idle = self.ids(|slot| matches!(slot.state, SlotState::Ready | SlotState::Frozen));
+            let largest = idle.into_iter().max_by_key(|id| self.slots[id].memory_bytes);
+            // One may always run.
+            let Some(id) = largest.filter(|_| 1 < holders) else { return };
+            self.stop(id, now, actions);
+        }
+    }
+
+    /// How many clusters of a kind are wanted, with some ahead of demand.
+    fn desired(&self, key: &SlotKey, now: TimeMs) -> usize {
+        let Some(history) = self.demand.get(key) else { return 0 };
+        let current = self.running(key) + self.coming(key) + self.frozen(key);
+        history.stabilised(current, now, &self.limits.scale).min(self.limits.slots_max)
+    }
+
+    /// How many clusters of a kind will be ready by themselves.
+    fn coming(&self, key: &SlotKey) -> usize {
+        self.count(|slot| slot.key == *key && slot.state.is_coming())
+    }
+
+    fn frozen(&self, key: &SlotKey) -> usize {
+        self.count(|slot| slot.key == *key && slot.state == SlotState::Frozen)
+    }
+
+    /// Tells who waits for what does not boot, unless there are clusters of the kind that will come free.
+    fn refuse_hopeless(&mut self, key: &SlotKey, retry_after_ms: TimeMs, actions: &mut Vec<Action>) {
+        let serves = |slot: &Slot| slot.key == *key && (slot.state.is_running() || slot.state.is_coming());
+        if 0 < self.count(serves) {
+            return;
+        }
+        let reason = self.breakers.get(key).map(|breaker| breaker.reason().to_owned()).unwrap_or_default();
+        for waiter in self.queue.remove_all_for(key) {
+            let refusal = PoolRefusal::StartFailed { reason: reason.clone(), is_user_error: false, retry_after_ms };
+            actions.push(Action::Refuse { waiter: waiter.id, refusal });
+        }
+    }
+
+    fn may_boot(&self, key: &SlotKey, now: TimeMs) -> bool {
+        let is_permitted = match self.permission(key, now) {
+            Permission::Any => true,
+            Permission::One => self.count(|slot| slot.key == *key && slot.state.is_boot()) == 0,
+            Permission::Paused | Permission::Open { .. } => false,
+        };
+        is_permitted && self.boots_under_way() < self.limits.boots_max
+    }
+
+    /// Whether a cluster that takes so much more may run.
+    fn has_memory_for(&self, more_bytes: u64) -> bool {
+        let held_bytes = self.memory_bytes();
+        held_bytes == 0 || held_bytes.saturating_add(more_bytes) <= self.limits.memory_max_bytes
+    }
+
+    fn thaw(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
+        let frozen = self.ids(|slot| slot.key == *key && slot.state == SlotState::Frozen);
+        let Some(id) = frozen.into_iter().max_by_key(|id| self.slots[id].used_at) else { return false };
+        self.set_state(id, SlotState::Thawing, now);
+        actions.push(Action::Thaw { slot: id });
+        true
+    }
+
+    fn start_or_boot(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
+        let stopped = self.ids(|slot| slot.key == *key && slot.state == SlotState::Stopped);
+        if let Some(id) = stopped.into_iter().max_by_key(|id| self.slots[id].used_at) {
+            if !self.has_memory_for(self.slots[&id].memory_bytes) {
+                return false;
+            }
+            self.set_state(id, SlotState::Starting, now);
+            actions.push(Action::Start { slot: id });
+            return true;
+        }
+        if self.limits.slots_max <= self.slots.len() || !self.has_memory_for(self.limits.slot_memory_bytes) {
+            return false;
+        }
+        let slot = self.new_slot(key, now);
+        actions.push(Action::Boot { slot, key: key.clone() });
+        true
+    }
+
+    /// Gives up the slot of another kind that has idled longest, unless one is on its way out already.
+    fn make_room(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) {
+        if 0 < self.count(|slot| matches!(slot.state, SlotState::Broken | SlotState::Stopping)) {
+            return;
+        }
+        let idle = self.ids(|slot| slot.key != *key && slot.state.is_idle());
+        if let Some(id) = idle.into_iter().min_by_key(|id| self.slots[id].used_at) {
+            self.destroy(id, DestroyCause::MakesRoom, now, actions);
+        }
+    }
+
+    fn stop(&mut self, id: SlotId, now: TimeMs, actions: &mut Vec<Action>) {
+        self.set_state(id, SlotState::Stopping, now);
+        actions.push(Action::Stop { slot: id });
+    }
+
+    fn ids(&self, matches: impl Fn(&Slot) -> bool) -> Vec<SlotId> {
+        self.slots.iter().filter(|(_, slot)| matches(slot)).map(|(id, _)| *id).collect()
+    }
+}

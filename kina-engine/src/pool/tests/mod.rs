@@ -1,0 +1,294 @@
+//! Examples of what the pool does; `model` tries everything else.
+
+mod model;
+
+use super::*;
+
+const MEGABYTE: u64 = 1 << 20;
+
+fn limits(slots_max: usize, boots_max: usize) -> Limits {
+    Limits {
+        slots_max,
+        boots_max,
+        rewinds_max: 2,
+        waiting_max: 8,
+        memory_max_bytes: 1000 * MEGABYTE,
+        slot_memory_bytes: 100 * MEGABYTE,
+        freeze_after_idle_ms: Some(500),
+        stop_after_idle_ms: 1_000,
+        stopped_age_max_ms: 100_000,
+        breaker: BreakerLimits {
+            failures_max: 2,
+            open_ms: 5_000,
+            retry_pauses_ms: [100, 200, 400, 800, 1600, 3200, 5000],
+        },
+        scale: ScaleLimits { target_utilisation_percent: 70, up_window_ms: 300, down_window_ms: 2_000 },
+        wear: WearLimits { leases_max: 50, database_max_bytes: 100 * MEGABYTE, memory_max_bytes: 300 * MEGABYTE },
+    }
+}
+
+/// Nothing is booted ahead of demand.
+fn limits_without_scaling(slots_max: usize, boots_max: usize) -> Limits {
+    let scale = ScaleLimits { target_utilisation_percent: 100, ..limits(1, 1).scale };
+    Limits { scale, ..limits(slots_max, boots_max) }
+}
+
+fn key(name: &str) -> SlotKey {
+    SlotKey(name.into())
+}
+
+fn acquire(waiter: u64, name: &str) -> Event {
+    acquire_by(waiter, waiter, name)
+}
+
+fn acquire_by(client: u64, waiter: u64, name: &str) -> Event {
+    Event::Acquire { waiter: WaiterId(waiter), client: ClientId(client), key: key(name), deadline: 10_000 }
+}
+
+fn hand_out(slot: SlotId, waiter: u64, layer: Layer) -> Action {
+    Action::HandOut { slot, waiter: WaiterId(waiter), layer }
+}
+
+fn failed(slot: u64, is_user_error: bool) -> Event {
+    let reason = "no disk".to_owned();
+    Event::StartFailed { slot: SlotId(slot), reason, is_user_error, jitter_permille: 1000 }
+}
+
+/// A pool with one ready, settled slot of this kind.
+fn pool_with_ready(limits: Limits, name: &str) -> (Pool, SlotId) {
+    let mut pool = Pool::new(limits);
+    let slot = SlotId(1);
+    pool.handle(Event::WarmUp { key: key(name), count: 1 }, 0);
+    pool.handle(Event::Started { slot }, 1);
+    pool.handle(Event::Settled { slot }, 2);
+    (pool, slot)
+}
+
+#[test]
+fn a_client_gets_a_booted_cluster_and_the_next_one_gets_it_rewound() {
+    let mut pool = Pool::new(limits(1, 1));
+    let slot = SlotId(1);
+    assert_eq!(pool.handle(acquire(1, "a"), 0), [Action::Boot { slot, key: key("a") }]);
+    assert_eq!(pool.handle(acquire(2, "a"), 1), []);
+    assert_eq!(pool.handle(Event::Started { slot }, 2), [hand_out(slot, 1, Layer::Booted)]);
+    assert_eq!(pool.handle(Event::Released { slot }, 4), [Action::Rewind { slot }]);
+    let rewound = Event::Rewound { slot, is_settled: true };
+    assert_eq!(pool.handle(rewound, 5), [hand_out(slot, 2, Layer::Rewound)]);
+    pool.handle(Event::Released { slot }, 6);
+    pool.handle(Event::Rewound { slot, is_settled: true }, 7);
+    assert_eq!(pool.handle(acquire(3, "a"), 8), [hand_out(slot, 3, Layer::Ready)]);
+}
+
+#[test]
+fn a_settled_slot_is_preferred() {
+    let mut pool = Pool::new(limits(2, 2));
+    pool.handle(Event::WarmUp { key: key("a"), count: 2 }, 0);
+    pool.handle(Event::Started { slot: SlotId(1) }, 1);
+    pool.handle(Event::Started { slot: SlotId(2) }, 1);
+    pool.handle(Event::Settled { slot: SlotId(2) }, 2);
+    assert_eq!(pool.handle(acquire(1, "a"), 3), [hand_out(SlotId(2), 1, Layer::Ready)]);
+}
+
+#[test]
+fn a_greedy_process_does_not_starve_others() {
+    let (mut pool, slot) = pool_with_ready(limits_without_scaling(1, 1), "a");
+    pool.handle(acquire_by(1, 1, "a"), 3);
+    for waiter in 2..5 {
+        pool.handle(acquire_by(1, waiter, "a"), 4);
+    }
+    pool.handle(acquire_by(2, 5, "a"), 5);
+    let mut served = Vec::new();
+    for now in 6..10 {
+        pool.handle(Event::Released { slot }, now);
+        let actions = pool.handle(Event::Rewound { slot, is_settled: true }, now);
+        served.extend(actions.into_iter().filter_map(|action| match action {
+            Action::HandOut { waiter, .. } => Some(waiter.0),
+            _ => None,
+        }));
+    }
+    assert_eq!(served, [2, 5, 3, 4]);
+}
+
+#[test]
+fn who_waits_for_what_does_not_boot_is_told_so_and_it_is_left_alone_for_a_while() {
+    let mut pool = Pool::new(limits(1, 1));
+    pool.handle(acquire(1, "a"), 0);
+    assert_eq!(pool.handle(failed(1, false), 1), []);
+    // After a pause, not at once.
+    assert_eq!(pool.handle(Event::Tick, 100), []);
+    assert_eq!(pool.handle(Event::Tick, 101), [Action::Boot { slot: SlotId(2), key: key("a") }]);
+    let refused = |waiter, retry_after_ms| {
+        let reason = "no disk".to_owned();
+        let refusal = PoolRefusal::StartFailed { reason, is_user_error: false, retry_after_ms };
+        [Action::Refuse { waiter: WaiterId(waiter), refusal }]
+    };
+    assert_eq!(pool.handle(failed(2, false), 102), refused(1, 5_000));
+    assert!(pool.is_idle());
+    assert_eq!(pool.handle(acquire(2, "a"), 2_102), refused(2, 3_000));
+    // Then one is tried, and decides.
+    assert_eq!(pool.handle(acquire(3, "a"), 5_102), [Action::Boot { slot: SlotId(3), key: key("a") }]);
+    assert_eq!(pool.handle(acquire(4, "a"), 5_103), []);
+    let slot = SlotId(3);
+    assert_eq!(pool.handle(Event::Started { slot }, 5_104), [hand_out(slot, 3, Layer::Booted)]);
+}
+
+#[test]
+fn who_can_be_served_by_a_running_cluster_waits_for_it_although_none_boots() {
+    let (mut pool, slot) = pool_with_ready(limits(3, 1), "a");
+    pool.handle(acquire(1, "a"), 3);
+    pool.handle(acquire(2, "a"), 4);
+    pool.handle(failed(2, false), 5);
+    pool.handle(Event::Tick, 300);
+    assert_eq!(pool.handle(failed(3, false), 301), []);
+    pool.handle(Event::Released { slot }, 302);
+    let served = pool.handle(Event::Rewound { slot, is_settled: true }, 303);
+    assert_eq!(served, [hand_out(slot, 2, Layer::Rewound)]);
+}
+
+#[test]
+fn what_only_the_user_can_repair_is_not_tried_twice() {
+    let mut pool = Pool::new(limits(1, 1));
+    pool.handle(acquire(1, "a"), 0);
+    let refusal = PoolRefusal::StartFailed { reason: "no disk".to_owned(), is_user_error: true, retry_after_ms: 0 };
+    assert_eq!(pool.handle(failed(1, true), 1), [Action::Refuse { waiter: WaiterId(1), refusal }]);
+}
+
+#[test]
+fn a_deadline_is_kept_and_says_what_the_queue_looks_like() {
+    let mut pool = Pool::new(limits(1, 1));
+    pool.handle(acquire(1, "a"), 0);
+    assert_eq!(pool.handle(Event::Tick, 9_999), []);
+    let refusal = PoolRefusal::Deadline { waited_ms: 10_000, slots: "1 booting".to_owned(), waiting: 0, slots_max: 1 };
+    assert_eq!(pool.handle(Event::Tick, 10_000), [Action::Refuse { waiter: WaiterId(1), refusal }]);
+}
+
+#[test]
+fn an_idle_slot_of_another_kind_makes_room() {
+    let (mut pool, slot) = pool_with_ready(limits(1, 1), "a");
+    let destroyed = Action::Destroy { slot, cause: DestroyCause::MakesRoom };
+    assert_eq!(pool.handle(acquire(1, "b"), 3), [destroyed]);
+    let booted = [Action::Boot { slot: SlotId(2), key: key("b") }];
+    assert_eq!(pool.handle(Event::Destroyed { slot }, 4), booted);
+}
+
+#[test]
+fn an_idle_slot_freezes_then_stops_and_comes_back_from_each() {
+    let (mut pool, slot) = pool_with_ready(limits_without_scaling(1, 1), "a");
+    assert_eq!(pool.handle(Event::Tick, 500), []);
+    assert_eq!(pool.handle(Event::Tick, 501), [Action::Freeze { slot }]);
+    // Asked for while it freezes: it is thawed as soon as that has ended.
+    assert_eq!(pool.handle(acquire(1, "a"), 502), []);
+    assert_eq!(pool.handle(Event::Frozen { slot }, 503), [Action::Thaw { slot }]);
+    assert_eq!(pool.handle(Event::Started { slot }, 504), [hand_out(slot, 1, Layer::Frozen)]);
+    pool.handle(Event::Released { slot }, 600);
+    pool.handle(Event::Rewound { slot, is_settled: true }, 601);
+    assert_eq!(pool.handle(Event::Tick, 1_100), [Action::Freeze { slot }]);
+    pool.handle(Event::Frozen { slot }, 1_101);
+    assert!(pool.is_at_rest());
+    // It still counts as wanted, until the window for shrinking has passed.
+    assert_eq!(pool.handle(Event::Tick, 2_000), []);
+    assert_eq!(pool.handle(Event::Tick, 2_700), [Action::Stop { slot }]);
+    assert_eq!(pool.handle(acquire(2, "a"), 2_701), []);
+    assert_eq!(pool.handle(Event::Stopped { slot }, 2_702), [Action::Start { slot }]);
+    assert_eq!(pool.handle(Event::Started { slot }, 2_703), [hand_out(slot, 2, Layer::Stopped)]);
+}
+
+#[test]
+fn a_slot_that_has_not_settled_is_not_frozen() {
+    let mut pool = Pool::new(limits_without_scaling(1, 1));
+    pool.handle(Event::WarmUp { key: key("a"), count: 1 }, 0);
+    pool.handle(Event::Started { slot: SlotId(1) }, 1);
+    assert_eq!(pool.handle(Event::Tick, 900), []);
+}
+
+#[test]
+fn demand_that_lasts_is_met_ahead_of_time() {
+    let (mut pool, slot) = pool_with_ready(limits(3, 1), "a");
+    assert_eq!(pool.handle(acquire(1, "a"), 100), [hand_out(slot, 1, Layer::Ready)]);
+    assert_eq!(pool.handle(Event::Tick, 399), []);
+    assert_eq!(pool.handle(Event::Tick, 400), [Action::Boot { slot: SlotId(2), key: key("a") }]);
+    // One in use at 70 percent wants two.
+    pool.handle(Event::Started { slot: SlotId(2) }, 401);
+    assert_eq!(pool.handle(Event::Tick, 800), []);
+}
+
+#[test]
+fn clusters_that_take_too_much_memory_together_are_stopped_the_largest_first() {
+    let mut pool = Pool::new(limits(3, 3));
+    pool.handle(Event::WarmUp { key: key("a"), count: 3 }, 0);
+    for slot in 1..4 {
+        pool.handle(Event::Started { slot: SlotId(slot) }, 1);
+    }
+    let grown = Event::Measured { slot: SlotId(2), memory_bytes: 250 * MEGABYTE, database_bytes: 0 };
+    assert_eq!(pool.handle(grown, 2), []);
+    let less = Event::MemoryLimit { memory_max_bytes: 300 * MEGABYTE };
+    assert_eq!(pool.handle(less, 3), [Action::Stop { slot: SlotId(2) }]);
+    pool.handle(Event::Stopped { slot: SlotId(2) }, 4);
+    assert_eq!(pool.memory_bytes(), 200 * MEGABYTE);
+    // And it does not come back while there is no room for it.
+    for waiter in 1..4 {
+        pool.handle(acquire(waiter, "a"), 5);
+    }
+    assert_eq!(pool.waiting(), 1);
+}
+
+#[test]
+fn one_cluster_may_run_however_little_memory_there_is() {
+    let mut pool = Pool::new(Limits { memory_max_bytes: 0, ..limits_without_scaling(3, 3) });
+    let slot = SlotId(1);
+    assert_eq!(pool.handle(acquire(1, "a"), 0), [Action::Boot { slot, key: key("a") }]);
+    assert_eq!(pool.handle(acquire(2, "a"), 1), []);
+    assert_eq!(pool.handle(Event::Started { slot }, 2), [hand_out(slot, 1, Layer::Booted)]);
+}
+
+#[test]
+fn a_worn_slot_is_replaced() {
+    let mut pool = Pool::new(limits_without_scaling(1, 1));
+    let slot = SlotId(1);
+    pool.handle(acquire(0, "a"), 0);
+    pool.handle(Event::Started { slot }, 0);
+    for lease in 1..50 {
+        pool.handle(Event::Released { slot }, lease);
+        pool.handle(Event::Rewound { slot, is_settled: true }, lease);
+        assert_eq!(pool.handle(acquire(lease, "a"), lease), [hand_out(slot, lease, Layer::Ready)]);
+    }
+    let destroyed = [Action::Destroy { slot, cause: DestroyCause::Worn }];
+    assert_eq!(pool.handle(Event::Released { slot }, 51), destroyed);
+}
+
+#[test]
+fn a_slot_that_grew_too_large_is_replaced_at_once_when_idle_and_at_release_when_not() {
+    let large = |slot| Event::Measured { slot, memory_bytes: 0, database_bytes: 101 * MEGABYTE };
+    let (mut pool, slot) = pool_with_ready(limits_without_scaling(1, 1), "a");
+    let destroyed = [Action::Destroy { slot, cause: DestroyCause::Worn }];
+    assert_eq!(pool.clone().handle(large(slot), 3), destroyed);
+    pool.handle(acquire(1, "a"), 3);
+    assert_eq!(pool.handle(large(slot), 4), []);
+    assert_eq!(pool.handle(Event::Released { slot }, 5), destroyed);
+}
+
+#[test]
+fn a_slot_that_dies_on_loan_is_destroyed_and_replaced_for_who_waits() {
+    let mut pool = Pool::new(limits(1, 1));
+    let slot = SlotId(1);
+    pool.handle(acquire(1, "a"), 0);
+    pool.handle(Event::Started { slot }, 1);
+    pool.handle(acquire(2, "a"), 3);
+    let destroyed = [Action::Destroy { slot, cause: DestroyCause::Broke }];
+    assert_eq!(pool.handle(Event::Broke { slot }, 4), destroyed);
+    assert_eq!(pool.handle(Event::Released { slot }, 5), []);
+    let booted = [Action::Boot { slot: SlotId(2), key: key("a") }];
+    assert_eq!(pool.handle(Event::Destroyed { slot }, 6), booted);
+}
+
+#[test]
+fn a_slot_that_does_not_thaw_is_replaced() {
+    let (mut pool, slot) = pool_with_ready(limits_without_scaling(1, 1), "a");
+    pool.handle(Event::Tick, 501);
+    pool.handle(Event::Frozen { slot }, 502);
+    assert_eq!(pool.handle(acquire(1, "a"), 503), [Action::Thaw { slot }]);
+    let destroyed = [Action::Destroy { slot, cause: DestroyCause::Broke }];
+    assert_eq!(pool.handle(Event::Broke { slot }, 504), destroyed);
+    let booted = [Action::Boot { slot: SlotId(2), key: key("a") }];
+    assert_eq!(pool.handle(Event::Destroyed { slot }, 505), booted);
+}
