@@ -12,10 +12,6 @@ const MEMORY_RESERVED_BYTES: u64 = 1 << 30;
 const SLOTS_MAX: usize = 32;
 /// How long the state of a stopped cluster is kept.
 const STOPPED_AGE_MAX_MS: u64 = 3_600_000;
-/// After so many boots that failed in a row, nothing is tried for a while.
-const BOOT_FAILURES_MAX: u32 = 3;
-/// For how long.
-const BREAKER_OPEN_MS: u64 = 10_000;
 
 /// What this machine has for an engine of this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,35 +38,29 @@ pub(super) fn pool_limits(settings: &EngineSettings, machine: MachineLimits, cap
     let by_memory = usize::try_from(machine.memory_bytes / per_cluster).unwrap_or(usize::MAX);
     // As many tests run at a time as there are cores; as many again cover those that are being rewound.
     let by_cores = machine.cores.saturating_mul(2);
-    // What the user said of memory binds, whatever was said of slots. What only the machine says is a guess.
-    let wanted = settings.slots_max.unwrap_or_else(|| by_memory.min(by_cores).min(SLOTS_MAX));
-    let slots_max = if settings.memory_max_bytes.is_some() { wanted.min(by_memory) } else { wanted }.max(1);
+    let slots_max = settings.slots_max.unwrap_or_else(|| by_memory.min(by_cores).clamp(1, SLOTS_MAX));
+    let milliseconds = |seconds: u64| seconds.saturating_mul(1000);
     Limits {
         slots_max,
-        boots_max: settings.boots_max.unwrap_or(capabilities.parallel_boots_max).clamp(1, slots_max),
-        // A rewind keeps two cores busy for some 40 ms.
+        boots_max: settings.boots_max.unwrap_or(capabilities.parallel_boots_max).max(1),
+        // A rewind takes both cores for some 40 ms where there are two.
         rewinds_max: machine.cores,
         waiting_max: settings.waiting_max,
         memory_max_bytes: machine.memory_bytes,
         slot_memory_bytes: capabilities.memory_per_cluster_bytes,
-        freeze_after_idle_ms: capabilities.freeze.then_some(settings.freeze_after_idle_seconds.saturating_mul(1000)),
-        stop_after_idle_ms: settings.stop_after_idle_seconds.saturating_mul(1000),
+        freeze_after_idle_ms: capabilities.freeze.then_some(milliseconds(settings.freeze_after_idle_seconds)),
+        stop_after_idle_ms: milliseconds(settings.stop_after_idle_seconds),
         stopped_age_max_ms: STOPPED_AGE_MAX_MS,
-        breaker: BreakerLimits {
-            failures_max: BOOT_FAILURES_MAX,
-            open_ms: BREAKER_OPEN_MS,
-            retry_pauses_ms: Backoff::PROVIDER.pauses_ms(),
-        },
+        breaker: BreakerLimits { failures_max: 3, open_ms: 10_000, retry_pauses_ms: Backoff::PROVIDER.pauses_ms() },
         scale: ScaleLimits {
             target_utilisation_percent: usize::try_from(settings.target_utilisation_percent).unwrap_or(100),
-            up_window_ms: settings.scale_up_window_seconds.saturating_mul(1000),
-            down_window_ms: settings.scale_down_window_seconds.saturating_mul(1000),
+            up_window_ms: milliseconds(settings.scale_up_window_seconds),
+            down_window_ms: milliseconds(settings.scale_down_window_seconds),
         },
         wear: WearLimits {
             leases_max: settings.slot_leases_max,
             database_max_bytes: settings.slot_database_bytes_max,
-            // A test of 50,000 objects takes about twice as much as an untouched cluster.
-            memory_max_bytes: capabilities.memory_per_cluster_bytes.saturating_mul(3),
+            memory_max_bytes: capabilities.memory_per_cluster_bytes * 3,
         },
     }
 }
@@ -94,24 +84,38 @@ mod tests {
     #[test]
     fn slots_come_from_cores_and_memory() {
         for (cores, available_gibibytes, slots_max, boots_max) in
-            [(1, 16, 2, 1), (2, 16, 4, 1), (8, 16, 16, 4), (8, 3, 4, 4), (8, 2, 2, 2), (8, 0, 1, 1), (64, 512, 32, 32)]
+            [(1, 16, 2, 1), (2, 16, 4, 1), (8, 16, 16, 4), (8, 3, 4, 4), (8, 2, 2, 4), (8, 0, 1, 4), (64, 512, 32, 32)]
         {
             let limits = limits(cores, available_gibibytes * GIBIBYTE, &EngineSettings::default());
             let message = format!("{cores} cores, {available_gibibytes} GiB");
             assert_eq!((limits.slots_max, limits.boots_max), (slots_max, boots_max), "{message}");
+            let available_bytes = available_gibibytes.saturating_sub(1) * GIBIBYTE;
+            assert_eq!(limits.memory_max_bytes, available_bytes, "{message}");
         }
     }
 
     #[test]
-    fn what_the_user_says_comes_first_and_memory_binds() {
-        let settings = EngineSettings { slots_max: Some(10), boots_max: Some(3), ..EngineSettings::default() };
-        let of = |settings: &EngineSettings| {
-            let limits = limits(2, 4 * GIBIBYTE, settings);
-            (limits.slots_max, limits.boots_max)
+    fn what_the_user_says_comes_first() {
+        let settings = EngineSettings {
+            slots_max: Some(10),
+            boots_max: Some(3),
+            memory_max_bytes: Some(2 * GIBIBYTE),
+            waiting_max: 5,
+            target_utilisation_percent: 50,
+            scale_up_window_seconds: 2,
+            scale_down_window_seconds: 3,
+            freeze_after_idle_seconds: 4,
+            stop_after_idle_seconds: 6,
+            idle_exit_seconds: 7,
+            slot_leases_max: 8,
+            slot_database_bytes_max: 9,
         };
-        assert_eq!(of(&settings), (10, 3));
-        assert_eq!(of(&EngineSettings { memory_max_bytes: Some(2 * GIBIBYTE), ..settings.clone() }), (4, 3));
-        assert_eq!(of(&EngineSettings { memory_max_bytes: Some(GIBIBYTE), ..settings.clone() }), (2, 2));
-        assert_eq!(of(&EngineSettings { slots_max: Some(2), ..settings }), (2, 2));
+        let limits = limits(2, 16 * GIBIBYTE, &settings);
+        assert_eq!((limits.slots_max, limits.boots_max, limits.waiting_max), (10, 3, 5));
+        assert_eq!(limits.memory_max_bytes, 2 * GIBIBYTE);
+        let scale = limits.scale;
+        assert_eq!((scale.target_utilisation_percent, scale.up_window_ms, scale.down_window_ms), (50, 2000, 3000));
+        assert_eq!((limits.freeze_after_idle_ms, limits.stop_after_idle_ms), (Some(4000), 6000));
+        assert_eq!((limits.wear.leases_max, limits.wear.database_max_bytes), (8, 9));
     }
 }

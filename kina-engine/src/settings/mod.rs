@@ -141,14 +141,14 @@ impl Default for EngineSettings {
             boots_max: None,
             memory_max_bytes: None,
             waiting_max: 10_000,
-            target_utilisation_percent: 75,
+            target_utilisation_percent: 70,
             scale_up_window_seconds: 1,
             scale_down_window_seconds: 60,
             freeze_after_idle_seconds: 10,
             stop_after_idle_seconds: 60,
             idle_exit_seconds: 600,
             slot_leases_max: 1000,
-            slot_database_bytes_max: 1 << 30,
+            slot_database_bytes_max: 512 << 20,
         }
     }
 }
