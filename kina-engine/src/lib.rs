@@ -48,6 +48,8 @@ mod provider;
 #[cfg(feature = "engine")]
 mod rewind;
 #[cfg(feature = "engine")]
+mod sabotage;
+#[cfg(feature = "engine")]
 mod snapshot;
 
 #[cfg(feature = "engine")]

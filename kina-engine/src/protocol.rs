@@ -143,8 +143,13 @@ pub struct Status {
     pub waiting: usize,
     /// Since the engine started.
     pub counters: Counters,
+    /// The most there ever was at a time, and what bounds it.
+    pub high_water: HighWater,
     /// The latest releases, oldest first.
     pub releases: Vec<ReleaseStatus>,
+    /// Parts that were switched off on purpose, to test the tests. Empty in every engine that can be trusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sabotage: Vec<String>,
 }
 
 /// One slot.
@@ -183,6 +188,25 @@ pub struct Counters {
     pub broken: u64,
     /// Hand-outs that found a late write, and rewound once more instead.
     pub late_writes: u64,
+}
+
+/// The most there ever was at a time since the engine started, each with its bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HighWater {
+    /// Clients that waited for a cluster.
+    pub queue_longest: usize,
+    /// How many may.
+    pub queue_max: usize,
+    /// Clusters that were being booted or started.
+    pub boots_under_way_most: usize,
+    /// How many may be.
+    pub boots_under_way_max: usize,
+    /// Clusters, in whatever state.
+    pub slots_most: usize,
+    /// How many there may be.
+    pub slots_max: usize,
+    /// What one running cluster is reckoned to take, in bytes.
+    pub memory_per_cluster_bytes: u64,
 }
 
 /// What happened after one lease.

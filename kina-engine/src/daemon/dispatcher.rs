@@ -11,12 +11,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::boot::{BootError, Booter, SlotSpec};
+use super::high_water::HighWaterMark;
 use super::slot::{SlotError, SlotHandle};
 use crate::error_text::with_causes;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway};
 use crate::paths::EnginePaths;
 use crate::pool::{Action, Event, Limits, Pool, PoolRefusal, SlotId, SlotKey, TimeMs, WaiterId};
-use crate::protocol::{Counters, LeaseGrant, Refusal, RefusalKind, ReleaseStatus};
+use crate::protocol::{Counters, HighWater, LeaseGrant, Refusal, RefusalKind, ReleaseStatus};
 use crate::rewind::RewindReport;
 
 /// How many releases the status tells about.
@@ -91,6 +92,7 @@ pub(super) struct Inspection {
     pub(super) slots: Vec<(SlotId, &'static str, Option<Arc<SlotHandle>>)>,
     pub(super) waiting: usize,
     pub(super) counters: Counters,
+    pub(super) high_water: HighWater,
     pub(super) releases: Vec<ReleaseStatus>,
 }
 
@@ -134,6 +136,7 @@ pub(super) struct Dispatcher {
     watchers: HashMap<SlotId, AbortHandle>,
     tasks: JoinSet<()>,
     counters: Counters,
+    high_water: HighWaterMark,
     releases: VecDeque<ReleaseStatus>,
     cluster_count: u64,
 }
@@ -158,6 +161,7 @@ impl Dispatcher {
             watchers: HashMap::new(),
             tasks: JoinSet::new(),
             counters: Counters::default(),
+            high_water: HighWaterMark::default(),
             releases: VecDeque::new(),
             cluster_count: 0,
         }
@@ -215,7 +219,9 @@ impl Dispatcher {
     }
 
     fn feed(&mut self, event: Event) {
-        for action in self.pool.handle(event, self.now()) {
+        let actions = self.pool.handle(event, self.now());
+        self.high_water.note(&self.pool);
+        for action in actions {
             self.carry_out(action);
         }
     }
@@ -531,6 +537,7 @@ impl Dispatcher {
             slots: slots.collect(),
             waiting: self.pool.waiting(),
             counters: self.counters,
+            high_water: self.high_water.with_bounds(&self.limits, &self.booter.provider.capabilities()),
             releases: self.releases.iter().cloned().collect(),
         }
     }

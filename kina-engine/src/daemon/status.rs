@@ -19,7 +19,7 @@ impl StatusSource {
     pub(super) async fn read(&self, messages: &mpsc::Sender<Message>, with_memory: bool) -> Option<Status> {
         let (reply, inspection) = oneshot::channel();
         messages.send(Message::Inspect { reply }).await.ok()?;
-        let Inspection { slots, waiting, counters, releases } = inspection.await.ok()?;
+        let Inspection { slots, waiting, counters, high_water, releases } = inspection.await.ok()?;
         let slots = slots.into_iter().map(|(slot, state, handle)| {
             let process_ids = handle.as_ref().map(|handle| handle.cluster().process_ids()).unwrap_or_default();
             SlotStatus {
@@ -42,7 +42,9 @@ impl StatusSource {
             slots: slots.collect(),
             waiting,
             counters,
+            high_water,
             releases,
+            sabotage: crate::sabotage::active().names(),
         })
     }
 }

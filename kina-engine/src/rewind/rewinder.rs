@@ -80,6 +80,10 @@ impl Rewinder {
         let mut report = RewindReport::default();
         let mut listing = self.etcd.list_heads(PREFIX).await?;
         self.rewind_count += 1;
+        if crate::sabotage::active().rewind {
+            self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
+            return Ok(report);
+        }
         loop {
             let plan = Plan::new(&self.baseline, &listing.heads);
             if plan.is_empty() {
@@ -102,6 +106,9 @@ impl Rewinder {
     /// Whether nothing but what the servers own was written since the last proof. Usually one read; called at each
     /// hand-out.
     pub(crate) async fn prove_pristine(&mut self) -> Result<bool, RewindError> {
+        if crate::sabotage::active().verify {
+            return Ok(true);
+        }
         let changed = self.etcd.list_changed_heads(PREFIX, self.proven.revision + 1).await?;
         let only_server_owned = changed.heads.iter().all(|head| self.baseline.server_owned.contains(&head.key));
         if only_server_owned && changed.key_count == self.proven.key_count {
@@ -141,6 +148,9 @@ impl Rewinder {
         let last_operations: Vec<_> = plan.last_operations.iter().cloned().chain(canary_puts).collect();
         let revision = self.write(&last_operations).await?;
         self.openapi_lags |= shapes_discovery;
+        if crate::sabotage::active().verify {
+            return Ok(self.etcd.list_heads(PREFIX).await?);
+        }
         if restarts {
             report.restarted = true;
             self.openapi_lags = true;
