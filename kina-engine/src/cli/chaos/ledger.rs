@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::plan::Disturbance;
 
-/// How long what happened to the whole engine, or to the disk, may still be felt.
-const AFTERMATH: Duration = Duration::from_secs(30);
+/// Who asks so long after a disturbance is over has nothing to do with it any more.
+const AFTERMATH: Duration = Duration::from_secs(5);
 
 /// What a disturbance happened to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,17 @@ pub(super) enum Target {
     Engine(u32),
     /// One cluster.
     Cluster(String),
+}
+
+impl Target {
+    /// What happened to a cluster itself explains its loss better than what happened to all.
+    fn precedence(&self) -> u8 {
+        match self {
+            Self::Everything => 0,
+            Self::Engine(_) => 1,
+            Self::Cluster(_) => 2,
+        }
+    }
 }
 
 /// One disturbance that can cost a lease.
@@ -61,7 +72,9 @@ impl Ledger {
 
     /// What a lease was lost to, if to anything that was planned.
     pub(super) fn explanation(&self, failure: &Failure<'_>) -> Option<Disturbance> {
-        self.incidents.iter().find(|incident| incident.explains(failure)).map(|incident| incident.kind)
+        let explaining = self.incidents.iter().filter(|incident| incident.explains(failure));
+        // The latest of the most particular kind.
+        explaining.max_by_key(|incident| (incident.target.precedence(), incident.from)).map(|incident| incident.kind)
     }
 }
 
@@ -117,6 +130,19 @@ mod tests {
         let asked_late = start + Duration::from_secs(60);
         assert_eq!(ledger.explanation(&failure(asked_soon, 1, None)), Some(Disturbance::FullDisk));
         assert_eq!(ledger.explanation(&failure(asked_late, 1, Some("cluster-7-1"))), None);
+    }
+
+    #[test]
+    fn the_most_particular_explanation_is_given() {
+        let start = Instant::now();
+        let mut ledger = Ledger::default();
+        ledger.begin(Disturbance::EtcdKill, Target::Cluster("cluster-7-1".to_owned()), start);
+        ledger.begin(Disturbance::EngineStop, Target::Engine(7), start);
+        ledger.begin(Disturbance::FullDisk, Target::Everything, start);
+        let explained = |cluster| ledger.explanation(&failure(start, 1, Some(cluster)));
+        assert_eq!(explained("cluster-7-1"), Some(Disturbance::EtcdKill));
+        assert_eq!(explained("cluster-7-2"), Some(Disturbance::EngineStop));
+        assert_eq!(explained("cluster-8-1"), Some(Disturbance::FullDisk));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(super) struct Tally {
     pub(super) sightings: Vec<(usize, Sighting)>,
     pub(super) old_clients_let_in: usize,
     pub(super) disturbances: BTreeMap<&'static str, usize>,
+    pub(super) came_too_late: usize,
     pub(super) skipped: Vec<String>,
 }
 
@@ -51,6 +52,9 @@ pub(super) struct Report {
     pub(super) refused_for: BTreeMap<&'static str, usize>,
     /// What was done, by kind.
     pub(super) disturbances: BTreeMap<&'static str, usize>,
+    /// Of the planned disturbances, those whose cluster was lost to another one first.
+    pub(super) came_too_late: usize,
+    /// What this machine does not allow.
     pub(super) skipped: Vec<String>,
     pub(super) processes: usize,
     pub(super) engines: usize,
@@ -87,6 +91,7 @@ impl Report {
         self.lost_to.clone_from(&tally.lost);
         self.refused_for.clone_from(&tally.refused);
         self.disturbances.clone_from(&tally.disturbances);
+        self.came_too_late = tally.came_too_late;
         self.skipped.clone_from(&tally.skipped);
         self.failed_parts = self.find_failed_parts(tally);
 

@@ -122,8 +122,10 @@ impl Supervisor {
             self.disturber.look().await;
             if PROGRESS_INTERVAL < last_said.elapsed() {
                 last_said = Instant::now();
-                let (served, failed) = (self.tally().served, self.tally().failures.len());
+                let tally = self.tally();
+                let (served, failed) = (tally.served, tally.failures.len());
                 say(&format!("{served} of {} leases served, {failed} failures", self.arguments.leases));
+                drop(tally);
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
@@ -265,7 +267,7 @@ impl Supervisor {
                     tally.skipped.push(why.to_owned());
                 }
             }
-            Ok(Carried::Gone) => {}
+            Ok(Carried::Gone) => self.tally().came_too_late += 1,
             Err(error) => self.tally().failures.push(format!("{}: {error:#}", kind.name())),
         }
     }
