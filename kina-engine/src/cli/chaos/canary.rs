@@ -72,6 +72,18 @@ impl Api {
 
 /// Looks everywhere for anything of another lease.
 pub(super) async fn look(api: &Api) -> anyhow::Result<Vec<Sighting>> {
+    let mut sightings = look_once(api).await?;
+    if !sightings.is_empty() {
+        tokio::time::sleep(TRANSIENCE).await;
+        let still: Vec<_> = look_once(api).await?.into_iter().map(|sighting| sighting.what).collect();
+        for sighting in &mut sightings {
+            sighting.persists = still.contains(&sighting.what);
+        }
+    }
+    Ok(sightings)
+}
+
+async fn look_once(api: &Api) -> anyhow::Result<Vec<Sighting>> {
     let mut sightings = look_in_discovery(api).await?;
     // As an informer does, from the caches as they are; then what is stored.
     for version in ["resourceVersion=0", ""] {
@@ -83,13 +95,6 @@ pub(super) async fn look(api: &Api) -> anyhow::Result<Vec<Sighting>> {
     }
     if is_policy_in_force(api).await? {
         sightings.push(Sighting { what: format!("policy {POLICY} in force"), is_late: false, persists: false });
-    }
-    if !sightings.is_empty() {
-        tokio::time::sleep(TRANSIENCE).await;
-        let still: Vec<_> = look_in_lists(api, "").await?.into_iter().map(|sighting| sighting.what).collect();
-        for sighting in &mut sightings {
-            sighting.persists = still.contains(&sighting.what);
-        }
     }
     Ok(sightings)
 }

@@ -12,7 +12,7 @@ use crate::client;
 use crate::protocol::LeaseGrant;
 
 /// How long an engine that is busy may take to close a gateway after the end of its lease.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long and how often somebody goes on writing.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
@@ -15,6 +16,9 @@ use crate::protocol::Status;
 
 /// What etcd writes ahead in whole files for each cluster (it reserves two of 64 MiB), and something for its data.
 const DISK_PER_SLOT_BYTES: u64 = 192 << 20;
+
+const UNMOUNT_ATTEMPTS_MAX: u32 = 50;
+const UNMOUNT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A private engine's surroundings.
 pub(super) struct Realm {
@@ -134,8 +138,19 @@ impl Realm {
 impl Drop for Realm {
     fn drop(&mut self) {
         if self.is_small_disk {
-            let unmounted = std::process::Command::new("umount").arg(self.directory().join("run")).status();
-            if !unmounted.is_ok_and(|status| status.success()) {
+            let unmount = || {
+                let mut command = std::process::Command::new("umount");
+                let status = command.arg(self.directory().join("run")).stderr(Stdio::null()).status();
+                status.is_ok_and(|status| status.success())
+            };
+            // Threads of a process that was killed may end a moment after it.
+            let is_unmounted = (0..UNMOUNT_ATTEMPTS_MAX).any(|attempt| {
+                if 0 < attempt {
+                    std::thread::sleep(UNMOUNT_INTERVAL);
+                }
+                unmount()
+            });
+            if !is_unmounted {
                 say(&format!("unmounting {} failed: unmount and remove it by hand", self.directory().display()));
             }
         }
