@@ -7,7 +7,7 @@ const LEASES_PER_ENGINE_DISTURBANCE: u64 = 200;
 /// Of so many leases one has its cluster, the disk or the ports disturbed.
 const LEASES_PER_OTHER_DISTURBANCE: u64 = 40;
 /// Of so many leases one leaves an admission policy, which costs its cluster a restart of the API server.
-const LEASES_PER_POLICY: u64 = 40;
+const LEASES_PER_POLICY: u64 = 20;
 /// In fewer leases than this there is no room for one disturbance of each kind.
 const LEASES_FOR_EACH_KIND: usize = 40;
 

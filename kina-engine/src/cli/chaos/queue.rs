@@ -2,7 +2,6 @@
 //! exceeded meanwhile.
 
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -84,16 +83,23 @@ pub(super) async fn run(arguments: &QueueArguments) -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("only Linux tells of processes what `cargo kina chaos` has to know");
     }
-    let realm = Arc::new(Realm::prepare(arguments.slots, arguments.deadline_seconds, &[], false).await?);
+    if arguments.processes == 0 || arguments.slots == 0 {
+        bail!("--processes and --slots must be at least 1");
+    }
+    let realm = Realm::prepare(arguments.slots, arguments.deadline_seconds, &[], false).await?;
     let mut report = QueueReport { processes: arguments.processes, ..QueueReport::default() };
     let start = Instant::now();
     let processes = (0..arguments.processes).map(|_| run_process(&realm, arguments));
     let all = futures::future::join_all(processes);
     let mut memory_most = 0;
     let outcomes = tokio::select! {
-        outcomes = all => outcomes,
-        () = watch_memory(&realm, &mut memory_most) => Vec::new(),
-        _ = tokio::signal::ctrl_c() => Vec::new(),
+        outcomes = all => Some(outcomes),
+        () = watch_memory(&realm, &mut memory_most) => None,
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    let Some(outcomes) = outcomes else {
+        realm.engine().stop().await?;
+        bail!("interrupted");
     };
     report.seconds = start.elapsed().as_secs_f64();
     for outcome in outcomes {
