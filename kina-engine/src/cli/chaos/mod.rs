@@ -107,6 +107,21 @@ pub(super) async fn run(arguments: ChaosArguments) -> anyhow::Result<()> {
     }
 }
 
+/// Resolves when the user, or the system, wants this to end: then everything private has to be taken down first.
+async fn interrupted() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // Where no signal can be waited for, this one ends the process as it always does.
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
 fn say(text: &str) {
     eprintln!("chaos: {text}");
 }

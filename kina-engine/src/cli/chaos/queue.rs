@@ -9,7 +9,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::realm::Realm;
-use super::{audit, old_client, say};
+use super::{audit, interrupted, old_client, say};
 use crate::cli::Format;
 use crate::client::{EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
@@ -95,7 +95,7 @@ pub(super) async fn run(arguments: &QueueArguments) -> anyhow::Result<()> {
     let outcomes = tokio::select! {
         outcomes = all => Some(outcomes),
         () = watch_memory(&realm, &mut memory_most) => None,
-        _ = tokio::signal::ctrl_c() => None,
+        () = interrupted() => None,
     };
     let Some(outcomes) = outcomes else {
         realm.engine().stop().await?;

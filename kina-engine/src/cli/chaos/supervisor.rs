@@ -15,7 +15,7 @@ use super::plan::{End, LeasePlan, Plan};
 use super::realm::Realm;
 use super::report::{Report, Tally};
 use super::worker::{NOT_CUT, WorkerEvent};
-use super::{ChaosArguments, audit, say};
+use super::{ChaosArguments, audit, interrupted, say};
 use crate::cli::Format;
 
 /// How long a lease waits for its cluster.
@@ -50,7 +50,7 @@ pub(super) async fn run(arguments: &ChaosArguments) -> anyhow::Result<()> {
     let start = Instant::now();
     let interrupted = tokio::select! {
         result = supervisor.run(&plan) => result.err(),
-        _ = tokio::signal::ctrl_c() => Some(anyhow::anyhow!("interrupted")),
+        () = interrupted() => Some(anyhow::anyhow!("interrupted")),
     };
     supervisor.disturber.wait_over().await;
     let stopped = realm.engine().stop().await;
@@ -69,7 +69,9 @@ pub(super) async fn run(arguments: &ChaosArguments) -> anyhow::Result<()> {
         Format::Text => println!("{}", serde_json::to_string_pretty(&report)?),
     }
     if !report.failed_parts.is_empty() {
-        let kept = realm.keep_log().map(|path| format!("; the engine's log is kept in {}", path.display()));
+        // What was to fail needs no looking into.
+        let kept = if arguments.sabotage.is_empty() { realm.keep_log() } else { None };
+        let kept = kept.map(|path| format!("; the engine's log is kept in {}", path.display()));
         bail!("chaos found failures of: {}{}", report.failed_parts.join(", "), kept.unwrap_or_default());
     }
     Ok(())
