@@ -61,6 +61,8 @@ mod provider;
 #[cfg(feature = "engine")]
 mod rewind;
 #[cfg(feature = "engine")]
+mod sabotage;
+#[cfg(feature = "engine")]
 mod set_aside;
 pub mod settings;
 #[cfg(feature = "engine")]

@@ -169,12 +169,15 @@ pub struct Status {
     pub waiting: usize,
     /// Since the engine started.
     pub counters: Counters,
-    /// The most of some things at a time, since the engine started.
+    /// The most there ever was at a time, and what bounds it.
     pub high_water: HighWater,
     /// What went through all gateways since the engine started.
     pub traffic: Traffic,
     /// The latest releases, oldest first.
     pub releases: Vec<ReleaseStatus>,
+    /// Parts that were switched off on purpose, to test the tests. Empty in every engine that can be trusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sabotage: Vec<String>,
 }
 
 /// One slot.
@@ -264,15 +267,27 @@ pub struct LayerHits {
     pub bootstrapped: u64,
 }
 
-/// The most of some things at a time.
+/// The most there ever was at a time since the engine started, each with its bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HighWater {
-    /// Clients that waited.
+    /// Clients that waited for a cluster.
     pub queue_longest: usize,
-    /// Boots and starts under way.
+    /// How many may.
+    pub queue_max: usize,
+    /// Clusters that were being booted or started.
     pub boots_under_way_most: usize,
-    /// What all clusters together took, as the pool counts them.
+    /// How many may be.
+    pub boots_under_way_max: usize,
+    /// Clusters, in whatever state.
+    pub slots_most: usize,
+    /// How many there may be.
+    pub slots_max: usize,
+    /// What all clusters together took, in bytes: as measured, or as reckoned until then.
     pub memory_most_bytes: u64,
+    /// How much they may take.
+    pub memory_max_bytes: u64,
+    /// What one running cluster is reckoned to take, in bytes.
+    pub memory_per_cluster_bytes: u64,
 }
 
 /// What happened after one lease.

@@ -1,6 +1,7 @@
 //! The program `cargo-kina`.
 
 mod bench;
+mod chaos;
 mod status;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ enum Command {
         #[arg(long)]
         kubernetes: Option<String>,
     },
+    Chaos(chaos::ChaosArguments),
     /// Measure
     Bench {
         #[command(subcommand)]
@@ -108,6 +110,9 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime failed")?;
+    if let Command::Chaos(arguments) = arguments.command {
+        return runtime.block_on(chaos::run(arguments));
+    }
     let client = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
     runtime.block_on(async {
         match arguments.command {
@@ -115,7 +120,7 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
             Command::Bench { scenario: Scenario::Gateway { runs, format } } => {
                 bench::gateway::measure(runs, format).await
             }
-            Command::Bench { scenario: Scenario::Probe(_) } => Ok(()),
+            Command::Bench { scenario: Scenario::Probe(_) } | Command::Chaos(_) => Ok(()),
             Command::Status { format } => status::print(&client, format).await,
             Command::Stop => {
                 let was_running = client.stop().await?;

@@ -31,6 +31,18 @@ fn print_text(status: &Status) {
         counters.late_writes,
         status.waiting,
     );
+    let high_water = &status.high_water;
+    println!(
+        "most at a time: {} waiting, {} of {} boots, {} of {} slots",
+        high_water.queue_longest,
+        high_water.boots_under_way_most,
+        high_water.boots_under_way_max,
+        high_water.slots_most,
+        high_water.slots_max,
+    );
+    if !status.sabotage.is_empty() {
+        println!("SABOTAGED on purpose, trust nothing of it: {}", status.sabotage.join(", "));
+    }
     for slot in &status.slots {
         println!(
             "slot {:>3}  {:<11}  {:<10}  {:>5} leases  {}",

@@ -7,6 +7,7 @@
 //! - `slot`: what stands behind a slot: cluster, rewinder, gateway.
 //! - `boot`: making one.
 //! - `binaries`: the assets, found once for all who want the same.
+//! - `high_water`: the most there ever was at a time.
 //! - `limits`: how much this machine can take.
 //! - `status`: what the engine tells about itself.
 
@@ -15,6 +16,7 @@ mod boot;
 mod connection;
 mod detach;
 mod dispatcher;
+mod high_water;
 mod limits;
 mod memory;
 mod process_watch;
@@ -48,6 +50,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     detach::detach();
     let paths = crate::paths::EnginePaths::from_environment()?;
     detach::start_log(&paths.log)?;
+    crate::sabotage::read_environment()?;
     let settings = crate::settings::EngineSettings::of_this_process()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -48,6 +48,7 @@ impl StatusSource {
             high_water,
             traffic,
             releases,
+            sabotage: crate::sabotage::active().names(),
         })
     }
 }

@@ -19,6 +19,7 @@ use self::lease::{ActiveLease, Release};
 use self::outcome::Outcome;
 use self::refusal::to_refusal;
 use super::boot::{Booter, SlotSpec};
+use super::high_water::HighWaterMark;
 use super::slot::SlotHandle;
 use crate::budget::Budget;
 use crate::error_text::with_causes;
@@ -100,7 +101,7 @@ pub(super) struct Dispatcher {
     watchers: HashMap<SlotId, AbortHandle>,
     tasks: JoinSet<()>,
     counters: Counters,
-    high_water: HighWater,
+    high_water: HighWaterMark,
     traffic: TrafficLedger,
     releases: VecDeque<ReleaseStatus>,
     cluster_count: u64,
@@ -134,7 +135,7 @@ impl Dispatcher {
             watchers: HashMap::new(),
             tasks: JoinSet::new(),
             counters: Counters::default(),
-            high_water: HighWater::default(),
+            high_water: HighWaterMark::default(),
             traffic: TrafficLedger::default(),
             releases: VecDeque::new(),
             cluster_count: 0,
@@ -208,10 +209,7 @@ impl Dispatcher {
 
     fn feed(&mut self, event: Event) {
         let actions = self.pool.handle(event, self.now());
-        let high_water = &mut self.high_water;
-        high_water.queue_longest = high_water.queue_longest.max(self.pool.waiting());
-        high_water.boots_under_way_most = high_water.boots_under_way_most.max(self.pool.boots_under_way());
-        high_water.memory_most_bytes = high_water.memory_most_bytes.max(self.pool.memory_bytes());
+        self.high_water.note(&self.pool);
         for action in actions {
             self.carry_out(action);
         }
@@ -346,7 +344,7 @@ impl Dispatcher {
             slots: slots.collect(),
             waiting: self.pool.waiting(),
             counters: self.counters,
-            high_water: self.high_water,
+            high_water: self.high_water.with_bounds(&self.limits, &self.booter.provider.capabilities()),
             traffic: self.traffic.total(),
             leases: self.leases.values().map(|active| (active.slot, active.status())).collect(),
             releases: self.releases.iter().cloned().collect(),

@@ -104,7 +104,7 @@ impl ChildStarter {
     /// Waits until every child has ended and was reaped, those included that were forgotten while they started.
     pub(super) async fn wait_all_ended(&self) {
         let mut living = self.living.clone();
-        let all_ended = living.wait_for(|count| *count == 0);
+        let all_ended = living.wait_for(|count| *count == 0 || crate::sabotage::active().reap);
         if tokio::time::timeout(KILL_TIMEOUT, all_ended).await.is_err() {
             tracing::error!(living = *self.living.borrow(), "processes did not end after SIGKILL");
         }
@@ -141,6 +141,9 @@ impl Child {
     /// Kills the whole group and waits until the child is gone.
     pub(super) async fn kill(&self) {
         self.kill_group();
+        if crate::sabotage::active().reap {
+            return;
+        }
         if tokio::time::timeout(KILL_TIMEOUT, self.wait()).await.is_err() {
             tracing::error!(component = self.component, process_id = self.process_id(), "did not end after SIGKILL");
         }
@@ -157,7 +160,7 @@ impl Child {
 
     fn kill_group(&self) {
         let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*reaped {
+        if !*reaped && !crate::sabotage::active().reap {
             let _ = rustix::process::kill_process_group(self.process_id, Signal::KILL);
         }
     }
@@ -210,7 +213,9 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
         .stderr(log)
         .current_dir("/")
         .process_group(0);
-    die_with_this_thread(&mut process);
+    if !crate::sabotage::active().reap {
+        die_with_this_thread(&mut process);
+    }
     let mut child = process.spawn()?;
     let process_id = Pid::from_child(&child);
     if let Err(error) = registry.started(process_id, &command) {

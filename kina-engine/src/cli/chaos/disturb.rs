@@ -1,0 +1,227 @@
+//! Carries the planned disturbances out, one at a time, and keeps an eye on every engine there was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rustix::process::Signal;
+
+use super::ledger::{Failure, Ledger, Target};
+use super::plan::Disturbance;
+use super::processes::{self, Process};
+use super::realm::Realm;
+use crate::protocol::{Counters, HighWater, Status};
+
+const FREEZE: Duration = Duration::from_secs(3);
+const FULL_DISK: Duration = Duration::from_secs(3);
+const TAKEN_PORTS: Duration = Duration::from_secs(3);
+const TAKEN_PORTS_MAX: usize = 4000;
+/// How long processes of an engine that has ended may still take.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pieces in which the disk is filled, the last ones small.
+const FILL_BYTES: [usize; 2] = [1 << 20, 4 << 10];
+
+/// What became of a disturbance.
+#[derive(Debug)]
+pub(super) enum Carried {
+    /// It was done, or goes on in the background.
+    Done,
+    /// This machine does not allow it.
+    Skipped(&'static str),
+    /// What it was meant for has gone already.
+    Gone,
+}
+
+/// One engine, as it was last seen.
+#[derive(Clone, Debug, Default)]
+pub(super) struct EngineRecord {
+    pub(super) counters: Counters,
+    pub(super) high_water: HighWater,
+    pub(super) processes: BTreeSet<Process>,
+}
+
+/// Does it.
+pub(super) struct Disturber {
+    realm: Arc<Realm>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    ledger: Ledger,
+    engines: BTreeMap<u32, EngineRecord>,
+    /// Processes that outlived their engine.
+    orphans: Vec<String>,
+    background: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Disturber {
+    pub(super) fn new(realm: Arc<Realm>) -> Self {
+        Self { realm, turn: Arc::default(), state: Mutex::default() }
+    }
+
+    /// What a failure is explained by.
+    pub(super) fn explanation(&self, failure: &Failure<'_>) -> Option<Disturbance> {
+        self.lock().ledger.explanation(failure)
+    }
+
+    /// Looks at the engine; what it counted is gone with it.
+    pub(super) async fn look(&self) -> Option<Status> {
+        let status = self.realm.status(false).await?;
+        let mut state = self.lock();
+        let record = state.engines.entry(status.process_id).or_default();
+        record.counters = status.counters;
+        record.high_water = status.high_water;
+        let ids = status.slots.iter().flat_map(|slot| slot.process_ids.iter()).chain([&status.process_id]);
+        record.processes.extend(ids.filter_map(|id| Process::of(*id)));
+        drop(state);
+        Some(status)
+    }
+
+    /// Every engine there was.
+    pub(super) fn engines(&self) -> Vec<EngineRecord> {
+        self.lock().engines.values().cloned().collect()
+    }
+
+    /// What outlived its engine.
+    pub(super) fn orphans(&self) -> Vec<String> {
+        self.lock().orphans.clone()
+    }
+
+    /// Waits until nothing is disturbed any more.
+    pub(super) async fn wait_over(&self) {
+        let background = std::mem::take(&mut self.lock().background);
+        for task in background {
+            let _ = task.await;
+        }
+    }
+
+    /// Does it to the lease that is held on `cluster`. What lasts a while goes on after this returns; the next one waits
+    /// for it.
+    pub(super) async fn carry_out(self: &Arc<Self>, kind: Disturbance, cluster: &str) -> anyhow::Result<Carried> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let Some(status) = self.look().await else { return Ok(Carried::Gone) };
+        let Some(slot) = status.slots.iter().find(|slot| slot.cluster.as_deref() == Some(cluster)) else {
+            return Ok(Carried::Gone);
+        };
+        let members: Vec<_> = slot.process_ids.iter().filter_map(|id| Process::of(*id)).collect();
+        let on_cluster = || Target::Cluster(cluster.to_owned());
+        match kind {
+            Disturbance::EngineStop | Disturbance::EngineKill => self.end_engine(kind, status.process_id).await?,
+            Disturbance::EtcdKill => return Ok(self.kill_member(kind, &members, "etcd", on_cluster())),
+            Disturbance::ApiServerKill => return Ok(self.kill_member(kind, &members, "kube-apiserver", on_cluster())),
+            Disturbance::ClusterFreeze => {
+                self.freeze(members, turn, Some((kind, on_cluster())));
+            }
+            // No excuse for anybody: nothing of a lease goes through the engine's own hands for longer than this.
+            Disturbance::EngineFreeze => {
+                self.freeze(Process::of(status.process_id).into_iter().collect(), turn, None);
+            }
+            Disturbance::FullDisk if !self.realm.is_small_disk() => {
+                return Ok(Carried::Skipped("full_disk: this user cannot mount a small file system"));
+            }
+            Disturbance::FullDisk => {
+                let path = self.realm.transient_directories()[0].join("filler");
+                let incident = self.lock().ledger.begin(kind, Target::Everything, Instant::now());
+                fill_disk(&path).context("filling the disk failed")?;
+                let this = Arc::clone(self);
+                self.go_on(async move {
+                    tokio::time::sleep(FULL_DISK).await;
+                    let _ = std::fs::remove_file(&path);
+                    this.lock().ledger.end(incident, Instant::now());
+                    drop(turn);
+                });
+            }
+            Disturbance::TakenPorts => {
+                let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok();
+                let taken: Vec<_> = (0..TAKEN_PORTS_MAX).map_while(bind).collect();
+                self.go_on(async move {
+                    tokio::time::sleep(TAKEN_PORTS).await;
+                    drop(taken);
+                    drop(turn);
+                });
+            }
+        }
+        Ok(Carried::Done)
+    }
+
+    async fn end_engine(&self, kind: Disturbance, engine: u32) -> anyhow::Result<()> {
+        let incident = self.lock().ledger.begin(kind, Target::Engine(engine), Instant::now());
+        if kind == Disturbance::EngineStop {
+            let stopped = self.realm.engine().stop().await;
+            stopped.context("stopping the engine failed")?;
+        } else if let Some(process) = Process::of(engine) {
+            process.signal(Signal::KILL);
+        }
+        let processes = self.lock().engines.get(&engine).map(|record| record.processes.clone()).unwrap_or_default();
+        let left = processes::wait_ended(|| processes.clone(), END_TIMEOUT).await;
+        let mut state = self.lock();
+        for process in left {
+            state.orphans.push(format!(
+                "{} {}, {} s after {}",
+                process.program(),
+                process.process_id,
+                END_TIMEOUT.as_secs(),
+                kind.name()
+            ));
+            process.signal(Signal::KILL);
+        }
+        state.ledger.end(incident, Instant::now());
+        Ok(())
+    }
+
+    fn kill_member(&self, kind: Disturbance, members: &[Process], program: &str, target: Target) -> Carried {
+        let Some(member) = members.iter().find(|member| member.program() == program) else { return Carried::Gone };
+        self.lock().ledger.begin(kind, target, Instant::now());
+        member.signal(Signal::KILL);
+        Carried::Done
+    }
+
+    fn freeze(
+        self: &Arc<Self>,
+        members: Vec<Process>,
+        turn: tokio::sync::OwnedMutexGuard<()>,
+        incident: Option<(Disturbance, Target)>,
+    ) {
+        let incident = incident.map(|(kind, target)| self.lock().ledger.begin(kind, target, Instant::now()));
+        members.iter().for_each(|member| member.signal(Signal::STOP));
+        let this = Arc::clone(self);
+        self.go_on(async move {
+            tokio::time::sleep(FREEZE).await;
+            members.iter().for_each(|member| member.signal(Signal::CONT));
+            if let Some(incident) = incident {
+                this.lock().ledger.end(incident, Instant::now());
+            }
+            drop(turn);
+        });
+    }
+
+    fn go_on(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.lock().background.push(tokio::spawn(work));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes until there is no space left.
+fn fill_disk(path: &Path) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    for bytes in FILL_BYTES {
+        let zeros = vec![0; bytes];
+        loop {
+            match file.write_all(&zeros) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}

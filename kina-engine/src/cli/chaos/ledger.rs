@@ -1,0 +1,157 @@
+//! What was disturbed when, and so which failures are explained.
+
+use std::time::{Duration, Instant};
+
+use super::plan::Disturbance;
+
+/// Who asks so long after a disturbance is over has nothing to do with it any more.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
+/// What a disturbance happened to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// All that runs meanwhile.
+    Everything,
+    /// The engine of this process id, with all its clusters.
+    Engine(u32),
+    /// One cluster.
+    Cluster(String),
+}
+
+impl Target {
+    /// What happened to a cluster itself explains its loss better than what happened to all.
+    fn precedence(&self) -> u8 {
+        match self {
+            Self::Everything => 0,
+            Self::Engine(_) => 1,
+            Self::Cluster(_) => 2,
+        }
+    }
+}
+
+/// One disturbance that can cost a lease.
+#[derive(Clone, Debug)]
+pub(super) struct Incident {
+    kind: Disturbance,
+    target: Target,
+    from: Instant,
+    /// `None` while it lasts.
+    until: Option<Instant>,
+}
+
+/// A lease that failed.
+#[derive(Clone, Debug)]
+pub(super) struct Failure<'a> {
+    pub(super) asked_at: Instant,
+    pub(super) failed_at: Instant,
+    /// `None` where it did not get that far.
+    pub(super) cluster: Option<&'a str>,
+}
+
+/// All that was disturbed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    incidents: Vec<Incident>,
+}
+
+/// Which incident.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IncidentId(usize);
+
+impl Ledger {
+    pub(super) fn begin(&mut self, kind: Disturbance, target: Target, now: Instant) -> IncidentId {
+        self.incidents.push(Incident { kind, target, from: now, until: None });
+        IncidentId(self.incidents.len() - 1)
+    }
+
+    pub(super) fn end(&mut self, incident: IncidentId, now: Instant) {
+        if let Some(incident) = self.incidents.get_mut(incident.0) {
+            incident.until = Some(now);
+        }
+    }
+
+    /// What a lease was lost to, if to anything that was planned.
+    pub(super) fn explanation(&self, failure: &Failure<'_>) -> Option<Disturbance> {
+        let explaining = self.incidents.iter().filter(|incident| incident.explains(failure));
+        // The latest of the most particular kind.
+        explaining.max_by_key(|incident| (incident.target.precedence(), incident.from)).map(|incident| incident.kind)
+    }
+}
+
+impl Incident {
+    fn explains(&self, failure: &Failure<'_>) -> bool {
+        if failure.failed_at < self.from {
+            return false;
+        }
+        let is_over = self.until.is_some_and(|until| until + AFTERMATH < failure.asked_at);
+        match (&self.target, failure.cluster) {
+            // However late it is noticed: the engine took its clusters along.
+            (Target::Engine(engine), Some(cluster)) => is_of_engine(cluster, *engine),
+            (Target::Everything, _) | (Target::Engine(_), None) => !is_over,
+            (Target::Cluster(target), Some(cluster)) => target == cluster && !is_over,
+            (Target::Cluster(_), None) => false,
+        }
+    }
+}
+
+/// Clusters are named by their engine's process id and a number.
+fn is_of_engine(cluster: &str, engine: u32) -> bool {
+    cluster.starts_with(&format!("cluster-{engine}-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(asked_at: Instant, after_ms: u64, cluster: Option<&str>) -> Failure<'_> {
+        Failure { asked_at, failed_at: asked_at + Duration::from_millis(after_ms), cluster }
+    }
+
+    #[test]
+    fn only_what_came_before_explains() {
+        let start = Instant::now();
+        let mut ledger = Ledger::default();
+        let second = Duration::from_secs(1);
+        ledger.begin(Disturbance::EngineKill, Target::Engine(7), start + second);
+        let explained = |failure| ledger.explanation(&failure).is_some();
+        assert!(!explained(failure(start, 500, Some("cluster-7-1"))));
+        assert!(explained(failure(start, 1500, Some("cluster-7-1"))));
+        assert!(!explained(failure(start, 1500, Some("cluster-71-1"))));
+        assert!(explained(failure(start, 1500, None)));
+    }
+
+    #[test]
+    fn what_is_over_explains_nothing_after_a_while() {
+        let start = Instant::now();
+        let mut ledger = Ledger::default();
+        let incident = ledger.begin(Disturbance::FullDisk, Target::Everything, start);
+        ledger.end(incident, start + Duration::from_secs(3));
+        let asked_soon = start + Duration::from_secs(10);
+        let asked_late = start + Duration::from_secs(60);
+        assert_eq!(ledger.explanation(&failure(asked_soon, 1, None)), Some(Disturbance::FullDisk));
+        assert_eq!(ledger.explanation(&failure(asked_late, 1, Some("cluster-7-1"))), None);
+    }
+
+    #[test]
+    fn the_most_particular_explanation_is_given() {
+        let start = Instant::now();
+        let mut ledger = Ledger::default();
+        ledger.begin(Disturbance::EtcdKill, Target::Cluster("cluster-7-1".to_owned()), start);
+        ledger.begin(Disturbance::EngineStop, Target::Engine(7), start);
+        ledger.begin(Disturbance::FullDisk, Target::Everything, start);
+        let explained = |cluster| ledger.explanation(&failure(start, 1, Some(cluster)));
+        assert_eq!(explained("cluster-7-1"), Some(Disturbance::EtcdKill));
+        assert_eq!(explained("cluster-7-2"), Some(Disturbance::EngineStop));
+        assert_eq!(explained("cluster-8-1"), Some(Disturbance::FullDisk));
+    }
+
+    #[test]
+    fn one_cluster_is_not_another() {
+        let start = Instant::now();
+        let mut ledger = Ledger::default();
+        ledger.begin(Disturbance::EtcdKill, Target::Cluster("cluster-7-1".to_owned()), start);
+        assert!(ledger.explanation(&failure(start, 1, Some("cluster-7-1"))).is_some());
+        assert!(ledger.explanation(&failure(start, 1, Some("cluster-7-2"))).is_none());
+        assert!(ledger.explanation(&failure(start, 1, None)).is_none());
+    }
+}

@@ -1,0 +1,127 @@
+//! `cargo kina chaos`: many leases that end in every way there is, and an engine and clusters that are disturbed on
+//! purpose meanwhile. Whatever happens, nobody may see anything of an earlier lease, wait for ever, or leave anything.
+//!
+//! - `plan`: what shall happen. Pure, and the same for the same seed.
+//! - `supervisor`: starts the workers, notes what becomes of each lease.
+//! - `worker`: a client process that takes leases one after the other; this very executable.
+//! - `canary`: what a lease leaves behind on purpose, and looks for.
+//! - `old_client`: whether an earlier lease's credentials still get anybody in, and who goes on writing with them.
+//! - `disturb`: carries the planned disturbances out.
+//! - `ledger`: what was disturbed when, and so which failures are explained. Pure.
+//! - `realm`: the private engine's directories and environment.
+//! - `processes`: what the system knows of the private engine's processes.
+//! - `audit`: what is left at the end.
+//! - `report`: the result, and which part failed.
+//! - `queue`: the other scenario: more processes than slots.
+
+mod audit;
+mod canary;
+mod disturb;
+mod ledger;
+mod old_client;
+mod plan;
+mod processes;
+mod queue;
+mod realm;
+mod report;
+mod supervisor;
+mod worker;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Format;
+
+/// Disturb a private engine on purpose, and look whether anything breaks
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct ChaosArguments {
+    #[command(subcommand)]
+    scenario: Option<ChaosScenario>,
+    /// How many leases
+    #[arg(long, default_value_t = 600)]
+    leases: usize,
+    /// In how many processes at a time
+    #[arg(long, default_value_t = 8)]
+    processes: usize,
+    /// The same seed repeats the same plan
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many clusters there may be
+    #[arg(long, default_value_t = 4)]
+    slots: usize,
+    /// Switch a part of the engine off, so that the run has to fail
+    #[arg(long, value_enum, value_delimiter = ',')]
+    sabotage: Vec<Part>,
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum ChaosScenario {
+    /// More processes than slots: whether each is served or told why not, and whether the bounds hold
+    Queue(queue::QueueArguments),
+    /// A client process
+    #[command(hide = true)]
+    Worker(worker::WorkerArguments),
+    /// What a lease leaves behind to go on writing
+    #[command(hide = true)]
+    LateWriter(old_client::LateWriterArguments),
+    /// A client process of the scenario `queue`
+    #[command(hide = true)]
+    QueueWorker(queue::QueueWorkerArguments),
+}
+
+/// A part that can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Rewinds write nothing
+    Rewind,
+    /// Nothing is proven or waited for
+    Verify,
+    /// Processes are not ended
+    Reap,
+    /// Gateways stay open
+    Gateway,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rewind => "rewind",
+            Self::Verify => "verify",
+            Self::Reap => "reap",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// Runs the scenario.
+pub(super) async fn run(arguments: ChaosArguments) -> anyhow::Result<()> {
+    match &arguments.scenario {
+        Some(ChaosScenario::Queue(queue)) => queue::run(queue).await,
+        Some(ChaosScenario::Worker(worker)) => worker::run(worker).await,
+        Some(ChaosScenario::LateWriter(writer)) => old_client::write_late(writer).await,
+        Some(ChaosScenario::QueueWorker(worker)) => queue::run_worker(worker).await,
+        None => supervisor::run(&arguments).await,
+    }
+}
+
+/// Resolves when the user, or the system, wants this to end: then everything private has to be taken down first.
+async fn interrupted() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // Where no signal can be waited for, this one ends the process as it always does.
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+fn say(text: &str) {
+    eprintln!("chaos: {text}");
+}

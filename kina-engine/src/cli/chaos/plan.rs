@@ -1,0 +1,262 @@
+//! What shall happen in a run: pure, and the same for the same seed.
+
+use serde::Serialize;
+
+/// Of so many leases one has the engine itself disturbed, so that most measure reuse.
+const LEASES_PER_ENGINE_DISTURBANCE: u64 = 200;
+/// Of so many leases one has its cluster, the disk or the ports disturbed.
+const LEASES_PER_OTHER_DISTURBANCE: u64 = 40;
+/// Of so many leases one leaves an admission policy, which costs its cluster a restart of the API server.
+const LEASES_PER_POLICY: u64 = 20;
+/// In fewer leases than this there is no room for one disturbance of each kind.
+const LEASES_FOR_EACH_KIND: usize = 40;
+
+/// All leases of a run, by worker, in the order in which that takes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) workers: Vec<Vec<LeasePlan>>,
+}
+
+/// One lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LeasePlan {
+    /// Unique in the run.
+    pub(super) index: usize,
+    pub(super) canary: CanaryPlan,
+    pub(super) end: End,
+    /// Whether something goes on writing after the end.
+    pub(super) writes_late: bool,
+    pub(super) hold_ms: u64,
+}
+
+/// What a lease leaves in its cluster, besides a ConfigMap in `default`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct CanaryPlan {
+    pub(super) namespace: bool,
+    pub(super) cluster_role: bool,
+    pub(super) default_label: bool,
+    pub(super) definition: bool,
+    pub(super) policy: bool,
+}
+
+/// How a lease ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum End {
+    /// The lease is dropped, the process goes on.
+    Return,
+    /// The process panics.
+    Panic,
+    /// The process aborts.
+    Abort,
+    /// The process kills itself by SIGKILL.
+    Kill,
+    /// Something happens to it; afterwards it is dropped, if it is still there.
+    Disturbed(Disturbance),
+}
+
+/// What the supervisor does while the lease is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Disturbance {
+    /// The engine is asked to end.
+    EngineStop,
+    /// SIGKILL to the engine.
+    EngineKill,
+    /// SIGKILL to the cluster's etcd.
+    EtcdKill,
+    /// SIGKILL to the cluster's API server.
+    ApiServerKill,
+    /// SIGSTOP to the cluster for a while.
+    ClusterFreeze,
+    /// SIGSTOP to the engine for a while.
+    EngineFreeze,
+    /// No space where the states of clusters are, for a while.
+    FullDisk,
+    /// Thousands of loopback ports are taken, for a while.
+    TakenPorts,
+}
+
+impl Disturbance {
+    pub(super) const ALL: [Self; 8] = [
+        Self::EngineStop,
+        Self::EngineKill,
+        Self::EtcdKill,
+        Self::ApiServerKill,
+        Self::ClusterFreeze,
+        Self::EngineFreeze,
+        Self::FullDisk,
+        Self::TakenPorts,
+    ];
+    const ENGINE: [Self; 2] = [Self::EngineStop, Self::EngineKill];
+    const OTHERS: [Self; 6] = [
+        Self::EtcdKill,
+        Self::ApiServerKill,
+        Self::ClusterFreeze,
+        Self::EngineFreeze,
+        Self::FullDisk,
+        Self::TakenPorts,
+    ];
+
+    /// Whether the lease that it happens to cannot survive it.
+    pub(super) fn is_kill(self) -> bool {
+        matches!(self, Self::EngineStop | Self::EngineKill | Self::EtcdKill | Self::ApiServerKill)
+    }
+
+    /// For people, and as a name in reports.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::EngineStop => "engine_stop",
+            Self::EngineKill => "engine_kill",
+            Self::EtcdKill => "etcd_kill",
+            Self::ApiServerKill => "api_server_kill",
+            Self::ClusterFreeze => "cluster_freeze",
+            Self::EngineFreeze => "engine_freeze",
+            Self::FullDisk => "full_disk",
+            Self::TakenPorts => "taken_ports",
+        }
+    }
+}
+
+impl Plan {
+    /// Deals `leases` out to `processes` workers.
+    pub(super) fn new(seed: u64, leases: usize, processes: usize) -> Self {
+        let mut random = Random(seed);
+        let mut all: Vec<_> = (0..leases).map(|index| LeasePlan::random(index, &mut random)).collect();
+        if LEASES_FOR_EACH_KIND <= leases {
+            // Chance alone would leave a kind out of a short run.
+            for kind in Disturbance::ALL {
+                let is_planned = |lease: &LeasePlan| lease.end == End::Disturbed(kind);
+                if !all.iter().any(is_planned) {
+                    let is_free = |lease: &&LeasePlan| !matches!(lease.end, End::Disturbed(_));
+                    let free: Vec<_> = all.iter().filter(is_free).map(|lease| lease.index).collect();
+                    if let Some(index) = random.choose(&free) {
+                        all[index].end = End::Disturbed(kind);
+                    }
+                }
+            }
+        }
+        let mut workers = vec![Vec::new(); processes.max(1)];
+        for lease in all {
+            let worker = lease.index % workers.len();
+            workers[worker].push(lease);
+        }
+        Self { workers }
+    }
+
+    /// Sixteen digits that differ where plans do.
+    pub(super) fn fingerprint(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let digest = Sha256::digest(format!("{:?}", self.workers).as_bytes());
+        crate::hex::encode(&digest[..8])
+    }
+}
+
+impl LeasePlan {
+    fn random(index: usize, random: &mut Random) -> Self {
+        let canary = CanaryPlan {
+            namespace: random.one_in(3),
+            cluster_role: random.one_in(3),
+            default_label: random.one_in(3),
+            definition: random.one_in(6),
+            policy: random.one_in(LEASES_PER_POLICY),
+        };
+        let end = if random.one_in(LEASES_PER_ENGINE_DISTURBANCE) {
+            random.choose(&Disturbance::ENGINE).map_or(End::Return, End::Disturbed)
+        } else if random.one_in(LEASES_PER_OTHER_DISTURBANCE) {
+            random.choose(&Disturbance::OTHERS).map_or(End::Return, End::Disturbed)
+        } else {
+            // A new process costs more than most leases: half of them end in their own process.
+            let ends = [End::Return, End::Return, End::Return, End::Panic, End::Abort, End::Kill];
+            random.choose(&ends).unwrap_or(End::Return)
+        };
+        Self { index, canary, end, writes_late: random.one_in(5), hold_ms: random.below(20) }
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+
+    fn choose<T: Copy>(&mut self, among: &[T]) -> Option<T> {
+        let index = usize::try_from(self.below(among.len() as u64)).unwrap_or(0);
+        among.get(index).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Plan {
+        fn leases(&self) -> impl Iterator<Item = &LeasePlan> {
+            self.workers.iter().flatten()
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_plan() {
+        let plan = Plan::new(7, 1000, 16);
+        assert_eq!(plan, Plan::new(7, 1000, 16));
+        assert_eq!(plan.fingerprint(), Plan::new(7, 1000, 16).fingerprint());
+        assert_ne!(plan.fingerprint(), Plan::new(8, 1000, 16).fingerprint());
+    }
+
+    #[test]
+    fn every_lease_is_planned_once() {
+        for (leases, processes) in [(0, 4), (1, 4), (60, 4), (999, 16)] {
+            let plan = Plan::new(3, leases, processes);
+            let mut indexes: Vec<_> = plan.leases().map(|lease| lease.index).collect();
+            indexes.sort_unstable();
+            assert_eq!(indexes, Vec::from_iter(0..leases));
+            assert_eq!(plan.workers.len(), processes);
+        }
+    }
+
+    #[test]
+    fn engine_disturbances_are_rare_and_every_kind_occurs() {
+        for seed in 0..50 {
+            let plan = Plan::new(seed, 2000, 8);
+            let disturbed = |kind| plan.leases().filter(|lease| lease.end == End::Disturbed(kind)).count();
+            for kind in Disturbance::ALL {
+                assert!(0 < disturbed(kind), "seed {seed} has no {}", kind.name());
+            }
+            let engine: usize = Disturbance::ENGINE.map(disturbed).iter().sum();
+            assert!(engine < 30, "seed {seed} disturbs the engine {engine} times in 2000");
+        }
+    }
+
+    #[test]
+    fn a_short_run_has_each_kind_too() {
+        for seed in 0..50 {
+            let plan = Plan::new(seed, 60, 4);
+            for kind in Disturbance::ALL {
+                assert!(plan.leases().any(|lease| lease.end == End::Disturbed(kind)), "{seed} {}", kind.name());
+            }
+        }
+    }
+
+    #[test]
+    fn all_ends_occur_and_some_leases_write_late() {
+        let plan = Plan::new(1, 500, 4);
+        for end in [End::Return, End::Panic, End::Abort, End::Kill] {
+            assert!(plan.leases().any(|lease| lease.end == end), "{end:?}");
+        }
+        assert!(plan.leases().any(|lease| lease.writes_late));
+        assert!(plan.leases().any(|lease| lease.canary.policy));
+    }
+}

@@ -1,0 +1,111 @@
+//! What the system knows of the private engine's processes. A number alone is no process: it may come back.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+/// What clusters consist of.
+const CLUSTER_PROGRAMS: [&str; 2] = ["etcd", "kube-apiserver"];
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A process, for as long as the system runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Process {
+    pub(super) process_id: u32,
+    started_at: u64,
+}
+
+impl Process {
+    /// The process of that number now, unless it has ended.
+    pub(super) fn of(process_id: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
+        // The name is in parentheses and may hold anything; behind it: state, …, and, twentieth, the start time.
+        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let has_ended = matches!(*fields.first()?, "Z" | "X");
+        if has_ended { None } else { Some(Self { process_id, started_at: fields.get(19)?.parse().ok()? }) }
+    }
+
+    pub(super) fn is_alive(self) -> bool {
+        Self::of(self.process_id) == Some(self)
+    }
+
+    /// The name of its program.
+    pub(super) fn program(self) -> String {
+        let command_line = std::fs::read(format!("/proc/{}/cmdline", self.process_id)).unwrap_or_default();
+        let first = command_line.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(first).rsplit('/').next().unwrap_or_default().to_owned()
+    }
+
+    /// Sends it a signal, if it is still the same.
+    pub(super) fn signal(self, signal: Signal) {
+        if let Some(process_id) =
+            i32::try_from(self.process_id).ok().and_then(Pid::from_raw).filter(|_| self.is_alive())
+        {
+            let _ = rustix::process::kill_process(process_id, signal);
+        }
+    }
+}
+
+/// All processes, but for this one, that run in the realm of `directory`: by their environment, or, for the clusters'
+/// programs, which get none, by their command line.
+pub(super) fn belonging_to(directory: &Path) -> BTreeSet<Process> {
+    let needle = directory.as_os_str().as_encoded_bytes();
+    let names_it = |id: u32, file: &str| {
+        let bytes = std::fs::read(format!("/proc/{id}/{file}")).unwrap_or_default();
+        bytes.windows(needle.len()).any(|window| window == needle)
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|id| *id != std::process::id())
+        .filter_map(Process::of)
+        .filter(|process| {
+            let is_component = || CLUSTER_PROGRAMS.contains(&process.program().as_str());
+            names_it(process.process_id, "environ") || names_it(process.process_id, "cmdline") && is_component()
+        })
+        .collect()
+}
+
+/// Waits until all have ended; returns those that have not within `timeout`.
+pub(super) async fn wait_ended(processes: impl Fn() -> BTreeSet<Process>, timeout: Duration) -> BTreeSet<Process> {
+    let start = Instant::now();
+    loop {
+        let living: BTreeSet<_> = processes().into_iter().filter(|process| process.is_alive()).collect();
+        if living.is_empty() || timeout < start.elapsed() {
+            return living;
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_is_found_by_what_it_was_started_with_until_it_ends() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut child = std::process::Command::new("/bin/sleep")
+            .arg("1000")
+            .env("KINA_RUNTIME_DIR", directory.path())
+            .spawn()
+            .expect("sleep starts");
+        // Its environment is its own only once it has become sleep.
+        let start = Instant::now();
+        while belonging_to(directory.path()).is_empty() && start.elapsed() < Duration::from_secs(10) {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        let found = belonging_to(directory.path());
+        let process = *found.first().expect("it is found");
+        assert_eq!((found.len(), process.process_id), (1, child.id()));
+        assert_eq!(process.program(), "sleep");
+        process.signal(Signal::KILL);
+        let living = wait_ended(|| found.clone(), Duration::from_secs(10)).await;
+        // Not yet waited for, it counts as ended all the same.
+        assert!(living.is_empty(), "{living:?}");
+        child.wait().expect("reaped");
+        assert!(!process.is_alive());
+    }
+}

@@ -1,0 +1,173 @@
+//! The private engine's directories and environment. Everything is removed at the end.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::{Part, say};
+use crate::assets::{self, AssetRequest, KubernetesMinor};
+use crate::client::{EngineClient, EngineProgram};
+use crate::paths::EnginePaths;
+use crate::protocol::Status;
+
+/// What etcd writes ahead in whole files for each cluster (it reserves two of 64 MiB), and something for its data.
+const DISK_PER_SLOT_BYTES: u64 = 192 << 20;
+
+const UNMOUNT_ATTEMPTS_MAX: u32 = 50;
+const UNMOUNT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A private engine's surroundings.
+pub(super) struct Realm {
+    directory: tempfile::TempDir,
+    environment: Vec<(&'static str, OsString)>,
+    engine: EngineClient,
+    is_small_disk: bool,
+}
+
+impl Realm {
+    /// Finds the binaries and makes the directories. With `wants_small_disk` the states of clusters lie on a small file
+    /// system of their own, where this user may mount one.
+    pub(super) async fn prepare(
+        slots: usize,
+        acquire_timeout_seconds: u64,
+        sabotage: &[Part],
+        wants_small_disk: bool,
+    ) -> anyhow::Result<Self> {
+        let user_paths = EnginePaths::from_environment()?;
+        let mut request =
+            AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
+                std::env::var_os(name)
+            });
+        request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
+        let assets = tokio::task::spawn_blocking(move || {
+            assets::provide(&request, &|progress| eprintln!("kina: {}", progress.text))
+        })
+        .await??;
+        let assets_directory = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();
+
+        let only_mine = std::fs::Permissions::from_mode(0o700);
+        let directory =
+            tempfile::Builder::new().prefix("kina-chaos-").permissions(only_mine.clone()).tempdir_in("/tmp")?;
+        for name in ["run", "tmp", "scratch"] {
+            let path = directory.path().join(name);
+            std::fs::create_dir(&path)?;
+            std::fs::set_permissions(&path, only_mine.clone())?;
+        }
+        let size_bytes = DISK_PER_SLOT_BYTES * (slots as u64 + 1);
+        let is_small_disk = wants_small_disk && mount_small_disk(&directory.path().join("run"), size_bytes);
+        let names: Vec<_> = sabotage.iter().map(|part| part.name()).collect();
+        let environment: Vec<(&'static str, OsString)> = vec![
+            ("KINA_RUNTIME_DIR", directory.path().join("run").into()),
+            ("KINA_CACHE_DIR", directory.path().join("cache").into()),
+            ("TMPDIR", directory.path().join("tmp").into()),
+            ("KINA_ASSETS_DIR", assets_directory.into()),
+            ("KINA_ENGINE", std::env::current_exe()?.into()),
+            ("KINA_SLOTS_MAX", slots.to_string().into()),
+            ("KINA_ACQUIRE_TIMEOUT_SECONDS", acquire_timeout_seconds.to_string().into()),
+            (crate::sabotage::VARIABLE, names.join(",").into()),
+            // Should this process be killed, the private engine does not stay.
+            ("KINA_IDLE_EXIT_SECONDS", "30".into()),
+            ("RUST_BACKTRACE", "0".into()),
+        ];
+        let variable =
+            |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        let engine = EngineClient::new(EnginePaths::resolve(&variable)?, EngineProgram::InstalledOnly);
+        Ok(Self { directory, environment, engine, is_small_disk })
+    }
+
+    /// The directory that everything private is below; command lines of its processes contain it.
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// For what workers keep.
+    pub(super) fn scratch(&self) -> PathBuf {
+        self.directory().join("scratch")
+    }
+
+    /// Of these nothing may be left once the engine has ended.
+    pub(super) fn transient_directories(&self) -> [PathBuf; 2] {
+        [self.directory().join("run"), self.directory().join("tmp")]
+    }
+
+    /// Whether the disk is one that may be filled.
+    pub(super) fn is_small_disk(&self) -> bool {
+        self.is_small_disk
+    }
+
+    pub(super) fn engine(&self) -> &EngineClient {
+        &self.engine
+    }
+
+    /// The engine's status; `None` where none runs, or none that answers now.
+    pub(super) async fn status(&self, with_memory: bool) -> Option<Status> {
+        self.engine.status(with_memory).await.ok().flatten()
+    }
+
+    /// This executable, in this realm.
+    pub(super) fn command(&self, arguments: &[&str]) -> anyhow::Result<tokio::process::Command> {
+        let mut command = tokio::process::Command::new(std::env::current_exe()?);
+        command
+            .args(arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.directory())
+            .kill_on_drop(true);
+        Ok(command)
+    }
+
+    /// Has the engine boot until so many clusters are ready; starts one where none runs.
+    pub(super) async fn warm(&self, count: usize) -> anyhow::Result<()> {
+        let output = self.command(&["warm", &count.to_string()])?.stdin(Stdio::null()).output().await?;
+        if !output.status.success() {
+            bail!("warming up the private engine failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
+    /// Copies the engine's log to where it outlives this run.
+    pub(super) fn keep_log(&self) -> Option<PathBuf> {
+        let kept = std::env::temp_dir().join(format!("kina-chaos-{}.log", std::process::id()));
+        std::fs::copy(&self.engine.paths().log, &kept).ok().map(|_| kept)
+    }
+}
+
+impl Drop for Realm {
+    fn drop(&mut self) {
+        if self.is_small_disk {
+            let unmount = || {
+                let mut command = std::process::Command::new("umount");
+                let status = command.arg(self.directory().join("run")).stderr(Stdio::null()).status();
+                status.is_ok_and(|status| status.success())
+            };
+            // Threads of a process that was killed may end a moment after it.
+            let is_unmounted = (0..UNMOUNT_ATTEMPTS_MAX).any(|attempt| {
+                if 0 < attempt {
+                    std::thread::sleep(UNMOUNT_INTERVAL);
+                }
+                unmount()
+            });
+            if !is_unmounted {
+                say(&format!("unmounting {} failed: unmount and remove it by hand", self.directory().display()));
+            }
+        }
+    }
+}
+
+fn mount_small_disk(path: &Path, size_bytes: u64) -> bool {
+    if !cfg!(target_os = "linux") {
+        return false;
+    }
+    let options = format!("size={size_bytes},mode=0700");
+    std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", &options, "kina-chaos"])
+        .arg(path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

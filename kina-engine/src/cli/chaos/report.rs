@@ -1,0 +1,178 @@
+//! The result of a run, and which part failed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::canary::Sighting;
+
+/// How many examples of each thing a report holds.
+const EXAMPLES_MAX: usize = 20;
+/// Fewer rewinds for each served lease mean that clusters were replaced instead.
+const REWINDS_PER_SERVED_MIN: f64 = 0.8;
+
+/// What a run counts while it goes on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) served: usize,
+    pub(super) refused: BTreeMap<&'static str, usize>,
+    pub(super) lost: BTreeMap<&'static str, usize>,
+    pub(super) failures: Vec<String>,
+    pub(super) hung: Vec<String>,
+    pub(super) sightings: Vec<(usize, Sighting)>,
+    pub(super) old_clients_let_in: usize,
+    pub(super) disturbances: BTreeMap<&'static str, usize>,
+    pub(super) came_too_late: usize,
+    pub(super) skipped: Vec<String>,
+}
+
+/// The result.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Report {
+    pub(super) leases: usize,
+    /// Given a cluster, and ended as planned.
+    pub(super) served: usize,
+    /// Given none, while the disk was full or the engine was being ended.
+    pub(super) refused_with_reason: usize,
+    /// Cut off by a planned disturbance of their engine, cluster or disk.
+    pub(super) lost_with_reason: usize,
+    /// Anything else.
+    pub(super) failed_without_reason: usize,
+    pub(super) rewinds: u64,
+    pub(super) hung: usize,
+    pub(super) canaries_seen: usize,
+    pub(super) old_clients_let_in: usize,
+    pub(super) orphans: usize,
+    pub(super) leaked_files: usize,
+    pub(super) seed: u64,
+    /// The same for the same plan.
+    pub(super) plan: String,
+    /// What lost leases were lost to.
+    pub(super) lost_to: BTreeMap<&'static str, usize>,
+    pub(super) refused_for: BTreeMap<&'static str, usize>,
+    /// What was done, by kind.
+    pub(super) disturbances: BTreeMap<&'static str, usize>,
+    /// Of the planned disturbances, those whose cluster was lost to another one first.
+    pub(super) came_too_late: usize,
+    /// What this machine does not allow.
+    pub(super) skipped: Vec<String>,
+    pub(super) processes: usize,
+    pub(super) engines: usize,
+    pub(super) boots: u64,
+    pub(super) api_server_restarts: u64,
+    pub(super) broken: u64,
+    pub(super) late_writes: u64,
+    pub(super) queue_longest: usize,
+    pub(super) boots_under_way_most: usize,
+    pub(super) boots_under_way_max: usize,
+    pub(super) slots_most: usize,
+    pub(super) slots_max: usize,
+    pub(super) seconds: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) sabotage: Vec<&'static str>,
+    /// Empty if all is well.
+    pub(super) failed_parts: Vec<&'static str>,
+    /// Examples of what went wrong.
+    pub(super) examples: Vec<String>,
+}
+
+impl Report {
+    /// Takes over what was counted, and judges. `orphans` and `files` say what was left.
+    pub(super) fn judge(mut self, tally: &Tally, orphans: &[String], files: &[String]) -> Self {
+        self.served = tally.served;
+        self.refused_with_reason = tally.refused.values().sum();
+        self.lost_with_reason = tally.lost.values().sum();
+        self.failed_without_reason = tally.failures.len();
+        self.hung = tally.hung.len();
+        self.canaries_seen = tally.sightings.len();
+        self.old_clients_let_in = tally.old_clients_let_in;
+        self.orphans = orphans.len();
+        self.leaked_files = files.len();
+        self.lost_to.clone_from(&tally.lost);
+        self.refused_for.clone_from(&tally.refused);
+        self.disturbances.clone_from(&tally.disturbances);
+        self.came_too_late = tally.came_too_late;
+        self.skipped.clone_from(&tally.skipped);
+        self.failed_parts = self.find_failed_parts(tally);
+
+        let examples = |what: &'static str, texts: &[String]| {
+            Vec::from_iter(texts.iter().take(EXAMPLES_MAX).map(|text| format!("{what}: {text}")))
+        };
+        let sightings: Vec<_> = tally.sightings.iter().map(|(lease, sighting)| describe(*lease, sighting)).collect();
+        self.examples = [
+            examples("hung", &tally.hung),
+            examples("failed", &tally.failures),
+            examples("canary", &sightings),
+            examples("orphan", orphans),
+            examples("file", files),
+        ]
+        .concat();
+        self
+    }
+
+    fn find_failed_parts(&self, tally: &Tally) -> Vec<&'static str> {
+        let any = |matches: &dyn Fn(&Sighting) -> bool| tally.sightings.iter().any(|(_, sighting)| matches(sighting));
+        let never_taken_away = any(&|sighting| sighting.persists && !sighting.is_late);
+        let seen_too_long = any(&|sighting| !sighting.persists && !sighting.is_late);
+        let written_late = any(&|sighting| sighting.is_late);
+        let let_in = 0 < self.old_clients_let_in;
+        let is_bound_exceeded =
+            self.slots_max < self.slots_most || self.boots_under_way_max < self.boots_under_way_most;
+        let parts = [
+            ("rewind", never_taken_away),
+            // What was written after the proof, or came to light after it. A gateway that stays open, or a rewind that
+            // does not rewind, would explain it as well.
+            ("verify", seen_too_long || written_late && !let_in && !never_taken_away),
+            ("reap", 0 < self.orphans),
+            ("gateway", let_in),
+            ("hung", 0 < self.hung),
+            ("unexplained", 0 < self.failed_without_reason),
+            ("reuse", (self.rewinds as f64) < REWINDS_PER_SERVED_MIN * self.served as f64),
+            ("files", 0 < self.leaked_files && self.orphans == 0),
+            ("bounds", is_bound_exceeded),
+        ];
+        parts.into_iter().filter(|(_, has_failed)| *has_failed).map(|(part, _)| part).collect()
+    }
+}
+
+fn describe(lease: usize, sighting: &Sighting) -> String {
+    let when = if sighting.is_late { ", written late" } else { "" };
+    let how_long = if sighting.persists { "to stay" } else { "for a moment" };
+    format!("lease {lease} saw {} {how_long}{when}", sighting.what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(tally: &Tally, orphans: &[String]) -> Vec<&'static str> {
+        Report { rewinds: 100, ..Report::default() }.judge(tally, orphans, &[]).failed_parts
+    }
+
+    fn seen(is_late: bool, persists: bool) -> Tally {
+        let sighting = Sighting { what: "ConfigMap default/canary-1".to_owned(), is_late, persists };
+        Tally { served: 100, sightings: vec![(2, sighting)], ..Tally::default() }
+    }
+
+    #[test]
+    fn a_good_run_names_nothing() {
+        assert!(judged(&Tally { served: 100, ..Tally::default() }, &[]).is_empty());
+    }
+
+    #[test]
+    fn each_part_is_named_by_what_its_failure_looks_like() {
+        assert_eq!(judged(&seen(false, true), &[]), ["rewind"]);
+        assert_eq!(judged(&seen(false, false), &[]), ["verify"]);
+        assert_eq!(judged(&seen(true, true), &[]), ["verify"]);
+        let gateway = Tally { old_clients_let_in: 1, ..seen(true, true) };
+        assert_eq!(judged(&gateway, &[]), ["gateway"]);
+        assert_eq!(judged(&Tally::default(), &["etcd 7".to_owned()]), ["reap"]);
+    }
+
+    #[test]
+    fn replacing_instead_of_rewinding_is_named() {
+        let report = Report { rewinds: 79, ..Report::default() };
+        let tally = Tally { served: 100, ..Tally::default() };
+        assert_eq!(report.judge(&tally, &[], &[]).failed_parts, ["reuse"]);
+    }
+}

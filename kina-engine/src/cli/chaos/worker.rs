@@ -1,0 +1,212 @@
+//! A client process: takes one planned lease after the other and tells the supervisor, line by line, how far it is.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use rustix::process::{Resource, Rlimit, Signal};
+use serde::{Deserialize, Serialize};
+
+use super::canary::{self, Api, Sighting};
+use super::old_client::{self, Credentials};
+use super::plan::{End, LeasePlan, Plan};
+use crate::client::{EngineClient, EngineProgram, Lease};
+use crate::protocol::AcquireRequest;
+
+/// After a refusal, so that a bad moment does not use up the plan.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// How long a lease may outlive its engine or cluster.
+const CUT_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Which part of which plan.
+#[derive(Clone, Debug, Args)]
+pub(super) struct WorkerArguments {
+    #[arg(long)]
+    pub(super) seed: u64,
+    #[arg(long)]
+    pub(super) leases: usize,
+    #[arg(long)]
+    pub(super) processes: usize,
+    /// Which of the processes this is
+    #[arg(long)]
+    pub(super) worker: usize,
+    /// How many of its leases are done
+    #[arg(long)]
+    pub(super) done: usize,
+    /// For what it keeps from one lease to the next
+    #[arg(long)]
+    pub(super) scratch: PathBuf,
+}
+
+/// What a worker says, one a line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WorkerEvent {
+    /// It asks for a cluster.
+    Acquiring { lease: usize },
+    /// It got none.
+    NotServed { lease: usize, error: String },
+    /// It got one.
+    Leased { lease: usize, cluster: String },
+    /// What it found in it.
+    Looked { lease: usize, sightings: Vec<Sighting>, old_client_let_in: bool },
+    /// The lease is to be disturbed; it waits until that is done.
+    Ready { lease: usize },
+    /// It could not go on with the lease.
+    Lost { lease: usize, error: String },
+    /// It gives the lease back, or ends itself as planned: nothing follows then.
+    Ending { lease: usize },
+}
+
+/// Takes the leases that are left.
+pub(super) async fn run(arguments: &WorkerArguments) -> anyhow::Result<()> {
+    // Processes that abort by plan leave no memory image.
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    let plan = Plan::new(arguments.seed, arguments.leases, arguments.processes);
+    let leases = plan.workers.get(arguments.worker).context("there is no such worker")?;
+    let mut worker = Worker {
+        engine: EngineClient::from_environment(EngineProgram::ThisExecutable)?,
+        leaked: arguments.scratch.join(format!("leaked-{}.json", arguments.worker)),
+        scratch: arguments.scratch.clone(),
+        old_api: None,
+    };
+    for plan in leases.iter().skip(arguments.done) {
+        worker.take(plan).await?;
+    }
+    Ok(())
+}
+
+struct Worker {
+    engine: EngineClient,
+    /// Credentials of the worker's last lease, also those of a process before this one.
+    leaked: PathBuf,
+    scratch: PathBuf,
+    /// The connection of the last lease, if that was this process's.
+    old_api: Option<Api>,
+}
+
+impl Worker {
+    async fn take(&mut self, plan: &LeasePlan) -> anyhow::Result<()> {
+        let lease = plan.index;
+        tell(&WorkerEvent::Acquiring { lease })?;
+        let request = AcquireRequest::from_environment(&format!("chaos lease {lease}"), None)?;
+        let held = match self.engine.acquire(request, &|_| {}).await {
+            Ok(held) => held,
+            Err(error) => {
+                tell(&WorkerEvent::NotServed { lease, error: crate::with_causes(&error) })?;
+                tokio::time::sleep(REFUSED_PAUSE).await;
+                return Ok(());
+            }
+        };
+        tell(&WorkerEvent::Leased { lease, cluster: held.grant.cluster.clone() })?;
+        match self.hold(plan, &held).await {
+            Ok(api) => {
+                tell(&WorkerEvent::Ending { lease })?;
+                self.end(plan, held, api)
+            }
+            Err(error) => {
+                tell(&WorkerEvent::Lost { lease, error: format!("{error:#}") })?;
+                drop(held);
+                tokio::time::sleep(REFUSED_PAUSE).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn hold(&mut self, plan: &LeasePlan, held: &Lease) -> anyhow::Result<Api> {
+        let lease = plan.index;
+        let credentials = Credentials::of(&held.grant);
+        let api = credentials.connect()?;
+        // First of all, while what lags would still be seen.
+        let sightings = canary::look(&api).await.context("looking for canaries failed")?;
+        let old_client_let_in = match Credentials::load(&self.leaked) {
+            Some(old) => old_client::is_let_in(&old, self.old_api.as_ref()).await?,
+            None => false,
+        };
+        self.old_api = None;
+        tell(&WorkerEvent::Looked { lease, sightings, old_client_let_in })?;
+        canary::plant(&api, plan.canary, lease).await.context("planting the canary failed")?;
+        credentials.save(&self.leaked)?;
+        tokio::time::sleep(Duration::from_millis(plan.hold_ms)).await;
+        if let End::Disturbed(disturbance) = plan.end {
+            tell(&WorkerEvent::Ready { lease })?;
+            wait_for_supervisor().await?;
+            if disturbance.is_kill() {
+                return wait_cut(&api).await;
+            }
+            if !plan.writes_late {
+                canary::plant_again(&api, lease).await.context("writing once more failed")?;
+            }
+        }
+        Ok(api)
+    }
+
+    fn end(&mut self, plan: &LeasePlan, held: Lease, api: Api) -> anyhow::Result<()> {
+        let credentials = Credentials::of(&held.grant);
+        match plan.end {
+            End::Return | End::Disturbed(_) => {
+                if plan.writes_late {
+                    old_client::write_late_on_thread(credentials, plan.index);
+                }
+                self.old_api = Some(api);
+                drop(held);
+                return Ok(());
+            }
+            End::Panic | End::Abort | End::Kill if plan.writes_late => self.leave_process(plan.index, &credentials)?,
+            End::Panic | End::Abort | End::Kill => {}
+        }
+        match plan.end {
+            End::Panic => panic!("as planned"),
+            End::Abort => std::process::abort(),
+            _ => {
+                rustix::process::kill_process(rustix::process::getpid(), Signal::KILL)?;
+                bail!("SIGKILL did not end this process")
+            }
+        }
+    }
+
+    /// Leaves a process behind that has the lease's credentials and goes on writing.
+    fn leave_process(&self, lease: usize, credentials: &Credentials) -> anyhow::Result<()> {
+        let path = self.scratch.join(format!("late-{lease}.json"));
+        credentials.save(&path)?;
+        std::process::Command::new(std::env::current_exe()?)
+            .args(["chaos", "late-writer", "--lease", &lease.to_string(), "--credentials"])
+            .arg(path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(())
+    }
+}
+
+/// Waits until the lease of a killed engine or cluster is cut off, which it has to be. Never succeeds.
+async fn wait_cut(api: &Api) -> anyhow::Result<Api> {
+    let start = Instant::now();
+    while start.elapsed() < CUT_TIMEOUT {
+        api.get("/api/v1/namespaces/default").await.context("cut off")?;
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    bail!("{NOT_CUT} {} s after its end", CUT_TIMEOUT.as_secs())
+}
+
+/// How the message of a lease begins that should have been lost and was not.
+pub(super) const NOT_CUT: &str = "the cluster still answered";
+
+fn tell(event: &WorkerEvent) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(event)?;
+    line.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&line)?;
+    Ok(stdout.flush()?)
+}
+
+async fn wait_for_supervisor() -> anyhow::Result<()> {
+    let read = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
+    anyhow::ensure!(0 < read, "the supervisor has gone");
+    Ok(())
+}
