@@ -195,6 +195,8 @@ pub struct SlotStatus {
     pub process_ids: Vec<u32>,
     /// Proportional memory of those, in bytes; 0 where the system does not say.
     pub pss_bytes: u64,
+    /// How large its database was when it was last measured, in bytes.
+    pub database_bytes: u64,
     /// How many leases it has served.
     pub leases: u64,
     /// The one that it serves now.

@@ -72,6 +72,27 @@ enum Scenario {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// How long a cluster takes to be pristine again, by how many objects a lease made
+    Rewind {
+        /// Numbers of ConfigMaps
+        #[arg(long, value_delimiter = ',', default_value = "10,250,5000")]
+        objects: Vec<usize>,
+        /// How often each
+        #[arg(long, default_value_t = 5)]
+        samples: usize,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// What many leases do to one cluster, each with a CRD of a new group
+    Wear {
+        /// How many
+        #[arg(long, default_value_t = 3000)]
+        leases: usize,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// A measured process
     #[command(subcommand, hide = true)]
     Probe(bench::probe::Probe),
@@ -119,6 +140,12 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
             Command::Bench { scenario: Scenario::Acquire { runs, format } } => bench::acquire(runs, format).await,
             Command::Bench { scenario: Scenario::Gateway { runs, format } } => {
                 bench::gateway::measure(runs, format).await
+            }
+            Command::Bench { scenario: Scenario::Rewind { objects, samples, format } } => {
+                bench::rewind::measure(&objects, samples, format).await
+            }
+            Command::Bench { scenario: Scenario::Wear { leases, format } } => {
+                bench::wear::measure(leases, format).await
             }
             Command::Bench { scenario: Scenario::Probe(_) } | Command::Chaos(_) => Ok(()),
             Command::Status { format } => status::print(&client, format).await,

@@ -30,6 +30,8 @@ pub(super) struct SlotHandle {
     /// Whether its bootstrapped state was kept from an earlier cluster.
     is_from_snapshot: bool,
     lease_count: AtomicU64,
+    /// As last measured.
+    database_bytes: AtomicU64,
 }
 
 /// What a cluster takes.
@@ -72,6 +74,7 @@ impl SlotHandle {
             is_frozen: AtomicBool::new(false),
             is_from_snapshot,
             lease_count: AtomicU64::new(0),
+            database_bytes: AtomicU64::new(0),
         }
     }
 
@@ -97,6 +100,10 @@ impl SlotHandle {
 
     pub(super) fn lease_count(&self) -> u64 {
         self.lease_count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn database_bytes(&self) -> u64 {
+        self.database_bytes.load(Ordering::Relaxed)
     }
 
     /// Opens the gateway. Nobody gets through it before [`Self::prove`].
@@ -177,7 +184,9 @@ impl SlotHandle {
         if self.is_frozen.load(Ordering::Relaxed) || memory_bytes == 0 {
             return Ok(None);
         }
-        Ok(Some(SlotSize { memory_bytes, database_bytes: rewinder.database_bytes().await? }))
+        let database_bytes = rewinder.database_bytes().await?;
+        self.database_bytes.store(database_bytes, Ordering::Relaxed);
+        Ok(Some(SlotSize { memory_bytes, database_bytes }))
     }
 
     /// Lets storage forget what leases that are over have written, once that is much.

@@ -31,6 +31,7 @@ impl StatusSource {
                 kubernetes: handle.as_ref().map(|handle| handle.kubernetes().to_owned()),
                 pss_bytes: if with_memory { memory::proportional_bytes(&process_ids) } else { 0 },
                 process_ids,
+                database_bytes: handle.as_ref().map_or(0, |handle| handle.database_bytes()),
                 leases: handle.as_ref().map_or(0, |handle| handle.lease_count()),
                 lease: leases.remove(&slot),
             }

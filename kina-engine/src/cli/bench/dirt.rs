@@ -1,4 +1,4 @@
-//! About 250 changed keys, as a thorough test of an operator might leave them.
+//! What tests leave behind.
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt};
@@ -8,18 +8,38 @@ use serde_json::{Value, json};
 /// Writes under way at a time.
 const CONCURRENCY: usize = 8;
 const CONFIG_MAPS: usize = 200;
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const CUSTOM_RESOURCES: usize = 40;
 
-/// Changes the cluster: a CRD, custom resources with finalizers, a namespace being deleted, a deleted system
+/// What a probe leaves behind.
+pub(super) enum Dirt<'a> {
+    /// Nothing.
+    None,
+    /// About 250 changed keys, as a thorough test of an operator might leave them.
+    Thorough,
+    /// So many ConfigMaps.
+    ConfigMaps(usize),
+    /// A CRD of this group.
+    Definition(&'a str),
+}
+
+/// Changes the cluster.
+pub(super) async fn make(client: &kube::Client, dirt: &Dirt<'_>) -> anyhow::Result<()> {
+    match dirt {
+        Dirt::None => Ok(()),
+        Dirt::Thorough => make_thorough(client).await,
+        Dirt::ConfigMaps(count) => make_config_maps(client, "default", *count).await,
+        Dirt::Definition(group) => create(client, DEFINITIONS, definition(group)).await,
+    }
+}
+
+/// A CRD, custom resources with finalizers, a namespace being deleted, a deleted system
 /// ClusterRole, ConfigMaps, a service on a fixed port, changed labels of `default`.
-pub(super) async fn make(client: &kube::Client) -> anyhow::Result<()> {
+async fn make_thorough(client: &kube::Client) -> anyhow::Result<()> {
     create(client, "/api/v1/namespaces", namespace("bench")).await?;
     create(client, "/api/v1/namespaces", namespace("bench-deleted")).await?;
-    create(client, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition()).await?;
-    let config_maps = (0..CONFIG_MAPS).map(|number| {
-        create(client, "/api/v1/namespaces/bench/configmaps", json!({"metadata": {"name": format!("map-{number}")}}))
-    });
-    futures::stream::iter(config_maps).buffer_unordered(CONCURRENCY).try_collect::<Vec<_>>().await?;
+    create(client, DEFINITIONS, definition("bench.kina.dev")).await?;
+    make_config_maps(client, "bench", CONFIG_MAPS).await?;
     create(client, "/api/v1/namespaces/bench/services", service()).await?;
     wait_served(client).await?;
     let widgets = (0..CUSTOM_RESOURCES)
@@ -31,6 +51,14 @@ pub(super) async fn make(client: &kube::Client) -> anyhow::Result<()> {
     send(client, Method::PATCH, "/api/v1/namespaces/default", Some(labels)).await?;
     send(client, Method::DELETE, "/api/v1/namespaces/bench-deleted", None).await?;
     send(client, Method::DELETE, "/apis/rbac.authorization.k8s.io/v1/clusterroles/view", None).await?;
+    Ok(())
+}
+
+async fn make_config_maps(client: &kube::Client, namespace: &str, count: usize) -> anyhow::Result<()> {
+    let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+    let config_maps =
+        (0..count).map(|number| create(client, &path, json!({"metadata": {"name": format!("map-{number}")}})));
+    futures::stream::iter(config_maps).buffer_unordered(CONCURRENCY).try_collect::<Vec<_>>().await?;
     Ok(())
 }
 
@@ -77,11 +105,11 @@ fn widget(number: usize) -> Value {
     })
 }
 
-fn definition() -> Value {
+fn definition(group: &str) -> Value {
     json!({
-        "metadata": {"name": "widgets.bench.kina.dev"},
+        "metadata": {"name": format!("widgets.{group}")},
         "spec": {
-            "group": "bench.kina.dev",
+            "group": group,
             "scope": "Namespaced",
             "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
             "versions": [{

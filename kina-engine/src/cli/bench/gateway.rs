@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Format;
 use super::statistics::median;
-use super::{Bench, say};
+use super::{Bench, SLOTS, say};
 
 /// Turns that are not counted: both servers and both connections warm up.
 const TURNS_UNCOUNTED: usize = 50;
@@ -54,7 +54,7 @@ pub(crate) async fn measure(runs: usize, format: Format) -> anyhow::Result<()> {
     if runs == 0 {
         bail!("--runs must be at least 1");
     }
-    let bench = Bench::prepare().await?;
+    let bench = Bench::prepare(SLOTS).await?;
     let measured = report(&bench, runs).await;
     bench.engine.stop().await?;
     let report = measured?;

@@ -8,7 +8,9 @@ mod dirt;
 mod envtest_recipe;
 pub(super) mod gateway;
 pub(super) mod probe;
+pub(super) mod rewind;
 mod statistics;
+pub(super) mod wear;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -72,6 +74,7 @@ struct Bench {
     assets: Assets,
     engine: EngineClient,
     environment: Vec<(&'static str, OsString)>,
+    slots: usize,
 }
 
 /// Measures and prints.
@@ -79,7 +82,7 @@ pub(super) async fn acquire(runs: usize, format: Format) -> anyhow::Result<()> {
     if runs == 0 {
         bail!("--runs must be at least 1");
     }
-    let bench = Bench::prepare().await?;
+    let bench = Bench::prepare(SLOTS).await?;
     let measured = bench.measure(runs).await;
     bench.engine.stop().await?;
     let report = measured?;
@@ -91,7 +94,7 @@ pub(super) async fn acquire(runs: usize, format: Format) -> anyhow::Result<()> {
 }
 
 impl Bench {
-    async fn prepare() -> anyhow::Result<Self> {
+    async fn prepare(slots: usize) -> anyhow::Result<Self> {
         let user_paths = EnginePaths::from_environment()?;
         let mut request =
             AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
@@ -111,14 +114,14 @@ impl Bench {
             ("KINA_ENGINE", std::env::current_exe()?.into_os_string()),
             // What the user says about engines is not about this one.
             ("XDG_CONFIG_HOME", directory.path().join("configuration").into_os_string()),
-            ("KINA_SLOTS_MAX", SLOTS.to_string().into()),
+            ("KINA_SLOTS_MAX", slots.to_string().into()),
             // Should this process be killed, the private engine does not stay.
             ("KINA_IDLE_EXIT_SECONDS", "30".into()),
         ];
         let variable =
             |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let engine = EngineClient::new(EnginePaths::resolve(&variable)?, EngineProgram::InstalledOnly);
-        Ok(Self { directory, assets, engine, environment })
+        Ok(Self { directory, assets, engine, environment, slots })
     }
 
     async fn measure(&self, runs: usize) -> anyhow::Result<Report> {
@@ -245,7 +248,7 @@ impl Bench {
 
     async fn warm_up(&self) -> anyhow::Result<()> {
         let status = tokio::process::Command::new(std::env::current_exe()?)
-            .args(["warm", &SLOTS.to_string()])
+            .args(["warm", &self.slots.to_string()])
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -277,7 +280,7 @@ impl Bench {
         const ATTEMPTS_MAX: u32 = 6000;
         for _ in 0..ATTEMPTS_MAX {
             let status = self.status(false).await?;
-            if status.slots.iter().all(|slot| slot.state == "ready" || slot.state == "stopped") {
+            if status.slots.iter().all(|slot| matches!(slot.state.as_str(), "ready" | "frozen" | "stopped")) {
                 return Ok(());
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;

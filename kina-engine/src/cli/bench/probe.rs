@@ -12,7 +12,8 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams};
 use serde::{Deserialize, Serialize};
 
-use super::{dirt, gateway};
+use super::dirt::{self, Dirt};
+use super::gateway;
 use crate::client::{self, EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
 
@@ -28,6 +29,16 @@ pub(crate) enum Probe {
     },
     /// Lease a cluster and change many keys in it
     Dirty,
+    /// Lease a cluster and create so many ConfigMaps in it
+    Fill {
+        /// How many
+        objects: usize,
+    },
+    /// Lease a cluster and create a CRD of this group in it
+    Define {
+        /// The group
+        group: String,
+    },
     /// Make requests through a lease's gateway, and the same straight to a cluster, in turns
     Crud {
         /// A file with the address and credentials of the other cluster
@@ -62,8 +73,10 @@ pub(crate) fn run(probe: &Probe, start: Instant) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(async {
         Ok::<_, anyhow::Error>(match probe {
-            Probe::Lease => serde_json::to_string(&lease(start, false).await?)?,
-            Probe::Dirty => serde_json::to_string(&lease(start, true).await?)?,
+            Probe::Lease => serde_json::to_string(&lease(start, &Dirt::None).await?)?,
+            Probe::Dirty => serde_json::to_string(&lease(start, &Dirt::Thorough).await?)?,
+            Probe::Fill { objects } => serde_json::to_string(&lease(start, &Dirt::ConfigMaps(*objects)).await?)?,
+            Probe::Define { group } => serde_json::to_string(&lease(start, &Dirt::Definition(group)).await?)?,
             Probe::Direct { access } => serde_json::to_string(&direct(start, access).await?)?,
             Probe::Crud { access, runs } => serde_json::to_string(&crud(access, *runs).await?)?,
         })
@@ -83,7 +96,7 @@ async fn crud(access: &PathBuf, runs: usize) -> anyhow::Result<gateway::Samples>
     gateway::take_samples(&through, &direct, runs, &grant.kubernetes).await
 }
 
-async fn lease(start: Instant, makes_dirt: bool) -> anyhow::Result<ProbeReport> {
+async fn lease(start: Instant, dirt: &Dirt<'_>) -> anyhow::Result<ProbeReport> {
     let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
     let request = AcquireRequest::from_environment("cargo kina bench", None)?;
     let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
@@ -91,9 +104,7 @@ async fn lease(start: Instant, makes_dirt: bool) -> anyhow::Result<ProbeReport> 
     let client = connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
     list_namespaces(&client).await?;
     let took_ms = start.elapsed().as_secs_f64() * 1e3;
-    if makes_dirt {
-        dirt::make(&client).await?;
-    }
+    dirt::make(&client, dirt).await?;
     Ok(ProbeReport { took_ms, lease: Some(grant.lease), kubernetes: Some(grant.kubernetes.clone()) })
 }
 
