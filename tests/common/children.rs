@@ -78,6 +78,8 @@ impl Realm {
             .env("TMPDIR", self.temporary.path())
             // What the user says about engines is not about this one.
             .env("XDG_CONFIG_HOME", self.temporary.path())
+            // Nothing is booted ahead of demand, so that tests can count clusters.
+            .env("KINA_TARGET_UTILISATION_PERCENT", "100")
             .env("RUST_BACKTRACE", "0")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());

@@ -11,6 +11,7 @@ use super::wait_until;
 /// The namespace that all tests use.
 pub const SHARED: &str = "shared";
 const NODE_PORT: u16 = 30777;
+const CLUSTER_IP: &str = "10.0.0.77";
 const INTRUDER: &str = "intruder";
 const GROUP: &str = "isolation.example.com";
 /// Nothing listens there, and the kernel says so at once.
@@ -128,7 +129,12 @@ fn config_map(name: &str) -> Value {
 fn service() -> Value {
     json!({
         "metadata": {"name": "fixed"},
-        "spec": {"type": "NodePort", "selector": {"a": "b"}, "ports": [{"port": 80, "nodePort": NODE_PORT}]},
+        "spec": {
+            "type": "NodePort",
+            "clusterIP": CLUSTER_IP,
+            "selector": {"a": "b"},
+            "ports": [{"port": 80, "nodePort": NODE_PORT}],
+        },
     })
 }
 
