@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::plan::Disturbance;
 
-/// Who asks so long after a disturbance is over has nothing to do with it any more.
-const AFTERMATH: Duration = Duration::from_secs(5);
+/// What was disturbed may be felt for so long after it is over: what did not boot meanwhile is left alone for ten seconds.
+const AFTERMATH: Duration = Duration::from_secs(12);
 
 /// What a disturbance happened to.
 #[derive(Clone, Debug, PartialEq, Eq)]
