@@ -246,11 +246,12 @@ impl Pool {
     }
 
     fn refuse_overdue(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
+        let others = self.queue.len().saturating_sub(1);
         for waiter in self.queue.remove_overdue(now) {
             let refusal = PoolRefusal::Deadline {
                 waited_ms: now.saturating_sub(waiter.since),
                 slots: self.describe_slots(),
-                waiting: self.queue.len(),
+                waiting: others,
                 slots_max: self.limits.slots_max,
             };
             actions.push(Action::Refuse { waiter: waiter.id, refusal });

@@ -8,8 +8,8 @@ pub(super) fn to_refusal(refusal: PoolRefusal) -> Refusal {
         PoolRefusal::Deadline { waited_ms, slots, waiting, slots_max } => Refusal {
             kind: RefusalKind::Timeout,
             message: format!(
-                "no cluster became free in {waited_ms} ms: {slots} of at most {slots_max} slots, {waiting} other clients \
-                 waiting. Run fewer tests at a time, raise KINA_SLOTS_MAX, or wait longer \
+                "no cluster became free in time ({waited_ms} ms): {slots} of at most {slots_max} slots, {waiting} other \
+                 clients waiting. Run fewer tests at a time, raise KINA_SLOTS_MAX, or wait longer \
                  (KINA_ACQUIRE_TIMEOUT_SECONDS)"
             ),
         },
