@@ -2,6 +2,7 @@
 
 mod common;
 
+#[cfg(target_os = "linux")]
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
