@@ -46,6 +46,20 @@ fn a_frozen_cluster_uses_no_processor_and_serves_again() {
 }
 
 #[test]
+fn a_cluster_that_nobody_wants_any_more_stops_by_itself() {
+    let realm = Realm::new()
+        .with("KINA_FREEZE_AFTER_IDLE_SECONDS", "1")
+        .with("KINA_STOP_AFTER_IDLE_SECONDS", "2")
+        .with("KINA_SCALE_DOWN_WINDOW_SECONDS", "2")
+        .with("KINA_IDLE_EXIT_SECONDS", "120");
+    realm.run_well("visitor");
+    wait_until_blocking("the cluster stops", || states(&realm.status_of_running()) == ["stopped"]);
+    realm.run_well("visitor");
+    let counters = realm.status_of_running().counters;
+    assert_eq!((counters.boots, counters.hits.stopped), (1, 1), "{counters:?}");
+}
+
+#[test]
 fn a_stopped_cluster_serves_again() {
     let realm = Realm::new();
     realm.run_well("visitor");

@@ -16,10 +16,9 @@ pub(super) struct DemandHistory {
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     since: TimeMs,
-    /// Lowest, highest and last desired number in this stretch.
+    /// Lowest and highest desired number in this stretch.
     lowest: usize,
     highest: usize,
-    last: usize,
 }
 
 impl DemandHistory {
@@ -30,16 +29,12 @@ impl DemandHistory {
         let window_ms = limits.up_window_ms.max(limits.down_window_ms);
         let bucket_ms = (window_ms / BUCKETS).max(1);
         match self.samples.back_mut() {
-            Some(sample) if sample.last == desired => {}
             Some(sample) if now.saturating_sub(sample.since) < bucket_ms => {
                 sample.lowest = sample.lowest.min(desired);
                 sample.highest = sample.highest.max(desired);
-                sample.last = desired;
             }
-            last => {
-                let _ = last;
-                self.samples.push_back(Sample { since: now, lowest: desired, highest: desired, last: desired });
-            }
+            Some(sample) if (sample.lowest, sample.highest) == (desired, desired) => {}
+            _ => self.samples.push_back(Sample { since: now, lowest: desired, highest: desired }),
         }
         // The last one that began before the window still holds at its beginning.
         while self.samples.get(1).is_some_and(|second| second.since <= now.saturating_sub(window_ms)) {
@@ -67,7 +62,7 @@ impl DemandHistory {
         let before = self.samples.front().is_none_or(|first| start < first.since).then_some((0, 0));
         let ends = self.samples.iter().skip(1).map(|next| next.since).chain([TimeMs::MAX]);
         let reaching = self.samples.iter().zip(ends).filter(move |(_, end)| start < *end);
-        // Of a stretch that began before the window, only its last value is known to reach into it, and any may.
+        // Of a stretch that began before the window any value may reach into it.
         before.into_iter().chain(reaching.map(|(sample, _)| (sample.lowest, sample.highest)))
     }
 }
@@ -105,6 +100,18 @@ mod tests {
         assert_eq!(history.stabilised(5, 69_999, &LIMITS), 5);
         assert_eq!(history.stabilised(5, 70_000, &LIMITS), 0);
         assert!(history.is_over(70_000, &LIMITS));
+    }
+
+    #[test]
+    fn a_fall_soon_after_a_rise_counts_too() {
+        let mut history = DemandHistory::default();
+        history.observe(3, 10_000, &LIMITS);
+        // Looked at every half second, as the engine does.
+        for now in (10_500..100_000).step_by(500) {
+            history.observe(0, now, &LIMITS);
+        }
+        assert_eq!(history.stabilised(5, 100_000, &LIMITS), 0);
+        assert!(history.is_over(100_000, &LIMITS));
     }
 
     #[test]
