@@ -4,13 +4,17 @@ mod bench;
 mod chaos;
 mod status;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 
+use crate::assets::{self, AssetRequest, Assets, KubernetesMinor};
 use crate::client::{EngineClient, EngineProgram};
+use crate::paths::EnginePaths;
 use crate::protocol::AcquireRequest;
 
 /// Exit code where the user has to do something.
@@ -123,6 +127,29 @@ pub fn main() -> ExitCode {
             ExitCode::from(if is_user_error { EXIT_USER_ERROR } else { EXIT_FAILED })
         }
     }
+}
+
+/// Prints the result of a measurement.
+fn print_report(report: &impl Serialize, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Json => println!("{}", serde_json::to_string(report)?),
+        Format::Text => println!("{}", serde_json::to_string_pretty(report)?),
+    }
+    Ok(())
+}
+
+/// The binaries that the user's tests would have, for a private engine with a cache of its own.
+async fn find_binaries() -> anyhow::Result<Assets> {
+    let user_paths = EnginePaths::from_environment()?;
+    let mut request = AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
+        std::env::var_os(name)
+    });
+    request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
+    let assets = tokio::task::spawn_blocking(move || {
+        assets::provide(&request, &|progress| eprintln!("kina: {}", progress.text))
+    })
+    .await??;
+    Ok(assets)
 }
 
 fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {

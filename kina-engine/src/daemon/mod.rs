@@ -8,6 +8,7 @@
 //! - `boot`: making one.
 //! - `binaries`: the assets, found once for all who want the same.
 //! - `high_water`: the most there ever was at a time.
+//! - `memory`: what processes take.
 //! - `limits`: how much this machine can take.
 //! - `status`: what the engine tells about itself.
 

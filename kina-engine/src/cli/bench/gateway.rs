@@ -56,13 +56,7 @@ pub(crate) async fn measure(runs: usize, format: Format) -> anyhow::Result<()> {
     }
     let bench = Bench::prepare(SLOTS).await?;
     let measured = report(&bench, runs).await;
-    bench.engine.stop().await?;
-    let report = measured?;
-    match format {
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Text => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
-    Ok(())
+    bench.finish(measured, format).await
 }
 
 /// Makes the same requests both ways, in turns.

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 
 use self::probe::{DirectAccess, ProbeReport};
 use self::statistics::{median, percentile};
-use super::Format;
+use super::{Format, find_binaries, print_report};
 use crate::assets::{self, AssetRequest, Assets, KubernetesMinor};
 use crate::client::{EngineClient, EngineProgram};
 use crate::journal::Journal;
@@ -84,27 +84,12 @@ pub(super) async fn acquire(runs: usize, format: Format) -> anyhow::Result<()> {
     }
     let bench = Bench::prepare(SLOTS).await?;
     let measured = bench.measure(runs).await;
-    bench.engine.stop().await?;
-    let report = measured?;
-    match format {
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Text => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
-    Ok(())
+    bench.finish(measured, format).await
 }
 
 impl Bench {
     async fn prepare(slots: usize) -> anyhow::Result<Self> {
-        let user_paths = EnginePaths::from_environment()?;
-        let mut request =
-            AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
-                std::env::var_os(name)
-            });
-        request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
-        let assets = tokio::task::spawn_blocking(move || {
-            assets::provide(&request, &|progress| eprintln!("kina: {}", progress.text))
-        })
-        .await??;
+        let assets = find_binaries().await?;
         let directory = tempfile::Builder::new().prefix("kina-bench-").tempdir_in("/tmp")?;
         let assets_directory = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();
         let environment = vec![
@@ -122,6 +107,12 @@ impl Bench {
             |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let engine = EngineClient::new(EnginePaths::resolve(&variable)?, EngineProgram::InstalledOnly);
         Ok(Self { directory, assets, engine, environment, slots })
+    }
+
+    /// Ends the private engine, however the measuring went, and prints what came of it.
+    async fn finish(self, measured: anyhow::Result<impl Serialize>, format: Format) -> anyhow::Result<()> {
+        self.engine.stop().await?;
+        print_report(&measured?, format)
     }
 
     async fn measure(&self, runs: usize) -> anyhow::Result<Report> {

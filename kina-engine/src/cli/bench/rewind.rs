@@ -33,13 +33,7 @@ pub(crate) async fn measure(objects: &[usize], samples: usize, format: Format) -
     }
     let bench = Bench::prepare(SLOTS).await?;
     let measured = report(&bench, objects, samples).await;
-    bench.engine.stop().await?;
-    let report = measured?;
-    match format {
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Text => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
-    Ok(())
+    bench.finish(measured, format).await
 }
 
 async fn report(bench: &Bench, objects: &[usize], samples: usize) -> anyhow::Result<Report> {

@@ -40,13 +40,7 @@ pub(crate) async fn measure(leases: usize, format: Format) -> anyhow::Result<()>
     }
     let bench = Bench::prepare(1).await?;
     let measured = report(&bench, leases).await;
-    bench.engine.stop().await?;
-    let report = measured?;
-    match format {
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Text => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
-    Ok(())
+    bench.finish(measured, format).await
 }
 
 async fn report(bench: &Bench, leases: usize) -> anyhow::Result<Report> {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
+
+use crate::process_identity;
 
 /// What clusters consist of.
 const CLUSTER_PROGRAMS: [&str; 2] = ["etcd", "kube-apiserver"];
@@ -20,11 +22,9 @@ pub(super) struct Process {
 impl Process {
     /// The process of that number now, unless it has ended.
     pub(super) fn of(process_id: u32) -> Option<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
-        // The name is in parentheses and may hold anything; behind it: state, …, and, twentieth, the start time.
-        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let has_ended = matches!(*fields.first()?, "Z" | "X");
-        if has_ended { None } else { Some(Self { process_id, started_at: fields.get(19)?.parse().ok()? }) }
+        // Linux counts the start in ticks since the boot.
+        let started_at = process_identity::start_of(process_id)?.parse().ok()?;
+        Some(Self { process_id, started_at })
     }
 
     pub(super) fn is_alive(self) -> bool {
@@ -40,9 +40,7 @@ impl Process {
 
     /// Sends it a signal, if it is still the same.
     pub(super) fn signal(self, signal: Signal) {
-        if let Some(process_id) =
-            i32::try_from(self.process_id).ok().and_then(Pid::from_raw).filter(|_| self.is_alive())
-        {
+        if let Some(process_id) = process_identity::pid(self.process_id).filter(|_| self.is_alive()) {
             let _ = rustix::process::kill_process(process_id, signal);
         }
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::realm::Realm;
 use super::{audit, interrupted, old_client, say};
-use crate::cli::Format;
+use crate::cli::{Format, print_report};
 use crate::client::{EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
 
@@ -139,10 +139,7 @@ pub(super) async fn run(arguments: &QueueArguments) -> anyhow::Result<()> {
     report.leaked_files = leftovers.files.len();
     report.examples.extend(leftovers.orphans.into_iter().chain(leftovers.files));
     report.judge();
-    match arguments.format {
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Text => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
+    print_report(&report, arguments.format)?;
     if !report.failed_parts.is_empty() {
         bail!("chaos found failures of: {}", report.failed_parts.join(", "));
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::{Part, say};
-use crate::assets::{self, AssetRequest, KubernetesMinor};
+use crate::cli::find_binaries;
 use crate::client::{EngineClient, EngineProgram};
 use crate::paths::EnginePaths;
 use crate::protocol::Status;
@@ -37,16 +37,7 @@ impl Realm {
         sabotage: &[Part],
         wants_small_disk: bool,
     ) -> anyhow::Result<Self> {
-        let user_paths = EnginePaths::from_environment()?;
-        let mut request =
-            AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
-                std::env::var_os(name)
-            });
-        request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
-        let assets = tokio::task::spawn_blocking(move || {
-            assets::provide(&request, &|progress| eprintln!("kina: {}", progress.text))
-        })
-        .await??;
+        let assets = find_binaries().await?;
         let assets_directory = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();
 
         let only_mine = std::fs::Permissions::from_mode(0o700);

@@ -16,7 +16,7 @@ use super::realm::Realm;
 use super::report::{Report, Tally};
 use super::worker::{NOT_CUT, WorkerEvent};
 use super::{ChaosArguments, audit, interrupted, say};
-use crate::cli::Format;
+use crate::cli::print_report;
 
 /// How long a lease waits for its cluster.
 const ACQUIRE_TIMEOUT_SECONDS: u64 = 150;
@@ -64,10 +64,7 @@ pub(super) async fn run(arguments: &ChaosArguments) -> anyhow::Result<()> {
         supervisor.tally().failures.push(error);
     }
     let report = supervisor.report(&plan, start).judge(&supervisor.tally(), &orphans, &leftovers.files);
-    match arguments.format {
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Text => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
+    print_report(&report, arguments.format)?;
     if !report.failed_parts.is_empty() {
         // What was to fail needs no looking into.
         let kept = if arguments.sabotage.is_empty() { realm.keep_log() } else { None };

@@ -142,7 +142,7 @@ impl Dispatcher {
         }
     }
 
-    /// Takes one message. Never waits.
+    /// Takes one message. Waits for nothing but, for microseconds, the lock of the memory budget.
     pub(super) fn handle(&mut self, message: Message) {
         while self.tasks.try_join_next().is_some() {}
         match message {
