@@ -4,7 +4,7 @@
 //! rewind and the next lease know nothing of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,6 +34,8 @@ pub(super) struct Network {
     /// Whether the state is [`NetworkState::Normal`]: what each chunk of bytes asks.
     is_normal: AtomicBool,
     state: watch::Sender<NetworkState>,
+    /// How often it began to drop everything: a connection that was not looked at in between has lost its bytes too.
+    drop_count: AtomicU64,
     /// Open connections that have lost bytes.
     lossy_connections: AtomicUsize,
     pub(super) traffic: Arc<TrafficCounter>,
@@ -117,12 +119,16 @@ impl Network {
         Self {
             is_normal: AtomicBool::new(true),
             state: watch::Sender::new(NetworkState::Normal),
+            drop_count: AtomicU64::new(0),
             lossy_connections: AtomicUsize::new(0),
             traffic: Arc::default(),
         }
     }
 
     pub(super) fn set(&self, state: NetworkState) {
+        if state == NetworkState::Drop {
+            self.drop_count.fetch_add(1, Ordering::SeqCst);
+        }
         self.state.send_replace(state);
         self.is_normal.store(state == NetworkState::Normal, Ordering::SeqCst);
     }
@@ -134,6 +140,10 @@ impl Network {
 
     pub(super) fn state(&self) -> NetworkState {
         *self.state.borrow()
+    }
+
+    pub(super) fn drop_count(&self) -> u64 {
+        self.drop_count.load(Ordering::SeqCst)
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<NetworkState> {

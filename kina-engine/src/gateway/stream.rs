@@ -31,6 +31,8 @@ struct Detour {
     changed: Pin<Box<dyn Future<Output = watch::Receiver<NetworkState>> + Send>>,
     to_cluster: DelayLine,
     to_client: DelayLine,
+    /// As last looked at.
+    drop_count: u64,
     has_lost_bytes: bool,
 }
 
@@ -61,9 +63,12 @@ impl ClientStream {
     fn detour(&mut self) -> &mut Detour {
         self.detour.get_or_insert_with(|| {
             let mut changes = self.network.changes();
+            // In this order: what is dropped from now on is seen as a change.
+            let drop_count = self.network.drop_count();
             let state = *changes.borrow_and_update();
             Box::new(Detour {
                 state,
+                drop_count,
                 changed: next_change(changes),
                 to_cluster: DelayLine::new(),
                 to_client: DelayLine::new(),
@@ -74,11 +79,20 @@ impl ClientStream {
 
     /// Takes note of the network's state, and has this task woken when it changes.
     fn poll_passage(&mut self, context: &mut Context<'_>) -> io::Result<Passage> {
-        let detour = self.detour();
+        self.detour();
+        let Some(detour) = &mut self.detour else { return Ok(Passage::Open) };
         // Ends, because the network does not change faster than it is looked at.
         while let Poll::Ready(mut changes) = detour.changed.as_mut().poll(context) {
             detour.state = *changes.borrow_and_update();
             detour.changed = next_change(changes);
+        }
+        // Counted before the state is set, so a drop is known here even where it is over already.
+        let drop_count = self.network.drop_count();
+        let was_dropped = std::mem::replace(&mut detour.drop_count, drop_count) != drop_count;
+        let loses = was_dropped || detour.state == NetworkState::Drop;
+        if loses && (detour.to_cluster.lose_all() | detour.to_client.lose_all()) && !detour.has_lost_bytes {
+            detour.has_lost_bytes = true;
+            self.network.connection_lost_bytes();
         }
         let passage = match detour.state {
             NetworkState::Drop => Passage::Lost,
@@ -89,9 +103,6 @@ impl ClientStream {
                 return Err(io::Error::new(io::ErrorKind::ConnectionReset, "the test cut its network"));
             }
         };
-        if matches!(passage, Passage::Lost) && (detour.to_cluster.lose_all() | detour.to_client.lose_all()) {
-            self.mark_lossy();
-        }
         Ok(passage)
     }
 

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::backoff::Backoff;
 use crate::certificates::CertificateAuthority;
 use crate::protocol::NetworkChange;
 
@@ -112,12 +113,21 @@ async fn connections_and_bytes_are_counted() {
     let before = echo.traffic();
     assert_eq!((before.connections, before.connections_open), (1, 1));
     assert!(is_answered(&mut client, &"x".repeat(100_000)).await);
-    let after = echo.traffic();
-    for grown in
-        [after.bytes_to_cluster - before.bytes_to_cluster, after.bytes_from_cluster - before.bytes_from_cluster]
-    {
-        assert!((100_000..110_000).contains(&grown), "100,000 bytes and TLS around them, not {grown}");
-    }
+    // The gateway counts a chunk once it is on its way, so the client may have it a moment earlier.
+    let patience = Backoff::poll(Duration::from_millis(1), IMPATIENCE * 100);
+    let grown = patience.run(
+        async || {
+            let after = echo.traffic();
+            let grown = [
+                after.bytes_to_cluster - before.bytes_to_cluster,
+                after.bytes_from_cluster - before.bytes_from_cluster,
+            ];
+            if grown.iter().all(|bytes| (100_000..110_000).contains(bytes)) { Ok(()) } else { Err(grown) }
+        },
+        |_| true,
+        |_, _| {},
+    );
+    assert_eq!(grown.await, Ok(()), "100,000 bytes and TLS around them");
     drop(client);
     let control = echo.gateway.network().clone();
     echo.end().await;
