@@ -81,8 +81,24 @@ impl Budget {
     /// # Errors
     /// If the files cannot be read or written, or another engine does not let go of the lock. Then nothing is granted.
     pub(crate) fn reserve(&self, wanted_bytes: u64) -> io::Result<u64> {
+        self.reserve_under(&lock(&self.directory)?, wanted_bytes)
+    }
+
+    /// As [`Self::reserve`], but never waits: `None` where another engine has the lock just now.
+    ///
+    /// # Errors
+    /// If the files cannot be read or written. Then nothing is granted.
+    pub(crate) fn reserve_now(&self, wanted_bytes: u64) -> io::Result<Option<u64>> {
+        let lock = open_lock(&self.directory)?;
+        match lock.try_lock() {
+            Ok(()) => self.reserve_under(&lock, wanted_bytes).map(Some),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn reserve_under(&self, _lock: &File, wanted_bytes: u64) -> io::Result<u64> {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let _lock = lock(&self.directory)?;
         let taken_bytes = reserved_by_others(&self.directory, &own)?.saturating_add(own.reserved_bytes);
         let granted_bytes = grant(self.total_bytes, taken_bytes, wanted_bytes);
         let reserved_bytes = own.reserved_bytes + granted_bytes;
@@ -111,8 +127,8 @@ impl Budget {
     /// # Errors
     /// As for [`Self::reserve`].
     pub(crate) fn reserved_by_others_bytes(&self) -> io::Result<u64> {
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let _lock = lock(&self.directory)?;
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         reserved_by_others(&self.directory, &own)
     }
 }
@@ -152,9 +168,12 @@ fn reserved_by_others(directory: &Path, own: &Own) -> io::Result<u64> {
     Ok(sum_bytes)
 }
 
+fn open_lock(directory: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(directory.join(LOCK))
+}
+
 fn lock(directory: &Path) -> io::Result<File> {
-    let path = directory.join(LOCK);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    let file = open_lock(directory)?;
     Backoff::poll(LOCK_POLL_INTERVAL, LOCK_TIMEOUT).run_blocking(
         || file.try_lock(),
         |error| matches!(error, TryLockError::WouldBlock),
@@ -238,6 +257,18 @@ mod tests {
         let budget = Budget::open(directory.path(), Total::Fixed(1000)).expect("joined");
         assert_eq!(budget.reserve(1000).expect("granted"), 1000);
         assert!(living.path().exists() && directory.path().join("notes").exists());
+    }
+
+    #[test]
+    fn whoever_must_not_wait_does_not() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let budget = Budget::open(directory.path(), Total::Fixed(1000)).expect("joined");
+        let held = lock(directory.path()).expect("locked");
+        assert_eq!(budget.reserve_now(600).expect("asked"), None);
+        assert_eq!(budget.reserved_bytes(), 0);
+        drop(held);
+        assert_eq!(budget.reserve_now(600).expect("asked"), Some(600));
+        assert_eq!(budget.reserve_now(600).expect("asked"), Some(400));
     }
 
     #[test]

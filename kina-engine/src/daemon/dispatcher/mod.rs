@@ -84,7 +84,11 @@ struct WarmWish {
 pub(super) struct Dispatcher {
     pool: Pool,
     limits: Limits,
-    budget: Option<Budget>,
+    budget: Option<Arc<Budget>>,
+    /// What of it this engine has, as the pool knows.
+    memory_reserved_bytes: Option<u64>,
+    /// Whether a task waits for the lock of the budget.
+    is_reserving: bool,
     booter: Arc<Booter>,
     paths: EnginePaths,
     messages: mpsc::Sender<Message>,
@@ -119,7 +123,9 @@ impl Dispatcher {
         Self {
             pool: Pool::new(limits),
             limits,
-            budget,
+            budget: budget.map(Arc::new),
+            memory_reserved_bytes: None,
+            is_reserving: false,
             booter: Arc::new(booter),
             paths,
             messages,
@@ -142,7 +148,7 @@ impl Dispatcher {
         }
     }
 
-    /// Takes one message. Waits for nothing but, for microseconds, the lock of the memory budget.
+    /// Takes one message. Waits for nothing.
     pub(super) fn handle(&mut self, message: Message) {
         while self.tasks.try_join_next().is_some() {}
         match message {

@@ -57,6 +57,9 @@ pub(crate) enum Outcome {
         slot: SlotId,
         size: SlotSize,
     },
+    MemoryShared {
+        result: Result<(), std::io::Error>,
+    },
     Destroyed {
         slot: SlotId,
     },
@@ -121,6 +124,10 @@ impl Dispatcher {
             | Outcome::Stopped { slot, result: Err(error) } => self.broke(slot, &with_causes(&error)),
             Outcome::Measured { slot, size: SlotSize { memory_bytes, database_bytes } } => {
                 self.feed(Event::Measured { slot, memory_bytes, database_bytes });
+            }
+            Outcome::MemoryShared { result } => {
+                self.is_reserving = false;
+                self.memory_shared(result);
             }
             Outcome::Destroyed { slot } => self.feed(Event::Destroyed { slot }),
             Outcome::Died { slot, reason } => self.broke(slot, &reason),
