@@ -18,6 +18,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 /// Beyond its deadline, a process may take so long for everything else.
 const GRACE: Duration = Duration::from_secs(60);
 
+const MEMORY_PER_SLOT_MIB: u64 = 320;
+
 /// How many, how long.
 #[derive(Clone, Debug, Args)]
 pub(super) struct QueueArguments {
@@ -33,6 +35,9 @@ pub(super) struct QueueArguments {
     /// How long each waits for its cluster
     #[arg(long, default_value_t = 120)]
     deadline_seconds: u64,
+    /// What all clusters together may take, in MiB [default: 320 for each of them]
+    #[arg(long)]
+    memory_max_mib: Option<u64>,
     /// How to print the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -69,7 +74,7 @@ struct QueueReport {
     slots_max: usize,
     /// Proportional memory of all clusters together and of the engine, as sampled.
     memory_most_mb: f64,
-    /// What the clusters are reckoned to take at most.
+    /// What the engine was told that all clusters together may take.
     memory_max_mb: f64,
     orphans: usize,
     leaked_files: usize,
@@ -86,7 +91,9 @@ pub(super) async fn run(arguments: &QueueArguments) -> anyhow::Result<()> {
     if arguments.processes == 0 || arguments.slots == 0 {
         bail!("--processes and --slots must be at least 1");
     }
-    let realm = Realm::prepare(arguments.slots, arguments.deadline_seconds, &[], false).await?;
+    let mut realm = Realm::prepare(arguments.slots, arguments.deadline_seconds, &[], false).await?;
+    let memory_max_mib = arguments.memory_max_mib.unwrap_or(arguments.slots as u64 * MEMORY_PER_SLOT_MIB);
+    realm.set("KINA_MEMORY_MAX", format!("{memory_max_mib}MiB"));
     let mut report = QueueReport { processes: arguments.processes, ..QueueReport::default() };
     let start = Instant::now();
     let processes = (0..arguments.processes).map(|_| run_process(&realm, arguments));
@@ -130,7 +137,7 @@ pub(super) async fn run(arguments: &QueueArguments) -> anyhow::Result<()> {
         report.boots_under_way_max = high_water.boots_under_way_max;
         report.slots_most = high_water.slots_most;
         report.slots_max = high_water.slots_max;
-        report.memory_max_mb = (high_water.memory_per_cluster_bytes * high_water.slots_max as u64) as f64 / 1e6;
+        report.memory_max_mb = high_water.memory_max_bytes as f64 / 1e6;
     }
     report.memory_most_mb = memory_most as f64 / 1e6;
     realm.engine().stop().await?;

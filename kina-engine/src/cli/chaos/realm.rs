@@ -70,6 +70,11 @@ impl Realm {
         Ok(Self { directory, environment, engine, is_small_disk })
     }
 
+    /// Sets a variable for all processes that are started from now on.
+    pub(super) fn set(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.environment.push((name, value.into()));
+    }
+
     /// The directory that everything private is below; command lines of its processes contain it.
     pub(super) fn directory(&self) -> &Path {
         self.directory.path()
