@@ -1,5 +1,6 @@
 //! Making the cluster of a slot, from a bootstrapped state where there is one.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,9 @@ use crate::assets::Assets;
 use crate::etcd::{EtcdClient, EtcdError, KeyHead};
 use crate::gateway::GatewayError;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError, Readiness};
-use crate::rewind::{Baseline, PREFIX, RewindError, Rewinder, ServerOwned, read_fingerprint};
+use crate::rewind::{
+    Baseline, BaselineWriter, Fingerprint, PREFIX, RewindError, Rewinder, ServerOwned, read_fingerprint,
+};
 use crate::snapshot::{Snapshot, SnapshotStore};
 
 /// How long the API server may take to make what a snapshot leaves out; usually 110 ms.
@@ -39,6 +42,8 @@ pub(super) enum BootError {
     Api(#[from] NoAnswer),
     #[error("taking the new cluster's baseline failed")]
     Baseline(#[from] RewindError),
+    #[error("keeping the new cluster's baseline on disk failed")]
+    KeepBaseline(#[source] std::io::Error),
     #[error("opening the new cluster's gateway failed")]
     Gateway(#[from] GatewayError),
     #[error("the new cluster's store was not complete after {waited_seconds} s: {missing} is missing")]
@@ -62,6 +67,8 @@ impl BootError {
 pub(super) struct Booter {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) snapshots: SnapshotStore,
+    /// Where the values of baselines are, in files without a name.
+    pub(super) baseline_directory: PathBuf,
     /// Held by whoever bootstraps from nothing, so that others wait for its snapshot.
     pub(super) bootstrapping: tokio::sync::Mutex<()>,
 }
@@ -122,7 +129,7 @@ impl Booter {
                 tracing::debug!("ready early");
                 wait_complete(&etcd, &snapshot.awaited_keys).await?;
                 tracing::debug!("complete");
-                Baseline::new(etcd.read_all(PREFIX).await?.0, snapshot.fingerprint.clone())
+                self.read_baseline(&etcd, snapshot.fingerprint.clone()).await?
             }
             None => {
                 cluster.wait_ready(Readiness::Full).await?;
@@ -133,7 +140,8 @@ impl Booter {
                 if let Err(error) = self.snapshots.save(&spec.assets.identity, &snapshot) {
                     tracing::warn!(%error, "the bootstrapped state could not be kept: the next boot takes as long");
                 }
-                Baseline::new(stored_keys, fingerprint)
+                drop(stored_keys);
+                self.read_baseline(&etcd, fingerprint).await?
             }
         };
         let version = server_version(&api).await?;
@@ -146,6 +154,16 @@ impl Booter {
         }
         let rewinder = Rewinder::take_over(Arc::clone(cluster), etcd, api, baseline).await?;
         Ok((rewinder, version))
+    }
+
+    /// Takes down the state that the cluster has now.
+    async fn read_baseline(&self, etcd: &EtcdClient, fingerprint: Fingerprint) -> Result<Baseline, BootError> {
+        let mut writer = BaselineWriter::create(&self.baseline_directory).map_err(BootError::KeepBaseline)?;
+        let mut pages = etcd.pages(PREFIX);
+        while let Some(page) = pages.next().await? {
+            writer.add(&page).map_err(BootError::KeepBaseline)?;
+        }
+        writer.finish(fingerprint).map_err(BootError::KeepBaseline)
     }
 }
 

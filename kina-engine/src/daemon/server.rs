@@ -71,6 +71,7 @@ pub(super) async fn serve(paths: EnginePaths, settings: EngineSettings) -> Resul
     let booter = Booter {
         provider: Arc::new(provider),
         snapshots: SnapshotStore::new(paths.cache_directory.join("snapshots")),
+        baseline_directory: paths.cache_directory.join("baselines"),
         bootstrapping: tokio::sync::Mutex::new(()),
     };
     let mut dispatcher = Dispatcher::new(booter, limits, budget, paths.clone(), messages.clone());

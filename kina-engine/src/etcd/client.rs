@@ -18,7 +18,7 @@ const KEYS_PER_PAGE_MAX: i64 = 10_000;
 /// Keys of one page when values are read as well.
 const VALUES_PER_PAGE_MAX: i64 = 500;
 /// Keys that one transaction writes. All its events share a revision, and reach each watcher in one message.
-const TRANSACTION_KEYS_MAX: usize = 2048;
+pub(crate) const TRANSACTION_KEYS_MAX: usize = 2048;
 /// Values can be 1.5 MB each, so a page of values can be large. gRPC's own default of 4 MB is too small.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
@@ -59,6 +59,15 @@ pub struct KeyListing {
     pub key_count: i64,
     /// The store's revision at which this was read.
     pub revision: i64,
+}
+
+/// Keys and values, page by page.
+#[derive(Debug)]
+pub(crate) struct Pages<'a> {
+    etcd: &'a EtcdClient,
+    /// The next one's, where there is one.
+    request: Option<RangeRequest>,
+    revision: i64,
 }
 
 /// One write of a transaction.
@@ -164,24 +173,16 @@ impl EtcdClient {
     /// All keys under `prefix` with their values, and the revision at which they were read.
     pub async fn read_all(&self, prefix: &[u8]) -> Result<(Vec<StoredKey>, i64), EtcdError> {
         let mut stored_keys = Vec::new();
-        let mut request = prefix_request(prefix, VALUES_PER_PAGE_MAX);
-        loop {
-            let page = self.range(request.clone()).await?;
-            if request.revision == 0 {
-                request.revision = page.revision();
-            }
-            let Some(last) = page.kvs.last() else { return Ok((stored_keys, request.revision)) };
-            request.key = key_after(&last.key);
-            stored_keys.extend(page.kvs.into_iter().map(|kv| StoredKey {
-                key: kv.key,
-                value: kv.value,
-                mod_revision: kv.mod_revision,
-                lease: kv.lease,
-            }));
-            if !page.more {
-                return Ok((stored_keys, request.revision));
-            }
+        let mut pages = self.pages(prefix);
+        while let Some(page) = pages.next().await? {
+            stored_keys.extend(page);
         }
+        Ok((stored_keys, pages.revision()))
+    }
+
+    /// All keys under `prefix` with their values, at one revision, page by page.
+    pub(crate) fn pages(&self, prefix: &[u8]) -> Pages<'_> {
+        Pages { etcd: self, request: Some(prefix_request(prefix, VALUES_PER_PAGE_MAX)), revision: 0 }
     }
 
     /// Whether `key` exists.
@@ -250,6 +251,37 @@ impl EtcdClient {
         let path = PathAndQuery::from_static(path);
         let response = grpc.unary(tonic::Request::new(request), path, codec).await.map_err(call_error)?;
         Ok(response.into_inner())
+    }
+}
+
+impl Pages<'_> {
+    /// The next page, `None` after the last one.
+    ///
+    /// # Errors
+    /// If etcd does not answer; the next call asks again.
+    pub async fn next(&mut self) -> Result<Option<Vec<StoredKey>>, EtcdError> {
+        let Some(request) = &mut self.request else { return Ok(None) };
+        let page = self.etcd.range(request.clone()).await?;
+        if self.revision == 0 {
+            self.revision = page.revision();
+            request.revision = self.revision;
+        }
+        match page.kvs.last() {
+            Some(last) if page.more => request.key = key_after(&last.key),
+            _ => self.request = None,
+        }
+        let stored_keys = page.kvs.into_iter().map(|kv| StoredKey {
+            key: kv.key,
+            value: kv.value,
+            mod_revision: kv.mod_revision,
+            lease: kv.lease,
+        });
+        Ok(Some(stored_keys.collect()))
+    }
+
+    /// The revision at which they are read; 0 before the first page.
+    pub fn revision(&self) -> i64 {
+        self.revision
     }
 }
 

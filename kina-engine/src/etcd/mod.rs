@@ -6,6 +6,7 @@
 mod client;
 pub(crate) mod messages;
 
+pub(crate) use client::TRANSACTION_KEYS_MAX;
 pub use client::{EtcdClient, EtcdError, KeyHead, KeyListing, StoredKey, WriteOperation};
 
 /// etcd's limit on the operations of one transaction (`--max-txn-ops`), raised from 128 so that a usual rewind is one.

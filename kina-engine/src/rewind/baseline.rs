@@ -1,24 +1,30 @@
-use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
 use super::ServerOwned;
+use super::value_file::{ValueFile, ValuePlace, ValueWriter};
 use crate::etcd::StoredKey;
 
-/// The exact stored state that every lease of a slot starts from.
-#[derive(Clone, Debug)]
+/// The exact stored state that every lease of a slot starts from. Keys, revisions and hashes are in memory, some 60
+/// bytes a key beside the key itself; values are on disk.
+#[derive(Debug)]
 pub(crate) struct Baseline {
-    /// By key; without what the servers own.
-    pub(crate) entries: BTreeMap<Vec<u8>, Entry>,
+    keys: PackedKeys,
+    /// Of each key, in order.
+    entries: Vec<Entry>,
+    values: ValueFile,
     /// What is left alone.
-    pub(crate) server_owned: ServerOwned,
+    pub(super) server_owned: ServerOwned,
     /// What discovery and OpenAPI say in this state.
-    pub(crate) fingerprint: Fingerprint,
+    pub(super) fingerprint: Fingerprint,
 }
 
-/// One key's value, and the revision at which it was last seen to have that value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) value: Vec<u8>,
-    pub(crate) mod_revision: i64,
+/// Takes a state down as it is read.
+pub(crate) struct BaselineWriter {
+    keys: PackedKeys,
+    entries: Vec<Entry>,
+    values: ValueWriter,
+    server_owned: ServerOwned,
 }
 
 /// What an API server says of itself in a given state. Depends on nothing but its binary, its flags and that state.
@@ -30,15 +36,161 @@ pub(crate) struct Fingerprint {
     pub(crate) openapi_index_hash: String,
 }
 
+/// One key's value, and the revision at which it was last seen to have that value.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    mod_revision: i64,
+    value: ValuePlace,
+}
+
+/// Sorted keys, one after the other.
+#[derive(Debug, Default)]
+struct PackedKeys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl BaselineWriter {
+    /// Begins. Values go to a file in `directory` that nobody else sees.
+    ///
+    /// # Errors
+    /// If that file cannot be made.
+    pub(crate) fn create(directory: &Path) -> io::Result<Self> {
+        let (keys, entries) = (PackedKeys::default(), Vec::new());
+        Ok(Self { keys, entries, values: ValueWriter::create(directory)?, server_owned: ServerOwned::of_this_host() })
+    }
+
+    /// Takes the next keys, in their order. Keys on an etcd lease (events) vanish by themselves, so they are no part of
+    /// a baseline.
+    ///
+    /// # Errors
+    /// If a value cannot be written, or a key is out of order.
+    pub(crate) fn add(&mut self, stored_keys: &[StoredKey]) -> io::Result<()> {
+        for stored in stored_keys {
+            self.server_owned.learn(&stored.key);
+            if stored.lease != 0 || self.server_owned.contains(&stored.key) {
+                continue;
+            }
+            if self.keys.len().checked_sub(1).is_some_and(|last| stored.key.as_slice() <= self.keys.get(last)) {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the keys of a baseline are not sorted"));
+            }
+            self.keys.push(&stored.key);
+            let value = self.values.append(&stored.value)?;
+            self.entries.push(Entry { mod_revision: stored.mod_revision, value });
+        }
+        Ok(())
+    }
+
+    /// Ends. `fingerprint` is what the API server says in this state.
+    ///
+    /// # Errors
+    /// If the values cannot be written.
+    pub(crate) fn finish(self, fingerprint: Fingerprint) -> io::Result<Baseline> {
+        let Self { mut keys, mut entries, values, server_owned } = self;
+        keys.bytes.shrink_to_fit();
+        keys.ends.shrink_to_fit();
+        entries.shrink_to_fit();
+        Ok(Baseline { keys, entries, values: values.finish()?, server_owned, fingerprint })
+    }
+}
+
 impl Baseline {
-    /// Takes the state as it was read. Keys on an etcd lease (events) vanish by themselves, so they are no part of it.
-    pub(crate) fn new(stored_keys: Vec<StoredKey>, fingerprint: Fingerprint) -> Self {
-        let server_owned = ServerOwned::among(stored_keys.iter().map(|stored| stored.key.as_slice()));
-        let entries = stored_keys
-            .into_iter()
-            .filter(|stored| stored.lease == 0 && !server_owned.contains(&stored.key))
-            .map(|stored| (stored.key, Entry { value: stored.value, mod_revision: stored.mod_revision }))
-            .collect();
-        Self { entries, server_owned, fingerprint }
+    /// Each key with the revision at which it was last seen to have its value, sorted.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], i64)> {
+        self.entries.iter().enumerate().map(|(index, entry)| (self.keys.get(index), entry.mod_revision))
+    }
+
+    /// The value of one of its keys.
+    ///
+    /// # Errors
+    /// If it cannot be read from disk or is not what was written, and if there is no such key.
+    pub(super) fn value(&self, key: &[u8]) -> io::Result<Vec<u8>> {
+        let index = self.keys.find(key).ok_or(io::ErrorKind::NotFound)?;
+        self.values.read(self.entries[index].value)
+    }
+
+    /// Takes note that a key was seen with its value at this revision.
+    pub(super) fn set_revision(&mut self, key: &[u8], mod_revision: i64) {
+        if let Some(index) = self.keys.find(key) {
+            self.entries[index].mod_revision = mod_revision;
+        }
+    }
+}
+
+impl PackedKeys {
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn push(&mut self, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Panics if there are not so many.
+    fn get(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[index]]
+    }
+
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        let (mut low, mut high) = (0, self.len());
+        // Halves what is left each time.
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.get(middle).cmp(key) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(key: &str, lease: i64) -> StoredKey {
+        let value = format!("value of {key}").into_bytes();
+        StoredKey { key: key.as_bytes().to_vec(), value, mod_revision: 3, lease }
+    }
+
+    fn fingerprint() -> Fingerprint {
+        Fingerprint { discovery_etag: String::new(), openapi_index_hash: String::new() }
+    }
+
+    #[test]
+    fn what_was_taken_down_is_found_again() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut writer = BaselineWriter::create(directory.path()).expect("begun");
+        let keys: Vec<_> = (0..1000).map(|number| format!("/registry/configmaps/default/{number:04}")).collect();
+        for page in keys.chunks(300) {
+            writer.add(&page.iter().map(|key| stored(key, 0)).collect::<Vec<_>>()).expect("added");
+        }
+        writer.add(&[stored("/registry/events/default/a", 7)]).expect("added");
+        writer.add(&[stored("/registry/masterleases/127.0.0.1", 0)]).expect("added");
+        let mut baseline = writer.finish(fingerprint()).expect("finished");
+        baseline.set_revision(keys[500].as_bytes(), 9);
+        baseline.set_revision(b"/registry/configmaps/default/unknown", 9);
+        let expected: Vec<_> = keys.iter().map(|key| (key.as_bytes(), if *key == keys[500] { 9 } else { 3 })).collect();
+        assert!(baseline.iter().eq(expected));
+        for key in &keys {
+            assert_eq!(baseline.value(key.as_bytes()).expect("read"), format!("value of {key}").as_bytes());
+        }
+        for key in ["", "/registry/configmaps/default/0500x", "/registry/events/default/a", "~"] {
+            assert_eq!(baseline.value(key.as_bytes()).expect_err("unknown").kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
+    fn keys_out_of_order_are_refused() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        for second in ["/registry/configmaps/b/a", "/registry/configmaps/a/b"] {
+            let mut writer = BaselineWriter::create(directory.path()).expect("begun");
+            let keys = [stored("/registry/configmaps/b/a", 0), stored(second, 0)];
+            assert_eq!(writer.add(&keys).expect_err("refused").kind(), io::ErrorKind::InvalidInput);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! waits until everything in the API server that follows etcd has seen it.
 //!
 //! - `baseline`: what the state is put back to.
+//! - `value_file`: its values, on disk.
 //! - `server_owned`: the few keys that the servers renew by themselves.
 //! - `plan`: the difference between a listing and the baseline, as writes. Pure.
 //! - `resource`: from storage keys to the API that serves them. Pure.
@@ -19,8 +20,9 @@ mod resource;
 mod rewinder;
 mod server_owned;
 mod settle;
+mod value_file;
 
-pub(crate) use baseline::{Baseline, Fingerprint};
+pub(crate) use baseline::{Baseline, BaselineWriter, Fingerprint};
 pub(crate) use rewinder::{RewindReport, Rewinder};
 pub(crate) use server_owned::ServerOwned;
 pub(crate) use settle::read_fingerprint;
@@ -42,6 +44,15 @@ pub enum RewindError {
     /// The API server did not answer.
     #[error("the cluster's API server failed")]
     Api(#[from] NoAnswer),
+    /// The baseline's values could not be read from disk.
+    #[error("reading what {key} is put back to failed")]
+    Value {
+        /// The storage key.
+        key: String,
+        /// What is wrong with the file.
+        #[source]
+        source: std::io::Error,
+    },
     /// The API server answered, but not as it must.
     #[error("{asked} was answered by {answered}")]
     Unexpected {

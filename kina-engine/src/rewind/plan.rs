@@ -2,24 +2,35 @@ use std::collections::BTreeSet;
 
 use super::Baseline;
 use super::resource::StorageResource;
-use crate::etcd::{KeyHead, WriteOperation};
+use crate::etcd::KeyHead;
 
 /// Keys that one operation deletes.
 const RANGE_KEYS_MAX: usize = 500;
 
-/// The writes that turn a listed state into the baseline.
+/// The changes that turn a listed state into the baseline.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// In the order in which watchers must see them. To be written first.
-    pub(super) operations: Vec<WriteOperation>,
-    /// The last operation of each touched resource, in the same order. To be written after all others, in one
+    pub(super) changes: Vec<Change>,
+    /// The last change of each touched resource, in the same order. To be written after all others, in one
     /// transaction: all events of a transaction share one revision, so a watch cache "at" that revision may have seen
     /// only the first of them. With one event of each resource in the last transaction it has seen all.
-    pub(super) last_operations: Vec<WriteOperation>,
+    pub(super) last_changes: Vec<Change>,
     /// Whose storage the writes touch.
     pub(super) touched: BTreeSet<StorageResource>,
     /// How many keys differ.
     key_count: usize,
+}
+
+/// One change of storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A key of the baseline gets its value back.
+    PutBack { key: Vec<u8> },
+    /// A key goes.
+    Delete { key: Vec<u8> },
+    /// All keys from the first to the last go.
+    DeleteRange { key: Vec<u8>, last_key: Vec<u8>, key_count: usize },
 }
 
 /// A key that is in no baseline. Deletions of one run have nothing between them that stays.
@@ -29,9 +40,9 @@ struct Deletion<'a> {
     run: usize,
 }
 
-/// A write, and the run to which it belongs if it is a deletion.
+/// A change, and the run to which it belongs if it is a deletion.
 struct Step {
-    operation: WriteOperation,
+    change: Change,
     run: Option<usize>,
 }
 
@@ -41,48 +52,44 @@ impl Plan {
         let mut deletions: Vec<Deletion<'_>> = Vec::new();
         let mut puts = Vec::new();
         let mut run = 0;
-        let mut baseline_entries = baseline.entries.iter().peekable();
+        let mut baseline_entries = baseline.iter().peekable();
         // Both sides are sorted by key, so one pass over both finds what is new, what changed and what went.
         for head in heads {
             if baseline.server_owned.contains(&head.key) {
                 run += 1;
                 continue;
             }
-            while let Some((key, entry)) = baseline_entries.next_if(|(key, _)| **key < head.key) {
-                puts.push((key, entry));
+            while let Some((key, _)) = baseline_entries.next_if(|(key, _)| *key < head.key.as_slice()) {
+                puts.push(key);
                 run += 1;
             }
-            match baseline_entries.next_if(|(key, _)| **key == head.key) {
-                Some((_, entry)) if entry.mod_revision == head.mod_revision => run += 1,
-                Some((key, entry)) => {
-                    puts.push((key, entry));
+            match baseline_entries.next_if(|(key, _)| *key == head.key.as_slice()) {
+                Some((_, mod_revision)) if mod_revision == head.mod_revision => run += 1,
+                Some((key, _)) => {
+                    puts.push(key);
                     run += 1;
                 }
                 None => deletions.push(Deletion { key: &head.key, run }),
             }
         }
-        puts.extend(baseline_entries);
+        puts.extend(baseline_entries.map(|(key, _)| key));
 
         let key_count = deletions.len() + puts.len();
-        let changed_keys =
-            deletions.iter().map(|deletion| deletion.key).chain(puts.iter().map(|(key, _)| key.as_slice()));
+        let changed_keys = deletions.iter().map(|deletion| deletion.key).chain(puts.iter().copied());
         let touched = changed_keys.filter_map(StorageResource::of_key).collect();
         deletions.sort_by_key(|deletion| DeletionOrder::of_key(deletion.key));
         let puts_at =
             deletions.partition_point(|deletion| DeletionOrder::of_key(deletion.key) == DeletionOrder::Admission);
         let delete = |deletion: &Deletion<'_>| Step {
-            operation: WriteOperation::Delete { key: deletion.key.to_vec() },
+            change: Change::Delete { key: deletion.key.to_vec() },
             run: Some(deletion.run),
         };
         let mut steps: Vec<_> = deletions[..puts_at].iter().map(delete).collect();
-        steps.extend(puts.iter().map(|(key, entry)| Step {
-            operation: WriteOperation::Put { key: (*key).clone(), value: entry.value.clone() },
-            run: None,
-        }));
+        steps.extend(puts.iter().map(|key| Step { change: Change::PutBack { key: key.to_vec() }, run: None }));
         steps.extend(deletions[puts_at..].iter().map(delete));
         let (steps, last_steps) = split_last_of_each_resource(steps);
-        let last_operations = last_steps.into_iter().map(|step| step.operation).collect();
-        Self { operations: merge_runs(steps), last_operations, touched, key_count }
+        let last_changes = last_steps.into_iter().map(|step| step.change).collect();
+        Self { changes: merge_runs(steps), last_changes, touched, key_count }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -93,15 +100,31 @@ impl Plan {
         self.key_count
     }
 
-    /// Whether it writes this key.
-    pub(super) fn writes(&self, key: &[u8]) -> bool {
-        self.operations.iter().chain(&self.last_operations).any(|operation| operation.key() == key)
+    /// Whether it changes this key.
+    pub(super) fn changes(&self, key: &[u8]) -> bool {
+        self.changes.iter().chain(&self.last_changes).any(|change| change.key() == key)
     }
 
     /// A key that differs, for a message.
     pub(super) fn example(&self) -> String {
-        let key = self.operations.first().or(self.last_operations.first()).map(WriteOperation::key);
+        let key = self.changes.first().or(self.last_changes.first()).map(Change::key);
         String::from_utf8_lossy(key.unwrap_or_default()).into_owned()
+    }
+}
+
+impl Change {
+    /// The key it changes, or the first of them.
+    pub(super) fn key(&self) -> &[u8] {
+        match self {
+            Self::PutBack { key } | Self::Delete { key } | Self::DeleteRange { key, .. } => key,
+        }
+    }
+
+    fn key_count(&self) -> usize {
+        match self {
+            Self::PutBack { .. } | Self::Delete { .. } => 1,
+            Self::DeleteRange { key_count, .. } => *key_count,
+        }
     }
 }
 
@@ -112,7 +135,7 @@ fn split_last_of_each_resource(steps: Vec<Step>) -> (Vec<Step>, Vec<Step>) {
         .rev()
         .map(|step| {
             // What decides about admission goes first; nobody waits for its cache, the API server is restarted.
-            let resource = StorageResource::of_key(step.operation.key()).filter(|resource| !resource.is_admission());
+            let resource = StorageResource::of_key(step.change.key()).filter(|resource| !resource.is_admission());
             resource.is_some_and(|resource| seen.insert(resource))
         })
         .collect();
@@ -125,23 +148,23 @@ fn split_last_of_each_resource(steps: Vec<Step>) -> (Vec<Step>, Vec<Step>) {
 }
 
 /// Deletes what is next to each other, of one resource, in one operation.
-fn merge_runs(steps: Vec<Step>) -> Vec<WriteOperation> {
-    let mut merged: Vec<WriteOperation> = Vec::new();
+fn merge_runs(steps: Vec<Step>) -> Vec<Change> {
+    let mut merged: Vec<Change> = Vec::new();
     let mut merged_run = None;
-    for Step { operation, run } in steps {
+    for Step { change, run } in steps {
         let may_join = run.is_some() && run == merged_run;
-        match (merged.last_mut(), operation) {
-            (Some(before), WriteOperation::Delete { key })
+        match (merged.last_mut(), change) {
+            (Some(before), Change::Delete { key })
                 if may_join
                     && before.key_count() < RANGE_KEYS_MAX
                     && StorageResource::of_key(before.key()) == StorageResource::of_key(&key) =>
             {
                 let first_key = before.key().to_vec();
                 let key_count = before.key_count() + 1;
-                *before = WriteOperation::DeleteRange { key: first_key, last_key: key, key_count };
+                *before = Change::DeleteRange { key: first_key, last_key: key, key_count };
             }
-            (_, operation) => {
-                merged.push(operation);
+            (_, change) => {
+                merged.push(change);
                 merged_run = run;
             }
         }
@@ -178,10 +201,10 @@ impl DeletionOrder {
 mod tests {
     use super::*;
     use crate::etcd::StoredKey;
-    use crate::rewind::Fingerprint;
+    use crate::rewind::{BaselineWriter, Fingerprint};
 
     fn baseline(keys: &[(&str, i64)]) -> Baseline {
-        let stored = keys
+        let stored: Vec<_> = keys
             .iter()
             .map(|(key, mod_revision)| StoredKey {
                 key: key.as_bytes().to_vec(),
@@ -191,7 +214,9 @@ mod tests {
             })
             .collect();
         let fingerprint = Fingerprint { discovery_etag: String::new(), openapi_index_hash: String::new() };
-        Baseline::new(stored, fingerprint)
+        let mut writer = BaselineWriter::create(&std::env::temp_dir()).expect("begun");
+        writer.add(&stored).expect("added");
+        writer.finish(fingerprint).expect("finished")
     }
 
     fn heads(keys: &[(&str, i64)]) -> Vec<KeyHead> {
@@ -201,14 +226,14 @@ mod tests {
     }
 
     fn described(plan: &Plan) -> Vec<String> {
-        let describe = |operation: &WriteOperation| match operation {
-            WriteOperation::Put { key, .. } => format!("put {}", String::from_utf8_lossy(key)),
-            WriteOperation::Delete { key } => format!("delete {}", String::from_utf8_lossy(key)),
-            WriteOperation::DeleteRange { key, last_key, .. } => {
+        let describe = |change: &Change| match change {
+            Change::PutBack { key } => format!("put {}", String::from_utf8_lossy(key)),
+            Change::Delete { key } => format!("delete {}", String::from_utf8_lossy(key)),
+            Change::DeleteRange { key, last_key, .. } => {
                 format!("delete {} to {}", String::from_utf8_lossy(key), String::from_utf8_lossy(last_key))
             }
         };
-        plan.operations.iter().chain(&plan.last_operations).map(describe).collect()
+        plan.changes.iter().chain(&plan.last_changes).map(describe).collect()
     }
 
     #[test]
@@ -275,11 +300,11 @@ mod tests {
             ("/registry/ranges/x", 7),
         ];
         let plan = Plan::new(&baseline(&[]), &heads(&after));
-        let keys = |operations: &[WriteOperation]| -> Vec<_> {
-            operations.iter().map(|operation| String::from_utf8_lossy(operation.key()).into_owned()).collect()
+        let keys = |changes: &[Change]| -> Vec<_> {
+            changes.iter().map(|change| String::from_utf8_lossy(change.key()).into_owned()).collect()
         };
-        assert_eq!(keys(&plan.operations), ["/registry/configmaps/a/a", "/registry/ranges/x"]);
-        assert_eq!(keys(&plan.last_operations), ["/registry/configmaps/a/b", "/registry/secrets/a/z"]);
+        assert_eq!(keys(&plan.changes), ["/registry/configmaps/a/a", "/registry/ranges/x"]);
+        assert_eq!(keys(&plan.last_changes), ["/registry/configmaps/a/b", "/registry/secrets/a/z"]);
     }
 
     #[test]

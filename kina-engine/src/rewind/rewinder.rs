@@ -3,11 +3,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::canary::Canary;
-use super::plan::Plan;
+use super::plan::{Change, Plan};
 use super::resource::{ApiPaths, StorageResource};
 use super::{Baseline, PREFIX, RewindError, allocators, settle};
 use crate::api_client::ApiClient;
-use crate::etcd::{EtcdClient, KeyListing, StoredKey, WriteOperation};
+use crate::etcd::{EtcdClient, KeyListing, StoredKey, TRANSACTION_KEYS_MAX, WriteOperation};
 use crate::provider::{ProvidedCluster, Readiness};
 
 /// How often a rewind is repeated because something wrote after it. Late writers are done after one or two.
@@ -172,11 +172,10 @@ impl Rewinder {
         let waits = !crate::sabotage::active().verify;
         let canaries = if restarts || !waits { Vec::new() } else { Canary::of_touched(&plan.touched) };
         let canary_id = self.rewind_count.to_string();
-        self.write(&plan.operations).await?;
+        self.write_changes(&plan.changes, Vec::new()).await?;
         // The canaries are set out behind the last event of their resources.
-        let canary_puts = canaries.iter().flat_map(|canary| canary.puts(&canary_id));
-        let last_operations: Vec<_> = plan.last_operations.iter().cloned().chain(canary_puts).collect();
-        let revision = self.write(&last_operations).await?;
+        let canary_puts = canaries.iter().flat_map(|canary| canary.puts(&canary_id)).collect();
+        let revision = self.write_changes(&plan.last_changes, canary_puts).await?;
         self.openapi_lags |= shapes_discovery;
         if !waits {
             return Ok(self.etcd.list_heads(PREFIX).await?);
@@ -197,31 +196,60 @@ impl Rewinder {
             if shapes_discovery {
                 settle::wait_discovery(&self.api, &self.baseline.fingerprint).await?;
             }
-            if let (Some(stored), Some(entry)) = (node_ports, self.baseline.entries.get_mut(allocators::NODE_PORTS))
-                && entry.value == stored.value
+            if let Some(stored) = node_ports
+                && self.value(allocators::NODE_PORTS)? == stored.value
             {
-                entry.mod_revision = stored.mod_revision;
+                self.baseline.set_revision(allocators::NODE_PORTS, stored.mod_revision);
             }
         }
         Ok(self.etcd.list_heads(PREFIX).await?)
     }
 
-    /// Writes, and remembers the new revisions of what was put back; without that, every later rewind would put it back
-    /// again. Returns the revision of the last write.
-    async fn write(&mut self, operations: &[WriteOperation]) -> Result<i64, RewindError> {
-        let transactions = self.etcd.write(operations).await?;
-        let mut rest = operations;
-        for (length, revision) in &transactions {
+    /// Writes what the plan says, and `others` in the last transaction. Remembers the new revisions of what was put back;
+    /// without that, every later rewind would put it back again. Returns the revision of the last write.
+    async fn write_changes(&mut self, changes: &[Change], others: Vec<WriteOperation>) -> Result<i64, RewindError> {
+        let mut last_revision = 0;
+        let mut others = Some(others);
+        let mut rest = changes;
+        // Values are read from disk for one transaction at a time.
+        while !rest.is_empty() || others.is_some() {
             let batch;
-            (batch, rest) = rest.split_at(*length);
-            for operation in batch {
-                let WriteOperation::Put { key, .. } = operation else { continue };
-                if let Some(entry) = self.baseline.entries.get_mut(key) {
-                    entry.mod_revision = *revision;
+            (batch, rest) = rest.split_at(rest.len().min(TRANSACTION_KEYS_MAX));
+            let mut operations = Vec::with_capacity(batch.len());
+            for change in batch {
+                operations.push(self.operation(change)?);
+            }
+            operations.extend(if rest.is_empty() { others.take() } else { None }.unwrap_or_default());
+            let transactions = self.etcd.write(&operations).await?;
+            let mut written = batch;
+            for (length, revision) in &transactions {
+                let changes_of_transaction;
+                (changes_of_transaction, written) = written.split_at(written.len().min(*length));
+                for change in changes_of_transaction {
+                    if let Change::PutBack { key } = change {
+                        self.baseline.set_revision(key, *revision);
+                    }
                 }
+                last_revision = *revision;
             }
         }
-        Ok(transactions.last().map_or(0, |(_, revision)| *revision))
+        Ok(last_revision)
+    }
+
+    fn operation(&self, change: &Change) -> Result<WriteOperation, RewindError> {
+        Ok(match change.clone() {
+            Change::PutBack { key } => WriteOperation::Put { value: self.value(&key)?, key },
+            Change::Delete { key } => WriteOperation::Delete { key },
+            Change::DeleteRange { key, last_key, key_count } => {
+                WriteOperation::DeleteRange { key, last_key, key_count }
+            }
+        })
+    }
+
+    /// What a key of the baseline is put back to. Usually from the page cache, in microseconds.
+    fn value(&self, key: &[u8]) -> Result<Vec<u8>, RewindError> {
+        let value_error = |source| RewindError::Value { key: String::from_utf8_lossy(key).into_owned(), source };
+        self.baseline.value(key).map_err(value_error)
     }
 
     /// Policies are compiled in a loop of one second, quota look-ups are cached for 30 s by namespace name, and what no
@@ -236,7 +264,7 @@ impl Rewinder {
     /// port, so a dry run would still be refused the ports of the old lease. Makes it look, and returns what is stored
     /// after that: the same, at another revision.
     async fn refresh_allocators(&self, plan: &Plan) -> Result<Option<StoredKey>, RewindError> {
-        if !plan.writes(allocators::NODE_PORTS) {
+        if !plan.changes(allocators::NODE_PORTS) {
             return Ok(None);
         }
         allocators::look_at_storage(&self.api).await?;

@@ -17,10 +17,23 @@ impl ServerOwned {
     /// Finds the exact names among the keys of an untouched cluster, and adds the one that an API server on this host
     /// has: on a bootstrapped state it makes its Lease only after the namespaces are back, up to 200 ms later than that.
     pub(crate) fn among<'a>(keys: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut identity_leases: BTreeSet<_> =
-            keys.filter(|key| key.starts_with(IDENTITY_LEASE_PREFIX)).map(<[u8]>::to_vec).collect();
-        identity_leases.insert(identity_lease_of_host(rustix::system::uname().nodename().to_bytes()));
-        Self { identity_leases }
+        let mut server_owned = Self::of_this_host();
+        keys.for_each(|key| server_owned.learn(key));
+        server_owned
+    }
+
+    /// What an API server on this host has.
+    pub(crate) fn of_this_host() -> Self {
+        Self {
+            identity_leases: BTreeSet::from([identity_lease_of_host(rustix::system::uname().nodename().to_bytes())]),
+        }
+    }
+
+    /// Takes note of a key of an untouched cluster.
+    pub(crate) fn learn(&mut self, key: &[u8]) {
+        if key.starts_with(IDENTITY_LEASE_PREFIX) {
+            self.identity_leases.insert(key.to_vec());
+        }
     }
 
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
