@@ -11,6 +11,7 @@
 //! - `group_watcher`: ends groups of processes that would outlive the engine.
 
 mod access;
+#[allow(dead_code, unused_imports, reason = "until the daemon makes clusters of it")]
 pub mod apple;
 mod arguments;
 mod files;
@@ -254,4 +255,20 @@ pub enum ProviderError {
     /// The client for the API server could not be made.
     #[error("making a client for the cluster failed")]
     Client(#[source] Box<kube::Error>),
+}
+
+impl ProviderError {
+    /// Whether it is the user's to repair, and the same until then.
+    #[allow(dead_code, reason = "until the daemon makes clusters of `apple`")]
+    pub fn is_user_error(&self) -> bool {
+        match self {
+            Self::Container { source, .. } | Self::ContainerService(source) => source.kind.is_user_error(),
+            _ => false,
+        }
+    }
+
+    #[allow(dead_code, reason = "until the daemon makes clusters of `apple`")]
+    fn container(action: &'static str, container: &str, error: apple::ContainerError) -> Self {
+        Self::Container { action, container: container.to_owned(), source: Box::new(error) }
+    }
 }

@@ -33,7 +33,7 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls at a time. The service was seen to hang with ten.
 const CALLS_MAX: usize = 8;
 /// Variables that would change what a call does or prints.
-const UNWANTED_VARIABLES: [&str; 2] = ["CONTAINER_DEFAULT_PLATFORM", "CONTAINER_DEBUG"];
+pub(super) const UNWANTED_VARIABLES: [&str; 2] = ["CONTAINER_DEFAULT_PLATFORM", "CONTAINER_DEBUG"];
 
 /// The program, and who sees to it that no call outlives this process.
 #[derive(Clone)]
@@ -97,18 +97,7 @@ impl Caller {
     pub(super) async fn call(&self, arguments: &[OsString], deadline: Duration) -> Result<Answer, CallFailure> {
         // Each call in front ends by its own deadline, so the wait is bounded by theirs.
         let _turn = self.turns.acquire().await.map_err(|error| CallFailure::Io(io::Error::other(error)))?;
-        let mut command = Command::new(&self.program);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .current_dir("/")
-            .process_group(0);
-        for variable in UNWANTED_VARIABLES {
-            command.env_remove(variable);
-        }
-        let mut child = command.spawn().map_err(CallFailure::Spawn)?;
+        let mut child = self.command(arguments).spawn().map_err(CallFailure::Spawn)?;
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let id = id.ok_or_else(|| CallFailure::Io(io::Error::other("it has no process id")))?;
         // Declared after the child, so dropped, and its group killed, before the child can be reaped.
@@ -143,6 +132,23 @@ impl Caller {
                 Err(CallFailure::TimedOut { deadline, messages })
             }
         }
+    }
+}
+
+impl Caller {
+    fn command(&self, arguments: &[OsString]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .current_dir("/")
+            .process_group(0);
+        for variable in UNWANTED_VARIABLES {
+            command.env_remove(variable);
+        }
+        command
     }
 }
 
@@ -240,5 +246,20 @@ fn outcome(status: ExitStatus) -> CallOutcome {
     match (status.code(), status.signal()) {
         (Some(code), _) => CallOutcome::Exited(code),
         (None, signal) => CallOutcome::Killed(signal.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_change_a_call_is_not_passed_on() {
+        let caller = Caller::new("/bin/true".into()).expect("a shell starts");
+        let command = caller.command(&[]);
+        let removed: Vec<_> = command.as_std().get_envs().filter(|(_, value)| value.is_none()).collect();
+        for variable in ["CONTAINER_DEFAULT_PLATFORM", "CONTAINER_DEBUG"] {
+            assert!(removed.iter().any(|(name, _)| *name == variable), "{variable}");
+        }
     }
 }

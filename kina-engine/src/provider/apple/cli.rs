@@ -24,22 +24,34 @@ const LOOK_AGAIN: Backoff = Backoff {
 };
 /// How often a create, start, stop, signal or delete is tried, with a look in between.
 const TRIES_MAX: usize = 3;
-/// How long the list may lag behind what a call has done.
-const LIST_LAG_MAX: Duration = Duration::from_secs(3);
 const LIST_POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// How long a guest may take to act on a signal. It restarts a server at once.
-const SIGNAL_ACTED_MAX: Duration = Duration::from_secs(10);
 const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(4);
 
 /// The program `container`.
 pub(super) struct ContainerCli {
     caller: Caller,
     boot_queue: BootQueue,
+    patience: Patience,
+}
+
+/// How long the consequences of a call are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// By how much the list may lag behind what a call has done.
+    pub(super) list_lag_max: Duration,
+    /// How long a guest may take to act on a signal. It restarts a server at once.
+    pub(super) signal_acted_max: Duration,
+}
+
+impl Patience {
+    /// For a machine that is busy.
+    pub(super) const USUAL: Self =
+        Self { list_lag_max: Duration::from_secs(3), signal_acted_max: Duration::from_secs(10) };
 }
 
 impl ContainerCli {
-    pub(super) fn new(caller: Caller) -> Self {
-        Self { caller, boot_queue: BootQueue::new(BOOT_WAIT_MAX) }
+    pub(super) fn new(caller: Caller, patience: Patience) -> Self {
+        Self { caller, boot_queue: BootQueue::new(BOOT_WAIT_MAX), patience }
     }
 
     pub(super) fn program(&self) -> &std::path::Path {
@@ -170,7 +182,7 @@ impl ContainerCli {
                 Err(error) if error.kind.leaves_open_what_happened() => last = error,
                 Err(error) => return Err(error),
             }
-            let acted = Backoff::poll(SIGNAL_POLL_INTERVAL, SIGNAL_ACTED_MAX);
+            let acted = Backoff::poll(SIGNAL_POLL_INTERVAL, self.patience.signal_acted_max);
             if acted.run(|| async { if has_acted() { Ok(()) } else { Err(()) } }, |()| true, |(), _| {}).await.is_ok() {
                 return Ok(());
             }
@@ -308,7 +320,7 @@ impl ContainerCli {
             if let Some(decision) = decided(&self.list().await?) {
                 return Ok(Some(decision));
             }
-            if LIST_LAG_MAX < start.elapsed() {
+            if self.patience.list_lag_max < start.elapsed() {
                 return Ok(None);
             }
             tokio::time::sleep(LIST_POLL_INTERVAL).await;

@@ -30,6 +30,10 @@ impl Owner {
         Self { realm: digest(&[real.as_os_str().as_bytes()], 16), engine: engine.to_owned() }
     }
 
+    pub(super) fn realm(&self) -> &str {
+        &self.realm
+    }
+
     pub(super) fn engine(&self) -> &str {
         &self.engine
     }
