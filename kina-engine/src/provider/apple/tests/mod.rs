@@ -2,6 +2,7 @@
 
 mod calls;
 mod clusters;
+mod live;
 mod looks;
 mod services;
 
