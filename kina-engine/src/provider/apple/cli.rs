@@ -19,7 +19,7 @@ const LOOK_AGAIN: Backoff = Backoff {
     first_delay: Duration::from_millis(200),
     longest_delay: Duration::from_secs(1),
     retries_max: 2,
-    elapsed_max: Duration::from_secs(30),
+    elapsed_max: Duration::from_secs(20),
     jitter: false,
 };
 /// How often a create, start, stop, signal or delete is tried, with a look in between.
@@ -156,7 +156,6 @@ impl ContainerCli {
                 .await?;
             match (stopped, said) {
                 (Some(stopped), _) => return stopped,
-                (None, Some(error)) if error.kind == Kind::ServiceDown => return Err(error),
                 (None, said) => last = said,
             }
         }

@@ -17,14 +17,14 @@ pub(super) struct Command {
     pub(super) boots: bool,
 }
 
-/// Asks the service, and does nothing.
-const LOOK_DEADLINE: Duration = Duration::from_secs(15);
-/// Copies a directory of some bytes; the service's own limit is a minute.
-const CREATE_DEADLINE: Duration = Duration::from_secs(75);
-/// Unpacks nothing, boots a virtual machine: a second, when all is well. The first start of an image copies it.
-const START_DEADLINE: Duration = Duration::from_secs(90);
-const SIGNAL_DEADLINE: Duration = Duration::from_secs(20);
-const DELETE_DEADLINE: Duration = Duration::from_secs(45);
+/// Asks the service, and does nothing. The service's own limit for a list is ten seconds.
+const LOOK_DEADLINE: Duration = Duration::from_secs(12);
+/// Writes down a configuration. No other call that takes the service's lock is under way, so nothing has to be waited for.
+const CREATE_DEADLINE: Duration = Duration::from_secs(30);
+/// Boots a virtual machine: a second, when all is well. The first start of an image copies its file system.
+const START_DEADLINE: Duration = Duration::from_secs(40);
+const SIGNAL_DEADLINE: Duration = Duration::from_secs(12);
+const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 /// Reads 200 MB and makes a file system of them.
 const IMAGE_LOAD_DEADLINE: Duration = Duration::from_secs(300);
 /// What kina gives the service to come up, and what the whole call may take, which downloads a kernel at the first time.
@@ -33,7 +33,7 @@ const SERVICE_START_DEADLINE: Duration = Duration::from_secs(600);
 /// How long etcd may take to end by itself. It needs some milliseconds; the rest is for a machine that is busy.
 const STOP_SECONDS: u64 = 10;
 /// After those, `container` kills, unmounts and turns the machine off.
-const STOP_DEADLINE: Duration = Duration::from_secs(STOP_SECONDS + 30);
+const STOP_DEADLINE: Duration = Duration::from_secs(STOP_SECONDS + 20);
 /// Lines of a container's log in a message.
 const LOG_LINES: u64 = 40;
 
@@ -233,7 +233,7 @@ mod tests {
     fn no_call_may_take_for_ever_and_none_less_than_what_it_asks_for() {
         assert!(Duration::from_secs(STOP_SECONDS) < stop("a").deadline);
         assert!(Duration::from_secs(SERVICE_START_SECONDS) < system_start().deadline);
-        // The service gives a create a minute.
-        assert!(Duration::from_secs(60) < create_spec().deadline);
+        // Else its own message would never be seen.
+        assert!(Duration::from_secs(10) < list().deadline);
     }
 }

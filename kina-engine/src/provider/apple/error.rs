@@ -179,9 +179,10 @@ impl ContainerErrorKind {
         found.map_or(Self::Other, |(_, _, kind)| *kind)
     }
 
-    /// Whether the call may have been carried out all the same, in part or in whole: only a look at the state tells.
+    /// Whether the call may have been carried out all the same, in part or in whole, or may be the next time: only a look
+    /// at the state tells. What is not known counts too, since calls were seen to fail though they had done their work.
     pub(super) fn leaves_open_what_happened(self) -> bool {
-        matches!(self, Self::ServiceInterrupted | Self::ServiceHung | Self::TimedOut)
+        matches!(self, Self::ServiceDown | Self::ServiceInterrupted | Self::ServiceHung | Self::TimedOut | Self::Other)
     }
 
     /// Whether it is the user's to repair, and the same until then.

@@ -10,7 +10,9 @@ use tokio::task::JoinHandle;
 
 use super::cli::ContainerCli;
 use super::death_watcher::DeathWatcher;
+use super::error::{ContainerError, ContainerErrorKind as Kind};
 use super::labels::Owner;
+use super::service::Service;
 use crate::provider::ProviderError;
 use crate::provider::files::remove_directory;
 
@@ -28,6 +30,7 @@ pub(super) struct Leftovers {
 
 struct Shared {
     cli: Arc<ContainerCli>,
+    service: Arc<Service>,
     owner: Owner,
     death_watcher: Mutex<DeathWatcher>,
     /// By the container's name; each with the directory that goes with it.
@@ -44,9 +47,14 @@ pub(super) struct Keeper {
 
 impl Leftovers {
     /// To be called within a runtime.
-    pub(super) fn start(cli: Arc<ContainerCli>, owner: Owner, death_watcher: DeathWatcher) -> Self {
+    pub(super) fn start(
+        cli: Arc<ContainerCli>,
+        service: Arc<Service>,
+        owner: Owner,
+        death_watcher: DeathWatcher,
+    ) -> Self {
         let (waiting, _) = watch::channel(BTreeMap::new());
-        let shared = Arc::new(Shared { cli, owner, death_watcher: Mutex::new(death_watcher), waiting });
+        let shared = Arc::new(Shared { cli, service, owner, death_watcher: Mutex::new(death_watcher), waiting });
         let task = tokio::spawn(delete_all(Arc::clone(&shared)));
         Self { shared, task }
     }
@@ -81,13 +89,10 @@ impl Drop for Leftovers {
 
 impl Keeper {
     /// Deletes the container; its directory stays. If that fails, it becomes a leftover.
-    pub(super) async fn delete(mut self) -> Result<(), super::ContainerError> {
-        let deleted = self.shared.cli.delete(&self.name, &self.shared.owner).await;
-        if deleted.is_ok() {
-            self.shared.death_watcher().forget(&self.name);
-            self.is_over = true;
-        }
-        deleted
+    pub(super) async fn delete(mut self) -> Result<(), ContainerError> {
+        self.shared.delete(&self.name).await?;
+        self.is_over = true;
+        Ok(())
     }
 }
 
@@ -105,10 +110,23 @@ impl Shared {
         self.death_watcher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn delete(&self, name: &str) {
+    /// Deletes a container. For that the service has to run, which it does not after a reboot.
+    async fn delete(&self, name: &str) -> Result<(), ContainerError> {
+        match self.cli.delete(name, &self.owner).await {
+            Err(error) if error.kind == Kind::ServiceDown => {
+                self.service.ensure(&self.cli).await?;
+                self.cli.delete(name, &self.owner).await?;
+            }
+            deleted => deleted?,
+        }
+        self.death_watcher().forget(name);
+        Ok(())
+    }
+
+    async fn delete_leftover(&self, name: &str) {
         for round in 1..=TRIES_MAX {
-            match self.cli.delete(name, &self.owner).await {
-                Ok(()) => return self.death_watcher().forget(name),
+            match self.delete(name).await {
+                Ok(()) => return,
                 Err(error) if round == TRIES_MAX => {
                     tracing::error!(name, %error, "a container was left behind: the next engine tries again");
                 }
@@ -132,7 +150,7 @@ async fn delete_all(shared: Arc<Shared>) {
             return;
         };
         let Some((name, directory)) = first else { continue };
-        shared.delete(&name).await;
+        shared.delete_leftover(&name).await;
         if let Err(error) = remove_directory(&directory) {
             tracing::warn!(error = crate::error_text::with_causes(&error), "a cluster's directory was left behind");
         }

@@ -44,7 +44,7 @@ impl Shared {
         let death_watcher = DeathWatcher::start(&settings.program, REALM, owner.realm()).map_err(spawn_error)?;
         Ok(Self {
             observer: Observer::start(Arc::clone(&cli), Arc::clone(&service)),
-            leftovers: Leftovers::start(Arc::clone(&cli), owner.clone(), death_watcher),
+            leftovers: Leftovers::start(Arc::clone(&cli), Arc::clone(&service), owner.clone(), death_watcher),
             images: Images::new(),
             cli,
             service,

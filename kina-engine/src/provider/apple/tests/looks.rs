@@ -22,8 +22,8 @@ async fn a_look_that_was_interrupted_is_repeated_and_not_for_ever() {
 #[tokio::test]
 async fn an_error_that_says_what_is_wrong_is_not_repeated() {
     let fake = Fake::new();
-    fake.fault("list", "fail 'XPC connection error: Connection invalid'");
-    assert_eq!(fake.cli().list().await.expect_err("down").kind, Kind::ServiceDown);
+    fake.fault("list", "fail 'default kernel not configured for architecture arm64'");
+    assert_eq!(fake.cli().list().await.expect_err("no kernel").kind, Kind::NoKernel);
     assert_eq!(fake.count("list"), 1);
     assert_eq!(fake.cli().inspect("nobody").await.expect_err("not there").kind, Kind::Missing);
     fake.fault("inspect", "echo '[]'; exit 0");
@@ -34,7 +34,11 @@ async fn an_error_that_says_what_is_wrong_is_not_repeated() {
 
 #[tokio::test]
 async fn a_create_whose_end_nobody_saw_is_looked_for_before_it_is_repeated() {
-    for (fault, creates) in [(format!("perform \"$@\"; {INTERRUPTED}"), 1), (INTERRUPTED.to_owned(), 2)] {
+    for (fault, creates) in [
+        (format!("perform \"$@\"; {INTERRUPTED}"), 1),
+        ("fail 'XPC connection error: Connection invalid'".to_owned(), 2),
+        (INTERRUPTED.to_owned(), 2),
+    ] {
         let fake = Fake::new();
         fake.fault("create.once", &fault);
         fake.cli().create(&fake.spec("a"), &fake.owner(), "c1").await.expect("there is one");
@@ -56,7 +60,12 @@ async fn a_name_that_is_taken_is_nobodys_to_take_over() {
 
 #[tokio::test]
 async fn a_start_is_over_when_the_container_runs() {
-    for (fault, starts) in [("true", 1), (INTERRUPTED, 2), ("perform \"$@\"; fail 'XPC timeout for request to x'", 1)] {
+    for (fault, starts) in [
+        ("true", 1),
+        (INTERRUPTED, 2),
+        ("perform \"$@\"; fail surprise", 1),
+        ("perform \"$@\"; fail 'XPC timeout for request to x'", 1),
+    ] {
         let fake = Fake::new();
         fake.put_ours("a", "stopped");
         fake.fault("start.once", fault);
