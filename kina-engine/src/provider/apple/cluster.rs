@@ -19,7 +19,7 @@ use super::observer::Watch;
 use super::shared::Shared;
 use crate::api_client::ApiClient;
 use crate::backoff::Backoff;
-use crate::etcd::StoredKey;
+use crate::etcd::{EtcdClient, StoredKey};
 use crate::provider::files::remove_directory;
 use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
@@ -107,7 +107,7 @@ impl AppleCluster {
 
     /// Writes what its store holds before the API server starts, and lets that start.
     pub(super) async fn load(&self, initial_state: &[StoredKey]) -> Result<(), ProviderError> {
-        let etcd = readiness::wait_etcd(&self.guest("etcd")?, &self.access).await?;
+        let etcd = self.wait_etcd(0).await?;
         if !initial_state.is_empty() {
             readiness::write_initial_state(&etcd, initial_state).await?;
         }
@@ -131,14 +131,30 @@ impl AppleCluster {
             // Whoever listens for it binds them now.
             self.ports_lock().clear();
             self.check_ports().await?;
-            let ended_before = guest::event_count(&self.log_directory, guest::COMPONENT_ENDED);
+            let [ended_before, served_before] = [guest::COMPONENT_ENDED, guest::ETCD_SERVING]
+                .map(|event| guest::event_count(&self.log_directory, event));
             let container = self.shared.cli.start(&self.container).await?;
-            Ok((container, ended_before))
+            Ok((container, ended_before, served_before))
         };
-        let (container, ended_before) = started.await.map_err(|error| self.failed("starting", error))?;
+        let (container, ended_before, served_before) = started.await.map_err(|error| self.failed("starting", error))?;
         let watch = Arc::new(self.shared.observer.watch(&container.id));
         running.send_replace(Some(Running { watch, ended_before }));
-        readiness::wait_etcd(&self.guest("etcd")?, &self.access).await.map(drop)
+        self.wait_etcd(served_before).await.map(drop)
+    }
+
+    /// Connects to etcd. Where only its supervisor can, the way there is barred: macOS does that to programs that may not
+    /// use the local network.
+    async fn wait_etcd(&self, served_before: usize) -> Result<EtcdClient, ProviderError> {
+        match readiness::wait_etcd(&self.guest("etcd")?, &self.access).await {
+            Err(ProviderError::NotReady { waited_seconds, last_answer, .. })
+                if served_before < guest::event_count(&self.log_directory, guest::ETCD_SERVING) =>
+            {
+                let call = format!("connecting to {}, a port of {}", self.access.etcd_address, self.container);
+                let answer = format!("failed for {waited_seconds} s ({last_answer})");
+                Err(self.failed("reaching", ContainerError::new(Kind::Unreachable, call, answer)))
+            }
+            connected => connected,
+        }
     }
 
     /// Looks whether the container still is what it was when it was stopped.

@@ -101,6 +101,9 @@ pub enum ContainerErrorKind {
     /// A network that is named does not exist.
     #[error("the network is missing")]
     NetworkMissing,
+    /// Its components serve, but nothing comes through the ports that are published for them.
+    #[error("the container works, but its published ports let nothing through")]
+    Unreachable,
     /// What the image says to run is not in it.
     #[error("the program in the image cannot be found")]
     BadExecutable,
@@ -195,6 +198,7 @@ impl ContainerErrorKind {
                 | Self::NoVirtualization
                 | Self::MemoryTooSmall
                 | Self::NotPermitted
+                | Self::Unreachable
         )
     }
 
@@ -232,6 +236,10 @@ impl ContainerErrorKind {
             Self::PortTaken => "kina tries another",
             Self::PortPrivileged => "this is a bug in kina, which asks for no such port: please report it",
             Self::NetworkMissing => "run `container system stop` and `container system start`",
+            Self::Unreachable => {
+                "allow `container-runtime-linux` under Privacy & Security, Local Network, then run \
+                 `container system stop` and `container system start`"
+            }
             Self::BadExecutable => "the image is damaged: remove it with `container image delete`, kina loads it again",
             Self::NotPermitted => {
                 "raise the limit of open files (`ulimit -n 65536`), and see that `container-runtime-linux` is allowed in \

@@ -16,6 +16,7 @@ pub(super) const ETCD_PORT: u16 = 2379;
 /// A supervisor that says more than this in one life restarts things in circles.
 const SUPERVISOR_LOG_BYTES_MAX: u64 = 4 << 20;
 
+pub(super) const ETCD_SERVING: &str = "etcd_serving";
 pub(super) const STATE_COMPLETE: &str = "state_complete";
 pub(super) const API_SERVER_RESTARTED: &str = "kube_apiserver_restarted";
 pub(super) const COMPONENT_ENDED: &str = "component_ended";
