@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::cluster::{AppleCluster, Parts};
-use super::super::create::{create_in, prepare_directory};
+use super::super::create::{create, create_in, prepare_directory};
 use super::super::error::ContainerErrorKind as Kind;
 use super::super::image::ClusterImage;
 use super::super::settings::AppleSettings;
 use super::super::shared::Shared;
+use super::super::{AppleProvider, ImageSource, SweepReport};
 use super::{Fake, IMAGE, PATIENCE, foreign_labels};
 use crate::assets::{AssetSource, Assets};
 use crate::provider::port::ReservedPort;
-use crate::provider::{CreateRequest, ProvidedCluster, ProviderError};
+use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError};
 
 /// Nothing takes so long unless it never comes.
 const NEVER: Duration = Duration::from_secs(60);
@@ -97,6 +98,67 @@ async fn a_port_that_was_taken_meanwhile_is_exchanged_for_another() {
     let error = create_in(&setup.shared, Setup::image(), &request(), &directory).await.err().expect("no port");
     assert_eq!(kind(&error), Some(Kind::PortTaken), "{error}");
     assert_eq!(std::fs::read_dir(setup.fake.path("containers")).expect("listed").count(), 0);
+}
+
+#[tokio::test]
+async fn what_does_not_start_says_why_and_leaves_nothing_but_logs() {
+    let setup = Setup::new();
+    let directory = setup.fake.path("clusters/c1");
+    // The supervisor ends at once, and says why in the log that it shares.
+    setup.fake.fault("start", "echo 'etcd: no such file' >logs/c1/supervisor.log; exit 0");
+    let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("it ends");
+    let ProviderError::Ended { component: "the supervisor", log_tail, .. } = &error else { panic!("{error}") };
+    assert_eq!(log_tail, "etcd: no such file");
+    assert!(!error.is_user_error());
+    // Where nothing was shared, its output tells.
+    std::fs::remove_file(setup.fake.path("logs/c1/supervisor.log")).expect("removed");
+    setup.fake.fault("start", "exit 0");
+    setup.fake.fault("logs", "echo 'no such directory: /kina/log'; exit 0");
+    let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("it ends");
+    assert!(error.to_string().contains("no such directory: /kina/log"), "{error}");
+    setup.fake.fault("start", "fail 'default kernel not configured for architecture arm64'");
+    let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("no kernel");
+    assert!(error.is_user_error() && crate::with_causes(&error).contains("kernel set --recommended"), "{error}");
+    assert_eq!(std::fs::read_dir(setup.fake.path("containers")).expect("listed").count(), 0);
+    assert!(!directory.exists() && setup.shared.leftovers.is_empty());
+}
+
+/// Somebody has removed the image since it was loaded.
+#[tokio::test]
+async fn an_image_that_is_gone_is_loaded_again() {
+    let setup = Setup::new();
+    let listed = format!("{{\"configuration\":{{\"name\":\"{IMAGE}\"}},\"id\":\"d1\"}}");
+    setup.fake.fault("image-load", &format!("echo '{listed}' >images; exit 0"));
+    setup.shared.images.ensure(&setup.shared.cli, &Setup::image()).await.expect("loaded");
+    std::fs::remove_file(setup.fake.path("images")).expect("removed");
+    setup.fake.fault("create", "[ -f images ] || fail 'notFound: \"image with reference kina.local/cluster:1\"'");
+    let directory = setup.fake.path("clusters/c1");
+    create_in(&setup.shared, Setup::image(), &request(), &directory).await.expect("made");
+    assert_eq!((setup.fake.count("image load"), setup.fake.count("create")), (2, 2));
+}
+
+#[tokio::test]
+async fn the_provider_says_what_its_clusters_can_do() {
+    for (version, simulated) in [("1.2.2 (build: release)", false), ("1.4.1 (build: release) an emulator", true)] {
+        let fake = Fake::new();
+        fake.fault("--version", &format!("echo 'container CLI version {version}'; exit 0"));
+        let settings =
+            AppleSettings::new(fake.program(), fake.path("clusters"), fake.path("logs"), fake.path("journals"));
+        let nobody: Arc<dyn ImageSource> = Arc::new(|_: &Assets| Err("nobody asks".into()));
+        let provider = AppleProvider::connect(settings, nobody).await.expect("it answers");
+        let capabilities = provider.capabilities();
+        assert_eq!(capabilities.simulated, simulated, "{version}");
+        assert!(capabilities.stop && capabilities.publish && capabilities.memory_returned_when_stopped);
+        assert!(!capabilities.freeze && !capabilities.memory_returned_when_frozen && !capabilities.parallel_starts);
+        assert_eq!(capabilities.binaries_platform.os, "linux");
+        // An image that cannot be made is the source's error, before any container is.
+        let error = provider.create(request()).await.err().expect("no image");
+        assert!(matches!(&error, ProviderError::Image(source) if source.to_string() == "nobody asks"), "{error}");
+        assert_eq!(fake.count("create"), 0);
+        assert_eq!(provider.sweep().await.expect("listed"), Some(SweepReport::default()));
+        fake.fault("system-status", "echo '{\"status\":\"unregistered\"}'; exit 1");
+        assert_eq!(provider.sweep().await.expect("asked"), None);
+    }
 }
 
 #[tokio::test]
