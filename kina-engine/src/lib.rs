@@ -18,7 +18,7 @@
 //! - `gateway`: what a test sees of its cluster.
 //! - `assets`: the binaries, wherever they come from.
 //! - `journal`, `living_file`, `process_identity`, `set_aside`: what survives a crash, and what is done about it.
-//! - `budget`, `machine`: how much memory there is, for this engine and for all engines of the user.
+//! - `budget`, `machine`, `process_memory`: how much memory there is, for this engine and for all engines of the user.
 //! - `etcd`, `certificates`, `snapshot`, `backoff`: what those need.
 
 #[cfg(feature = "engine")]
@@ -55,6 +55,8 @@ pub mod paths;
 pub mod pool;
 #[cfg(feature = "engine")]
 mod process_identity;
+#[cfg(feature = "engine")]
+mod process_memory;
 pub mod protocol;
 #[cfg(feature = "engine")]
 mod provider;

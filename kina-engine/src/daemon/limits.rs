@@ -77,6 +77,12 @@ mod tests {
             freeze: true,
             parallel_boots_max: (cores / 2).max(1),
             memory_per_cluster_bytes: GIBIBYTE / 2,
+            publish: false,
+            memory_returned_when_frozen: false,
+            memory_returned_when_stopped: true,
+            parallel_starts: true,
+            binaries_platform: crate::assets::Platform::host(),
+            simulated: false,
         };
         pool_limits(settings, MachineLimits::new(cores, available_bytes, settings), &capabilities)
     }

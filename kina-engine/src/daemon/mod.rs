@@ -8,7 +8,6 @@
 //! - `boot`: making one.
 //! - `binaries`: the assets, found once for all who want the same.
 //! - `high_water`: the most there ever was at a time.
-//! - `memory`: what processes take.
 //! - `limits`: how much this machine can take.
 //! - `status`: what the engine tells about itself.
 
@@ -19,7 +18,6 @@ mod detach;
 mod dispatcher;
 mod high_water;
 mod limits;
-mod memory;
 mod process_watch;
 mod server;
 mod slot;

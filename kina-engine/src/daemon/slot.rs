@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::memory;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 use crate::rewind::{RewindError, RewindReport, Rewinder};
@@ -176,11 +175,9 @@ impl SlotHandle {
 
     /// What it takes now; `None` while it is frozen.
     pub(super) async fn measure(&self) -> Result<Option<SlotSize>, SlotError> {
-        let process_ids = self.cluster.process_ids();
-        let memory_bytes = tokio::task::spawn_blocking(move || memory::proportional_bytes(&process_ids));
-        let memory_bytes = memory_bytes.await.unwrap_or_default();
+        let Some(memory_bytes) = self.cluster.memory_bytes().await else { return Ok(None) };
         let rewinder = self.rewinder.lock().await;
-        if self.is_frozen.load(Ordering::Relaxed) || memory_bytes == 0 {
+        if self.is_frozen.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let database_bytes = rewinder.database_bytes().await?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dispatcher::{Inspection, Message};
-use super::memory;
+use crate::process_memory as memory;
 use crate::protocol::{SlotStatus, Status, VERSION};
 
 /// Everything about the engine that is not the pool's.

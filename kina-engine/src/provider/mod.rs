@@ -3,8 +3,22 @@
 //! A [`Provider`] makes clusters; a [`ProvidedCluster`] is one of them. The pool never sees either: it asks for
 //! [`Capabilities`] and for actions, and the daemon calls the provider. Nothing outside this module matches on a
 //! provider's name.
+//!
+//! - `process`, `apple`: the providers.
+//! - `access`, `arguments`: certificates and command lines of a cluster's components, wherever they run.
+//! - `readiness`: waiting for them.
+//! - `port`: reserves a port, without a race.
+//! - `group_watcher`: ends groups of processes that would outlive the engine.
 
+mod access;
+#[allow(dead_code, unused_imports, reason = "until the daemon makes clusters of it")]
+pub mod apple;
+mod arguments;
+mod files;
+mod group_watcher;
+mod port;
 pub mod process;
+mod readiness;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -12,12 +26,15 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::assets::Assets;
+use crate::assets::{Assets, Platform};
 use crate::certificates::IssuedIdentity;
 use crate::etcd::StoredKey;
 
 /// The future of a provider's call.
 pub type ProviderFuture<'a, Output> = Pin<Box<dyn Future<Output = Result<Output, ProviderError>> + Send + 'a>>;
+
+/// The future of a measurement; `None` where there is nothing to measure, or nobody can tell.
+pub type MeasureFuture<'a> = Pin<Box<dyn Future<Output = Option<u64>> + Send + 'a>>;
 
 /// Makes clusters of one kind.
 pub trait Provider: Send + Sync {
@@ -42,6 +59,9 @@ pub trait ProvidedCluster: Send + Sync {
 
     /// Ids of the running processes; empty where they are not this machine's, or not running.
     fn process_ids(&self) -> Vec<u32>;
+
+    /// What a running cluster takes of this machine's memory; `None` while nothing of it runs.
+    fn memory_bytes(&self) -> MeasureFuture<'_>;
 
     /// Waits until the API server is ready, in the sense of `readiness`.
     fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()>;
@@ -69,7 +89,7 @@ pub trait ProvidedCluster: Send + Sync {
 }
 
 /// What a provider's clusters can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
     /// A cluster can be stopped and started again with its state.
@@ -80,6 +100,19 @@ pub struct Capabilities {
     pub parallel_boots_max: usize,
     /// What one running cluster takes, for admission.
     pub memory_per_cluster_bytes: u64,
+    /// Its ports are not the cluster's own: somebody in between listens on loopback for it, and only while it runs. So a
+    /// stopped cluster can find its port taken when it is started, and is then replaced.
+    pub publish: bool,
+    /// What a frozen cluster had in memory is free for others.
+    pub memory_returned_when_frozen: bool,
+    /// What a stopped cluster had in memory is free for others.
+    pub memory_returned_when_stopped: bool,
+    /// Several clusters can be started at a time. Where they cannot, starts queue within the provider.
+    pub parallel_starts: bool,
+    /// What the binaries must have been built for.
+    pub binaries_platform: Platform,
+    /// The provider is not the real thing but an emulation of it: no figure from it says anything about the real one.
+    pub simulated: bool,
 }
 
 /// What a cluster is made from.
@@ -187,6 +220,29 @@ pub enum ProviderError {
         /// What was asked for.
         wanted: &'static str,
     },
+    /// The provider has no such thing.
+    #[error("clusters of this kind cannot be {wanted}")]
+    Unsupported {
+        /// What was asked for.
+        wanted: &'static str,
+    },
+    /// The program `container` did not do what was asked.
+    #[error("{action} the container {container} failed")]
+    Container {
+        /// What was tried.
+        action: &'static str,
+        /// With which container.
+        container: String,
+        /// What came of it.
+        #[source]
+        source: Box<apple::ContainerError>,
+    },
+    /// The program `container` cannot be used at all.
+    #[error("the provider `apple` cannot be used")]
+    ContainerService(#[source] Box<apple::ContainerError>),
+    /// The image that clusters are started from could not be made.
+    #[error("preparing the image of the clusters failed")]
+    Image(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A running cluster could not be frozen or thawed.
     #[error("a process of the cluster cannot be {wanted}")]
     Signal {
@@ -199,4 +255,20 @@ pub enum ProviderError {
     /// The client for the API server could not be made.
     #[error("making a client for the cluster failed")]
     Client(#[source] Box<kube::Error>),
+}
+
+impl ProviderError {
+    /// Whether it is the user's to repair, and the same until then.
+    #[allow(dead_code, reason = "until the daemon makes clusters of `apple`")]
+    pub fn is_user_error(&self) -> bool {
+        match self {
+            Self::Container { source, .. } | Self::ContainerService(source) => source.kind.is_user_error(),
+            _ => false,
+        }
+    }
+
+    #[allow(dead_code, reason = "until the daemon makes clusters of `apple`")]
+    fn container(action: &'static str, container: &str, error: apple::ContainerError) -> Self {
+        Self::Container { action, container: container.to_owned(), source: Box::new(error) }
+    }
 }

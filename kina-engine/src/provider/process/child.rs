@@ -17,8 +17,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::sync::{oneshot, watch};
 
 use super::ProviderError;
-use super::watcher::Watcher;
 use crate::journal::Journal;
+use crate::provider::group_watcher::Watcher;
+use crate::provider::readiness::Awaited;
 
 /// How long the kernel may take to end a process that got a SIGKILL.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -120,19 +121,6 @@ impl Child {
         self.process_id.as_raw_nonzero().get().unsigned_abs()
     }
 
-    pub(super) fn component(&self) -> &'static str {
-        self.component
-    }
-
-    pub(super) fn log(&self) -> &Path {
-        &self.log
-    }
-
-    /// How it ended, if it has.
-    pub(super) fn exit_status(&self) -> Option<ExitStatus> {
-        *self.exit.borrow()
-    }
-
     /// Waits until it has ended, for whatever reason.
     pub(super) async fn wait(&self) -> ExitStatus {
         let mut exit = self.exit.clone();
@@ -167,6 +155,20 @@ impl Child {
         if !*reaped && !crate::sabotage::active().reap {
             let _ = rustix::process::kill_process_group(self.process_id, Signal::KILL);
         }
+    }
+}
+
+impl Awaited for Child {
+    fn component(&self) -> &'static str {
+        self.component
+    }
+
+    fn log(&self) -> &Path {
+        &self.log
+    }
+
+    fn ended(&self) -> Option<String> {
+        self.exit.borrow().map(describe_exit)
     }
 }
 
@@ -310,10 +312,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (starter, _) = starter(directory.path());
         let child = starter.spawn(sleeper(directory.path().join("log"))).await.expect("sleep starts");
-        assert_eq!(child.exit_status(), None);
+        assert_eq!(child.ended(), None);
         child.kill().await;
-        let status = child.exit_status().expect("it has ended");
-        assert_eq!(describe_exit(status), "killed by signal 9");
+        assert_eq!(child.ended().as_deref(), Some("killed by signal 9"));
     }
 
     #[cfg(target_os = "linux")]

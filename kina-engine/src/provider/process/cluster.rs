@@ -7,15 +7,18 @@ use rustix::process::Signal;
 use tokio::sync::{Mutex, watch};
 
 use super::child::{Child, ChildCommand, ChildStarter, describe_exit};
-use super::command::{self, file};
-use super::files::{create_private_directory, remove_directory, write_private_file};
-use super::port::ReservedPort;
-use super::readiness;
 use crate::api_client::ApiClient;
 use crate::assets::Assets;
-use crate::certificates::{CertificateAuthority, IssuedIdentity, SigningKeyPair};
-use crate::etcd::{StoredKey, WriteOperation};
-use crate::provider::{ClusterAccess, CreateRequest, ProvidedCluster, ProviderError, ProviderFuture, Readiness};
+use crate::etcd::StoredKey;
+use crate::process_memory::proportional_bytes;
+use crate::provider::access::issue_certificates;
+use crate::provider::arguments::{Addresses, api_server_arguments, etcd_arguments};
+use crate::provider::files::{create_private_directory, remove_directory};
+use crate::provider::port::ReservedPort;
+use crate::provider::readiness::{self, Awaited};
+use crate::provider::{
+    ClusterAccess, CreateRequest, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness,
+};
 
 /// An etcd and a kube-apiserver, children of this process.
 pub(super) struct ProcessCluster {
@@ -49,7 +52,7 @@ impl ProcessCluster {
         create_private_directory(&certificate_directory)?;
         create_private_directory(&log_directory)?;
         let ports = [ReservedPort::reserve()?, ReservedPort::reserve()?];
-        let access = issue_certificates(&certificate_directory, &ports)?;
+        let access = issue_certificates(&certificate_directory, ports[1].address(), ports[0].address())?;
         let (running, running_now) = watch::channel(None);
         let cluster = Self {
             child_starter,
@@ -87,11 +90,7 @@ impl ProcessCluster {
             api_server
         } else {
             let etcd_client = readiness::wait_etcd(&etcd, &self.access).await?;
-            let puts: Vec<_> = initial_state
-                .iter()
-                .map(|stored| WriteOperation::Put { key: stored.key.clone(), value: stored.value.clone() })
-                .collect();
-            etcd_client.write(&puts).await.map_err(ProviderError::InitialState)?;
+            readiness::write_initial_state(&etcd_client, initial_state).await?;
             self.spawn_api_server().await?
         };
         running.send_replace(Some(Running { etcd: Arc::new(etcd), api_server: Arc::new(api_server) }));
@@ -125,14 +124,15 @@ impl ProcessCluster {
     async fn spawn_etcd(&self) -> Result<Child, ProviderError> {
         let data = self.state_directory.join("etcd");
         create_private_directory(&data)?;
-        let arguments = command::etcd_arguments(&self.certificate_directory(), &data, self.access.etcd_address);
+        let arguments =
+            etcd_arguments(&self.certificate_directory(), &data, Addresses::reserved(self.access.etcd_address));
         self.spawn("etcd", &self.assets.etcd, arguments).await
     }
 
     async fn spawn_api_server(&self) -> Result<Child, ProviderError> {
-        let arguments = command::api_server_arguments(
+        let arguments = api_server_arguments(
             &self.certificate_directory(),
-            self.access.api_address,
+            Addresses::reserved(self.access.api_address),
             self.access.etcd_address,
         );
         self.spawn("kube-apiserver", &self.assets.kube_apiserver, arguments).await
@@ -175,13 +175,21 @@ impl ProvidedCluster for ProcessCluster {
         running.iter().flat_map(|running| [running.etcd.process_id(), running.api_server.process_id()]).collect()
     }
 
+    fn memory_bytes(&self) -> MeasureFuture<'_> {
+        let process_ids = self.process_ids();
+        Box::pin(async move {
+            let measured = tokio::task::spawn_blocking(move || proportional_bytes(&process_ids));
+            measured.await.ok().filter(|bytes| 0 < *bytes)
+        })
+    }
+
     fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()> {
         Box::pin(async move {
             let api_server = self.running_now.borrow().as_ref().map(|running| Arc::clone(&running.api_server));
             let Some(api_server) = api_server else {
                 return Err(ProviderError::WrongState { state: "stopped", wanted: "waited for" });
             };
-            readiness::wait_api_server(&api_server, &self.api_client, readiness).await
+            readiness::wait_api_server(&*api_server, &self.api_client, readiness).await
         })
     }
 
@@ -248,35 +256,4 @@ impl ProvidedCluster for ProcessCluster {
             }
         })
     }
-}
-
-fn issue_certificates(directory: &Path, ports: &[ReservedPort; 2]) -> Result<ClusterAccess, ProviderError> {
-    let api_ca = CertificateAuthority::generate("kina cluster")?;
-    let etcd_ca = CertificateAuthority::generate("kina etcd")?;
-    let service_names =
-        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
-    let api_server = api_ca.issue_server("kube-apiserver", &service_names)?;
-    let etcd_server = etcd_ca.issue_server("etcd", &[])?;
-    let etcd_client = etcd_ca.issue_client("kube-apiserver", None)?;
-    let service_account = SigningKeyPair::generate()?;
-    let write_identity = |name: &str, identity: &IssuedIdentity| {
-        write_private_file(&directory.join(format!("{name}.crt")), &identity.certificate_pem)?;
-        write_private_file(&directory.join(format!("{name}.key")), &identity.key_pem)
-    };
-    write_private_file(&directory.join(file::API_CA), &api_ca.certificate_pem())?;
-    write_private_file(&directory.join(file::ETCD_CA), &etcd_ca.certificate_pem())?;
-    write_identity(file::API_SERVER, &api_server)?;
-    write_identity(file::ETCD_SERVER, &etcd_server)?;
-    write_identity(file::ETCD_CLIENT, &etcd_client)?;
-    write_private_file(&directory.join(file::SERVICE_ACCOUNT_PRIVATE), &service_account.private_pem)?;
-    write_private_file(&directory.join(file::SERVICE_ACCOUNT_PUBLIC), &service_account.public_pem)?;
-    let [etcd_port, api_port] = ports;
-    Ok(ClusterAccess {
-        api_address: api_port.address(),
-        api_ca_pem: api_ca.certificate_pem(),
-        admin: api_ca.issue_client("kina-admin", Some("system:masters"))?,
-        etcd_address: etcd_port.address(),
-        etcd_ca_pem: etcd_ca.certificate_pem(),
-        etcd_client,
-    })
 }

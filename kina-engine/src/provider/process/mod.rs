@@ -1,18 +1,10 @@
 //! Clusters of plain processes: an etcd and a kube-apiserver on loopback, children of the engine.
 //!
-//! - `port`: reserves a port for the life of a cluster, without a race.
 //! - `child`: starts children that die with the engine, and ends them.
-//! - `watcher`: what sees to that where the kernel does not.
-//! - `command`: the command lines.
 //! - `cluster`: one cluster's life, from its certificates to its removal.
 
 mod child;
 mod cluster;
-mod command;
-mod files;
-mod port;
-mod readiness;
-mod watcher;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -20,6 +12,7 @@ use std::sync::Arc;
 
 use self::child::ChildStarter;
 use super::{Capabilities, CreateRequest, ProvidedCluster, Provider, ProviderError, ProviderFuture};
+use crate::assets::Platform;
 use crate::journal::Journal;
 
 /// Makes clusters of plain processes.
@@ -53,6 +46,13 @@ impl Provider for ProcessProvider {
             // A boot keeps about two cores busy for most of a second.
             parallel_boots_max: (cores / 2).max(1),
             memory_per_cluster_bytes: 320 << 20,
+            publish: false,
+            // Frozen pages are swapped out where memory gets short, which nobody can count on.
+            memory_returned_when_frozen: false,
+            memory_returned_when_stopped: true,
+            parallel_starts: true,
+            binaries_platform: Platform::host(),
+            simulated: false,
         }
     }
 

@@ -1,12 +1,12 @@
-//! What processes take.
+//! What processes take of memory.
 
 /// What these processes take together, of shared pages their part (PSS); 0 where the system does not say.
-pub(super) fn proportional_bytes(process_ids: &[u32]) -> u64 {
+pub(crate) fn proportional_bytes(process_ids: &[u32]) -> u64 {
     process_ids.iter().map(|process_id| summary_bytes(*process_id, "Pss:")).sum()
 }
 
 /// What a process has in memory (RSS); 0 where the system does not say.
-pub(super) fn resident_bytes(process_id: u32) -> u64 {
+pub(crate) fn resident_bytes(process_id: u32) -> u64 {
     summary_bytes(process_id, "Rss:")
 }
 

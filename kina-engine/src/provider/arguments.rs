@@ -1,4 +1,4 @@
-//! The command lines of etcd and kube-apiserver.
+//! The command lines of etcd and kube-apiserver, wherever they run.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -20,9 +20,26 @@ pub(super) mod file {
     pub(in super::super) const SERVICE_ACCOUNT_PUBLIC: &str = "service-account.pub";
 }
 
+/// Where a component listens, and how those reach it who run beside it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
+    /// What it binds.
+    pub(super) listen: SocketAddr,
+    /// Where it is from beside it: on loopback.
+    pub(super) beside: SocketAddr,
+    /// Whether somebody reserves the port, who then holds it too.
+    pub(super) shares_port: bool,
+}
+
+impl Addresses {
+    /// On a reserved port of this machine's loopback.
+    pub(super) fn reserved(address: SocketAddr) -> Self {
+        Self { listen: address, beside: address, shares_port: true }
+    }
+}
+
 /// Arguments of etcd.
-pub(super) fn etcd_arguments(certificates: &Path, data: &Path, address: SocketAddr) -> Vec<OsString> {
-    let client_url = format!("https://{address}");
+pub(super) fn etcd_arguments(certificates: &Path, data: &Path, addresses: Addresses) -> Vec<OsString> {
     // A single member has no peers, but listens for them all the same: on any free port, for nobody's certificate.
     let peer_url = "https://127.0.0.1:0";
     let certificate = certificates.join(format!("{}.crt", file::ETCD_SERVER));
@@ -31,8 +48,8 @@ pub(super) fn etcd_arguments(certificates: &Path, data: &Path, address: SocketAd
     Arguments::default()
         .option("name", "kina")
         .option("data-dir", data)
-        .option("listen-client-urls", &client_url)
-        .option("advertise-client-urls", &client_url)
+        .option("listen-client-urls", format!("https://{}", addresses.listen))
+        .option("advertise-client-urls", format!("https://{}", addresses.beside))
         .option("listen-peer-urls", peer_url)
         .option("initial-advertise-peer-urls", peer_url)
         .option("initial-cluster", format!("kina={peer_url}"))
@@ -44,7 +61,7 @@ pub(super) fn etcd_arguments(certificates: &Path, data: &Path, address: SocketAd
         .option("peer-key-file", &key)
         .option("peer-trusted-ca-file", &ca)
         .flag("peer-client-cert-auth")
-        .flag("socket-reuse-port")
+        .flag_if(addresses.shares_port, "socket-reuse-port")
         // Nothing here outlives a power cut, so nothing waits for the disk.
         .flag("unsafe-no-fsync")
         // Alone, it elects itself; the usual second of waiting for others serves nobody.
@@ -57,8 +74,8 @@ pub(super) fn etcd_arguments(certificates: &Path, data: &Path, address: SocketAd
         .into_arguments()
 }
 
-/// Arguments of kube-apiserver.
-pub(super) fn api_server_arguments(certificates: &Path, address: SocketAddr, etcd: SocketAddr) -> Vec<OsString> {
+/// Arguments of kube-apiserver, whose etcd is at `etcd`.
+pub(super) fn api_server_arguments(certificates: &Path, addresses: Addresses, etcd: SocketAddr) -> Vec<OsString> {
     let certificate_of = |name: &str| certificates.join(format!("{name}.crt"));
     let key_of = |name: &str| certificates.join(format!("{name}.key"));
     Arguments::default()
@@ -66,9 +83,9 @@ pub(super) fn api_server_arguments(certificates: &Path, address: SocketAddr, etc
         .option("etcd-cafile", certificates.join(file::ETCD_CA))
         .option("etcd-certfile", certificate_of(file::ETCD_CLIENT))
         .option("etcd-keyfile", key_of(file::ETCD_CLIENT))
-        .option("bind-address", address.ip().to_string())
-        .option("secure-port", address.port().to_string())
-        .flag("permit-port-sharing")
+        .option("bind-address", addresses.listen.ip().to_string())
+        .option("secure-port", addresses.listen.port().to_string())
+        .flag_if(addresses.shares_port, "permit-port-sharing")
         .option("tls-cert-file", certificate_of(file::API_SERVER))
         .option("tls-private-key-file", key_of(file::API_SERVER))
         .option("client-ca-file", certificates.join(file::API_CA))
@@ -81,9 +98,9 @@ pub(super) fn api_server_arguments(certificates: &Path, address: SocketAddr, etc
         .option("service-account-signing-key-file", certificates.join(file::SERVICE_ACCOUNT_PRIVATE))
         // Without kube-controller-manager no namespace gets its `default` service account, so this would refuse pods.
         .option("disable-admission-plugins", "ServiceAccount")
-        // It listens on loopback, which Kubernetes refuses as an endpoint, and nothing in the cluster could reach it.
+        // It is reached on loopback, which Kubernetes refuses as an endpoint, and nothing in the cluster could reach it.
         .option("endpoint-reconciler-type", "none")
-        .option("advertise-address", address.ip().to_string())
+        .option("advertise-address", addresses.beside.ip().to_string())
         .into_arguments()
 }
 
@@ -100,6 +117,10 @@ impl Arguments {
 
     fn flag(self, name: &str) -> Self {
         self.option(name, "true")
+    }
+
+    fn flag_if(self, is_wanted: bool, name: &str) -> Self {
+        if is_wanted { self.flag(name) } else { self }
     }
 
     fn into_arguments(self) -> Vec<OsString> {

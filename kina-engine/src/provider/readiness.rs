@@ -1,13 +1,12 @@
 //! Waiting for etcd and for kube-apiserver.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::ProviderError;
-use super::child::{Child, describe_exit};
+use super::{ClusterAccess, ProviderError, Readiness};
 use crate::api_client::ApiClient;
-use crate::etcd::EtcdClient;
+use crate::etcd::{EtcdClient, StoredKey, WriteOperation};
 use crate::log_tail::log_tail;
-use crate::provider::{ClusterAccess, Readiness};
 
 /// etcd answers after 40 to 130 ms; this is for a machine that is busy with everything else.
 const ETCD_READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,8 +17,20 @@ const ETCD_POLL_INTERVAL: Duration = Duration::from_millis(3);
 const EARLY_POLL_INTERVAL: Duration = Duration::from_millis(8);
 const FULL_POLL_INTERVAL: Duration = Duration::from_millis(25);
 
+/// What is waited for, and may end meanwhile.
+pub(super) trait Awaited: Sync {
+    /// `etcd` or `kube-apiserver`.
+    fn component(&self) -> &'static str;
+
+    /// Where it writes its log.
+    fn log(&self) -> &Path;
+
+    /// How it ended, in words, if it has.
+    fn ended(&self) -> Option<String>;
+}
+
 /// Connects to etcd as soon as it answers.
-pub(super) async fn wait_etcd(etcd: &Child, access: &ClusterAccess) -> Result<EtcdClient, ProviderError> {
+pub(super) async fn wait_etcd(etcd: &impl Awaited, access: &ClusterAccess) -> Result<EtcdClient, ProviderError> {
     poll(etcd, ETCD_READY_TIMEOUT, ETCD_POLL_INTERVAL, || async move {
         let client = EtcdClient::connect(access.etcd_address, &access.etcd_ca_pem, &access.etcd_client).await;
         match client {
@@ -33,9 +44,18 @@ pub(super) async fn wait_etcd(etcd: &Child, access: &ClusterAccess) -> Result<Et
     .await
 }
 
+/// Writes what a cluster's store holds before its API server starts.
+pub(super) async fn write_initial_state(etcd: &EtcdClient, initial_state: &[StoredKey]) -> Result<(), ProviderError> {
+    let puts: Vec<_> = initial_state
+        .iter()
+        .map(|stored| WriteOperation::Put { key: stored.key.clone(), value: stored.value.clone() })
+        .collect();
+    etcd.write(&puts).await.map(drop).map_err(ProviderError::InitialState)
+}
+
 /// Waits until the API server says that it is ready.
 pub(super) async fn wait_api_server(
-    api_server: &Child,
+    api_server: &impl Awaited,
     client: &ApiClient,
     readiness: Readiness,
 ) -> Result<(), ProviderError> {
@@ -58,7 +78,7 @@ pub(super) async fn wait_api_server(
 }
 
 async fn poll<Output, Answer: Future<Output = Result<Output, String>>>(
-    child: &Child,
+    awaited: &impl Awaited,
     timeout: Duration,
     interval: Duration,
     attempt: impl Fn() -> Answer,
@@ -69,21 +89,21 @@ async fn poll<Output, Answer: Future<Output = Result<Output, String>>>(
             Ok(output) => return Ok(output),
             Err(answer) => answer,
         };
-        if let Some(status) = child.exit_status() {
+        if let Some(status) = awaited.ended() {
             return Err(ProviderError::Ended {
-                component: child.component(),
-                status: describe_exit(status),
-                log: child.log().to_owned(),
-                log_tail: log_tail(child.log()),
+                component: awaited.component(),
+                status,
+                log: awaited.log().to_owned(),
+                log_tail: log_tail(awaited.log()),
             });
         }
         if timeout < start.elapsed() {
             return Err(ProviderError::NotReady {
-                component: child.component(),
+                component: awaited.component(),
                 waited_seconds: timeout.as_secs(),
                 last_answer,
-                log: child.log().to_owned(),
-                log_tail: log_tail(child.log()),
+                log: awaited.log().to_owned(),
+                log_tail: log_tail(awaited.log()),
             });
         }
         tokio::time::sleep(interval).await;

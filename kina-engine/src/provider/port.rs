@@ -1,4 +1,4 @@
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
@@ -16,13 +16,19 @@ pub(super) struct ReservedPort {
 }
 
 impl ReservedPort {
+    /// Any port that is free.
     pub(super) fn reserve() -> Result<Self, ProviderError> {
+        Self::reserve_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// This port, if it is free.
+    pub(super) fn reserve_at(address: SocketAddr) -> Result<Self, ProviderError> {
         let reserve = || -> Result<Self, rustix::io::Errno> {
             // Not `socket_with`: macOS has no atomic close-on-exec for sockets, so the flag is set right after.
             let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
             rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
             sockopt::set_socket_reuseport(&socket, true)?;
-            rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+            rustix::net::bind(&socket, &address)?;
             let address: SocketAddr =
                 rustix::net::getsockname(&socket)?.try_into().map_err(|_| rustix::io::Errno::AFNOSUPPORT)?;
             Ok(Self { address, _socket: socket })
@@ -46,6 +52,17 @@ mod tests {
         let port = ReservedPort::reserve().expect("a loopback port is free");
         assert!(TcpListener::bind(port.address()).is_err());
         assert!(TcpStream::connect(port.address()).is_err());
+    }
+
+    #[test]
+    fn a_port_that_was_given_up_can_be_reserved_again_unless_it_is_taken() {
+        let address = ReservedPort::reserve().expect("a loopback port is free").address();
+        let again = ReservedPort::reserve_at(address).expect("given up");
+        assert_eq!(again.address(), address);
+        drop(again);
+        let listener = TcpListener::bind(address).expect("given up");
+        assert!(ReservedPort::reserve_at(address).is_err());
+        drop(listener);
     }
 
     #[test]

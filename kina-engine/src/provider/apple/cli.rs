@@ -1,0 +1,328 @@
+//! The calls of `container` as typed functions. What a call says is not taken for the truth: whatever matters is looked
+//! up, by `list -a` or `inspect`, and repeated only where a look has shown that this is harmless.
+
+use std::time::Duration;
+
+use super::boot_queue::BootQueue;
+use super::call::{Answer, Caller};
+use super::command::{self, Command, ContainerSpec, GuestSignal};
+use super::error::{ContainerError, ContainerErrorKind as Kind};
+use super::json::{self, Container, ContainerState, Unreadable};
+use super::labels::Owner;
+use super::version::Program;
+use crate::backoff::Backoff;
+
+/// As many boots as fit into it at the pace of a busy machine; more than that are refused.
+const BOOT_WAIT_MAX: Duration = Duration::from_secs(300);
+/// What only looks can be repeated at any time.
+const LOOK_AGAIN: Backoff = Backoff {
+    first_delay: Duration::from_millis(200),
+    longest_delay: Duration::from_secs(1),
+    retries_max: 2,
+    elapsed_max: Duration::from_secs(20),
+    jitter: false,
+};
+/// How often a create, start, stop, signal or delete is tried, with a look in between.
+const TRIES_MAX: usize = 3;
+const LIST_POLL_INTERVAL: Duration = Duration::from_millis(200);
+const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(4);
+
+/// The program `container`.
+pub(super) struct ContainerCli {
+    caller: Caller,
+    boot_queue: BootQueue,
+    patience: Patience,
+}
+
+/// How long the consequences of a call are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// By how much the list may lag behind what a call has done.
+    pub(super) list_lag_max: Duration,
+    /// How long a guest may take to act on a signal. It restarts a server at once.
+    pub(super) signal_acted_max: Duration,
+}
+
+impl Patience {
+    /// For a machine that is busy.
+    pub(super) const USUAL: Self =
+        Self { list_lag_max: Duration::from_secs(3), signal_acted_max: Duration::from_secs(10) };
+}
+
+impl ContainerCli {
+    pub(super) fn new(caller: Caller, patience: Patience) -> Self {
+        Self { caller, boot_queue: BootQueue::new(BOOT_WAIT_MAX), patience }
+    }
+
+    pub(super) fn program(&self) -> &std::path::Path {
+        self.caller.program()
+    }
+
+    /// Which `container` this is. Older ones than kina can talk to are refused.
+    pub(super) async fn version(&self) -> Result<Program, ContainerError> {
+        let command = command::version();
+        let answer = self.look(&command).await?;
+        let output = String::from_utf8_lossy(&answer.output).into_owned();
+        let error = |kind| ContainerError::new(kind, self.describe(&command), format!("printed \"{}\"", output.trim()));
+        let program = Program::parse(&output).ok_or_else(|| error(Kind::Unreadable))?;
+        if program.older_than_allowed().is_some() {
+            return Err(error(Kind::TooOld));
+        }
+        Ok(program)
+    }
+
+    /// All containers, stopped ones and those of others too.
+    pub(super) async fn list(&self) -> Result<Vec<Container>, ContainerError> {
+        self.look_at(&command::list(), json::containers).await
+    }
+
+    /// The same, tried once.
+    pub(super) async fn list_once(&self) -> Result<Vec<Container>, ContainerError> {
+        let command = command::list();
+        let answer = self.run(&command).await?;
+        json::containers(&answer.output).map_err(|unreadable| self.unreadable(&command, &unreadable))
+    }
+
+    /// The container of this name, if there is one.
+    pub(super) async fn find(&self, name: &str) -> Result<Option<Container>, ContainerError> {
+        Ok(self.list().await?.into_iter().find(|container| container.id == name))
+    }
+
+    /// The container of this name; an error of kind `Missing` if there is none.
+    pub(super) async fn inspect(&self, name: &str) -> Result<Container, ContainerError> {
+        let command = command::inspect(name);
+        let containers = self.look_at(&command, json::containers).await?;
+        let found = containers.into_iter().find(|container| container.id == name);
+        found.ok_or_else(|| ContainerError::new(Kind::Missing, self.describe(&command), "did not tell of it"))
+    }
+
+    /// Makes a container, which does not run yet.
+    pub(super) async fn create(
+        &self,
+        spec: &ContainerSpec,
+        owner: &Owner,
+        cluster: &str,
+    ) -> Result<(), ContainerError> {
+        let command = command::create(spec);
+        let mut last = None;
+        for _ in 0..TRIES_MAX {
+            let error = match self.run(&command).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            // Of an earlier try whose end nobody saw, there may be one by now.
+            let may_be_ours = error.kind.leaves_open_what_happened() || (error.kind == Kind::Exists && last.is_some());
+            if !may_be_ours {
+                return Err(error);
+            }
+            match self.find(&spec.name).await? {
+                Some(container) if owner.is_of_cluster(&container.labels, cluster) => return Ok(()),
+                Some(_) => return Err(error.with_kind(Kind::Foreign)),
+                None => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| ContainerError::new(Kind::Other, self.describe(&command), "was not tried")))
+    }
+
+    /// Starts a container; returns it as it is listed then: running.
+    pub(super) async fn start(&self, name: &str) -> Result<Container, ContainerError> {
+        let command = command::start(name);
+        let mut last = ContainerError::new(Kind::NotRunning, self.describe(&command), "ended with exit code 0");
+        for _ in 0..TRIES_MAX {
+            match self.run(&command).await {
+                Ok(_) => return self.wait_running(name).await?.ok_or(last),
+                Err(error) if error.kind.leaves_open_what_happened() => last = error,
+                Err(error) => return Err(error),
+            }
+            if let Some(container) = self.wait_running(name).await? {
+                return Ok(container);
+            }
+        }
+        Err(last)
+    }
+
+    /// Stops a container, gently at first, and returns when it is listed so.
+    pub(super) async fn stop(&self, name: &str) -> Result<(), ContainerError> {
+        let command = command::stop(name);
+        let mut last = None;
+        for _ in 0..TRIES_MAX {
+            let said = self.run(&command).await.err();
+            let stopped = self
+                .poll_listed(|containers| match containers.iter().find(|container| container.id == name) {
+                    None => Some(Err(ContainerError::new(Kind::Missing, self.describe(&command), "left no container"))),
+                    Some(container) if container.state == ContainerState::Stopped => Some(Ok(())),
+                    Some(_) => None,
+                })
+                .await?;
+            match (stopped, said) {
+                (Some(stopped), _) => return stopped,
+                (None, said) => last = said,
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            ContainerError::new(Kind::Mismatch, self.describe(&command), "succeeded, but it is still listed as running")
+        }))
+    }
+
+    /// Sends a signal to the first process of a container, and returns when `has_acted` says so. To send it twice is
+    /// harmless for that process.
+    pub(super) async fn signal(
+        &self,
+        name: &str,
+        signal: GuestSignal,
+        has_acted: impl Fn() -> bool + Send + Sync,
+    ) -> Result<(), ContainerError> {
+        let command = command::signal(name, signal);
+        let mut last =
+            ContainerError::new(Kind::TimedOut, self.describe(&command), "succeeded, but nothing came of it");
+        for _ in 0..TRIES_MAX {
+            match self.run(&command).await {
+                Ok(_) => {}
+                Err(error) if error.kind.leaves_open_what_happened() => last = error,
+                Err(error) => return Err(error),
+            }
+            let acted = Backoff::poll(SIGNAL_POLL_INTERVAL, self.patience.signal_acted_max);
+            if acted.run(|| async { if has_acted() { Ok(()) } else { Err(()) } }, |()| true, |(), _| {}).await.is_ok() {
+                return Ok(());
+            }
+            if self.inspect(name).await?.state != ContainerState::Running {
+                return Err(last.with_kind(Kind::NotRunning));
+            }
+        }
+        Err(last)
+    }
+
+    /// Ends and removes a container, and returns when it is not listed any more. One that is not of this realm is left
+    /// alone.
+    pub(super) async fn delete(&self, name: &str, owner: &Owner) -> Result<(), ContainerError> {
+        let command = command::delete(name);
+        let mut last = None;
+        for _ in 0..TRIES_MAX {
+            match self.find(name).await? {
+                None => return Ok(()),
+                Some(container) if !owner.is_of_realm(&container.labels) => {
+                    tracing::warn!(
+                        name,
+                        "a container has the name of one of kina's, but is somebody else's: left alone"
+                    );
+                    return Ok(());
+                }
+                Some(_) => {}
+            }
+            // Whatever it says, the list tells.
+            last = self.run(&command).await.err();
+            let gone = |containers: &[Container]| containers.iter().all(|container| container.id != name).then_some(());
+            if self.poll_listed(gone).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            ContainerError::new(Kind::Mismatch, self.describe(&command), "succeeded, but it is still listed")
+        }))
+    }
+
+    /// The end of what a container's first process has printed, for messages.
+    pub(super) async fn log_tail(&self, name: &str) -> String {
+        match self.look(&command::log_tail(name)).await {
+            Ok(answer) => String::from_utf8_lossy(&answer.output).trim_end().to_owned(),
+            Err(error) => format!("({error})"),
+        }
+    }
+
+    /// Runs a call that may take part in a boot, or change anything; an error unless it says that it succeeded.
+    pub(super) async fn run(&self, command: &Command) -> Result<Answer, ContainerError> {
+        let answer = self.run_whatever_it_says(command).await?;
+        if answer.is_success() {
+            return Ok(answer);
+        }
+        Err(ContainerError::of_answer(self.describe(command), &answer))
+    }
+
+    /// The same, with an answer that says that it failed too.
+    pub(super) async fn run_whatever_it_says(&self, command: &Command) -> Result<Answer, ContainerError> {
+        let _turn = match command.boots {
+            true => Some(self.boot_queue.turn().await.map_err(|slow| {
+                let answer = format!("was not run: other calls that boot took all of {} s", slow.waited.as_secs());
+                ContainerError::new(Kind::QueueTooSlow, self.describe(command), answer)
+            })?),
+            false => None,
+        };
+        let answered = self.caller.call(&command.arguments, command.deadline).await;
+        answered.map_err(|failure| ContainerError::of_failure(self.describe(command), failure))
+    }
+
+    /// Runs a call that only looks, again where it hung or the service died.
+    pub(super) async fn look(&self, command: &Command) -> Result<Answer, ContainerError> {
+        let worth_another = |error: &ContainerError| error.kind.leaves_open_what_happened();
+        LOOK_AGAIN
+            .run(
+                || self.run(command),
+                worth_another,
+                |error, _| tracing::info!(%error, "looked at `container` in vain: once more"),
+            )
+            .await
+    }
+
+    /// The same, and reads what it prints.
+    pub(super) async fn look_at<Read>(
+        &self,
+        command: &Command,
+        read: impl Fn(&[u8]) -> Result<Read, Unreadable>,
+    ) -> Result<Read, ContainerError> {
+        let answer = self.look(command).await?;
+        read(&answer.output).map_err(|unreadable| self.unreadable(command, &unreadable))
+    }
+
+    pub(super) fn unreadable(&self, command: &Command, unreadable: &Unreadable) -> ContainerError {
+        ContainerError::new(
+            Kind::Unreadable,
+            self.describe(command),
+            format!("printed what is no answer ({})", unreadable.0),
+        )
+    }
+
+    pub(super) fn describe(&self, command: &Command) -> String {
+        let words = command.arguments.iter().map(|argument| argument.to_string_lossy());
+        let program = self.program().display().to_string();
+        std::iter::once(program.into()).chain(words).collect::<Vec<_>>().join(" ")
+    }
+
+    async fn wait_running(&self, name: &str) -> Result<Option<Container>, ContainerError> {
+        let mut found = false;
+        let running = self
+            .poll_listed(|containers| {
+                let container = containers.iter().find(|container| container.id == name);
+                found = container.is_some();
+                match container {
+                    Some(container) if container.state != ContainerState::Running => None,
+                    other => Some(other.cloned()),
+                }
+            })
+            .await?;
+        match (running, found) {
+            (Some(Some(container)), _) => Ok(Some(container)),
+            (_, true) => Ok(None),
+            (_, false) => {
+                let call = self.describe(&command::list());
+                Err(ContainerError::new(Kind::Missing, call, format!("did not tell of {name}, which was just started")))
+            }
+        }
+    }
+
+    /// Lists until `decided` says something, for as long as the list may lag.
+    async fn poll_listed<Decision>(
+        &self,
+        mut decided: impl FnMut(&[Container]) -> Option<Decision>,
+    ) -> Result<Option<Decision>, ContainerError> {
+        let start = tokio::time::Instant::now();
+        loop {
+            if let Some(decision) = decided(&self.list().await?) {
+                return Ok(Some(decision));
+            }
+            if self.patience.list_lag_max < start.elapsed() {
+                return Ok(None);
+            }
+            tokio::time::sleep(LIST_POLL_INTERVAL).await;
+        }
+    }
+}

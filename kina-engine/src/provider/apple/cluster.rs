@@ -1,0 +1,377 @@
+//! One cluster in a virtual machine: from a running container to its removal.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::command::GuestSignal;
+use super::error::{ContainerError, ContainerErrorKind as Kind};
+use super::guest;
+use super::image::ClusterImage;
+use super::json::{Container, ContainerState, bare_digest};
+use super::leftovers::Keeper;
+use super::observer::Watch;
+use super::shared::Shared;
+use crate::api_client::ApiClient;
+use crate::backoff::Backoff;
+use crate::etcd::{EtcdClient, StoredKey};
+use crate::provider::files::remove_directory;
+use crate::provider::port::ReservedPort;
+use crate::provider::readiness::{self, Awaited};
+use crate::provider::{ClusterAccess, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness};
+
+/// What a virtual machine takes beyond what its cluster may use.
+pub(super) const MEMORY_OVERHEAD_BYTES: u64 = 128 << 20;
+
+/// How long a port of a container that has stopped may still answer.
+const PORT_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+const PORT_POLL_INTERVAL: Duration = Duration::from_millis(50);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// An etcd and a kube-apiserver in a virtual machine of their own.
+pub(super) struct AppleCluster {
+    shared: Arc<Shared>,
+    /// What the pool calls it.
+    name: String,
+    container: String,
+    /// `None` once the container is deleted.
+    keeper: Mutex<Option<Keeper>>,
+    image: ClusterImage,
+    /// As the service said it when the container was made.
+    image_digest: Option<String>,
+    access: ClusterAccess,
+    api_client: ApiClient,
+    state_directory: PathBuf,
+    log_directory: PathBuf,
+    /// Its ports, while it is stopped and nobody listens on them for it.
+    ports: Mutex<Vec<ReservedPort>>,
+    /// Changed under the lock only; watched without it by whoever waits for an unexpected death.
+    running: tokio::sync::Mutex<watch::Sender<Option<Running>>>,
+    running_now: watch::Receiver<Option<Running>>,
+}
+
+/// What a cluster is made of.
+pub(super) struct Parts {
+    pub(super) name: String,
+    pub(super) keeper: Keeper,
+    pub(super) image: ClusterImage,
+    pub(super) access: ClusterAccess,
+    pub(super) state_directory: PathBuf,
+    pub(super) log_directory: PathBuf,
+    /// The container, as it was listed when it ran.
+    pub(super) container: Container,
+    /// How many components had ended before it was started.
+    pub(super) ended_before: usize,
+}
+
+#[derive(Clone)]
+struct Running {
+    watch: Arc<Watch>,
+    ended_before: usize,
+}
+
+/// A component, as whoever waits for it sees it.
+struct Guest<'a> {
+    component: &'static str,
+    log: PathBuf,
+    log_directory: &'a Path,
+    running: Running,
+}
+
+impl AppleCluster {
+    /// The cluster of a container that runs.
+    pub(super) fn new(shared: Arc<Shared>, parts: Parts) -> Result<Self, ProviderError> {
+        let watch = Arc::new(shared.observer.watch(&parts.container.id));
+        let (running, running_now) = watch::channel(Some(Running { watch, ended_before: parts.ended_before }));
+        Ok(Self {
+            shared,
+            name: parts.name,
+            container: parts.container.id,
+            keeper: Mutex::new(Some(parts.keeper)),
+            image: parts.image,
+            image_digest: parts.container.image_digest,
+            api_client: ApiClient::new(&parts.access)?,
+            access: parts.access,
+            state_directory: parts.state_directory,
+            log_directory: parts.log_directory,
+            ports: Mutex::new(Vec::new()),
+            running: tokio::sync::Mutex::new(running),
+            running_now,
+        })
+    }
+
+    /// Writes what its store holds before the API server starts, and lets that start.
+    pub(super) async fn load(&self, initial_state: &[StoredKey]) -> Result<(), ProviderError> {
+        let etcd = self.wait_etcd(0).await?;
+        if !initial_state.is_empty() {
+            readiness::write_initial_state(&etcd, initial_state).await?;
+        }
+        self.signal(GuestSignal::StateLoaded, guest::STATE_COMPLETE).await
+    }
+
+    async fn signal(&self, signal: GuestSignal, event: &'static str) -> Result<(), ProviderError> {
+        let before = guest::event_count(&self.log_directory, event);
+        let has_acted = || before < guest::event_count(&self.log_directory, event);
+        let signalled = self.shared.cli.signal(&self.container, signal, has_acted).await;
+        signalled.map_err(|error| self.failed("signalling", error))
+    }
+
+    async fn start_again(&self) -> Result<(), ProviderError> {
+        let running = self.running.lock().await;
+        if running.borrow().is_some() {
+            return Err(ProviderError::WrongState { state: "running", wanted: "started" });
+        }
+        let started = async {
+            self.check().await?;
+            // Whoever listens for it binds them now.
+            self.ports_lock().clear();
+            self.check_ports().await?;
+            let [ended_before, served_before] = [guest::COMPONENT_ENDED, guest::ETCD_SERVING]
+                .map(|event| guest::event_count(&self.log_directory, event));
+            let container = self.shared.cli.start(&self.container).await?;
+            Ok((container, ended_before, served_before))
+        };
+        let (container, ended_before, served_before) = started.await.map_err(|error| self.failed("starting", error))?;
+        let watch = Arc::new(self.shared.observer.watch(&container.id));
+        running.send_replace(Some(Running { watch, ended_before }));
+        self.wait_etcd(served_before).await.map(drop)
+    }
+
+    /// Connects to etcd. Where only its supervisor can, the way there is barred: macOS does that to programs that may not
+    /// use the local network.
+    async fn wait_etcd(&self, served_before: usize) -> Result<EtcdClient, ProviderError> {
+        match readiness::wait_etcd(&self.guest("etcd")?, &self.access).await {
+            Err(ProviderError::NotReady { waited_seconds, last_answer, .. })
+                if served_before < guest::event_count(&self.log_directory, guest::ETCD_SERVING) =>
+            {
+                let call = format!("connecting to {}, a port of {}", self.access.etcd_address, self.container);
+                let answer = format!("failed for {waited_seconds} s ({last_answer})");
+                Err(self.failed("reaching", ContainerError::new(Kind::Unreachable, call, answer)))
+            }
+            connected => connected,
+        }
+    }
+
+    /// Looks whether the container still is what it was when it was stopped.
+    async fn check(&self) -> Result<(), ContainerError> {
+        let container = match self.shared.cli.inspect(&self.container).await {
+            Err(error) if error.kind == Kind::ServiceDown => {
+                self.shared.service.ensure(&self.shared.cli).await?;
+                self.shared.cli.inspect(&self.container).await?
+            }
+            inspected => inspected?,
+        };
+        let error = |kind, found: String| {
+            let call = format!("{} inspect {}", self.shared.cli.program().display(), self.container);
+            ContainerError::new(kind, call, format!("told of a container {found}"))
+        };
+        if !self.shared.owner.is_of_cluster(&container.labels, &self.name) {
+            return Err(error(Kind::Foreign, format!("with the labels {:?}", container.labels)));
+        }
+        let digests =
+            (self.image_digest.as_deref().map(bare_digest), container.image_digest.as_deref().map(bare_digest));
+        let has_other_image = container.image_reference.as_deref().is_some_and(|found| found != self.image.reference)
+            || matches!(digests, (Some(made_from), Some(found)) if made_from != found);
+        if has_other_image {
+            return Err(error(
+                Kind::OtherImage,
+                format!("of the image {:?} {:?}", container.image_reference, digests.1),
+            ));
+        }
+        if container.state == ContainerState::Running {
+            return Err(error(Kind::Mismatch, "that runs, though kina has stopped it".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// What answers on its ports while it is stopped is somebody else, or its own machine, wrongly taken for stopped.
+    async fn check_ports(&self) -> Result<(), ContainerError> {
+        for address in [self.access.api_address, self.access.etcd_address] {
+            if answers(address).await {
+                let call = format!("looking at {address}, a port of the stopped container {}", self.container);
+                return Err(ContainerError::new(Kind::PortTaken, call, "found somebody who answers"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop_running(&self) -> Result<(), ProviderError> {
+        let running = self.running.lock().await;
+        // First the mark, then the stop: so nobody takes it for an unexpected death.
+        if running.send_replace(None).is_none() {
+            return Ok(());
+        }
+        let stopped = async {
+            self.shared.cli.stop(&self.container).await?;
+            self.wait_silent().await
+        };
+        stopped.await.map_err(|error| self.failed("stopping", error))?;
+        let addresses = [self.access.api_address, self.access.etcd_address];
+        // A port that cannot be had again yet may be taken when it is needed; that is noticed then.
+        self.ports_lock().extend(addresses.into_iter().filter_map(|address| ReservedPort::reserve_at(address).ok()));
+        Ok(())
+    }
+
+    /// A service that crashed lists running machines as stopped: the ports tell.
+    async fn wait_silent(&self) -> Result<(), ContainerError> {
+        let silent = Backoff::poll(PORT_POLL_INTERVAL, PORT_CLOSE_TIMEOUT);
+        let silent = silent.run(|| self.check_ports(), |_| true, |_, _| {});
+        silent.await.map_err(|error| error.with_kind(Kind::Mismatch))
+    }
+
+    /// Deletes the container, unless that is done.
+    async fn delete(&self) -> Result<(), ProviderError> {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match keeper {
+            Some(keeper) => keeper.delete().await.map_err(|error| self.failed("deleting", error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Carries out what may fail half-way. What failed is deleted at once: it cannot be trusted any more.
+    async fn or_delete(
+        &self,
+        done: impl Future<Output = Result<(), ProviderError>> + Send,
+    ) -> Result<(), ProviderError> {
+        let done = done.await;
+        if let Err(error) = &done
+            && !matches!(error, ProviderError::WrongState { .. })
+        {
+            self.running.lock().await.send_replace(None);
+            if let Err(error) = self.delete().await {
+                tracing::warn!(error = crate::error_text::with_causes(&error), "a container was left: deleted later");
+            }
+        }
+        done
+    }
+
+    fn guest(&self, component: &'static str) -> Result<Guest<'_>, ProviderError> {
+        let running = self.running_now.borrow().clone();
+        let running = running.ok_or(ProviderError::WrongState { state: "stopped", wanted: "waited for" })?;
+        let log = self.log_directory.join(format!("{component}.log"));
+        Ok(Guest { component, log, log_directory: &self.log_directory, running })
+    }
+
+    /// As if they could not be had again when it was stopped.
+    #[cfg(test)]
+    pub(super) fn forget_ports(&self) {
+        self.ports_lock().clear();
+    }
+
+    fn ports_lock(&self) -> std::sync::MutexGuard<'_, Vec<ReservedPort>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, action: &'static str, error: ContainerError) -> ProviderError {
+        ProviderError::container(action, &self.container, error)
+    }
+}
+
+impl ProvidedCluster for AppleCluster {
+    fn access(&self) -> &ClusterAccess {
+        &self.access
+    }
+
+    fn log_directory(&self) -> &Path {
+        &self.log_directory
+    }
+
+    /// None of this machine's.
+    fn process_ids(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// All that its machine may take: what it once had in use it never gives back while it runs.
+    fn memory_bytes(&self) -> MeasureFuture<'_> {
+        let bytes = self.shared.settings.memory_bytes + MEMORY_OVERHEAD_BYTES;
+        Box::pin(async move { self.running_now.borrow().is_some().then_some(bytes) })
+    }
+
+    fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()> {
+        Box::pin(async move {
+            readiness::wait_api_server(&self.guest("kube-apiserver")?, &self.api_client, readiness).await
+        })
+    }
+
+    fn restart_api_server(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async move {
+            let _running = self.running.lock().await;
+            if self.running_now.borrow().is_none() {
+                return Err(ProviderError::WrongState { state: "stopped", wanted: "restarted" });
+            }
+            self.signal(GuestSignal::RestartApiServer, guest::API_SERVER_RESTARTED).await
+        })
+    }
+
+    fn freeze(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async { Err(ProviderError::Unsupported { wanted: "frozen" }) })
+    }
+
+    fn thaw(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async { Err(ProviderError::Unsupported { wanted: "thawed" }) })
+    }
+
+    fn stop(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(self.or_delete(self.stop_running()))
+    }
+
+    fn start(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(self.or_delete(self.start_again()))
+    }
+
+    fn destroy(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async move {
+            self.running.lock().await.send_replace(None);
+            self.ports_lock().clear();
+            self.delete().await?;
+            remove_directory(&self.state_directory)
+        })
+    }
+
+    fn wait_died(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
+        Box::pin(async move {
+            let mut running_now = self.running_now.clone();
+            loop {
+                let running = running_now.borrow_and_update().clone();
+                let Some(Running { watch, .. }) = running else {
+                    if running_now.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                    continue;
+                };
+                return tokio::select! {
+                    biased;
+                    _ = running_now.changed() => continue,
+                    how = watch.wait_ended() => format!("{} ended unexpectedly: {how}", self.container),
+                };
+            }
+        })
+    }
+}
+
+impl Awaited for Guest<'_> {
+    fn component(&self) -> &'static str {
+        self.component
+    }
+
+    fn log(&self) -> &Path {
+        &self.log
+    }
+
+    fn ended(&self) -> Option<String> {
+        let mut ends =
+            guest::events(self.log_directory).into_iter().filter(|said| said.event == guest::COMPONENT_ENDED);
+        let end = ends.nth(self.running.ended_before).map(|end| end.detail_text());
+        end.or_else(|| self.running.watch.ended())
+    }
+}
+
+/// Whether anybody listens there.
+async fn answers(address: SocketAddr) -> bool {
+    tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.is_ok_and(|connected| connected.is_ok())
+}

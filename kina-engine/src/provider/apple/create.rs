@@ -1,0 +1,236 @@
+//! Making a cluster: its directories, its container with ports that are free, and its first start.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::cluster::{AppleCluster, Parts};
+use super::command::ContainerSpec;
+use super::error::{ContainerError, ContainerErrorKind as Kind};
+use super::guest;
+use super::image::ClusterImage;
+use super::json::Container;
+use super::leftovers::Keeper;
+use super::shared::Shared;
+use crate::log_tail::log_tail;
+use crate::provider::access::issue_certificates;
+use crate::provider::arguments::{Addresses, api_server_arguments, etcd_arguments};
+use crate::provider::files::{create_private_directory, remove_directory, write_private_file};
+use crate::provider::port::ReservedPort;
+use crate::provider::{ClusterAccess, CreateRequest, ProvidedCluster, ProviderError};
+
+/// How often a container is made for one cluster, with other ports and another name each time.
+const TRIES_MAX: usize = 4;
+
+/// Makes a cluster and starts it. What fails leaves nothing but its logs.
+pub(super) async fn create(
+    shared: &Arc<Shared>,
+    image: ClusterImage,
+    request: &CreateRequest,
+) -> Result<AppleCluster, ProviderError> {
+    let state_directory = shared.settings.cluster_directory.join(&request.name);
+    let made = create_in(shared, image, request, &state_directory).await;
+    match made {
+        Ok(cluster) => match cluster.load(&request.initial_state).await {
+            Ok(()) => Ok(cluster),
+            Err(error) => {
+                if let Err(error) = cluster.destroy().await {
+                    tracing::warn!(error = crate::error_text::with_causes(&error), "a failed boot left something");
+                }
+                Err(error)
+            }
+        },
+        Err(error) => {
+            // A container that could not be deleted is a leftover, and takes the directory with it.
+            let _ = remove_directory(&state_directory);
+            Err(error)
+        }
+    }
+}
+
+pub(super) async fn create_in(
+    shared: &Arc<Shared>,
+    image: ClusterImage,
+    request: &CreateRequest,
+    state_directory: &Path,
+) -> Result<AppleCluster, ProviderError> {
+    let log_directory = shared.settings.log_directory.join(&request.name);
+    let cluster_directory = state_directory.join("cluster");
+    create_private_directory(&cluster_directory)?;
+    create_private_directory(&log_directory)?;
+    let mut access = prepare_directory(&cluster_directory)?;
+    let (cluster_directory, mounted_log_directory) = (mountable(&cluster_directory)?, mountable(&log_directory)?);
+    let mut last = None;
+    for attempt in 1..=TRIES_MAX {
+        let ports = [ReservedPort::reserve()?, ReservedPort::reserve()?];
+        [access.api_address, access.etcd_address] = ports.each_ref().map(ReservedPort::address);
+        let spec = ContainerSpec {
+            name: shared.owner.container_name(&request.name, attempt),
+            labels: shared.owner.labels(&request.name),
+            cpus: shared.settings.cpus,
+            memory_bytes: shared.settings.memory_bytes,
+            api_port: access.api_address.port(),
+            etcd_port: access.etcd_address.port(),
+            cluster_directory: cluster_directory.clone(),
+            log_directory: mounted_log_directory.clone(),
+            image: image.reference.clone(),
+        };
+        let keeper = shared.leftovers.keep(spec.name.clone(), state_directory.to_owned())?;
+        let ended_before = guest::event_count(&log_directory, guest::COMPONENT_ENDED);
+        let error = match create_and_start(shared, &spec, &request.name, ports).await {
+            Ok(container) => {
+                let parts = Parts {
+                    name: request.name.clone(),
+                    keeper,
+                    image,
+                    access,
+                    state_directory: state_directory.to_owned(),
+                    log_directory,
+                    container,
+                    ended_before,
+                };
+                return AppleCluster::new(Arc::clone(shared), parts);
+            }
+            Err(error) => error,
+        };
+        match error.kind {
+            Kind::PortTaken | Kind::Exists | Kind::Foreign => {}
+            // Loaded once, and gone since.
+            Kind::ImageMissing => {
+                shared.images.forget(&image);
+                let loaded = shared.images.ensure(&shared.cli, &image).await;
+                loaded.map_err(|error| ProviderError::container("loading the image for", &spec.name, error))?;
+            }
+            _ => return Err(explain(shared, &spec, &log_directory, error, keeper).await),
+        }
+        tracing::info!(%error, "makes another container");
+        // The next one uses the same directories: it has to be gone.
+        keeper.delete().await.map_err(|error| ProviderError::container("deleting", &spec.name, error))?;
+        last = Some(ProviderError::container("starting", &spec.name, error));
+    }
+    Err(last.unwrap_or(ProviderError::WrongState { state: "not made", wanted: "started" }))
+}
+
+async fn create_and_start(
+    shared: &Shared,
+    spec: &ContainerSpec,
+    cluster: &str,
+    ports: [ReservedPort; 2],
+) -> Result<Container, ContainerError> {
+    shared.cli.create(spec, &shared.owner, cluster).await?;
+    // Whoever listens for it binds them now, and does not share them.
+    drop(ports);
+    shared.cli.start(&spec.name).await
+}
+
+/// A machine that ended at once says why in its log; anything else says it itself.
+async fn explain(
+    shared: &Shared,
+    spec: &ContainerSpec,
+    log_directory: &Path,
+    error: ContainerError,
+    keeper: Keeper,
+) -> ProviderError {
+    let explained = if error.kind == Kind::NotRunning {
+        let log = log_directory.join(guest::SUPERVISOR_LOG);
+        let log_tail = match log.exists() {
+            true => log_tail(&log),
+            false => shared.cli.log_tail(&spec.name).await,
+        };
+        ProviderError::Ended { component: "the supervisor", status: error.to_string(), log, log_tail }
+    } else {
+        ProviderError::container("starting", &spec.name, error)
+    };
+    // If this fails, it becomes a leftover, and is tried again.
+    if let Err(error) = keeper.delete().await {
+        tracing::warn!(%error, "a container that did not start was left: deleted later");
+    }
+    explained
+}
+
+/// Writes what a cluster finds in its directory: certificates, and the arguments of its components.
+pub(super) fn prepare_directory(directory: &Path) -> Result<ClusterAccess, ProviderError> {
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let access = issue_certificates(directory, nowhere, nowhere)?;
+    // All of the machine's addresses, since its port is published to the one that it gets anew at each start; those
+    // inside speak over loopback.
+    let addresses = |port| Addresses {
+        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        beside: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        shares_port: false,
+    };
+    let (etcd, api_server) = (addresses(guest::ETCD_PORT), addresses(guest::API_PORT));
+    let inside = Path::new(guest::CLUSTER_DIRECTORY);
+    let files = [
+        (guest::ETCD_ARGUMENTS, etcd_arguments(inside, Path::new(guest::ETCD_DATA_DIRECTORY), etcd)),
+        (guest::API_SERVER_ARGUMENTS, api_server_arguments(inside, api_server, etcd.beside)),
+    ];
+    for (name, arguments) in files {
+        let lines: String = arguments.iter().map(|argument| format!("{}\n", argument.to_string_lossy())).collect();
+        write_private_file(&directory.join(name), &lines)?;
+    }
+    Ok(access)
+}
+
+/// The path as it can stand in a list of options: without links, which only this machine knows, and without commas.
+fn mountable(directory: &Path) -> Result<PathBuf, ProviderError> {
+    let real = std::fs::canonicalize(directory).map_err(|source| ProviderError::Files {
+        action: "looking at",
+        path: directory.to_owned(),
+        source,
+    })?;
+    match real.to_str() {
+        Some(text) if !text.contains([',', '\n', '"']) => Ok(real),
+        _ => {
+            let call = format!("mounting {}", real.display());
+            let error = ContainerError::new(Kind::BadMount, call, "was not tried: a character in it has a meaning");
+            Err(ProviderError::ContainerService(Box::new(error)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_listen_for_the_machine_and_speak_over_loopback() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        prepare_directory(directory.path()).expect("prepared");
+        let arguments = |name| std::fs::read_to_string(directory.path().join(name)).expect("written");
+        let etcd = arguments(guest::ETCD_ARGUMENTS);
+        let api_server = arguments(guest::API_SERVER_ARGUMENTS);
+        for (text, line) in [
+            (&etcd, "--listen-client-urls=https://0.0.0.0:2379"),
+            (&etcd, "--advertise-client-urls=https://127.0.0.1:2379"),
+            (&etcd, "--client-cert-auth=true"),
+            (&etcd, "--cert-file=/kina/cluster/etcd.crt"),
+            (&etcd, "--data-dir=/kina/state/etcd"),
+            (&api_server, "--etcd-servers=https://127.0.0.1:2379"),
+            (&api_server, "--bind-address=0.0.0.0"),
+            (&api_server, "--secure-port=6443"),
+            (&api_server, "--advertise-address=127.0.0.1"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
+        }
+        // One argument a line: each begins with dashes, and each file that is named is there.
+        for line in etcd.lines().chain(api_server.lines()) {
+            assert!(line.starts_with("--"), "{line}");
+            if let Some((_, file)) = line.split_once("=/kina/cluster/") {
+                assert!(directory.path().join(file).exists(), "{line}");
+            }
+        }
+        assert!(!format!("{etcd}{api_server}").contains("reuse-port") && !api_server.contains("port-sharing"));
+    }
+
+    #[test]
+    fn what_cannot_be_mounted_is_said_before_it_is_tried() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let [good, bad] = ["a b", "a,b"].map(|name| directory.path().join(name));
+        for path in [&good, &bad] {
+            std::fs::create_dir(path).expect("made");
+        }
+        assert!(mountable(&good).is_ok());
+        assert!(matches!(mountable(&bad), Err(ProviderError::ContainerService(error)) if error.kind == Kind::BadMount));
+    }
+}

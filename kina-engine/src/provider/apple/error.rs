@@ -1,0 +1,379 @@
+//! What the program `container` says when something is wrong, as kinds that can be acted on.
+//!
+//! It prints `Error: …` with causes nested in parentheses, and its wording changes with its version. So what counts is
+//! whether a phrase is in there anywhere, never a whole line.
+
+use std::time::Duration;
+
+use super::call::{Answer, CallFailure, CallOutcome};
+
+/// How much of an answer a message shows.
+const SHOWN_CHARACTERS_MAX: usize = 1_500;
+
+/// A call of the program `container` did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("`{call}` {answer}: {kind}; {advice}", advice = kind.advice())]
+pub struct ContainerError {
+    /// The kind, which says what can be done.
+    pub kind: ContainerErrorKind,
+    /// The command line.
+    pub call: String,
+    /// What came back: how it ended, and the end of what it printed.
+    pub answer: String,
+    /// The system's answer, where it never came to an answer of the program.
+    #[source]
+    pub source: Option<std::io::Error>,
+}
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContainerErrorKind {
+    /// There is no such program.
+    #[error("there is no usable program `container`")]
+    NoProgram,
+    /// It is older than what kina can talk to.
+    #[error("it is older than kina can talk to")]
+    TooOld,
+    /// The service is not registered, or not running.
+    #[error("the service of `container` is not running")]
+    ServiceDown,
+    /// The service died while it was asked; whether it did the work is not known.
+    #[error("the service of `container` died in the middle of the call")]
+    ServiceInterrupted,
+    /// The service did not answer in its own time.
+    #[error("the service of `container` did not answer")]
+    ServiceHung,
+    /// The call did not end in kina's time, and was killed.
+    #[error("the call hung and was killed")]
+    TimedOut,
+    /// Too many calls that boot were waiting.
+    #[error("the calls before it took too long")]
+    QueueTooSlow,
+    /// No container of this name.
+    #[error("the container is gone")]
+    Missing,
+    /// The name is taken.
+    #[error("a container of this name exists")]
+    Exists,
+    /// It does not run.
+    #[error("the container does not run")]
+    NotRunning,
+    /// It runs, so it cannot be deleted.
+    #[error("the container still runs")]
+    StillRunning,
+    /// It is listed as stopped but somebody still answers on its ports, or the other way round.
+    #[error("the container is not in the state that the service says")]
+    Mismatch,
+    /// It is not kina's, or not this cluster's.
+    #[error("the container is somebody else's")]
+    Foreign,
+    /// It was made from another image.
+    #[error("the container was made from another image")]
+    OtherImage,
+    /// A name that cannot be one.
+    #[error("the name is not allowed")]
+    BadName,
+    /// A directory that was to be mounted is not there, or cannot be named.
+    #[error("a directory of the cluster cannot be mounted")]
+    BadMount,
+    /// No such image.
+    #[error("the image is not loaded")]
+    ImageMissing,
+    /// The image is not for this processor.
+    #[error("the image is not for this processor")]
+    PlatformMissing,
+    /// No Linux kernel is installed.
+    #[error("`container` has no Linux kernel")]
+    NoKernel,
+    /// The machine cannot run virtual machines.
+    #[error("this machine cannot run virtual machines")]
+    NoVirtualization,
+    /// Less memory than `container` allows.
+    #[error("the memory of a cluster is too small")]
+    MemoryTooSmall,
+    /// Somebody else has the port.
+    #[error("a port is taken")]
+    PortTaken,
+    /// The port is one that only root may have.
+    #[error("a port is one that only root may listen on")]
+    PortPrivileged,
+    /// A network that is named does not exist.
+    #[error("the network is missing")]
+    NetworkMissing,
+    /// Its components serve, but nothing comes through the ports that are published for them.
+    #[error("the container works, but its published ports let nothing through")]
+    Unreachable,
+    /// What the image says to run is not in it.
+    #[error("the program in the image cannot be found")]
+    BadExecutable,
+    /// The helper process got too few file descriptors, or may not do its work.
+    #[error("the helper of `container` was not permitted to work")]
+    NotPermitted,
+    /// A command line that the program does not understand.
+    #[error("it does not understand the command line")]
+    Usage,
+    /// Output that makes no sense.
+    #[error("its output makes no sense")]
+    Unreadable,
+    /// Anything else.
+    #[error("it failed")]
+    Other,
+}
+
+use ContainerErrorKind as Kind;
+
+/// Phrases of section 3 of the reference, the more telling ones first: a message can hold several.
+const PHRASES: &[(&str, ContainerErrorKind)] = &[
+    ("default kernel not configured for architecture", Kind::NoKernel),
+    ("Virtualization is not available on this hardware", Kind::NoVirtualization),
+    ("virtualization is not supported", Kind::NoVirtualization),
+    ("minimum memory amount allowed", Kind::MemoryTooSmall),
+    ("Address already in use", Kind::PortTaken),
+    ("errno: 48", Kind::PortTaken),
+    ("Binding to ports below 1024", Kind::PortPrivileged),
+    ("failed to find target executable", Kind::BadExecutable),
+    ("Connection interrupted", Kind::ServiceInterrupted),
+    ("XPC timeout for request to", Kind::ServiceHung),
+    ("XPC connection error", Kind::ServiceDown),
+    ("Connection invalid", Kind::ServiceDown),
+    ("Ensure container system service has been started with", Kind::ServiceDown),
+    ("failed to get a response from apiserver", Kind::ServiceDown),
+    ("failed to get a response from machine API server", Kind::ServiceDown),
+    ("is running and can not be deleted", Kind::StillRunning),
+    ("no runtime client exists", Kind::NotRunning),
+    ("cannot exec: container is not running", Kind::NotRunning),
+    ("is not a valid container ID", Kind::BadName),
+    ("container already exists", Kind::Exists),
+    ("hostname(s) already exist", Kind::Exists),
+    ("no such container", Kind::Missing),
+    ("container not found", Kind::Missing),
+    ("image with reference", Kind::ImageMissing),
+    ("image not found", Kind::ImageMissing),
+    ("failed with response: 4", Kind::ImageMissing),
+    ("has no content for platform", Kind::PlatformMissing),
+    ("no network for id", Kind::NetworkMissing),
+    ("Operation not permitted", Kind::NotPermitted),
+];
+
+/// The same for phrases with a name in the middle: both parts have to be there, in this order.
+const PHRASES_AROUND_A_NAME: &[(&str, &str, ContainerErrorKind)] = &[
+    ("container with id ", " already exists", Kind::Exists),
+    ("container with id ", " not found", Kind::Missing),
+    ("get failed: container ", " not found", Kind::Missing),
+    ("container ", " is not running", Kind::NotRunning),
+    ("unsupported", "platform linux/", Kind::PlatformMissing),
+    ("network ", " not found", Kind::NetworkMissing),
+];
+
+impl ContainerErrorKind {
+    /// What a message of the program means.
+    pub(super) fn of_message(message: &str) -> Self {
+        let lower = message.to_lowercase();
+        let has = |phrase: &str| lower.contains(&phrase.to_lowercase());
+        if let Some((_, kind)) = PHRASES.iter().find(|(phrase, _)| has(phrase)) {
+            return *kind;
+        }
+        let has_both = |before: &str, after: &str| {
+            let after = after.to_lowercase();
+            lower.split_once(&before.to_lowercase()).is_some_and(|(_, rest)| rest.contains(&after))
+        };
+        let found = PHRASES_AROUND_A_NAME.iter().find(|(before, after, _)| has_both(before, after));
+        found.map_or(Self::Other, |(_, _, kind)| *kind)
+    }
+
+    /// Whether the call may have been carried out all the same, in part or in whole, or may be the next time: only a look
+    /// at the state tells. What is not known counts too, since calls were seen to fail though they had done their work.
+    pub(super) fn leaves_open_what_happened(self) -> bool {
+        matches!(self, Self::ServiceDown | Self::ServiceInterrupted | Self::ServiceHung | Self::TimedOut | Self::Other)
+    }
+
+    /// Whether it is the user's to repair, and the same until then.
+    pub(crate) fn is_user_error(self) -> bool {
+        matches!(
+            self,
+            Self::NoProgram
+                | Self::TooOld
+                | Self::NoKernel
+                | Self::NoVirtualization
+                | Self::MemoryTooSmall
+                | Self::NotPermitted
+                | Self::Unreachable
+        )
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::NoProgram => {
+                "install Apple's `container` 1.0.0 or newer (macOS 26 on Apple silicon), or let KINA_CONTAINER_CLI name \
+                 the program"
+            }
+            Self::TooOld => {
+                "install `container` 1.0.0 or newer, then run `container system stop` and `container system start`"
+            }
+            Self::ServiceDown => {
+                "run `container system start --enable-kernel-install`, in a session with a desktop if it is never \
+                 registered, or let kina start it"
+            }
+            Self::ServiceInterrupted | Self::ServiceHung | Self::TimedOut => {
+                "if it comes again, run `container system stop` and `container system start`; \
+                 `container system logs --last 5m` says more"
+            }
+            Self::QueueTooSlow => "boot fewer clusters at a time (KINA_BOOTS_MAX)",
+            Self::Missing => "it was pruned or deleted outside of kina, which replaces it",
+            Self::Exists => "kina chooses another name",
+            Self::NotRunning | Self::StillRunning | Self::Mismatch => "kina deletes it and makes another",
+            Self::Foreign | Self::OtherImage => "kina leaves it alone and makes another of its own",
+            Self::BadName => "this is a bug in kina: please report it",
+            Self::BadMount => "let KINA_CACHE_DIR name a directory without commas, on a volume that macOS can share",
+            Self::ImageMissing => "kina loads it again",
+            Self::PlatformMissing => "the binaries of the cluster must be for Linux and for this machine's processor",
+            Self::NoKernel => "run `container system kernel set --recommended`",
+            Self::NoVirtualization => {
+                "`container` needs Apple silicon and does not run inside of a virtual machine: use another provider here"
+            }
+            Self::MemoryTooSmall => "`container` wants 200 MiB or more for each: give clusters more memory",
+            Self::PortTaken => "kina tries another",
+            Self::PortPrivileged => "this is a bug in kina, which asks for no such port: please report it",
+            Self::NetworkMissing => "run `container system stop` and `container system start`",
+            Self::Unreachable => {
+                "allow `container-runtime-linux` under Privacy & Security, Local Network, then run \
+                 `container system stop` and `container system start`"
+            }
+            Self::BadExecutable => "the image is damaged: remove it with `container image delete`, kina loads it again",
+            Self::NotPermitted => {
+                "raise the limit of open files (`ulimit -n 65536`), and see that `container-runtime-linux` is allowed in \
+                 the privacy settings"
+            }
+            Self::Usage => "this version of `container` may be newer than kina knows: please report it",
+            Self::Unreadable | Self::Other => "`container system logs --last 5m` says more",
+        }
+    }
+}
+
+impl ContainerError {
+    pub(super) fn new(kind: ContainerErrorKind, call: impl Into<String>, answer: impl Into<String>) -> Self {
+        Self { kind, call: call.into(), answer: answer.into(), source: None }
+    }
+
+    /// The same, now that more is known about it.
+    pub(super) fn with_kind(self, kind: ContainerErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// What an answer that is no success means.
+    pub(super) fn of_answer(call: String, answer: &Answer) -> Self {
+        let kind = match answer.outcome {
+            CallOutcome::Exited(64) => Kind::Usage,
+            _ => Kind::of_message(&answer.messages),
+        };
+        Self::new(kind, call, format!("{}{}", answer.outcome, shown(&answer.messages)))
+    }
+
+    /// What it means that there was no answer.
+    pub(super) fn of_failure(call: String, failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Spawn(source) => {
+                let kind = match source.kind() {
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => Kind::NoProgram,
+                    _ => Kind::Other,
+                };
+                Self { kind, call, answer: "could not be run".to_owned(), source: Some(source) }
+            }
+            CallFailure::TimedOut { deadline, messages } => {
+                // What it printed before it hung can tell more, but not that it ended.
+                let answer = format!("did not end within {}{}", seconds(deadline), shown(&messages));
+                Self::new(Kind::TimedOut, call, answer)
+            }
+            CallFailure::TooMuchOutput { bytes_max } => {
+                Self::new(Kind::Unreadable, call, format!("printed more than {bytes_max} bytes"))
+            }
+            CallFailure::Io(source) => {
+                Self { kind: Kind::Other, call, answer: "could not be followed".to_owned(), source: Some(source) }
+            }
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+/// The end of what was printed, behind a colon; nothing if there is nothing.
+fn shown(messages: &str) -> String {
+    let text = messages.trim();
+    let surplus = text.chars().count().saturating_sub(SHOWN_CHARACTERS_MAX);
+    let tail: String = text.chars().skip(surplus).collect();
+    match (tail.is_empty(), surplus) {
+        (true, _) => String::new(),
+        (false, 0) => format!(" and said \"{tail}\""),
+        (false, _) => format!(" and said at last \"…{tail}\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One message for each row of the reference's table (section 3), wrapped as `container` wraps them.
+    #[test]
+    fn the_table_of_the_reference_is_understood() {
+        let cases = [
+            ("Error: interrupted: \"XPC connection error: Connection invalid\"", Kind::ServiceDown),
+            (
+                "Error: internalError: \"failed\" (cause: \"XPC connection error: Connection interrupted\")",
+                Kind::ServiceInterrupted,
+            ),
+            ("Ensure container system service has been started with `container system start`.", Kind::ServiceDown),
+            ("Error: XPC timeout for request to com.apple.container.apiserver/ping", Kind::ServiceHung),
+            ("Error: failed to get a response from apiserver: timeout", Kind::ServiceDown),
+            ("Error: exists: \"container with id kina-a already exists\"", Kind::Exists),
+            ("Error: container already exists: kina-a", Kind::Exists),
+            ("Error: hostname(s) already exist: [\"kina-a\"]", Kind::Exists),
+            ("Error: get failed: container kina-a not found", Kind::Missing),
+            ("Error: notFound: \"container with ID kina-a not found\"", Kind::Missing),
+            ("Error: container not found: kina-a", Kind::Missing),
+            ("Error: no such container: kina-a", Kind::Missing),
+            ("Error: container kina-a is not running", Kind::NotRunning),
+            ("Error: invalidState: \"no runtime client exists: container is stopped\"", Kind::NotRunning),
+            ("Error: invalidState: \"container kina-a is running and can not be deleted\"", Kind::StillRunning),
+            ("Error: a is not a valid container ID", Kind::BadName),
+            ("Error: notFound: \"image with reference kina.local/cluster:1\"", Kind::ImageMissing),
+            ("Error: image not found: kina.local/cluster:1", Kind::ImageMissing),
+            ("Error: HTTP request to … failed with response: 404 Not Found", Kind::ImageMissing),
+            ("Error: kina.local/cluster:1 has no content for platform linux/arm64", Kind::PlatformMissing),
+            ("Error: unsupported: \"platform linux/arm64\"", Kind::PlatformMissing),
+            ("Error: notFound: \"default kernel not configured for architecture arm64\"", Kind::NoKernel),
+            ("Error: network default not found", Kind::NetworkMissing),
+            ("Error: no network for id default", Kind::NetworkMissing),
+            ("Error: failed to bootstrap (cause: \"bind(…): Address already in use (errno: 48)\")", Kind::PortTaken),
+            ("Error: Binding to ports below 1024 needs root", Kind::PortPrivileged),
+            ("Error: minimum memory amount allowed is 200 MiB", Kind::MemoryTooSmall),
+            (
+                "Error Domain=VZErrorDomain Code=2 \"Virtualization is not available on this hardware.\"",
+                Kind::NoVirtualization,
+            ),
+            ("Error: nested virtualization is not supported on the platform", Kind::NoVirtualization),
+            ("Error: failed to find target executable /kina/supervisor", Kind::BadExecutable),
+            ("Error: something nobody has seen", Kind::Other),
+            ("", Kind::Other),
+        ];
+        for (message, kind) in cases {
+            assert_eq!(Kind::of_message(message), kind, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_message_says_what_was_tried_what_came_back_and_what_to_do() {
+        let answer = Answer {
+            outcome: CallOutcome::Exited(1),
+            output: Vec::new(),
+            messages: format!("{}Error: default kernel not configured for architecture arm64\n", "x".repeat(100_000)),
+        };
+        let text = ContainerError::of_answer("container start kina-a".to_owned(), &answer).to_string();
+        for part in ["container start kina-a", "exit code 1", "default kernel not", "kernel set --recommended"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.len() < 2 * SHOWN_CHARACTERS_MAX, "{} bytes", text.len());
+    }
+}

@@ -1,0 +1,76 @@
+//! What is where inside of a cluster's virtual machine, and what its first process says.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+pub(super) const CLUSTER_DIRECTORY: &str = "/kina/cluster";
+pub(super) const LOG_DIRECTORY: &str = "/kina/log";
+pub(super) const ETCD_DATA_DIRECTORY: &str = "/kina/state/etcd";
+pub(super) const ETCD_ARGUMENTS: &str = "etcd.arguments";
+pub(super) const API_SERVER_ARGUMENTS: &str = "kube-apiserver.arguments";
+pub(super) const SUPERVISOR_LOG: &str = "supervisor.log";
+pub(super) const API_PORT: u16 = 6443;
+pub(super) const ETCD_PORT: u16 = 2379;
+
+/// A supervisor that says more than this in one life restarts things in circles.
+const SUPERVISOR_LOG_BYTES_MAX: u64 = 4 << 20;
+
+pub(super) const ETCD_SERVING: &str = "etcd_serving";
+pub(super) const STATE_COMPLETE: &str = "state_complete";
+pub(super) const API_SERVER_RESTARTED: &str = "kube_apiserver_restarted";
+pub(super) const COMPONENT_ENDED: &str = "component_ended";
+
+/// One line of the supervisor's log.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+pub(super) struct Event {
+    pub(super) event: String,
+    #[serde(default)]
+    pub(super) detail: serde_json::Value,
+}
+
+impl Event {
+    /// What is said about it, for people.
+    pub(super) fn detail_text(&self) -> String {
+        match &self.detail {
+            serde_json::Value::Null => String::new(),
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// What the supervisor has said so far, over all starts. Lines that are torn, or that are none of its events, are left
+/// out; a log that cannot be read has no events.
+pub(super) fn events(log_directory: &Path) -> Vec<Event> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(log_directory.join(SUPERVISOR_LOG))
+        .and_then(|file| file.take(SUPERVISOR_LOG_BYTES_MAX).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// How often the supervisor has said this.
+pub(super) fn event_count(log_directory: &Path, event: &str) -> usize {
+    events(log_directory).iter().filter(|said| said.event == event).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_read_whatever_else_is_in_the_log() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        assert_eq!(events(directory.path()), []);
+        let log = "{\"since_start_ms\":3,\"event\":\"state_complete\",\"detail\":null,\"more\":1}\nnoise\n\
+                   {\"event\":\"component_ended\",\"detail\":\"etcd: exit code 1\"}\n{\"event\":\"state_com";
+        std::fs::write(directory.path().join(SUPERVISOR_LOG), log).expect("written");
+        assert_eq!(event_count(directory.path(), STATE_COMPLETE), 1);
+        let ended = events(directory.path()).pop().expect("two events");
+        assert_eq!((ended.event.as_str(), ended.detail_text().as_str()), (COMPONENT_ENDED, "etcd: exit code 1"));
+    }
+}

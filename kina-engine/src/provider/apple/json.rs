@@ -1,0 +1,237 @@
+//! What `container` prints as JSON, read leniently: keys that are not known are ignored, keys that may be absent are
+//! optional, and of what belongs to others nothing is required but a name.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// A container, as `list` and `inspect` tell of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Container {
+    pub(super) id: String,
+    pub(super) state: ContainerState,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) image_reference: Option<String>,
+    pub(super) image_digest: Option<String>,
+}
+
+/// The service only ever tells of the first two: what is being stopped still runs, what is being booted is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ContainerState {
+    Running,
+    Stopped,
+    Stopping,
+    /// Said so, or something that is not known.
+    Unknown,
+}
+
+/// What `system status` says, in the words of versions up to 1.3 or in those since 1.4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServiceStatus {
+    /// `running`, `not running`, `unregistered`, or what is not known yet.
+    pub(super) status: String,
+    pub(super) server_version: Option<String>,
+}
+
+/// One part of `container`, as `system version` tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) name: String,
+    pub(super) version: String,
+}
+
+/// An image that is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LoadedImage {
+    pub(super) name: String,
+    /// Of its index and of its variants, without the name of the hash.
+    pub(super) digests: Vec<String>,
+}
+
+/// What `container` takes of the disk, all of it: it does not tell whose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// Root file systems of containers.
+    pub containers_bytes: u64,
+    /// Images.
+    pub images_bytes: u64,
+    /// Volumes.
+    pub volumes_bytes: u64,
+}
+
+/// Output that cannot be understood, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable(pub(super) String);
+
+/// Reads what `list` or `inspect` printed. The order says nothing.
+pub(super) fn containers(output: &[u8]) -> Result<Vec<Container>, Unreadable> {
+    array(output)?.iter().map(container).collect()
+}
+
+/// Reads what `system status` printed.
+pub(super) fn service_status(output: &[u8]) -> Result<ServiceStatus, Unreadable> {
+    let value = parse(output)?;
+    let status = text(&value, "/status").ok_or_else(|| Unreadable("there is no `status` in it".to_owned()))?;
+    let server_version = text(&value, "/server/version").or_else(|| text(&value, "/apiServerVersion"));
+    Ok(ServiceStatus { status, server_version })
+}
+
+/// Reads what `system version` printed.
+pub(super) fn parts(output: &[u8]) -> Result<Vec<Part>, Unreadable> {
+    let part = |value: &Value| Some(Part { name: text(value, "/appName")?, version: text(value, "/version")? });
+    Ok(array(output)?.iter().filter_map(part).collect())
+}
+
+/// Reads what `image list` printed.
+pub(super) fn images(output: &[u8]) -> Result<Vec<LoadedImage>, Unreadable> {
+    let image = |value: &Value| {
+        // An image without a name is nobody's that could be asked for by name.
+        let name = text(value, "/configuration/name")?;
+        let of_index = [text(value, "/id"), text(value, "/configuration/descriptor/digest")];
+        let variants = value.get("variants").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let of_variants = variants.iter().map(|variant| text(variant, "/digest"));
+        let mut digests: Vec<_> =
+            of_index.into_iter().chain(of_variants).flatten().map(|digest| bare_digest(&digest).to_owned()).collect();
+        digests.sort();
+        digests.dedup();
+        Some(LoadedImage { name, digests })
+    };
+    Ok(array(output)?.iter().filter_map(image).collect())
+}
+
+/// Reads what `system df` printed.
+pub(super) fn disk_usage(output: &[u8]) -> Result<DiskUsage, Unreadable> {
+    let value = parse(output)?;
+    let bytes = |of: &str| value.pointer(&format!("/{of}/sizeInBytes")).and_then(Value::as_u64).unwrap_or_default();
+    Ok(DiskUsage {
+        containers_bytes: bytes("containers"),
+        images_bytes: bytes("images"),
+        volumes_bytes: bytes("volumes"),
+    })
+}
+
+/// A digest without the name of its hash: some places have it, some do not.
+pub(super) fn bare_digest(digest: &str) -> &str {
+    digest.rsplit_once(':').map_or(digest, |(_, bare)| bare)
+}
+
+fn container(value: &Value) -> Result<Container, Unreadable> {
+    let id = text(value, "/id").or_else(|| text(value, "/configuration/id"));
+    // Whose name is not known could be anybody's, ours too.
+    let id = id.ok_or_else(|| Unreadable("a container in it has no `id`".to_owned()))?;
+    let state = match text(value, "/status/state").or_else(|| text(value, "/status")).as_deref() {
+        Some("running") => ContainerState::Running,
+        Some("stopped") => ContainerState::Stopped,
+        Some("stopping") => ContainerState::Stopping,
+        _ => ContainerState::Unknown,
+    };
+    let labels = value.pointer("/configuration/labels").and_then(Value::as_object);
+    let labels =
+        labels.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+    Ok(Container {
+        id,
+        state,
+        labels: labels.collect(),
+        image_reference: text(value, "/configuration/image/reference"),
+        image_digest: text(value, "/configuration/image/descriptor/digest"),
+    })
+}
+
+fn array(output: &[u8]) -> Result<Vec<Value>, Unreadable> {
+    match parse(output)? {
+        Value::Array(values) => Ok(values),
+        _ => Err(Unreadable("it is no list".to_owned())),
+    }
+}
+
+/// A label of somebody else's need not be text for the rest to be readable.
+fn parse(output: &[u8]) -> Result<Value, Unreadable> {
+    serde_json::from_str(&String::from_utf8_lossy(output)).map_err(|error| Unreadable(error.to_string()))
+}
+
+fn text(value: &Value, pointer: &str) -> Option<String> {
+    value.pointer(pointer)?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUNNING: &str = r#"{"configuration":{"id":"kina-a","creationDate":"2026-08-08T09:00:00Z","maskedPaths":[],
+        "image":{"descriptor":{"digest":"sha256:ce97","mediaType":"x","size":741},"reference":"kina.local\/cluster:1"},
+        "labels":{"dev.kina.realm":"r1"},"somethingNew":{"a":[1]}},"id":"kina-a",
+        "status":{"networks":[{"ipv4Address":"192.168.64.5/24","variant":"reserved"}],"state":"running"}}"#;
+    const BARE: &str = r#"{"configuration":{"id":"other"},"status":{"networks":[],"state":"paused"}}"#;
+
+    #[test]
+    fn containers_are_read_in_any_order_with_whatever_is_new_or_absent() {
+        for output in [format!("[{RUNNING},{BARE}]"), format!("[{BARE}, {RUNNING}]\n")] {
+            let mut read = containers(output.as_bytes()).expect("readable");
+            read.sort_by(|one, other| one.id.cmp(&other.id));
+            let labels = BTreeMap::from([("dev.kina.realm".to_owned(), "r1".to_owned())]);
+            let running = Container {
+                id: "kina-a".to_owned(),
+                state: ContainerState::Running,
+                labels,
+                image_reference: Some("kina.local/cluster:1".to_owned()),
+                image_digest: Some("sha256:ce97".to_owned()),
+            };
+            assert_eq!(read[0], running);
+            assert_eq!((read[1].id.as_str(), read[1].state), ("other", ContainerState::Unknown));
+        }
+        assert_eq!(containers(b"[]\n"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn all_four_states_are_known() {
+        let states = ["running", "stopped", "stopping", "unknown"].map(|state| {
+            let output = format!(r#"[{{"id":"a","status":{{"state":"{state}"}}}}]"#);
+            containers(output.as_bytes()).expect("readable")[0].state
+        });
+        let expected =
+            [ContainerState::Running, ContainerState::Stopped, ContainerState::Stopping, ContainerState::Unknown];
+        assert_eq!(states, expected);
+    }
+
+    #[test]
+    fn what_cannot_be_ours_or_anybodys_is_an_error() {
+        for output in ["", "Error: x", "{}", "[{}]", "[1]", "[{\"id\":1}]", "[{\"id\":\"a\""] {
+            assert!(containers(output.as_bytes()).is_err(), "{output}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_unicode_does_not_hide_the_rest() {
+        let output = b"[{\"id\":\"a\",\"configuration\":{\"labels\":{\"k\":\"\xff\xfe\"}}},{\"id\":\"b\"}]";
+        assert_eq!(containers(output).expect("readable").len(), 2);
+    }
+
+    #[test]
+    fn the_status_is_read_in_both_dialects() {
+        let old = r#"{"apiServerAppName":"container-apiserver","appRoot":"\/Users\/me\/","status":"running",
+            "apiServerVersion":"container-apiserver version 1.2.2 (build: release, commit: 0190097)"}"#;
+        let new = r#"{"client":{"version":"1.4.1"},"server":{"version":"1.4.1"},"status":"running","paths":{}}"#;
+        let down = r#"{"client":{"version":"1.4.1"},"status":"unregistered"}"#;
+        let versions = [old, new, down].map(|output| service_status(output.as_bytes()).expect("readable"));
+        let server_versions = versions.each_ref().map(|status| status.server_version.as_deref().unwrap_or("none"));
+        assert!(server_versions[0].contains("1.2.2"));
+        assert_eq!(server_versions[1..], ["1.4.1", "none"]);
+        assert_eq!(versions.map(|status| status.status), ["running", "running", "unregistered"]);
+        assert!(service_status(b"apiserver is not running").is_err());
+    }
+
+    #[test]
+    fn images_have_the_digests_of_index_and_variants() {
+        let output = br#"[{"configuration":{"descriptor":{"digest":"sha256:ce97"},"name":"kina.local/cluster:1"},
+            "id":"ce97","variants":[{"digest":"sha256:bb","platform":{"architecture":"arm64","os":"linux"}}]},{"id":"x"}]"#;
+        let image = LoadedImage { name: "kina.local/cluster:1".to_owned(), digests: vec!["bb".into(), "ce97".into()] };
+        assert_eq!(images(output), Ok(vec![image]));
+    }
+
+    #[test]
+    fn disk_usage_is_read() {
+        let output =
+            br#"{"containers":{"active":1,"reclaimable":0,"sizeInBytes":7,"total":1},"images":{"sizeInBytes":5}}"#;
+        assert_eq!(disk_usage(output), Ok(DiskUsage { containers_bytes: 7, images_bytes: 5, volumes_bytes: 0 }));
+    }
+}

@@ -1,0 +1,144 @@
+//! Clusters in virtual machines of Apple's `container`, one for each.
+//!
+//! Everything goes through the program `container`. What it prints and how it fails was read from its source and from
+//! reports, and is written down in the reference whose sections the table in `command` names. It is not trusted: calls
+//! hang, so each has a deadline; exit codes mislead, so what matters is looked up; containers live on without the engine
+//! and go away without it, so they are found by their labels, and looked at before they are used.
+//!
+//! - `command`: the command lines; `call`: runs one; `boot_queue`: those that boot, one at a time.
+//! - `json`, `error`, `version`: what comes back.
+//! - `cli`: the calls as typed functions that look before they believe or repeat.
+//! - `service`, `image`: what has to be there before a container can be.
+//! - `labels`: whose a container is. `leftovers`, `death_watcher`, `sweep`: no container without an engine.
+//! - `observer`: notices unexpected ends.
+//! - `guest`: what is where inside of the machine.
+//! - `create`, `cluster`: one cluster's life.
+
+mod boot_queue;
+mod call;
+mod cli;
+mod cluster;
+mod command;
+mod create;
+mod death_watcher;
+mod error;
+mod guest;
+mod image;
+mod json;
+mod labels;
+mod leftovers;
+mod observer;
+mod service;
+mod settings;
+mod shared;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod version;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use self::error::{ContainerError, ContainerErrorKind};
+pub use self::image::{ClusterImage, ImageSource};
+pub use self::json::DiskUsage;
+pub use self::settings::{AppleSettings, PROGRAM_VARIABLE, find_program};
+pub use self::sweep::SweepReport;
+
+use self::cli::Patience;
+use self::cluster::MEMORY_OVERHEAD_BYTES;
+use self::shared::Shared;
+use self::version::Program;
+use super::{Capabilities, CreateRequest, ProvidedCluster, Provider, ProviderError, ProviderFuture};
+use crate::assets::Platform;
+
+/// Makes clusters in virtual machines of Apple's `container`.
+pub struct AppleProvider {
+    shared: Arc<Shared>,
+    image_source: Arc<dyn ImageSource>,
+    program: Program,
+}
+
+impl AppleProvider {
+    /// A provider that takes its images from `image_source`. Asks the program for its version, and nothing else: whether
+    /// the service runs matters only when a cluster is made.
+    ///
+    /// # Errors
+    /// If there is no such program, or it is too old.
+    pub async fn connect(settings: AppleSettings, image_source: Arc<dyn ImageSource>) -> Result<Self, ProviderError> {
+        let shared = Arc::new(Shared::new(settings, Patience::USUAL)?);
+        let program = shared.cli.version().await.map_err(service_error)?;
+        if program.is_emulator {
+            tracing::warn!(program = program.text, "this `container` is an emulator: no figure from it is a real one");
+        }
+        Ok(Self { shared, image_source, program })
+    }
+
+    /// What `container --version` says.
+    pub fn program_version(&self) -> &str {
+        &self.program.text
+    }
+
+    /// Deletes the containers of this realm whose engine is gone. `None` if the service does not run, which this does not
+    /// start: then it is done when the first cluster is made.
+    ///
+    /// # Errors
+    /// If containers cannot be listed.
+    pub async fn sweep(&self) -> Result<Option<SweepReport>, ProviderError> {
+        if self.shared.service.is_down(&self.shared.cli).await {
+            return Ok(None);
+        }
+        let (owner, directory) = (&self.shared.owner, &self.shared.settings.journal_directory);
+        let swept = sweep::sweep(&self.shared.cli, owner, directory).await;
+        swept.map(Some).map_err(service_error)
+    }
+
+    /// What `container` takes of the disk: all of it, since it does not tell whose.
+    ///
+    /// # Errors
+    /// If it does not say.
+    pub async fn disk_usage(&self) -> Result<DiskUsage, ProviderError> {
+        self.shared.service.disk_usage(&self.shared.cli).await.map_err(service_error)
+    }
+}
+
+impl Provider for AppleProvider {
+    fn capabilities(&self) -> Capabilities {
+        let cores = crate::machine::cores();
+        let cpus = usize::try_from(self.shared.settings.cpus).unwrap_or(1).max(1);
+        Capabilities {
+            stop: true,
+            // The library could pause a machine, but no command does.
+            freeze: false,
+            // The virtual machines start one after the other; what boots in them does so at the same time.
+            parallel_boots_max: (cores / cpus).max(1),
+            memory_per_cluster_bytes: self.shared.settings.memory_bytes + MEMORY_OVERHEAD_BYTES,
+            publish: true,
+            memory_returned_when_frozen: false,
+            memory_returned_when_stopped: true,
+            parallel_starts: false,
+            binaries_platform: Platform { os: "linux".to_owned(), arch: Platform::host().arch },
+            simulated: self.program.is_emulator,
+        }
+    }
+
+    fn create(&self, request: CreateRequest) -> ProviderFuture<'_, Arc<dyn ProvidedCluster>> {
+        Box::pin(async move {
+            self.shared.prepare().await.map_err(service_error)?;
+            let (source, assets) = (Arc::clone(&self.image_source), request.assets.clone());
+            let made = tokio::task::spawn_blocking(move || source.image(&assets)).await;
+            let image = made.map_err(|panic| ProviderError::Image(panic.into()))?.map_err(ProviderError::Image)?;
+            self.shared.images.ensure(&self.shared.cli, &image).await.map_err(service_error)?;
+            let cluster = create::create(&self.shared, image, &request).await?;
+            Ok(Arc::new(cluster) as Arc<dyn ProvidedCluster>)
+        })
+    }
+
+    fn wait_all_ended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.shared.leftovers.wait_none())
+    }
+}
+
+fn service_error(error: ContainerError) -> ProviderError {
+    ProviderError::ContainerService(Box::new(error))
+}

@@ -1,0 +1,113 @@
+//! The service behind `container`, which nothing starts at login or after a reboot.
+
+use std::time::Duration;
+
+use super::cli::ContainerCli;
+use super::command;
+use super::error::{ContainerError, ContainerErrorKind as Kind};
+use super::json::{self, DiskUsage, ServiceStatus};
+use super::version::Version;
+use crate::backoff::Backoff;
+
+/// What `system status` says of a service that answers.
+const RUNNING: &str = "running";
+/// How long a service that was just started may take to say that it runs.
+const STARTED_TIMEOUT: Duration = Duration::from_secs(10);
+const STARTED_POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Whether kina may start the service.
+#[derive(Debug)]
+pub(super) struct Service {
+    may_start: bool,
+    /// Held by whoever starts it.
+    starting: tokio::sync::Mutex<()>,
+}
+
+impl Service {
+    pub(super) fn new(may_start: bool) -> Self {
+        Self { may_start, starting: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Returns when the service runs. Starts it if that is allowed.
+    pub(super) async fn ensure(&self, cli: &ContainerCli) -> Result<(), ContainerError> {
+        if self.status(cli).await?.status == RUNNING {
+            return Ok(());
+        }
+        let _starting = self.starting.lock().await;
+        // Whoever was waited for may have done it.
+        let status = self.status(cli).await?;
+        if status.status == RUNNING {
+            return Ok(());
+        }
+        let down = |said: String| ContainerError::new(Kind::ServiceDown, cli.describe(&command::system_status()), said);
+        if !self.may_start {
+            return Err(down(format!("said \"{}\", and kina was not asked to start the service", status.status)));
+        }
+        tracing::info!(status = status.status, "starts the service of `container`");
+        // What it says counts less than what the status says then.
+        let said = cli.run(&command::system_start()).await.err();
+        let running = Backoff::poll(STARTED_POLL_INTERVAL, STARTED_TIMEOUT)
+            .run(
+                || async {
+                    match self.status(cli).await {
+                        Ok(status) if status.status == RUNNING => Ok(()),
+                        Ok(status) => Err(down(format!("said \"{}\" after the service was started", status.status))),
+                        Err(error) => Err(error),
+                    }
+                },
+                |_| true,
+                |_, _| {},
+            )
+            .await;
+        match (running, said) {
+            (Ok(()), said) => {
+                if let Some(error) = said {
+                    tracing::warn!(%error, "the service of `container` runs, but its start says that it failed");
+                }
+                Ok(())
+            }
+            (Err(_), Some(error)) => Err(error),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Whether it surely does not run. A call that failed or hung says nothing about that.
+    pub(super) async fn is_down(&self, cli: &ContainerCli) -> bool {
+        match self.status(cli).await {
+            Ok(status) => status.status != RUNNING,
+            Err(error) => error.kind == Kind::ServiceDown,
+        }
+    }
+
+    /// Versions of the program and of the service, if they differ: an upgrade leaves the old service running.
+    pub(super) async fn version_skew(&self, cli: &ContainerCli) -> Result<Option<(String, String)>, ContainerError> {
+        let parts = cli.look_at(&command::system_version(), json::parts).await?;
+        let (servers, clients): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part.name.contains("apiserver"));
+        let (Some(server), Some(client)) = (servers.first(), clients.first()) else { return Ok(None) };
+        match (Version::find(&client.version), Version::find(&server.version)) {
+            (Some(client), Some(server)) if client != server => Ok(Some((client.to_string(), server.to_string()))),
+            _ => Ok(None),
+        }
+    }
+
+    /// What `container` takes of the disk.
+    pub(super) async fn disk_usage(&self, cli: &ContainerCli) -> Result<DiskUsage, ContainerError> {
+        cli.look_at(&command::system_disk_usage(), json::disk_usage).await
+    }
+
+    /// A service that is down is an answer too: exit code 1, and the same on its output.
+    async fn status(&self, cli: &ContainerCli) -> Result<ServiceStatus, ContainerError> {
+        let command = command::system_status();
+        let twice = Backoff::poll(STARTED_POLL_INTERVAL, STARTED_POLL_INTERVAL);
+        let asked = twice.run(
+            || cli.run_whatever_it_says(&command),
+            |error| error.kind.leaves_open_what_happened(),
+            |error, _| tracing::info!(%error, "asked for the status in vain: once more"),
+        );
+        let answer = asked.await?;
+        json::service_status(&answer.output).map_err(|unreadable| match answer.is_success() {
+            true => cli.unreadable(&command, &unreadable),
+            false => ContainerError::of_answer(cli.describe(&command), &answer),
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! What the provider is told.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The variable that names the program.
+pub const PROGRAM_VARIABLE: &str = "KINA_CONTAINER_CLI";
+/// What the program is called where nobody names it.
+const PROGRAM: &str = "container";
+/// A boot keeps two cores busy, an idle cluster takes a fiftieth of one. Cores are shared, not set aside.
+const CPUS: u32 = 2;
+/// kube-apiserver and etcd take 300 MB at first and up to three times that in a long life, the kernel takes 100; what is
+/// not used is not taken from the machine, but what was used once stays taken until the cluster stops.
+const MEMORY_BYTES: u64 = 1 << 30;
+
+/// What an [`super::AppleProvider`] is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppleSettings {
+    /// The program `container`; see [`find_program`].
+    pub program: PathBuf,
+    /// Processors of each cluster.
+    pub cpus: u32,
+    /// Memory of each cluster, at least 200 MiB.
+    pub memory_bytes: u64,
+    /// Whether to start the service of `container` where it does not run, which downloads a kernel at the first time.
+    pub start_service: bool,
+    /// Where states of clusters are: what is mounted into them.
+    pub cluster_directory: PathBuf,
+    /// Where logs of clusters are.
+    pub log_directory: PathBuf,
+    /// Where engines write down that they live. All that share it are one realm.
+    pub journal_directory: PathBuf,
+}
+
+impl AppleSettings {
+    /// The usual size of clusters, in these directories. The service is started where it does not run.
+    pub fn new(
+        program: PathBuf,
+        cluster_directory: PathBuf,
+        log_directory: PathBuf,
+        journal_directory: PathBuf,
+    ) -> Self {
+        Self {
+            program,
+            cpus: CPUS,
+            memory_bytes: MEMORY_BYTES,
+            start_service: true,
+            cluster_directory,
+            log_directory,
+            journal_directory,
+        }
+    }
+}
+
+/// The program that `named` (the value of [`PROGRAM_VARIABLE`]) names, else the first `container` in `search_path`. Of
+/// several installations the first one counts, as in a shell. `None` if there is none.
+pub fn find_program(named: Option<&OsStr>, search_path: Option<&OsStr>) -> Option<PathBuf> {
+    if let Some(named) = named.filter(|named| !named.is_empty()) {
+        return Some(named.into());
+    }
+    let is_program = |path: &Path| {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(search_path?).map(|directory| directory.join(PROGRAM)).find(|path| is_program(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_the_named_one_or_the_first_in_the_path() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let [none, plain, first, second] = ["none", "plain", "first", "second"].map(|name| directory.path().join(name));
+        for (place, mode) in [(&plain, 0o644), (&first, 0o755), (&second, 0o755)] {
+            std::fs::create_dir(place).expect("made");
+            std::fs::write(place.join("container"), "").expect("written");
+            std::fs::set_permissions(place.join("container"), PermissionsExt::from_mode(mode)).expect("set");
+        }
+        let path = std::env::join_paths([&none, &plain, &first, &second]).expect("joined");
+        assert_eq!(find_program(None, Some(&path)), Some(first.join("container")));
+        assert_eq!(find_program(Some("".as_ref()), Some(&path)), Some(first.join("container")));
+        assert_eq!(find_program(Some("/a/b".as_ref()), Some(&path)), Some("/a/b".into()));
+        assert_eq!(find_program(None, Some(none.as_os_str())), None);
+        assert_eq!(find_program(None, None), None);
+    }
+}

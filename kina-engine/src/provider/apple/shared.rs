@@ -1,0 +1,93 @@
+//! What the provider and its clusters have in common.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::call::Caller;
+use super::cli::{ContainerCli, Patience};
+use super::death_watcher::DeathWatcher;
+use super::error::ContainerError;
+use super::image::Images;
+use super::labels::{Owner, REALM};
+use super::leftovers::Leftovers;
+use super::observer::Observer;
+use super::service::Service;
+use super::settings::AppleSettings;
+use super::sweep::{SUFFIX, engine_of, sweep};
+use crate::living_file::LivingFile;
+use crate::provider::ProviderError;
+
+pub(super) struct Shared {
+    pub(super) cli: Arc<ContainerCli>,
+    pub(super) service: Arc<Service>,
+    pub(super) images: Images,
+    pub(super) owner: Owner,
+    pub(super) settings: AppleSettings,
+    pub(super) observer: Observer,
+    pub(super) leftovers: Leftovers,
+    /// Says that this engine lives, to those who find its containers.
+    living: LivingFile,
+    /// Whether the service was seen running, and what dead engines left was swept.
+    was_prepared: AtomicBool,
+}
+
+impl Shared {
+    /// To be called within a runtime.
+    pub(super) fn new(settings: AppleSettings, patience: Patience) -> Result<Self, ProviderError> {
+        let spawn_error = |source| ProviderError::Spawn { program: "/bin/sh".into(), source };
+        let living = LivingFile::create(&settings.journal_directory, SUFFIX, b"").map_err(|source| {
+            ProviderError::Files { action: "making a file in", path: settings.journal_directory.clone(), source }
+        })?;
+        let owner = Owner::new(&settings.journal_directory, &engine_of(living.path()));
+        let cli = Arc::new(ContainerCli::new(Caller::new(settings.program.clone()).map_err(spawn_error)?, patience));
+        let service = Arc::new(Service::new(settings.start_service));
+        let death_watcher = DeathWatcher::start(&settings.program, REALM, owner.realm()).map_err(spawn_error)?;
+        Ok(Self {
+            observer: Observer::start(Arc::clone(&cli), Arc::clone(&service)),
+            leftovers: Leftovers::start(Arc::clone(&cli), Arc::clone(&service), owner.clone(), death_watcher),
+            images: Images::new(),
+            cli,
+            service,
+            owner,
+            settings,
+            living,
+            was_prepared: AtomicBool::new(false),
+        })
+    }
+
+    /// Returns when the service runs. The first time, looks at its version, and lets dead engines' containers be swept.
+    pub(super) async fn prepare(&self) -> Result<(), ContainerError> {
+        self.service.ensure(&self.cli).await?;
+        if self.was_prepared.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.service.version_skew(&self.cli).await {
+            Ok(Some((client, server))) => tracing::warn!(
+                client,
+                server,
+                "the service of `container` is of another version than the program: `container system stop` and \
+                 `container system start` end that"
+            ),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the versions of `container` could not be compared"),
+        }
+        let (cli, owner, directory) =
+            (Arc::clone(&self.cli), self.owner.clone(), self.settings.journal_directory.clone());
+        tokio::spawn(async move {
+            match sweep(&cli, &owner, &directory).await {
+                Ok(report) => tracing::info!(?report, "swept the containers of dead engines"),
+                Err(error) => tracing::warn!(%error, "the containers of dead engines could not be swept"),
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // With a container left, the next engine has to find that this one is dead, which the lock tells it.
+        if self.leftovers.is_empty() {
+            let _ = self.living.remove();
+        }
+    }
+}

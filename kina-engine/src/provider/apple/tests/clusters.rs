@@ -1,0 +1,267 @@
+//! A cluster's life as far as it needs no real etcd: ports, what is looked at before a start, what is noticed.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::cluster::{AppleCluster, Parts};
+use super::super::create::{create, create_in, prepare_directory};
+use super::super::error::ContainerErrorKind as Kind;
+use super::super::image::ClusterImage;
+use super::super::settings::AppleSettings;
+use super::super::shared::Shared;
+use super::super::{AppleProvider, ImageSource, SweepReport};
+use super::{Fake, IMAGE, PATIENCE, foreign_labels};
+use crate::assets::{AssetSource, Assets};
+use crate::provider::port::ReservedPort;
+use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError};
+
+/// Nothing takes so long unless it never comes.
+const NEVER: Duration = Duration::from_secs(60);
+
+struct Setup {
+    fake: Fake,
+    shared: Arc<Shared>,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let fake = Fake::new();
+        let settings =
+            AppleSettings::new(fake.program(), fake.path("clusters"), fake.path("logs"), fake.path("journals"));
+        let shared = Arc::new(Shared::new(settings, PATIENCE).expect("a shell starts"));
+        Self { fake, shared }
+    }
+
+    fn image() -> ClusterImage {
+        ClusterImage { reference: IMAGE.to_owned(), archive: "/none".into(), digest: "sha256:d1".to_owned() }
+    }
+
+    /// A cluster called `c1` whose container, called `a`, runs.
+    async fn running(&self) -> AppleCluster {
+        let (state_directory, log_directory) = (self.fake.path("clusters/c1"), self.fake.path("logs/c1"));
+        for directory in [state_directory.join("cluster"), log_directory.clone()] {
+            std::fs::create_dir_all(directory).expect("made");
+        }
+        let mut access = prepare_directory(&state_directory.join("cluster")).expect("prepared");
+        access.api_address = ReservedPort::reserve().expect("a free port").address();
+        access.etcd_address = ReservedPort::reserve().expect("a free port").address();
+        self.fake.put("a", &super::labels(&self.shared.owner, "c1"), "running");
+        let parts = Parts {
+            name: "c1".to_owned(),
+            keeper: self.shared.leftovers.keep("a".to_owned(), state_directory.clone()).expect("told"),
+            image: Self::image(),
+            access,
+            state_directory,
+            log_directory,
+            container: self.shared.cli.inspect("a").await.expect("there"),
+            ended_before: 0,
+        };
+        AppleCluster::new(Arc::clone(&self.shared), parts).expect("a client")
+    }
+}
+
+fn kind(error: &ProviderError) -> Option<Kind> {
+    match error {
+        ProviderError::Container { source, .. } => Some(source.kind),
+        _ => None,
+    }
+}
+
+fn request() -> CreateRequest {
+    let assets = Assets {
+        kube_apiserver: "/none/kube-apiserver".into(),
+        etcd: "/none/etcd".into(),
+        identity: "none".to_owned(),
+        version: None,
+        source: AssetSource::ExplicitDirectory,
+    };
+    CreateRequest { name: "c1".to_owned(), assets, initial_state: Arc::default() }
+}
+
+#[tokio::test]
+async fn a_port_that_was_taken_meanwhile_is_exchanged_for_another() {
+    let setup = Setup::new();
+    let directory = setup.fake.path("clusters/c1");
+    setup.fake.fault("start.once", "fail 'Address already in use (errno: 48)'");
+    let cluster = create_in(&setup.shared, Setup::image(), &request(), &directory).await.expect("the second time");
+    let calls = std::fs::read_to_string(setup.fake.path("calls")).expect("called");
+    let creates: Vec<_> = calls.lines().filter(|line| line.starts_with("create ")).collect();
+    assert_eq!(creates.len(), 2);
+    assert_ne!(creates[0], creates[1]);
+    assert!(creates[1].contains(&format!("{}:6443", cluster.access().api_address)), "{}", creates[1]);
+    assert_eq!(std::fs::read_dir(setup.fake.path("containers")).expect("listed").count(), 1);
+    // And not for ever; then nothing is left.
+    setup.fake.fault("start", "fail 'Address already in use (errno: 48)'");
+    cluster.destroy().await.expect("destroyed");
+    assert!(!directory.exists());
+    let error = create_in(&setup.shared, Setup::image(), &request(), &directory).await.err().expect("no port");
+    assert_eq!(kind(&error), Some(Kind::PortTaken), "{error}");
+    assert_eq!(std::fs::read_dir(setup.fake.path("containers")).expect("listed").count(), 0);
+}
+
+#[tokio::test]
+async fn what_does_not_start_says_why_and_leaves_nothing_but_logs() {
+    let setup = Setup::new();
+    let directory = setup.fake.path("clusters/c1");
+    // The supervisor ends at once, and says why in the log that it shares.
+    setup.fake.fault("start", "echo 'etcd: no such file' >logs/c1/supervisor.log; exit 0");
+    let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("it ends");
+    let ProviderError::Ended { component: "the supervisor", log_tail, .. } = &error else { panic!("{error}") };
+    assert_eq!(log_tail, "etcd: no such file");
+    assert!(!error.is_user_error());
+    // Where nothing was shared, its output tells.
+    std::fs::remove_file(setup.fake.path("logs/c1/supervisor.log")).expect("removed");
+    setup.fake.fault("start", "exit 0");
+    setup.fake.fault("logs", "echo 'no such directory: /kina/log'; exit 0");
+    let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("it ends");
+    assert!(error.to_string().contains("no such directory: /kina/log"), "{error}");
+    setup.fake.fault("start", "fail 'default kernel not configured for architecture arm64'");
+    let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("no kernel");
+    assert!(error.is_user_error() && crate::with_causes(&error).contains("kernel set --recommended"), "{error}");
+    assert_eq!(std::fs::read_dir(setup.fake.path("containers")).expect("listed").count(), 0);
+    assert!(!directory.exists() && setup.shared.leftovers.is_empty());
+}
+
+/// Somebody has removed the image since it was loaded.
+#[tokio::test]
+async fn an_image_that_is_gone_is_loaded_again() {
+    let setup = Setup::new();
+    let listed = format!("{{\"configuration\":{{\"name\":\"{IMAGE}\"}},\"id\":\"d1\"}}");
+    setup.fake.fault("image-load", &format!("echo '{listed}' >images; exit 0"));
+    setup.shared.images.ensure(&setup.shared.cli, &Setup::image()).await.expect("loaded");
+    std::fs::remove_file(setup.fake.path("images")).expect("removed");
+    setup.fake.fault("create", "[ -f images ] || fail 'notFound: \"image with reference kina.local/cluster:1\"'");
+    let directory = setup.fake.path("clusters/c1");
+    create_in(&setup.shared, Setup::image(), &request(), &directory).await.expect("made");
+    assert_eq!((setup.fake.count("image load"), setup.fake.count("create")), (2, 2));
+}
+
+#[tokio::test]
+async fn the_provider_says_what_its_clusters_can_do() {
+    for (version, simulated) in [("1.2.2 (build: release)", false), ("1.4.1 (build: release) an emulator", true)] {
+        let fake = Fake::new();
+        fake.fault("--version", &format!("echo 'container CLI version {version}'; exit 0"));
+        let settings =
+            AppleSettings::new(fake.program(), fake.path("clusters"), fake.path("logs"), fake.path("journals"));
+        let nobody: Arc<dyn ImageSource> = Arc::new(|_: &Assets| Err("nobody asks".into()));
+        let provider = AppleProvider::connect(settings, nobody).await.expect("it answers");
+        let capabilities = provider.capabilities();
+        assert_eq!(capabilities.simulated, simulated, "{version}");
+        assert!(capabilities.stop && capabilities.publish && capabilities.memory_returned_when_stopped);
+        assert!(!capabilities.freeze && !capabilities.memory_returned_when_frozen && !capabilities.parallel_starts);
+        assert_eq!(capabilities.binaries_platform.os, "linux");
+        // An image that cannot be made is the source's error, before any container is.
+        let error = provider.create(request()).await.err().expect("no image");
+        assert!(matches!(&error, ProviderError::Image(source) if source.to_string() == "nobody asks"), "{error}");
+        assert_eq!(fake.count("create"), 0);
+        assert_eq!(provider.sweep().await.expect("listed"), Some(SweepReport::default()));
+        fake.fault("system-status", "echo '{\"status\":\"unregistered\"}'; exit 1");
+        assert_eq!(provider.sweep().await.expect("asked"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_cluster_keeps_its_ports_to_itself() {
+    let setup = Setup::new();
+    let cluster = setup.running().await;
+    assert_eq!(cluster.memory_bytes().await, Some((1 << 30) + (128 << 20)));
+    cluster.stop().await.expect("stopped");
+    assert_eq!(cluster.memory_bytes().await, None);
+    assert!(TcpListener::bind(cluster.access().api_address).is_err());
+    cluster.stop().await.expect("stopped already");
+    assert_eq!(setup.fake.count("stop"), 1);
+    cluster.destroy().await.expect("destroyed");
+    assert!(!setup.fake.exists("a") && setup.shared.leftovers.is_empty());
+    cluster.destroy().await.expect("nothing to do");
+}
+
+/// Trap 4: after a crash of the service a machine that runs is listed as stopped, and only a delete ends it.
+#[tokio::test]
+async fn a_cluster_that_is_listed_as_stopped_but_answers_is_deleted() {
+    let setup = Setup::new();
+    let cluster = setup.running().await;
+    let _alive = TcpListener::bind(cluster.access().etcd_address).expect("free");
+    setup.fake.fault("stop", "echo stopped >containers/a/state; exit 0");
+    let error = cluster.stop().await.expect_err("it still answers");
+    assert_eq!(kind(&error), Some(Kind::Mismatch), "{error}");
+    assert!(!setup.fake.exists("a"));
+}
+
+#[tokio::test]
+async fn a_cluster_is_looked_at_before_it_is_started_again() {
+    let foreign = foreign_labels();
+    let cases: [(&str, Kind, bool); 5] = [
+        ("pruned", Kind::Missing, false),
+        ("foreign", Kind::Foreign, true),
+        ("image", Kind::OtherImage, false),
+        ("runs", Kind::Mismatch, false),
+        ("port", Kind::PortTaken, false),
+    ];
+    for (what, expected, stays) in cases {
+        let setup = Setup::new();
+        let cluster = setup.running().await;
+        cluster.stop().await.expect("stopped");
+        let directory = setup.fake.path("containers/a");
+        let mut taken = None;
+        match what {
+            "pruned" => std::fs::remove_dir_all(&directory).expect("removed"),
+            "foreign" => {
+                std::fs::remove_dir_all(&directory).expect("removed");
+                setup.fake.put("a", &foreign, "stopped");
+            }
+            "image" => std::fs::write(directory.join("image"), "kina.local/cluster:2").expect("written"),
+            "runs" => std::fs::write(directory.join("state"), "running").expect("written"),
+            _ => {
+                cluster.forget_ports();
+                taken = Some(TcpListener::bind(cluster.access().api_address).expect("given up"));
+            }
+        }
+        let error = cluster.start().await.expect_err(what);
+        assert_eq!(kind(&error), Some(expected), "{what}: {error}");
+        assert_eq!((setup.fake.exists("a"), setup.fake.count("start")), (stays, 0), "{what}");
+        drop(taken);
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_running_cluster_is_noticed_and_no_other() {
+    let setup = Setup::new();
+    let cluster = setup.running().await;
+    // A list that fails is no death.
+    setup.fake.fault("list.once", "fail busy");
+    assert!(tokio::time::timeout(Duration::from_millis(500), cluster.wait_died()).await.is_err());
+    std::fs::write(setup.fake.path("containers/a/state"), "stopped").expect("written");
+    let how = tokio::time::timeout(NEVER, cluster.wait_died()).await.expect("noticed");
+    assert!(how.contains("has stopped"), "{how}");
+
+    let setup = Setup::new();
+    let cluster = setup.running().await;
+    setup.fake.fault("list", "fail 'XPC connection error: Connection invalid'");
+    setup.fake.fault("system-status", "echo '{\"status\":\"not running\"}'; exit 1");
+    let how = tokio::time::timeout(NEVER, cluster.wait_died()).await.expect("noticed");
+    assert!(how.contains("is down"), "{how}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_dropped_is_deleted() {
+    let setup = Setup::new();
+    let cluster = setup.running().await;
+    let directory = setup.fake.path("clusters/c1");
+    setup.fake.fault("delete.once", "fail busy");
+    drop(cluster);
+    setup.shared.leftovers.wait_none().await;
+    assert!(!setup.fake.exists("a") && !directory.exists());
+    assert!(setup.shared.leftovers.is_empty());
+}
+
+#[tokio::test]
+async fn what_it_cannot_do_it_says() {
+    let setup = Setup::new();
+    let cluster = setup.running().await;
+    assert!(matches!(cluster.freeze().await, Err(ProviderError::Unsupported { wanted: "frozen" })));
+    assert!(matches!(cluster.thaw().await, Err(ProviderError::Unsupported { .. })));
+    assert!(matches!(cluster.start().await, Err(ProviderError::WrongState { .. })));
+    assert!(setup.fake.exists("a"), "it still runs");
+    assert!(cluster.process_ids().is_empty());
+}

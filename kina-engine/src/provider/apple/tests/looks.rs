@@ -1,0 +1,149 @@
+//! Calls that are looked after: what they say is not believed, and they are repeated only where that is harmless.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::super::command::GuestSignal;
+use super::super::error::ContainerErrorKind as Kind;
+use super::super::json::ContainerState;
+use super::{Fake, INTERRUPTED, foreign_labels};
+
+#[tokio::test]
+async fn a_look_that_was_interrupted_is_repeated_and_not_for_ever() {
+    let fake = Fake::new();
+    let cli = fake.cli();
+    fake.put_ours("a", "running");
+    fake.fault("list.once", INTERRUPTED);
+    assert_eq!(cli.list().await.expect("the second time").len(), 1);
+    fake.fault("list", INTERRUPTED);
+    assert_eq!(cli.list().await.expect_err("each time").kind, Kind::ServiceInterrupted);
+    assert_eq!(fake.count("list"), 2 + 3);
+}
+
+#[tokio::test]
+async fn an_error_that_says_what_is_wrong_is_not_repeated() {
+    let fake = Fake::new();
+    fake.fault("list", "fail 'default kernel not configured for architecture arm64'");
+    assert_eq!(fake.cli().list().await.expect_err("no kernel").kind, Kind::NoKernel);
+    assert_eq!(fake.count("list"), 1);
+    assert_eq!(fake.cli().inspect("nobody").await.expect_err("not there").kind, Kind::Missing);
+    fake.fault("inspect", "echo '[]'; exit 0");
+    assert_eq!(fake.cli().inspect("nobody").await.expect_err("not told of").kind, Kind::Missing);
+    fake.fault("inspect", "echo 'Error'; exit 0");
+    assert_eq!(fake.cli().inspect("nobody").await.expect_err("nonsense").kind, Kind::Unreadable);
+}
+
+#[tokio::test]
+async fn a_create_whose_end_nobody_saw_is_looked_for_before_it_is_repeated() {
+    for (fault, creates) in [
+        (format!("perform \"$@\"; {INTERRUPTED}"), 1),
+        ("fail 'XPC connection error: Connection invalid'".to_owned(), 2),
+        (INTERRUPTED.to_owned(), 2),
+    ] {
+        let fake = Fake::new();
+        fake.fault("create.once", &fault);
+        fake.cli().create(&fake.spec("a"), &fake.owner(), "c1").await.expect("there is one");
+        assert_eq!(fake.count("create"), creates, "{fault}");
+        assert!(fake.exists("a"));
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_nobodys_to_take_over() {
+    let fake = Fake::new();
+    fake.put("a", &foreign_labels(), "running");
+    let error = fake.cli().create(&fake.spec("a"), &fake.owner(), "c1").await.expect_err("taken");
+    assert_eq!(error.kind, Kind::Exists);
+    fake.fault("create", INTERRUPTED);
+    let error = fake.cli().create(&fake.spec("a"), &fake.owner(), "c1").await.expect_err("taken");
+    assert_eq!(error.kind, Kind::Foreign);
+}
+
+#[tokio::test]
+async fn a_start_is_over_when_the_container_runs() {
+    for (fault, starts) in [
+        ("true", 1),
+        (INTERRUPTED, 2),
+        ("perform \"$@\"; fail surprise", 1),
+        ("perform \"$@\"; fail 'XPC timeout for request to x'", 1),
+    ] {
+        let fake = Fake::new();
+        fake.put_ours("a", "stopped");
+        fake.fault("start.once", fault);
+        let container = fake.cli().start("a").await.expect("started");
+        assert_eq!((container.state, fake.count("start")), (ContainerState::Running, starts), "{fault}");
+    }
+    for (fault, kind) in [
+        ("fail 'bind: Address already in use (errno: 48)'", Kind::PortTaken),
+        ("fail 'default kernel not configured for architecture arm64'", Kind::NoKernel),
+        ("exit 0", Kind::NotRunning),
+        ("rm -r containers/a; exit 0", Kind::Missing),
+    ] {
+        let fake = Fake::new();
+        fake.put_ours("a", "stopped");
+        fake.fault("start", fault);
+        assert_eq!(fake.cli().start("a").await.expect_err(fault).kind, kind, "{fault}");
+        assert_eq!(fake.count("start"), 1, "{fault}");
+    }
+}
+
+/// Trap 17: a stop or a delete can say that it failed, though it is done; and the other way round.
+#[tokio::test]
+async fn what_a_stop_says_counts_less_than_the_list() {
+    let done_but = "perform \"$@\"; fail 'internalError: \"stop failed\"'";
+    for (fault, stops) in [("true", 1), (done_but, 1), ("fail busy", 2), ("exit 0", 2), (INTERRUPTED, 2)] {
+        let fake = Fake::new();
+        fake.put_ours("a", "running");
+        fake.fault("stop.once", fault);
+        fake.cli().stop("a").await.expect(fault);
+        assert_eq!((fake.state("a").as_str(), fake.count("stop")), ("stopped", stops), "{fault}");
+    }
+    let fake = Fake::new();
+    fake.put_ours("a", "running");
+    fake.fault("stop", "exit 0");
+    assert_eq!(fake.cli().stop("a").await.expect_err("no effect").kind, Kind::Mismatch);
+    fake.fault("stop", "rm -r containers/a; exit 0");
+    assert_eq!(fake.cli().stop("a").await.expect_err("pruned").kind, Kind::Missing);
+}
+
+#[tokio::test]
+async fn what_a_delete_says_counts_less_than_the_list() {
+    let done_but = "perform \"$@\"; fail 'container with ID a not found'";
+    for (fault, deletes) in [("true", 1), (done_but, 1), ("fail busy", 2), ("exit 0", 2)] {
+        let fake = Fake::new();
+        fake.put_ours("a", "running");
+        fake.fault("delete.once", fault);
+        fake.cli().delete("a", &fake.owner()).await.expect(fault);
+        assert_eq!((fake.exists("a"), fake.count("delete")), (false, deletes), "{fault}");
+    }
+    let fake = Fake::new();
+    fake.cli().delete("a", &fake.owner()).await.expect("nothing to do");
+    fake.put("a", &foreign_labels(), "running");
+    fake.cli().delete("a", &fake.owner()).await.expect("nothing of ours");
+    assert!(fake.exists("a"), "somebody else's");
+    assert_eq!(fake.count("delete"), 0);
+    let fake = Fake::new();
+    fake.put_ours("a", "running");
+    fake.fault("delete", "exit 0");
+    assert_eq!(fake.cli().delete("a", &fake.owner()).await.expect_err("no effect").kind, Kind::Mismatch);
+}
+
+#[tokio::test]
+async fn a_signal_is_sent_until_it_has_come_to_something() {
+    let fake = Fake::new();
+    fake.put_ours("a", "running");
+    // The first exits with 0 and reaches nobody, the second is interrupted on its way back.
+    fake.fault("kill.once", "exit 0");
+    let looks = AtomicUsize::new(0);
+    let has_acted = || {
+        looks.fetch_add(1, Ordering::Relaxed);
+        fake.path("signals").exists()
+    };
+    fake.cli().signal("a", GuestSignal::StateLoaded, has_acted).await.expect("acted");
+    assert_eq!(std::fs::read_to_string(fake.path("signals")).expect("sent"), "10\n");
+    assert!(1 < looks.load(Ordering::Relaxed));
+    let error = fake.cli().signal("a", GuestSignal::RestartApiServer, || false).await.expect_err("never");
+    assert_eq!(error.kind, Kind::TimedOut);
+    fake.fault("kill", "echo stopped >containers/a/state; exit 0");
+    let error = fake.cli().signal("a", GuestSignal::RestartApiServer, || false).await.expect_err("it stopped");
+    assert_eq!(error.kind, Kind::NotRunning);
+}
