@@ -60,6 +60,7 @@ mod process_memory;
 pub mod protocol;
 #[cfg(feature = "engine")]
 mod provider;
+mod provider_name;
 #[cfg(feature = "engine")]
 mod rewind;
 #[cfg(feature = "engine")]
@@ -73,3 +74,4 @@ mod snapshot;
 #[cfg(feature = "engine")]
 pub use daemon::become_engine_if_asked;
 pub use error_text::with_causes;
+pub use provider_name::{ProviderName, UnknownProvider};

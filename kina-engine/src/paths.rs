@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
+use crate::ProviderName;
 use crate::protocol::{PROTOCOL, VERSION};
 
 /// A socket's path may have 108 bytes on Linux and 104 on macOS, the final zero included.
@@ -88,26 +89,30 @@ impl EnginePaths {
         [own, states(&self.cache_directory)]
     }
 
-    /// The paths that the environment asks for. Makes the runtime directory, or refuses one that is not private.
+    /// The paths of this provider's engine that the environment asks for. Makes the runtime directory, or refuses one that is not private.
     ///
     /// # Errors
     /// If a directory cannot be made, or others could get into it.
-    pub fn from_environment() -> Result<Self, PathsError> {
-        Self::resolve(&|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+    pub fn from_environment(provider: ProviderName) -> Result<Self, PathsError> {
+        Self::resolve(provider, &|name| std::env::var_os(name).filter(|value| !value.is_empty()))
     }
 
     /// The same for the environment that `variable` describes.
     ///
     /// # Errors
     /// As for [`Self::from_environment`].
-    pub fn resolve(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, PathsError> {
+    pub fn resolve(provider: ProviderName, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, PathsError> {
         let cache_directory = match variable("KINA_CACHE_DIR") {
             Some(directory) => absolute(directory.into()),
             None => etcetera::choose_base_strategy().map_err(|_| PathsError::NoHome)?.cache_dir().join("kina"),
         };
         let user = rustix::process::getuid().as_raw();
         let private_directory = |path: PathBuf| prepare_private_directory(path, user);
-        let name = format!("engine-{PROTOCOL}-{VERSION}");
+        let kind = match provider {
+            ProviderName::Process => String::new(),
+            other => format!("{other}-"),
+        };
+        let name = format!("engine-{kind}{PROTOCOL}-{VERSION}");
         let (runtime_directory, state_directory) = match variable("KINA_RUNTIME_DIR") {
             Some(directory) => {
                 let directory = private_directory(absolute(directory.into()))?;
@@ -200,7 +205,7 @@ mod tests {
     use super::*;
 
     fn resolve_in(directory: &Path, runtime: &Path) -> Result<EnginePaths, PathsError> {
-        EnginePaths::resolve(&|name| match name {
+        EnginePaths::resolve(ProviderName::Process, &|name| match name {
             "KINA_CACHE_DIR" => Some(directory.join("cache").into_os_string()),
             "KINA_RUNTIME_DIR" => Some(runtime.as_os_str().to_owned()),
             _ => None,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// Rises with each change of the messages that an older side would not understand.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// The version of kina with a hash of its sources, part of the socket's name: another build is another engine.
 pub const VERSION: &str = env!("KINA_VERSION");
 /// Longest line that either side accepts, in bytes.
@@ -155,6 +155,11 @@ pub struct Status {
     pub version: String,
     /// `debug` or `release`.
     pub engine_profile: String,
+    /// What its clusters are made of.
+    pub provider: String,
+    /// The provider is an emulation of the real thing: no figure from it says anything about that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub simulated: bool,
     /// The engine's process id.
     pub process_id: u32,
     /// The engine's log file.

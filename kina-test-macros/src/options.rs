@@ -10,14 +10,19 @@ use crate::complaints::Complaints;
 /// The Kubernetes minors that can be asked for: those whose types k8s-openapi has.
 const KNOWN_MINORS: [&str; 5] = ["1.33", "1.34", "1.35", "1.36", "1.37"];
 
+/// What a cluster can be made of.
+const KNOWN_PROVIDERS: [&str; 2] = ["process", "apple"];
+
 /// The options, as the error messages list them.
-const KNOWN_OPTIONS: &str = "`kubernetes = \"1.NN\"`, `crate = \"path\"`";
+const KNOWN_OPTIONS: &str = "`kubernetes = \"1.NN\"`, `provider = \"name\"`, `crate = \"path\"`";
 
 /// The options of one test, checked.
 #[derive(Default)]
 pub(crate) struct Options {
     /// The Kubernetes minor, one of [`KNOWN_MINORS`]. None: kina's own default.
     pub(crate) kubernetes: Option<LitStr>,
+    /// What the cluster is made of, one of [`KNOWN_PROVIDERS`]. None: as the settings say.
+    pub(crate) provider: Option<LitStr>,
     /// Where the crate `kina` is found. None: `::kina`.
     pub(crate) crate_path: Option<Path>,
 }
@@ -40,7 +45,7 @@ impl Options {
             [name, value @ ..] => (name, value),
         };
         let name = name_token.to_string();
-        if !matches!(name.as_str(), "kubernetes" | "crate") {
+        if !matches!(name.as_str(), "kubernetes" | "provider" | "crate") {
             return Err(error_at(name_token, format!("unknown option `{name}`; the options are {KNOWN_OPTIONS}")));
         }
         if names_seen.contains(&name) {
@@ -55,6 +60,7 @@ impl Options {
         }
         match name.as_str() {
             "kubernetes" => self.kubernetes = Some(kubernetes_minor(value)?),
+            "provider" => self.provider = Some(provider(value)?),
             _ => self.crate_path = Some(crate_path(value)?),
         }
         if let Some(extra) = rest.first() {
@@ -101,6 +107,21 @@ fn kubernetes_minor(value: &TokenTree) -> syn::Result<LitStr> {
         None => format!("kina has no Kubernetes minor `{text}`"),
     };
     Err(error_at(value, format!("{reason}; the known minors are {known}")))
+}
+
+/// The value of `provider`, if kina has that.
+fn provider(value: &TokenTree) -> syn::Result<LitStr> {
+    let known = KNOWN_PROVIDERS.map(|name| format!("`{name}`")).join(", ");
+    match literal(value) {
+        Some(Lit::Str(literal)) if KNOWN_PROVIDERS.contains(&literal.value().as_str()) => Ok(literal),
+        Some(Lit::Str(literal)) => {
+            Err(error_at(value, format!("kina has no provider `{}`; the providers are {known}", literal.value())))
+        }
+        _ => Err(error_at(
+            value,
+            format!("expected a provider in quotes, as in `provider = \"process\"`; the providers are {known}"),
+        )),
+    }
 }
 
 /// The value of `crate`, as a path.

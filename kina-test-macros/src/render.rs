@@ -16,10 +16,11 @@ pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
     let name_text = name.to_string();
     let function_pointer = function_pointer(function);
     let crate_path = options.crate_path.as_ref().map_or_else(|| quote!(::kina), ToTokens::to_token_stream);
-    let kubernetes = match &options.kubernetes {
-        Some(minor) => quote!(::core::option::Option::Some(#minor)),
+    let optional = |literal: &Option<syn::LitStr>| match literal {
+        Some(literal) => quote!(::core::option::Option::Some(#literal)),
         None => quote!(::core::option::Option::None),
     };
+    let (kubernetes, provider) = (optional(&options.kubernetes), optional(&options.provider));
     quote! {
         #(#attributes)*
         #[::core::prelude::v1::test]
@@ -33,6 +34,7 @@ pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
                     name: ::core::concat!(::core::module_path!(), "::", #name_text),
                     package_directory: ::core::env!("CARGO_MANIFEST_DIR"),
                     kubernetes: #kubernetes,
+                    provider: #provider,
                 },
                 #function_pointer,
             )

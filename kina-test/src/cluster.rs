@@ -3,8 +3,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kina_engine::client::{self, EngineClient, EngineProgram, Lease};
+use kina_engine::client::{self, ClientError, EngineClient, EngineProgram, Lease};
 use kina_engine::protocol::{AcquireRequest, NetworkChange};
+use kina_engine::settings::WorkspaceSettings;
 use once_cell::sync::OnceCell;
 
 use crate::{Error, Network};
@@ -50,12 +51,21 @@ impl Cluster {
     /// ```
     pub async fn acquire() -> Result<Self, Error> {
         let program = std::env::current_exe().map(|path| path.display().to_string());
-        Self::acquire_for(&program.unwrap_or_default(), None).await
+        Self::acquire_for(&program.unwrap_or_default(), None, None).await
     }
 
-    pub(crate) async fn acquire_for(test: &str, kubernetes: Option<&str>) -> Result<Self, Error> {
-        let engine = EngineClient::from_environment(engine_program())?;
-        let request = AcquireRequest::from_environment(test, kubernetes)?;
+    pub(crate) async fn acquire_for(
+        test: &str,
+        kubernetes: Option<&str>,
+        provider: Option<&str>,
+    ) -> Result<Self, Error> {
+        let settings = WorkspaceSettings::of_this_process().map_err(ClientError::from)?;
+        let provider = match provider {
+            Some(name) => name.parse().map_err(ClientError::from)?,
+            None => settings.provider,
+        };
+        let engine = EngineClient::for_provider(provider, engine_program())?;
+        let request = AcquireRequest::with_settings(test, kubernetes, settings);
         let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
         let auth_info = client::auth_info(&lease.grant.client_certificate_pem, &lease.grant.client_key_pem);
         let config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)

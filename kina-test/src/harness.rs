@@ -13,6 +13,8 @@ pub struct TestCase {
     pub package_directory: &'static str,
     /// The Kubernetes minor that was asked for.
     pub kubernetes: Option<&'static str>,
+    /// What the cluster shall be made of.
+    pub provider: Option<&'static str>,
 }
 
 /// A test function of some signature.
@@ -32,7 +34,7 @@ pub fn run_test<Arguments, Function: TestFunction<Arguments>>(case: TestCase, fu
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.unwrap_or_else(|source| fail(case, &Error::Runtime(source)));
     runtime.block_on(async {
-        let acquired = Cluster::acquire_for(case.name, case.kubernetes).await;
+        let acquired = Cluster::acquire_for(case.name, case.kubernetes, case.provider).await;
         let cluster = EndedWithTheTest(acquired.unwrap_or_else(|error| fail(case, &error)));
         function.call(&cluster.0).await
     })

@@ -52,7 +52,8 @@ pub async fn untouched() -> anyhow::Result<ClusterState> {
 
 /// The binaries under test, found as the engine finds them.
 pub fn assets() -> anyhow::Result<Assets> {
-    let cache_directory = kina_engine::paths::EnginePaths::from_environment()?.cache_directory;
+    let cache_directory =
+        kina_engine::paths::EnginePaths::from_environment(kina_engine::ProviderName::Process)?.cache_directory;
     let mut request =
         AssetRequest::from_environment(KubernetesMinor::DEFAULT, cache_directory, &|name| std::env::var_os(name));
     request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);

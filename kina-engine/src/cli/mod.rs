@@ -12,10 +12,12 @@ use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use crate::ProviderName;
 use crate::assets::{self, AssetRequest, Assets, KubernetesMinor};
-use crate::client::{EngineClient, EngineProgram};
+use crate::client::{ClientError, EngineClient, EngineProgram};
 use crate::paths::EnginePaths;
 use crate::protocol::AcquireRequest;
+use crate::settings::WorkspaceSettings;
 
 /// Exit code where the user has to do something.
 const EXIT_USER_ERROR: u8 = 2;
@@ -26,6 +28,9 @@ const EXIT_FAILED: u8 = 1;
 #[derive(Debug, Parser)]
 #[command(name = "cargo-kina", bin_name = "cargo kina", version = crate::protocol::VERSION)]
 struct Arguments {
+    /// What clusters are made of: process or apple [default: as the workspace's settings say]
+    #[arg(long, global = true)]
+    provider: Option<ProviderName>,
     #[command(subcommand)]
     command: Command,
 }
@@ -122,8 +127,8 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {}", crate::with_causes(error.as_ref()));
             let is_user_error = error
-                .downcast_ref::<crate::client::ClientError>()
-                .is_some_and(crate::client::ClientError::is_user_error);
+                .downcast_ref::<ClientError>()
+                .is_some_and(ClientError::is_user_error);
             ExitCode::from(if is_user_error { EXIT_USER_ERROR } else { EXIT_FAILED })
         }
     }
@@ -140,7 +145,7 @@ fn print_report(report: &impl Serialize, format: Format) -> anyhow::Result<()> {
 
 /// The binaries that the user's tests would have, for a private engine with a cache of its own.
 async fn find_binaries() -> anyhow::Result<Assets> {
-    let user_paths = EnginePaths::from_environment()?;
+    let user_paths = EnginePaths::from_environment(ProviderName::Process)?;
     let mut request = AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
         std::env::var_os(name)
     });
@@ -158,26 +163,36 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime failed")?;
+    let settings = WorkspaceSettings::of_this_process().map_err(ClientError::from)?;
+    let provider = arguments.provider.unwrap_or(settings.provider);
     if let Command::Chaos(arguments) = arguments.command {
-        return runtime.block_on(chaos::run(arguments));
+        return runtime.block_on(chaos::run(provider, arguments));
     }
-    let client = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
+    let client = EngineClient::for_provider(provider, EngineProgram::ThisExecutable)?;
     runtime.block_on(async {
         match arguments.command {
-            Command::Bench { scenario: Scenario::Acquire { runs, format } } => bench::acquire(runs, format).await,
+            Command::Bench { scenario: Scenario::Acquire { runs, format } } => {
+                bench::acquire(provider, runs, format).await
+            }
             Command::Bench { scenario: Scenario::Gateway { runs, format } } => {
-                bench::gateway::measure(runs, format).await
+                bench::gateway::measure(provider, runs, format).await
             }
             Command::Bench { scenario: Scenario::Rewind { objects, samples, format } } => {
-                bench::rewind::measure(&objects, samples, format).await
+                bench::rewind::measure(provider, &objects, samples, format).await
             }
             Command::Bench { scenario: Scenario::Wear { leases, format } } => {
-                bench::wear::measure(leases, format).await
+                bench::wear::measure(provider, leases, format).await
             }
             Command::Bench { scenario: Scenario::Probe(_) } | Command::Chaos(_) => Ok(()),
             Command::Status { format } => status::print(&client, format).await,
             Command::Stop => {
-                let was_running = client.stop().await?;
+                // Without a name, all of them.
+                let providers = arguments.provider.map_or(ProviderName::ALL.to_vec(), |provider| vec![provider]);
+                let mut was_running = false;
+                for provider in providers {
+                    let client = EngineClient::for_provider(provider, EngineProgram::ThisExecutable)?;
+                    was_running |= client.stop().await?;
+                }
                 println!("{}", if was_running { "the engine has ended" } else { "no engine is running" });
                 Ok(())
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
+use crate::UnknownProvider;
 use crate::paths::{EnginePaths, PathsError};
 use crate::protocol::{ClientMessage, EngineMessage, LINE_BYTES_MAX, LeaseGrant, PROTOCOL, RefusalKind};
 use crate::settings::SettingsError;
@@ -38,6 +39,9 @@ pub enum ClientError {
     /// A setting makes no sense.
     #[error("the settings make no sense")]
     Settings(#[from] SettingsError),
+    /// There is no such provider.
+    #[error("no engine can be asked")]
+    Provider(#[from] UnknownProvider),
     /// This process should have become the engine.
     #[error(
         "this executable was started to become kina's engine, but the constructor that does it is missing: the linker \
@@ -249,7 +253,12 @@ impl ClientError {
     pub fn is_user_error(&self) -> bool {
         matches!(
             self,
-            Self::Paths(_) | Self::Settings(_) | Self::NoProgram { .. } | Self::UserError { .. } | Self::Timeout { .. }
+            Self::Paths(_)
+                | Self::Settings(_)
+                | Self::Provider(_)
+                | Self::NoProgram { .. }
+                | Self::UserError { .. }
+                | Self::Timeout { .. }
         )
     }
 }

@@ -14,6 +14,7 @@ pub use connection::{ClientError, Lease};
 pub use credentials::{auth_info, kube_config, kubeconfig_text};
 pub use starter::{BECOME_ENGINE, EngineProgram};
 
+use crate::ProviderName;
 use crate::paths::EnginePaths;
 use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LeaseGrant, NetworkChange, Status};
 use crate::settings::WorkspaceSettings;
@@ -23,25 +24,34 @@ use connection::Connection;
 #[derive(Clone, Debug)]
 pub struct EngineClient {
     paths: EnginePaths,
+    provider: ProviderName,
     program: EngineProgram,
 }
 
 impl EngineClient {
-    /// A client of the engine that the environment names, which is started from `program` where there is none.
+    /// A client of the engine that settings and environment name, which is started from `program` where there is none.
+    ///
+    /// # Errors
+    /// If a setting cannot be understood, or there is no private directory for the engine's socket.
+    pub fn from_environment(program: EngineProgram) -> Result<Self, ClientError> {
+        Self::for_provider(WorkspaceSettings::of_this_process()?.provider, program)
+    }
+
+    /// A client of the engine of this provider.
     ///
     /// # Errors
     /// If there is no private directory for the engine's socket.
-    pub fn from_environment(program: EngineProgram) -> Result<Self, ClientError> {
+    pub fn for_provider(provider: ProviderName, program: EngineProgram) -> Result<Self, ClientError> {
         if std::env::var_os(BECOME_ENGINE).is_some() {
             // This process was started to be the engine and runs a test instead. Starting another would never end.
             return Err(ClientError::ConstructorMissing);
         }
-        Ok(Self { paths: EnginePaths::from_environment()?, program })
+        Ok(Self { paths: EnginePaths::from_environment(provider)?, provider, program })
     }
 
-    /// A client of the engine with these paths.
-    pub fn new(paths: EnginePaths, program: EngineProgram) -> Self {
-        Self { paths, program }
+    /// A client of the engine of this provider with these paths.
+    pub fn new(paths: EnginePaths, provider: ProviderName, program: EngineProgram) -> Self {
+        Self { paths, provider, program }
     }
 
     /// The engine's paths.
@@ -141,7 +151,7 @@ impl EngineClient {
         loop {
             let mut connection = match Connection::open_running(&self.paths).await? {
                 Some(connection) => connection,
-                None => starter::start(&self.paths, &self.program).await?,
+                None => starter::start(&self.paths, self.provider, &self.program).await?,
             };
             let sent = connection.send(message).await;
             let answer = match sent {
@@ -178,9 +188,13 @@ impl AcquireRequest {
     /// # Errors
     /// If a setting cannot be understood.
     pub fn from_environment(test: &str, kubernetes: Option<&str>) -> Result<Self, ClientError> {
-        let settings = WorkspaceSettings::of_this_process()?;
+        Ok(Self::with_settings(test, kubernetes, WorkspaceSettings::of_this_process()?))
+    }
+
+    /// The same, with settings that are known already.
+    pub fn with_settings(test: &str, kubernetes: Option<&str>, settings: WorkspaceSettings) -> Self {
         let kubebuilder_assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty());
-        Ok(Self {
+        Self {
             kubernetes: kubernetes.map(str::to_owned).or(settings.kubernetes),
             test: test.to_owned(),
             timeout_ms: settings.acquire_timeout_seconds.saturating_mul(1000),
@@ -189,6 +203,6 @@ impl AcquireRequest {
             kubebuilder_assets: kubebuilder_assets
                 .map(PathBuf::from)
                 .map(|path| std::path::absolute(&path).unwrap_or(path)),
-        })
+        }
     }
 }

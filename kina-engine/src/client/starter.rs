@@ -8,11 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::connection::{ClientError, Connection};
+use crate::ProviderName;
 use crate::paths::EnginePaths;
 use crate::protocol::VERSION;
 use crate::settings::EngineSettings;
 
-/// Set for the process that shall become the engine, and for no other.
+/// Set for the process that shall become the engine, and for no other: to the name of the engine's provider.
 pub const BECOME_ENGINE: &str = "KINA_BECOME_ENGINE";
 
 /// Should the constructor be missing, these arguments make a test executable run no test.
@@ -52,7 +53,11 @@ pub enum EngineProgram {
 }
 
 /// Starts an engine unless somebody else does, and connects to it.
-pub(super) async fn start(paths: &EnginePaths, program: &EngineProgram) -> Result<Connection, ClientError> {
+pub(super) async fn start(
+    paths: &EnginePaths,
+    provider: ProviderName,
+    program: &EngineProgram,
+) -> Result<Connection, ClientError> {
     let _lock = lock(paths).await?;
     // Whoever had the lock before may have started one.
     if let Some(connection) = Connection::open_running(paths).await? {
@@ -61,8 +66,9 @@ pub(super) async fn start(paths: &EnginePaths, program: &EngineProgram) -> Resul
     // An engine that cannot understand them would end, and tell nobody but its log.
     EngineSettings::of_this_process()?;
     let program = choose(program)?;
-    let mut child =
-        command(&program).spawn().map_err(|source| ClientError::Start { program: program.path.clone(), source })?;
+    let mut child = command(&program, provider)
+        .spawn()
+        .map_err(|source| ClientError::Start { program: program.path.clone(), source })?;
     let start = Instant::now();
     loop {
         if let Some(connection) = Connection::open_running(paths).await? {
@@ -165,14 +171,14 @@ fn this_executable() -> Result<PathBuf, ClientError> {
     std::env::current_exe().map_err(|source| ClientError::Start { program: "this executable".into(), source })
 }
 
-fn command(program: &Chosen) -> Command {
+fn command(program: &Chosen, provider: ProviderName) -> Command {
     let mut command = Command::new(&program.path);
     command
         .arg0("kina-engine")
         .args(NO_TEST_ARGUMENTS)
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| is_passed_on(&name.to_string_lossy())))
-        .env(BECOME_ENGINE, "1")
+        .env(BECOME_ENGINE, provider.as_str())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

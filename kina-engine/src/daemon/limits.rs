@@ -106,6 +106,8 @@ mod tests {
             slots_max: Some(10),
             boots_max: Some(3),
             memory_max_bytes: Some(2 * GIBIBYTE),
+            cluster_cpus: None,
+            cluster_memory_bytes: None,
             waiting_max: 5,
             target_utilisation_percent: 50,
             scale_up_window_seconds: 2,

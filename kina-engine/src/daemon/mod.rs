@@ -32,10 +32,8 @@ const EXIT_FAILED: i32 = 70;
 ///
 /// To be called before anything else: from a constructor, or as the first act of `main`.
 pub fn become_engine_if_asked() {
-    if std::env::var_os(BECOME_ENGINE).is_none() {
-        return;
-    }
-    let exit_code = match run() {
+    let Some(provider) = std::env::var_os(BECOME_ENGINE) else { return };
+    let exit_code = match run(&provider.to_string_lossy()) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!(error = crate::error_text::with_causes(error.as_ref()), "the engine cannot run");
@@ -45,9 +43,10 @@ pub fn become_engine_if_asked() {
     std::process::exit(exit_code);
 }
 
-fn run() -> Result<(), Box<dyn std::error::Error>> {
+fn run(provider: &str) -> Result<(), Box<dyn std::error::Error>> {
     detach::detach();
-    let paths = crate::paths::EnginePaths::from_environment()?;
+    let provider = provider.parse()?;
+    let paths = crate::paths::EnginePaths::from_environment(provider)?;
     detach::start_log(&paths.log)?;
     crate::sabotage::read_environment()?;
     let settings = crate::settings::EngineSettings::of_this_process()?;
@@ -56,7 +55,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         .thread_name("kina-engine")
         .enable_all()
         .build()?;
-    let result = runtime.block_on(server::serve(paths, settings));
+    let result = runtime.block_on(server::serve(provider, paths, settings));
     // Whatever still runs must not hold the process back.
     runtime.shutdown_background();
     result

@@ -17,6 +17,7 @@ use super::connection::{self, Engine};
 use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
 use super::limits::{MachineLimits, pool_limits};
 use super::status::StatusSource;
+use crate::ProviderName;
 use crate::budget::{Budget, Total};
 use crate::journal::{Journal, SweepReport, sweep};
 use crate::paths::EnginePaths;
@@ -36,7 +37,11 @@ const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(20);
 const CLUSTER_LOGS_KEPT: usize = 40;
 
 /// Runs the engine until it is asked to end or nobody has used it for long.
-pub(super) async fn serve(paths: EnginePaths, settings: EngineSettings) -> Result<(), Box<dyn std::error::Error>> {
+pub(super) async fn serve(
+    provider_name: ProviderName,
+    paths: EnginePaths,
+    settings: EngineSettings,
+) -> Result<(), Box<dyn std::error::Error>> {
     // A constructor runs before Rust's own preparation of `main`, which would have ignored it.
     let _ignored_pipe_signal = signal(SignalKind::pipe())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -78,7 +83,12 @@ pub(super) async fn serve(paths: EnginePaths, settings: EngineSettings) -> Resul
     let engine = Arc::new(Engine {
         messages,
         binaries: Binaries::new(paths.cache_directory.clone()),
-        status_source: StatusSource { start: Instant::now(), log: paths.log.clone() },
+        status_source: StatusSource {
+            start: Instant::now(),
+            log: paths.log.clone(),
+            provider: provider_name,
+            simulated: capabilities.simulated,
+        },
         next_waiter: AtomicU64::new(1),
         stop,
     });

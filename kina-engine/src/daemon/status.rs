@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dispatcher::{Inspection, Message};
+use crate::ProviderName;
 use crate::process_memory as memory;
 use crate::protocol::{SlotStatus, Status, VERSION};
 
@@ -13,6 +14,8 @@ use crate::protocol::{SlotStatus, Status, VERSION};
 pub(super) struct StatusSource {
     pub(super) start: Instant,
     pub(super) log: PathBuf,
+    pub(super) provider: ProviderName,
+    pub(super) simulated: bool,
 }
 
 impl StatusSource {
@@ -39,6 +42,8 @@ impl StatusSource {
         Some(Status {
             version: VERSION.to_owned(),
             engine_profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+            provider: self.provider.to_string(),
+            simulated: self.simulated,
             process_id: std::process::id(),
             log: self.log.clone(),
             uptime_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),

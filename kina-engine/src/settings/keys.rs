@@ -2,6 +2,8 @@
 
 use Owner::{Engine, Workspace};
 
+use crate::ProviderName;
+
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
@@ -31,6 +33,8 @@ pub(super) enum Takes {
     Bytes { minimum: u64, maximum: u64 },
     /// A Kubernetes minor.
     Kubernetes,
+    /// The name of a provider.
+    Provider,
     /// A directory.
     Directory,
 }
@@ -41,6 +45,7 @@ const MEBIBYTE: u64 = 1 << 20;
 const TEBIBYTE: u64 = 1 << 40;
 
 pub(super) const KUBERNETES: Key = key("kubernetes", "KINA_KUBERNETES", Workspace, Takes::Kubernetes);
+pub(super) const PROVIDER: Key = key("provider", "KINA_PROVIDER", Workspace, Takes::Provider);
 pub(super) const ACQUIRE_TIMEOUT_SECONDS: Key =
     key("acquire_timeout_seconds", "KINA_ACQUIRE_TIMEOUT_SECONDS", Workspace, number(1, DAY_SECONDS));
 pub(super) const ASSETS_DIRECTORY: Key = key("assets_directory", "KINA_ASSETS_DIR", Workspace, Takes::Directory);
@@ -48,6 +53,9 @@ pub(super) const ASSETS_DIRECTORY: Key = key("assets_directory", "KINA_ASSETS_DI
 pub(super) const SLOTS_MAX: Key = key("slots_max", "KINA_SLOTS_MAX", Engine, number(1, 1000));
 pub(super) const BOOTS_MAX: Key = key("boots_max", "KINA_BOOTS_MAX", Engine, number(1, 1000));
 pub(super) const MEMORY_MAX: Key = key("memory_max", "KINA_MEMORY_MAX", Engine, bytes(512 * MEBIBYTE, 1024 * TEBIBYTE));
+pub(super) const CLUSTER_CPUS: Key = key("cluster_cpus", "KINA_CLUSTER_CPUS", Engine, number(1, 256));
+pub(super) const CLUSTER_MEMORY: Key =
+    key("cluster_memory", "KINA_CLUSTER_MEMORY", Engine, bytes(512 * MEBIBYTE, TEBIBYTE));
 pub(super) const WAITING_MAX: Key = key("waiting_max", "KINA_WAITING_MAX", Engine, number(1, 1_000_000));
 pub(super) const TARGET_UTILISATION_PERCENT: Key =
     key("target_utilisation_percent", "KINA_TARGET_UTILISATION_PERCENT", Engine, number(10, 100));
@@ -67,13 +75,16 @@ pub(super) const SLOT_DATABASE_BYTES_MAX: Key =
     key("slot_database_bytes_max", "KINA_SLOT_DATABASE_BYTES_MAX", Engine, bytes(64 * MEBIBYTE, TEBIBYTE));
 
 /// All of them.
-pub(super) const KEYS: [Key; 15] = [
+pub(super) const KEYS: [Key; 18] = [
     KUBERNETES,
+    PROVIDER,
     ACQUIRE_TIMEOUT_SECONDS,
     ASSETS_DIRECTORY,
     SLOTS_MAX,
     BOOTS_MAX,
     MEMORY_MAX,
+    CLUSTER_CPUS,
+    CLUSTER_MEMORY,
     WAITING_MAX,
     TARGET_UTILISATION_PERCENT,
     SCALE_UP_WINDOW_SECONDS,
@@ -86,8 +97,15 @@ pub(super) const KEYS: [Key; 15] = [
 ];
 
 /// What else kina reads in the environment, and no file can say.
-pub(super) const OTHER_VARIABLES: [&str; 5] =
-    ["KINA_CACHE_DIR", "KINA_RUNTIME_DIR", "KINA_ENGINE", "KINA_LOG", crate::client::BECOME_ENGINE];
+pub(super) const OTHER_VARIABLES: [&str; 7] = [
+    "KINA_CACHE_DIR",
+    "KINA_RUNTIME_DIR",
+    "KINA_ENGINE",
+    "KINA_CONTAINER_CLI",
+    "KINA_SUPERVISOR",
+    "KINA_LOG",
+    crate::client::BECOME_ENGINE,
+];
 
 /// What the setting takes, in words.
 impl std::fmt::Display for Takes {
@@ -99,6 +117,7 @@ impl std::fmt::Display for Takes {
                 write!(formatter, "a number of bytes, such as \"4GiB\", from {minimum} MiB to {maximum} TiB")
             }
             Self::Kubernetes => write!(formatter, "a Kubernetes minor as text, such as \"1.36\""),
+            Self::Provider => write!(formatter, "the name of a provider: {}", ProviderName::known()),
             Self::Directory => write!(formatter, "the path of a directory, as text"),
         }
     }

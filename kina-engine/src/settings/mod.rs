@@ -24,6 +24,7 @@ use std::path::PathBuf;
 
 pub use error::SettingsError;
 
+use crate::ProviderName;
 use keys::Owner;
 use read::{Surroundings, Values};
 
@@ -32,6 +33,8 @@ use read::{Surroundings, Values};
 pub struct WorkspaceSettings {
     /// Kubernetes minor for tests that name none.
     pub kubernetes: Option<String>,
+    /// What clusters are made of, for tests that do not say.
+    pub provider: ProviderName,
     /// How long a test waits for a cluster, once the binaries are there.
     pub acquire_timeout_seconds: u64,
     /// Directory with the binaries to use.
@@ -47,6 +50,10 @@ pub struct EngineSettings {
     pub boots_max: Option<usize>,
     /// Memory that all clusters of all this user's engines may take together.
     pub memory_max_bytes: Option<u64>,
+    /// Processors of each cluster, where the provider gives each its own.
+    pub cluster_cpus: Option<u64>,
+    /// Memory of each cluster, where the provider gives each its own.
+    pub cluster_memory_bytes: Option<u64>,
     /// Clients that may wait for a cluster.
     pub waiting_max: usize,
     /// What share of the clusters shall be in use; the others are ready for who comes next.
@@ -80,6 +87,7 @@ impl WorkspaceSettings {
         let default = Self::default();
         Self {
             kubernetes: values.text(&keys::KUBERNETES),
+            provider: values.provider(&keys::PROVIDER).unwrap_or(default.provider),
             acquire_timeout_seconds: values
                 .number(&keys::ACQUIRE_TIMEOUT_SECONDS)
                 .unwrap_or(default.acquire_timeout_seconds),
@@ -105,6 +113,8 @@ impl EngineSettings {
             slots_max: count(&keys::SLOTS_MAX),
             boots_max: count(&keys::BOOTS_MAX),
             memory_max_bytes: values.number(&keys::MEMORY_MAX),
+            cluster_cpus: values.number(&keys::CLUSTER_CPUS),
+            cluster_memory_bytes: values.number(&keys::CLUSTER_MEMORY),
             waiting_max: count(&keys::WAITING_MAX).unwrap_or(default.waiting_max),
             target_utilisation_percent: values
                 .number(&keys::TARGET_UTILISATION_PERCENT)
@@ -126,6 +136,7 @@ impl Default for WorkspaceSettings {
     fn default() -> Self {
         Self {
             kubernetes: None,
+            provider: ProviderName::Process,
             // Long, because a suite with more tests than slots spends it queueing behind tests that take their time.
             acquire_timeout_seconds: 300,
             assets_directory: None,
@@ -140,6 +151,8 @@ impl Default for EngineSettings {
             slots_max: None,
             boots_max: None,
             memory_max_bytes: None,
+            cluster_cpus: None,
+            cluster_memory_bytes: None,
             waiting_max: 10_000,
             target_utilisation_percent: 70,
             scale_up_window_seconds: 1,

@@ -13,6 +13,7 @@ use super::find;
 use super::keys::{KEYS, Key, OTHER_VARIABLES, Owner, by_name};
 use super::nearest::nearest;
 use super::value::{self, Value};
+use crate::ProviderName;
 
 /// A file of settings has a few hundred bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -107,6 +108,13 @@ impl Values {
     pub(super) fn text(&self, key: &Key) -> Option<String> {
         match self.0.get(key.name) {
             Some(Value::Text(text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn provider(&self, key: &Key) -> Option<ProviderName> {
+        match self.0.get(key.name) {
+            Some(Value::Provider(provider)) => Some(*provider),
             _ => None,
         }
     }

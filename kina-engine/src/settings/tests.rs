@@ -71,10 +71,12 @@ fn who_says_nothing_gets_the_defaults() {
 #[test]
 fn a_workspace_says_what_its_tests_want() {
     let machine = Machine::new().workspace(
-        "kubernetes = \"1.36\"\nacquire_timeout_seconds = 20\nassets_directory = \"binaries\" # beside this file\n",
+        "kubernetes = \"1.36\"\nprovider = \"apple\"\nacquire_timeout_seconds = 20\n\
+         assets_directory = \"binaries\" # beside this file\n",
     );
     let expected = WorkspaceSettings {
         kubernetes: Some("1.36".to_owned()),
+        provider: ProviderName::Apple,
         acquire_timeout_seconds: 20,
         assets_directory: Some(machine.root.path().join("home/work/binaries")),
     };
@@ -85,7 +87,7 @@ fn a_workspace_says_what_its_tests_want() {
 #[test]
 fn a_user_says_what_the_engine_may_take() {
     let machine = Machine::new().user(
-        "slots_max = 8\nboots_max = 2\nmemory_max = \"4GiB\"\nwaiting_max = 50\ntarget_utilisation_percent = 50\n\
+        "slots_max = 8\nboots_max = 2\nmemory_max = \"4GiB\"\ncluster_cpus = 3\ncluster_memory = \"2GiB\"\nwaiting_max = 50\ntarget_utilisation_percent = 50\n\
          scale_up_window_seconds = 1\nscale_down_window_seconds = 30\nfreeze_after_idle_seconds = 5\n\
          stop_after_idle_seconds = 20\nidle_exit_seconds = 90\nslot_leases_max = 10\nslot_database_bytes_max = 268435456\n",
     );
@@ -93,6 +95,8 @@ fn a_user_says_what_the_engine_may_take() {
         slots_max: Some(8),
         boots_max: Some(2),
         memory_max_bytes: Some(4 << 30),
+        cluster_cpus: Some(3),
+        cluster_memory_bytes: Some(2 << 30),
         waiting_max: 50,
         target_utilisation_percent: 50,
         scale_up_window_seconds: 1,

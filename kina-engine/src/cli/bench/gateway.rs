@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::super::Format;
 use super::statistics::median;
 use super::{Bench, SLOTS, say};
+use crate::ProviderName;
 
 /// Turns that are not counted: both servers and both connections warm up.
 const TURNS_UNCOUNTED: usize = 50;
@@ -50,11 +51,11 @@ struct Comparison {
 }
 
 /// Measures and prints.
-pub(crate) async fn measure(runs: usize, format: Format) -> anyhow::Result<()> {
+pub(crate) async fn measure(provider: ProviderName, runs: usize, format: Format) -> anyhow::Result<()> {
     if runs == 0 {
         bail!("--runs must be at least 1");
     }
-    let bench = Bench::prepare(SLOTS).await?;
+    let bench = Bench::prepare(provider, SLOTS).await?;
     let measured = report(&bench, runs).await;
     bench.finish(measured, format).await
 }

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use self::probe::{DirectAccess, ProbeReport};
 use self::statistics::{median, percentile};
 use super::{Format, find_binaries, print_report};
+use crate::ProviderName;
 use crate::assets::{self, AssetRequest, Assets, KubernetesMinor};
 use crate::client::{EngineClient, EngineProgram};
 use crate::journal::Journal;
@@ -78,17 +79,17 @@ struct Bench {
 }
 
 /// Measures and prints.
-pub(super) async fn acquire(runs: usize, format: Format) -> anyhow::Result<()> {
+pub(super) async fn acquire(provider: ProviderName, runs: usize, format: Format) -> anyhow::Result<()> {
     if runs == 0 {
         bail!("--runs must be at least 1");
     }
-    let bench = Bench::prepare(SLOTS).await?;
+    let bench = Bench::prepare(provider, SLOTS).await?;
     let measured = bench.measure(runs).await;
     bench.finish(measured, format).await
 }
 
 impl Bench {
-    async fn prepare(slots: usize) -> anyhow::Result<Self> {
+    async fn prepare(provider: ProviderName, slots: usize) -> anyhow::Result<Self> {
         let assets = find_binaries().await?;
         let directory = tempfile::Builder::new().prefix("kina-bench-").tempdir_in("/tmp")?;
         let assets_directory = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();
@@ -99,13 +100,15 @@ impl Bench {
             ("KINA_ENGINE", std::env::current_exe()?.into_os_string()),
             // What the user says about engines is not about this one.
             ("XDG_CONFIG_HOME", directory.path().join("configuration").into_os_string()),
+            ("KINA_PROVIDER", provider.as_str().into()),
             ("KINA_SLOTS_MAX", slots.to_string().into()),
             // Should this process be killed, the private engine does not stay.
             ("KINA_IDLE_EXIT_SECONDS", "30".into()),
         ];
         let variable =
             |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-        let engine = EngineClient::new(EnginePaths::resolve(&variable)?, EngineProgram::InstalledOnly);
+        let engine =
+            EngineClient::new(EnginePaths::resolve(provider, &variable)?, provider, EngineProgram::InstalledOnly);
         Ok(Self { directory, assets, engine, environment, slots })
     }
 

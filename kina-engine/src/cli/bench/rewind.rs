@@ -8,6 +8,7 @@ use super::super::Format;
 use super::probe::ProbeReport;
 use super::statistics::{median, percentile};
 use super::{Bench, SLOTS, say};
+use crate::ProviderName;
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -27,11 +28,16 @@ struct Row {
 }
 
 /// Measures and prints.
-pub(crate) async fn measure(objects: &[usize], samples: usize, format: Format) -> anyhow::Result<()> {
+pub(crate) async fn measure(
+    provider: ProviderName,
+    objects: &[usize],
+    samples: usize,
+    format: Format,
+) -> anyhow::Result<()> {
     if samples == 0 {
         bail!("--samples must be at least 1");
     }
-    let bench = Bench::prepare(SLOTS).await?;
+    let bench = Bench::prepare(provider, SLOTS).await?;
     let measured = report(&bench, objects, samples).await;
     bench.finish(measured, format).await
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::super::Format;
 use super::probe::ProbeReport;
 use super::{Bench, say};
+use crate::ProviderName;
 
 /// How often it is looked, over all leases.
 const LOOKS: usize = 20;
@@ -34,11 +35,11 @@ struct Look {
 }
 
 /// Measures and prints.
-pub(crate) async fn measure(leases: usize, format: Format) -> anyhow::Result<()> {
+pub(crate) async fn measure(provider: ProviderName, leases: usize, format: Format) -> anyhow::Result<()> {
     if leases < LOOKS {
         bail!("--leases must be at least {LOOKS}");
     }
-    let bench = Bench::prepare(1).await?;
+    let bench = Bench::prepare(provider, 1).await?;
     let measured = report(&bench, leases).await;
     bench.finish(measured, format).await
 }

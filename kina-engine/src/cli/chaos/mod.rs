@@ -30,6 +30,7 @@ mod worker;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Format;
+use crate::ProviderName;
 
 /// Disturb a private engine on purpose, and look whether anything breaks
 #[derive(Clone, Debug, Args)]
@@ -97,13 +98,13 @@ impl Part {
 }
 
 /// Runs the scenario.
-pub(super) async fn run(arguments: ChaosArguments) -> anyhow::Result<()> {
+pub(super) async fn run(provider: ProviderName, arguments: ChaosArguments) -> anyhow::Result<()> {
     match &arguments.scenario {
-        Some(ChaosScenario::Queue(queue)) => queue::run(queue).await,
+        Some(ChaosScenario::Queue(queue)) => queue::run(provider, queue).await,
         Some(ChaosScenario::Worker(worker)) => worker::run(worker).await,
         Some(ChaosScenario::LateWriter(writer)) => old_client::write_late(writer).await,
         Some(ChaosScenario::QueueWorker(worker)) => queue::run_worker(worker).await,
-        None => supervisor::run(&arguments).await,
+        None => supervisor::run(provider, &arguments).await,
     }
 }
 

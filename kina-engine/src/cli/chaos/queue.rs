@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::realm::Realm;
 use super::{audit, interrupted, old_client, say};
+use crate::ProviderName;
 use crate::cli::{Format, print_report};
 use crate::client::{EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
@@ -84,14 +85,14 @@ struct QueueReport {
 }
 
 /// Starts them all and prints what became of them.
-pub(super) async fn run(arguments: &QueueArguments) -> anyhow::Result<()> {
+pub(super) async fn run(provider: ProviderName, arguments: &QueueArguments) -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("only Linux tells of processes what `cargo kina chaos` has to know");
     }
     if arguments.processes == 0 || arguments.slots == 0 {
         bail!("--processes and --slots must be at least 1");
     }
-    let mut realm = Realm::prepare(arguments.slots, arguments.deadline_seconds, &[], false).await?;
+    let mut realm = Realm::prepare(provider, arguments.slots, arguments.deadline_seconds, &[], false).await?;
     let memory_max_mib = arguments.memory_max_mib.unwrap_or(arguments.slots as u64 * MEMORY_PER_SLOT_MIB);
     realm.set("KINA_MEMORY_MAX", format!("{memory_max_mib}MiB"));
     let mut report = QueueReport { processes: arguments.processes, ..QueueReport::default() };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::{Part, say};
+use crate::ProviderName;
 use crate::cli::find_binaries;
 use crate::client::{EngineClient, EngineProgram};
 use crate::paths::EnginePaths;
@@ -32,6 +33,7 @@ impl Realm {
     /// Finds the binaries and makes the directories. With `wants_small_disk` the states of clusters lie on a small file
     /// system of their own, where this user may mount one.
     pub(super) async fn prepare(
+        provider: ProviderName,
         slots: usize,
         acquire_timeout_seconds: u64,
         sabotage: &[Part],
@@ -57,6 +59,7 @@ impl Realm {
             ("TMPDIR", directory.path().join("tmp").into()),
             ("KINA_ASSETS_DIR", assets_directory.into()),
             ("KINA_ENGINE", std::env::current_exe()?.into()),
+            ("KINA_PROVIDER", provider.as_str().into()),
             ("KINA_SLOTS_MAX", slots.to_string().into()),
             ("KINA_ACQUIRE_TIMEOUT_SECONDS", acquire_timeout_seconds.to_string().into()),
             (crate::sabotage::VARIABLE, names.join(",").into()),
@@ -66,7 +69,8 @@ impl Realm {
         ];
         let variable =
             |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-        let engine = EngineClient::new(EnginePaths::resolve(&variable)?, EngineProgram::InstalledOnly);
+        let engine =
+            EngineClient::new(EnginePaths::resolve(provider, &variable)?, provider, EngineProgram::InstalledOnly);
         Ok(Self { directory, environment, engine, is_small_disk })
     }
 

@@ -16,6 +16,7 @@ use super::realm::Realm;
 use super::report::{Report, Tally};
 use super::worker::{NOT_CUT, WorkerEvent};
 use super::{ChaosArguments, audit, interrupted, say};
+use crate::ProviderName;
 use crate::cli::print_report;
 
 /// How long a lease waits for its cluster.
@@ -31,7 +32,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 const EXIT_PANIC: i32 = 101;
 
 /// Runs the plan, prints the report, fails if a part did.
-pub(super) async fn run(arguments: &ChaosArguments) -> anyhow::Result<()> {
+pub(super) async fn run(provider: ProviderName, arguments: &ChaosArguments) -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("only Linux tells of processes what `cargo kina chaos` has to know");
     }
@@ -39,7 +40,7 @@ pub(super) async fn run(arguments: &ChaosArguments) -> anyhow::Result<()> {
         bail!("--processes and --slots must be at least 1");
     }
     let plan = Plan::new(arguments.seed, arguments.leases, arguments.processes);
-    let realm = Realm::prepare(arguments.slots, ACQUIRE_TIMEOUT_SECONDS, &arguments.sabotage, true).await?;
+    let realm = Realm::prepare(provider, arguments.slots, ACQUIRE_TIMEOUT_SECONDS, &arguments.sabotage, true).await?;
     let realm = Arc::new(realm);
     let supervisor = Supervisor {
         disturber: Arc::new(Disturber::new(Arc::clone(&realm))),

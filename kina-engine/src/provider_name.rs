@@ -1,0 +1,68 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// What clusters are made of, by name. Each provider has an engine of its own, so that one that hangs holds nobody else
+/// up; all engines of a user share one budget of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProviderName {
+    /// Plain processes on this machine.
+    #[default]
+    Process,
+    /// Virtual machines of Apple's `container`.
+    Apple,
+}
+
+/// There is no such provider.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("kina has no provider `{name}`: the providers are {known}", known = ProviderName::known())]
+pub struct UnknownProvider {
+    name: String,
+}
+
+impl ProviderName {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Process, Self::Apple];
+
+    /// As users write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Apple => "apple",
+        }
+    }
+
+    /// All names, for messages.
+    pub(crate) fn known() -> String {
+        Self::ALL.map(|provider| format!("`{provider}`")).join(", ")
+    }
+}
+
+impl fmt::Display for ProviderName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ProviderName {
+    type Err = UnknownProvider;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|provider| provider.as_str() == name);
+        found.ok_or_else(|| UnknownProvider { name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for provider in ProviderName::ALL {
+            assert_eq!(provider.as_str().parse(), Ok(provider));
+        }
+        let error = "docker".parse::<ProviderName>().expect_err("there is none");
+        assert_eq!(error.to_string(), "kina has no provider `docker`: the providers are `process`, `apple`");
+    }
+}
