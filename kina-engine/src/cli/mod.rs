@@ -2,6 +2,7 @@
 
 mod bench;
 mod chaos;
+mod image;
 mod status;
 
 use std::path::PathBuf;
@@ -49,6 +50,9 @@ enum Command {
         kubernetes: Option<String>,
     },
     Chaos(chaos::ChaosArguments),
+    /// The image that clusters in virtual machines and containers boot from
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Measure
     Bench {
         #[command(subcommand)]
@@ -123,7 +127,8 @@ pub fn main() -> ExitCode {
             eprintln!("error: {}", crate::with_causes(error.as_ref()));
             let is_user_error = error
                 .downcast_ref::<crate::client::ClientError>()
-                .is_some_and(crate::client::ClientError::is_user_error);
+                .is_some_and(crate::client::ClientError::is_user_error)
+                || image::is_user_error(&error);
             ExitCode::from(if is_user_error { EXIT_USER_ERROR } else { EXIT_FAILED })
         }
     }
@@ -156,6 +161,9 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
     if let Command::Bench { scenario: Scenario::Probe(probe) } = &arguments.command {
         return bench::probe::run(probe, start);
     }
+    if let Command::Image(command) = arguments.command {
+        return image::run(command);
+    }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime failed")?;
     if let Command::Chaos(arguments) = arguments.command {
@@ -174,7 +182,7 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
             Command::Bench { scenario: Scenario::Wear { leases, format } } => {
                 bench::wear::measure(leases, format).await
             }
-            Command::Bench { scenario: Scenario::Probe(_) } | Command::Chaos(_) => Ok(()),
+            Command::Bench { scenario: Scenario::Probe(_) } | Command::Chaos(_) | Command::Image(_) => Ok(()),
             Command::Status { format } => status::print(&client, format).await,
             Command::Stop => {
                 let was_running = client.stop().await?;
