@@ -210,6 +210,19 @@ impl AssetRequest {
     }
 }
 
+#[cfg(test)]
+impl Assets {
+    /// Binaries that a test made.
+    pub(crate) fn for_tests(
+        kube_apiserver: PathBuf,
+        etcd: PathBuf,
+        version: Option<KubernetesVersion>,
+        source: AssetSource,
+    ) -> Self {
+        assets(Binaries { kube_apiserver, etcd }, "test".to_owned(), version, source)
+    }
+}
+
 impl Progress {
     fn new(text: String) -> Self {
         Self { text }
