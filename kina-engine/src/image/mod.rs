@@ -90,13 +90,9 @@ pub(crate) fn build_and_describe(
 }
 
 /// The image in `directory` that was asked for last, of those for `architecture` and, if one is named, of a minor.
-pub(crate) fn last_used(
-    architecture: Architecture,
-    minor: Option<KubernetesMinor>,
-    directory: &Path,
-) -> Option<BuiltImage> {
+pub fn last_used(architecture: Architecture, minor: Option<KubernetesMinor>, directory: &Path) -> Option<Image> {
     let store = ImageStore::new(directory);
-    store.last_used(architecture, minor).map(|record| described(&store, record))
+    store.last_used(architecture, minor).map(|record| described(&store, record).image)
 }
 
 fn build_with(
