@@ -88,9 +88,9 @@ pub(super) fn run(command: ImageCommand) -> anyhow::Result<()> {
         }
         ImageCommand::Path { wanted } => {
             let (architecture, minor) = (wanted.architecture()?, wanted.minor()?);
-            let built =
+            let image =
                 image::last_used(architecture, minor, &directory).ok_or(NoImage { architecture, minor, directory })?;
-            println!("{}", built.image.archive.display());
+            println!("{}", image.archive.display());
             Ok(())
         }
     }
