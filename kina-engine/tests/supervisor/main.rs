@@ -3,6 +3,8 @@
 
 #![cfg(all(feature = "engine", target_os = "linux"))]
 
+#[cfg(feature = "cli")]
+mod command_line;
 mod scene;
 
 use std::os::unix::process::ExitStatusExt;
@@ -24,7 +26,18 @@ fn loaded() -> Scene {
 fn load(scene: &Scene, supervisor: &scene::Supervisor<'_>) {
     scene.wait_event("etcd_serving");
     supervisor.send(Signal::USR1);
+    // What is started may be quicker to say so than the supervisor.
+    scene.wait_event("kube_apiserver_started");
     scene.wait_log("kube-apiserver.log", "waiting");
+}
+
+#[test]
+fn the_same_compiler_makes_the_same_image_wherever_it_works() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().expect("directory"));
+    let [one, other] = directories.each_ref().map(|directory| scene::build_image(directory.path()));
+    assert!(one.reference.starts_with(&format!("kina.local/cluster:unknown-{}-", scene::host())), "{}", one.reference);
+    assert_eq!(one.reference, other.reference);
+    assert!(std::fs::read(one.archive).expect("read") == std::fs::read(other.archive).expect("read"));
 }
 
 #[test]
@@ -40,8 +53,7 @@ fn a_first_start_waits_until_somebody_has_loaded_the_state() {
     assert!(!scene.path(layout::COMPLETE_MARKER).exists());
     assert_eq!(scene.log("kube-apiserver.log"), "");
 
-    supervisor.send(Signal::USR1);
-    scene.wait_log("kube-apiserver.log", "waiting");
+    load(&scene, &supervisor);
     assert_eq!(scene.event_names()[3..], LOADED[2..]);
     assert!(scene.path(layout::COMPLETE_MARKER).exists());
     for (log, started) in [("kube-apiserver.log", "started --port=6443\n"), ("etcd.log", "started --data=")] {
@@ -194,6 +206,7 @@ fn an_orphan_is_adopted_and_reaped() {
     let scene = Scene::new(&["--leave-orphan", "--ready"], &[]);
     let supervisor = scene.start();
     let process = supervisor.process();
+    scene.wait_event("etcd_serving");
     scene.wait_log("etcd.log", &format!("adopted by {process}\n"));
     let etcd = scene.process("etcd_started", 0);
     let are_reaped = || children_of(process).iter().all(|(child, _)| *child == etcd);

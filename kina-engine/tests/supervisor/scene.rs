@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use kina_engine::assets::{AssetRequest, KubernetesMinor, provide};
-use kina_engine::image::{self, Architecture, layout};
+use kina_engine::image::{self, Architecture, Image, layout};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,7 +33,9 @@ impl Scene {
     /// An image whose etcd and kube-apiserver have these arguments.
     pub(crate) fn new(etcd: &[&str], api_server: &[&str]) -> Self {
         let scene = Self { root: tempfile::tempdir().expect("directory") };
-        let archive = std::fs::read(image_with_emulated_components()).expect("archive");
+        let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("supervisor/images");
+        let archive = std::fs::read(build_image(&images).archive).expect("archive");
+        let unpacked = tempfile::tempdir().expect("directory");
         let mut blobs = std::collections::BTreeMap::new();
         for entry in tar::Archive::new(archive.as_slice()).entries().expect("entries") {
             let mut entry = entry.expect("entry");
@@ -46,8 +48,14 @@ impl Scene {
         let index = parse(&blobs["index.json"]);
         let manifest = parse(blob(&index["manifests"][0]["digest"]));
         for layer in manifest["layers"].as_array().expect("layers") {
-            tar::Archive::new(blob(&layer["digest"]).as_slice()).unpack(scene.root.path()).expect("unpacked");
+            tar::Archive::new(blob(&layer["digest"]).as_slice()).unpack(unpacked.path()).expect("unpacked");
         }
+        // Another process makes the copies that are run: a file that this one wrote may still be open for writing in a
+        // child that another test's thread is just starting, and is "busy" then.
+        let from = unpacked.path().join(".");
+        assert!(
+            Command::new("cp").arg("-Rp").args([from.as_path(), scene.root.path()]).status().expect("cp").success()
+        );
         scene.set_arguments(layout::ETCD_ARGUMENTS, etcd);
         scene.set_arguments(layout::API_SERVER_ARGUMENTS, api_server);
         scene
@@ -195,20 +203,28 @@ pub(crate) fn has_ended(process: u32) -> bool {
     stat.rfind(')').is_some_and(|end| stat[end + 1..].trim_start().starts_with('Z'))
 }
 
-/// The archive of an image as kina makes it, only that etcd and kube-apiserver are emulated.
-fn image_with_emulated_components() -> PathBuf {
+/// An image as kina makes it, only that etcd and kube-apiserver are emulated.
+pub(crate) fn build_image(directory: &Path) -> Image {
+    let architecture = host();
+    let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, directory.join("no-cache"));
+    request.explicit_directory = Some(emulated_components());
+    let assets = provide(&request.for_platform(architecture.platform()), &|_| {}).expect("assets");
+    image::build(&assets, architecture, directory).expect("image")
+}
+
+/// A directory with an emulated etcd and an emulated kube-apiserver, compiled once for all tests.
+pub(crate) fn emulated_components() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("supervisor");
-    let architecture = Architecture::host().expect("a processor that kina makes images for");
     let components = directory.join(format!("components-{:016x}", hash(COMPONENT_SOURCE)));
     if !components.is_dir() {
-        compile_components(&directory, architecture, &components);
+        compile_components(&directory, host(), &components);
     }
-    let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, directory.join("no-cache"));
-    request.explicit_directory = Some(components);
-    let assets = provide(&request.for_platform(architecture.platform()), &|_| {}).expect("assets");
-    let image = image::build(&assets, architecture, &directory.join("images")).expect("image");
-    assert!(image.reference.starts_with("kina.local/cluster:unknown-"), "{}", image.reference);
-    image.archive
+    components
+}
+
+/// The processor of this machine.
+pub(crate) fn host() -> Architecture {
+    Architecture::host().expect("a processor that kina makes images for")
 }
 
 /// Compiles the components beside `destination` and renames them, as other tests may want them too.
