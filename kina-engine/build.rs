@@ -10,7 +10,10 @@ fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?);
     // Packaging rewrites the manifest, so that is no part of it.
     let mut sources = Vec::new();
-    collect(&root.join("src"), &mut sources)?;
+    for directory in ["src", "supervisor"] {
+        collect(&root.join(directory), &mut sources)?;
+        println!("cargo::rerun-if-changed={directory}");
+    }
     sources.sort();
     let mut hash = Fnv::default();
     for source in sources {
@@ -18,7 +21,6 @@ fn main() -> io::Result<()> {
         hash.update(name.as_os_str().as_encoded_bytes());
         hash.update(&fs::read(&source)?);
     }
-    println!("cargo::rerun-if-changed=src");
     let version = env::var("CARGO_PKG_VERSION").map_err(io::Error::other)?;
     println!("cargo::rustc-env=KINA_VERSION={version}+{:08x}", hash.folded());
     Ok(())

@@ -17,6 +17,7 @@
 //! - `rewind`: putting a used cluster back to its baseline.
 //! - `gateway`: what a test sees of its cluster.
 //! - `assets`: the binaries, wherever they come from.
+//! - `image`: the image that clusters in virtual machines and containers boot from.
 //! - `journal`, `living_file`, `process_identity`, `set_aside`: what survives a crash, and what is done about it.
 //! - `budget`, `machine`, `process_memory`: how much memory there is, for this engine and for all engines of the user.
 //! - `etcd`, `certificates`, `snapshot`, `backoff`: what those need.
@@ -43,6 +44,8 @@ mod etcd;
 mod gateway;
 #[cfg(feature = "engine")]
 mod hex;
+#[cfg(feature = "engine")]
+pub mod image;
 #[cfg(feature = "engine")]
 mod journal;
 #[cfg(feature = "engine")]

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::executable::is_cut_off;
+use super::executable::{is_cut_off, program_kind};
+use super::platform::Platform;
 
 /// The components that every set of assets has, by the names of their programs.
 pub(super) const COMPONENTS: [&str; 2] = ["kube-apiserver", "etcd"];
@@ -34,6 +35,14 @@ impl Binaries {
             return Err(format!("is incomplete: {}", problems.join(", ")));
         }
         Ok(Self { kube_apiserver: directory.join(COMPONENTS[0]), etcd: directory.join(COMPONENTS[1]) })
+    }
+
+    /// The platform that the binaries say they are for, if that is another one than `wanted`.
+    pub(super) fn other_platform_than(&self, wanted: &Platform) -> Option<Platform> {
+        [&self.kube_apiserver, &self.etcd]
+            .into_iter()
+            .filter_map(|path| Some(program_kind(path).ok()??.platform))
+            .find(|platform| platform != wanted)
     }
 
     /// A digest that changes when either binary is replaced.

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 pub use self::error::{AssetSource, AssetsError, NoSource, SourceAnswer};
+pub(crate) use self::executable::program_kind;
 pub use self::platform::Platform;
 pub use self::request::{AssetLimits, AssetRequest, DEFAULT_INDEX_URL, ENVIRONMENT};
 pub use self::version::{InvalidVersion, KubernetesMinor, KubernetesVersion, UnknownMinor};
@@ -102,26 +103,36 @@ fn from_given_directory(request: &AssetRequest, report: &Report<'_>) -> Result<O
         (AssetSource::ExplicitDirectory, &request.explicit_directory),
         (AssetSource::KubebuilderAssets, &request.kubebuilder_assets),
     ];
-    let Some((source, directory)) =
-        given.into_iter().find_map(|(source, directory)| Some((source, directory.as_ref()?)))
-    else {
-        return Ok(None);
-    };
-    let user_error =
-        |problem| AssetsError::GivenDirectory { source_name: source, directory: directory.clone(), problem };
-    if !directory.is_absolute() {
-        return Err(user_error("is a relative path, where an absolute one is needed".to_owned()));
+    for (source, directory) in given.into_iter().filter_map(|(source, directory)| Some((source, directory.as_ref()?))) {
+        let user_error =
+            |problem| AssetsError::GivenDirectory { source_name: source, directory: directory.clone(), problem };
+        if !directory.is_absolute() {
+            return Err(user_error("is a relative path, where an absolute one is needed".to_owned()));
+        }
+        let binaries = Binaries::in_directory(directory).map_err(user_error)?;
+        // Who names a directory means this machine. That one and the same process asks for the binaries of a virtual
+        // machine as well is no error of theirs.
+        if request.platform != Platform::host()
+            && let Some(other) = binaries.other_platform_than(&request.platform)
+        {
+            report(Progress::new(format!(
+                "passing over {source}: `{}` is for {other}, wanted is {}",
+                directory.display(),
+                request.platform
+            )));
+            continue;
+        }
+        let version = version_of_directory(directory, &request.platform);
+        if let Some(version) = version.filter(|version| !version.is_of(request.minor)) {
+            report(Progress::new(format!(
+                "using Kubernetes {version}, because {source} names it, where {} was asked for",
+                request.minor
+            )));
+        }
+        let fingerprint = binaries.fingerprint(true).map_err(|error| user_error(format!("cannot be read: {error}")))?;
+        return Ok(Some(assets(binaries, format!("given-{fingerprint}"), version, source)));
     }
-    let binaries = Binaries::in_directory(directory).map_err(user_error)?;
-    let version = version_of_directory(directory, &request.platform);
-    if let Some(version) = version.filter(|version| !version.is_of(request.minor)) {
-        report(Progress::new(format!(
-            "using Kubernetes {version}, because {source} names it, where {} was asked for",
-            request.minor
-        )));
-    }
-    let fingerprint = binaries.fingerprint(true).map_err(|error| user_error(format!("cannot be read: {error}")))?;
-    Ok(Some(assets(binaries, format!("given-{fingerprint}"), version, source)))
+    Ok(None)
 }
 
 fn from_stores(request: &AssetRequest, answers: &mut Vec<SourceAnswer>) -> Result<Option<Assets>, AssetsError> {
@@ -196,6 +207,19 @@ fn version_of_directory(directory: &Path, platform: &Platform) -> Option<Kuberne
 impl AssetRequest {
     fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+impl Assets {
+    /// Binaries that a test made.
+    pub(crate) fn for_tests(
+        kube_apiserver: PathBuf,
+        etcd: PathBuf,
+        version: Option<KubernetesVersion>,
+        source: AssetSource,
+    ) -> Self {
+        assets(Binaries { kube_apiserver, etcd }, "test".to_owned(), version, source)
     }
 }
 

@@ -155,6 +155,15 @@ impl AssetRequest {
             ENVIRONMENT.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect();
         request
     }
+
+    /// The same request for binaries that are to run on `platform`, such as that of a virtual machine.
+    ///
+    /// A directory that the user named is passed over if what it holds is for another platform. Nothing else that was asked
+    /// for changes: where the stores are follows from this machine.
+    #[must_use]
+    pub fn for_platform(self, platform: Platform) -> Self {
+        Self { platform, ..self }
+    }
 }
 
 impl Default for AssetLimits {

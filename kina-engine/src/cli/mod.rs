@@ -2,6 +2,7 @@
 
 mod bench;
 mod chaos;
+mod image;
 mod status;
 
 use std::path::PathBuf;
@@ -54,6 +55,9 @@ enum Command {
         kubernetes: Option<String>,
     },
     Chaos(chaos::ChaosArguments),
+    /// The image that clusters in virtual machines and containers boot from
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Measure
     Bench {
         #[command(subcommand)]
@@ -126,9 +130,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", crate::with_causes(error.as_ref()));
-            let is_user_error = error
-                .downcast_ref::<ClientError>()
-                .is_some_and(ClientError::is_user_error);
+            let is_user_error = error.downcast_ref::<ClientError>().is_some_and(ClientError::is_user_error)
+                || image::is_user_error(&error);
             ExitCode::from(if is_user_error { EXIT_USER_ERROR } else { EXIT_FAILED })
         }
     }
@@ -161,6 +164,9 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
     if let Command::Bench { scenario: Scenario::Probe(probe) } = &arguments.command {
         return bench::probe::run(probe, start);
     }
+    if let Command::Image(command) = arguments.command {
+        return image::run(command);
+    }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime failed")?;
     let settings = WorkspaceSettings::of_this_process().map_err(ClientError::from)?;
@@ -183,7 +189,7 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
             Command::Bench { scenario: Scenario::Wear { leases, format } } => {
                 bench::wear::measure(provider, leases, format).await
             }
-            Command::Bench { scenario: Scenario::Probe(_) } | Command::Chaos(_) => Ok(()),
+            Command::Bench { scenario: Scenario::Probe(_) } | Command::Chaos(_) | Command::Image(_) => Ok(()),
             Command::Status { format } => status::print(&client, format).await,
             Command::Stop => {
                 // Without a name, all of them.

@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::*;
+use crate::ProviderName;
 
 /// A machine with a home directory and a workspace below it, made up in a directory of its own.
 struct Machine {

@@ -98,6 +98,41 @@ fn a_directory_that_the_user_names_comes_before_everything_else() {
 }
 
 #[test]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn a_directory_for_this_machine_is_passed_over_where_binaries_for_another_are_wanted() {
+    let scene = Scene::new();
+    let named = tempfile::tempdir().expect("directory");
+    let this_program = std::env::current_exe().expect("path");
+    for name in ["kube-apiserver", "etcd"] {
+        std::fs::copy(&this_program, named.path().join(name)).expect("copy");
+    }
+    let mut request = scene.request.clone();
+    request.explicit_directory = Some(named.path().to_owned());
+    assert_eq!(provide(&request, &|_| {}).expect("assets").source, AssetSource::ExplicitDirectory);
+
+    let other = Platform { os: "linux".to_owned(), arch: "riscv64".to_owned() };
+    let archive = ordinary_archive();
+    scene.server.release("1.37.1", &archive);
+    let index = scene.server.index("1.37.1", &sha512(&archive));
+    let index = index.replace(&Platform::host().to_string(), &other.to_string());
+    scene.server.answer("/index.yaml", [Answer::Body(index.into_bytes())]);
+    let texts = RefCell::new(Vec::new());
+    let request = request.for_platform(other);
+    let assets = provide(&request, &|progress| texts.borrow_mut().push(progress.text)).expect("assets");
+    assert_eq!(assets.source, AssetSource::Download);
+    assert!(assets.etcd.ends_with("k8s/1.37.1-linux-riscv64/etcd"), "{:?}", assets.etcd);
+    assert_eq!(scene.server.requests("/archive.tar.gz"), 1);
+    let told = |text: &String| text.starts_with("passing over kina's setting") && text.contains("linux-riscv64");
+    assert!(texts.take().iter().any(told));
+
+    // What does not say where it runs is taken at its name.
+    for name in ["kube-apiserver", "etcd"] {
+        std::fs::write(named.path().join(name), "#!/bin/sh\n").expect("write");
+    }
+    assert_eq!(provide(&request, &|_| {}).expect("assets").source, AssetSource::ExplicitDirectory);
+}
+
+#[test]
 fn a_directory_that_the_user_names_is_never_silently_passed_over() {
     let mut scene = Scene::new();
     scene.server.release("1.37.1", &ordinary_archive());

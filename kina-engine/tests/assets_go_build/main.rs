@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kina_engine::assets::{AssetRequest, AssetSource, AssetsError, KubernetesMinor, SourceAnswer, provide};
+use kina_engine::assets::{AssetRequest, AssetSource, AssetsError, KubernetesMinor, Platform, SourceAnswer, provide};
 use rustix::process::{Pid, test_kill_process};
 
 use self::emulated_go::EmulatedGo;
@@ -53,6 +53,22 @@ fn the_newest_listed_patch_is_built_with_what_it_needs_and_nothing_of_the_users_
     let mut names = environment.lines().filter_map(|line| Some(line.split_once('=')?.0));
     assert!(names.all(|name| is_wanted(name) || is_the_shells_own(name)), "{environment}");
     assert_eq!(provide(&go.request, &|_| {}).expect("again").source, AssetSource::Store);
+}
+
+#[test]
+fn binaries_for_another_platform_are_built_as_such_and_kept_apart() {
+    let go = EmulatedGo::new("");
+    let other = Platform { os: "linux".to_owned(), arch: "riscv64".to_owned() };
+    let request = go.request.clone().for_platform(other);
+    let assets = provide(&request, &|_| {}).expect("assets");
+    assert!(assets.etcd.ends_with("k8s/1.37.2-linux-riscv64/etcd"), "{:?}", assets.etcd);
+    let environment = go.text("environment");
+    for line in ["GOARCH=riscv64", "GOOS=linux"] {
+        assert!(environment.lines().any(|known| known == line), "{line} is not in\n{environment}");
+    }
+    // Those for this machine are still to be built, and then there are both.
+    assert_eq!(provide(&go.request, &|_| {}).expect("assets").source, AssetSource::GoBuild);
+    assert_eq!(provide(&request, &|_| {}).expect("assets").etcd, assets.etcd);
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! What is in an image, and what the image says of itself.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::architecture::Architecture;
+use super::archive::{ArchiveError, ArchiveWriter, Descriptor, LayerEntry};
+use super::layout;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Images do not say when they were made: the same content is the same image.
+const CREATED: &str = "1970-01-01T00:00:00Z";
+const HASH_DIGITS: usize = 12;
+
+/// Everything that an image is made from.
+#[derive(Clone, Debug)]
+pub(super) struct Content<'a> {
+    pub(super) architecture: Architecture,
+    /// The version of Kubernetes, or what stands for one that is not known.
+    pub(super) kubernetes: &'a str,
+    pub(super) supervisor: Program<'a>,
+    pub(super) etcd: Program<'a>,
+    pub(super) kube_api_server: Program<'a>,
+}
+
+/// A program of the host.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Program<'a> {
+    pub(super) path: &'a Path,
+    pub(super) size_bytes: u64,
+}
+
+/// An archive that was written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) reference: String,
+    pub(super) digest: String,
+    pub(super) size_bytes: u64,
+}
+
+/// An error, and the program that it is about if it is about one.
+#[derive(Debug)]
+pub(super) struct WriteError<'a> {
+    pub(super) error: ArchiveError,
+    pub(super) program: Option<&'a Path>,
+}
+
+impl<'a> Content<'a> {
+    /// Writes the archive into `file`, which is empty.
+    pub(super) fn write(&self, file: File) -> Result<Written, WriteError<'a>> {
+        let mut archive = ArchiveWriter::begin(file)?;
+        let mut layers = vec![archive.layer(&base())?];
+        // Each program is a layer of its own, so that who has one of another image already need not keep it twice. What
+        // changes least often comes first.
+        for (path, program) in [
+            (layout::ETCD, self.etcd),
+            (layout::KUBE_API_SERVER, self.kube_api_server),
+            (layout::SUPERVISOR, self.supervisor),
+        ] {
+            let entries = [
+                LayerEntry::Directory { path: "/kina", mode: 0o755 },
+                LayerEntry::Program { path, source: program.path, size_bytes: program.size_bytes },
+            ];
+            layers.push(archive.layer(&entries).map_err(|error| WriteError { error, program: Some(program.path) })?);
+        }
+        let config = archive.blob(CONFIG, &json(&self.config(&layers))?)?;
+        let manifest = Manifest { schema_version: 2, media_type: MANIFEST, config, layers };
+        let manifest = archive.blob(MANIFEST, &json(&manifest)?)?;
+        let digest = manifest.digest.clone();
+        let hash = &digest["sha256:".len()..][..HASH_DIGITS];
+        let reference = format!("kina.local/cluster:{}-{}-{hash}", self.kubernetes, self.architecture);
+        let index = self.index(manifest, &reference);
+        archive.document("index.json", &json(&index)?)?;
+        archive.document("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        Ok(Written { reference, digest, size_bytes: archive.finish()? })
+    }
+
+    fn config(&self, layers: &[Descriptor]) -> ImageConfig<'_> {
+        ImageConfig {
+            architecture: self.architecture.name(),
+            os: "linux",
+            created: CREATED,
+            config: RuntimeConfig {
+                entrypoint: [layout::SUPERVISOR],
+                environment: ["PATH=/kina", "HOME=/root"],
+                working_directory: "/",
+                exposed_ports: [layout::API_PORT, layout::ETCD_PORT]
+                    .map(|port| (format!("{port}/tcp"), Empty {}))
+                    .into(),
+                labels: [("dev.kina.kubernetes", self.kubernetes)].into(),
+                stop_signal: "SIGTERM",
+            },
+            root_file_system: RootFileSystem {
+                kind: "layers",
+                // Of an uncompressed layer both digests are the same.
+                digests: layers.iter().map(|layer| layer.digest.clone()).collect(),
+            },
+            history: ["directories", "etcd", "kube-apiserver", "kina's supervisor"].map(|comment| History {
+                created: CREATED,
+                created_by: "kina",
+                comment,
+            }),
+        }
+    }
+
+    fn index(&self, manifest: Descriptor, reference: &str) -> Index {
+        let names =
+            ["com.apple.containerization.image.name", "io.containerd.image.name", "org.opencontainers.image.ref.name"];
+        Index {
+            schema_version: 2,
+            media_type: INDEX,
+            manifests: [IndexEntry {
+                descriptor: manifest,
+                platform: Platform { architecture: self.architecture.name(), os: "linux" },
+                annotations: names.map(|name| (name, reference.to_owned())).into(),
+            }],
+        }
+    }
+}
+
+/// The layer that holds everything but programs.
+fn base() -> Vec<LayerEntry<'static>> {
+    let directories = layout::DIRECTORIES.iter().map(|(path, mode)| LayerEntry::Directory { path, mode: *mode });
+    directories.chain(layout::FILES.iter().map(|(path, text)| LayerEntry::Text { path, text })).collect()
+}
+
+fn json(document: &impl Serialize) -> Result<Vec<u8>, ArchiveError> {
+    serde_json::to_vec(document).map_err(|error| ArchiveError::Write(error.into()))
+}
+
+impl From<ArchiveError> for WriteError<'_> {
+    fn from(error: ArchiveError) -> Self {
+        Self { error, program: None }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    schema_version: u32,
+    media_type: &'static str,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    schema_version: u32,
+    media_type: &'static str,
+    manifests: [IndexEntry; 1],
+}
+
+#[derive(Serialize)]
+struct IndexEntry {
+    #[serde(flatten)]
+    descriptor: Descriptor,
+    platform: Platform,
+    annotations: BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize)]
+struct Platform {
+    architecture: &'static str,
+    os: &'static str,
+}
+
+#[derive(Serialize)]
+struct ImageConfig<'a> {
+    architecture: &'static str,
+    os: &'static str,
+    created: &'static str,
+    config: RuntimeConfig<'a>,
+    #[serde(rename = "rootfs")]
+    root_file_system: RootFileSystem,
+    history: [History; 4],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RuntimeConfig<'a> {
+    entrypoint: [&'static str; 1],
+    #[serde(rename = "Env")]
+    environment: [&'static str; 2],
+    #[serde(rename = "WorkingDir")]
+    working_directory: &'static str,
+    exposed_ports: BTreeMap<String, Empty>,
+    labels: BTreeMap<&'static str, &'a str>,
+    stop_signal: &'static str,
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+#[derive(Serialize)]
+struct RootFileSystem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(rename = "diff_ids")]
+    digests: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct History {
+    created: &'static str,
+    created_by: &'static str,
+    comment: &'static str,
+}

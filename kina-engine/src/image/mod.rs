@@ -1,0 +1,180 @@
+//! The image that a cluster in a virtual machine or in a container boots from.
+//!
+//! An archive in the OCI layout with three programs: etcd and kube-apiserver from the assets, and kina's supervisor, which
+//! is the first process and watches over both. kina assembles it by itself: no builder, no registry, no root. The same
+//! inputs make the same bytes, and the image's name holds a digest of its content.
+//!
+//! [`layout`] is what everybody relies on; `supervisor` says where the one program comes from that is not an asset.
+
+mod architecture;
+mod archive;
+mod content;
+mod error;
+pub mod layout;
+mod rustc;
+mod store;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+pub use self::architecture::{Architecture, UnknownArchitecture};
+pub use self::error::{ImageError, SupervisorError};
+
+use self::archive::ArchiveError;
+use self::content::{Content, Program};
+use self::store::{ImageStore, Record};
+use self::supervisor::{Supervisor, SupervisorSource};
+use crate::assets::{Assets, KubernetesMinor};
+use crate::hex;
+
+/// Stands for the version of binaries that do not say theirs.
+const UNKNOWN_VERSION: &str = "unknown";
+
+/// An image, as a file that container runtimes load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Its name once it is loaded: `kina.local/cluster:<kubernetes>-<architecture>-<digest>`.
+    pub reference: String,
+    /// The archive.
+    pub archive: PathBuf,
+    /// The digest of its manifest: `sha256:…`.
+    pub digest: String,
+    /// The size of the archive.
+    pub size_bytes: u64,
+}
+
+/// An image, and what it was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BuiltImage {
+    pub(crate) image: Image,
+    pub(crate) architecture: String,
+    /// The version of Kubernetes.
+    pub(crate) kubernetes: String,
+    /// The SHA-256 of the supervisor: `sha256:…`.
+    pub(crate) supervisor: String,
+}
+
+/// Where images are kept, below the root of kina's cache.
+pub fn directory(cache_directory: &Path) -> PathBuf {
+    cache_directory.join("images")
+}
+
+/// Provides the image that `assets` make for `architecture`: the one in `directory`, or a new one.
+///
+/// Blocks for a second or two when there is none yet, else for the moment in which the compiler says its version. Any
+/// number of processes may ask for the same at once; one of them works, the others wait. Few images are kept, and those
+/// that were not asked for longest go first.
+///
+/// `KINA_SUPERVISOR` and `RUSTC` are read from the environment; see [`SupervisorError`].
+///
+/// # Errors
+/// If the binaries are no static Linux programs for `architecture`, if there is no supervisor, or if `directory` cannot be
+/// used.
+pub fn build(assets: &Assets, architecture: Architecture, directory: &Path) -> Result<Image, ImageError> {
+    build_and_describe(assets, architecture, directory).map(|built| built.image)
+}
+
+/// The same, and what the image was made from.
+pub(crate) fn build_and_describe(
+    assets: &Assets,
+    architecture: Architecture,
+    directory: &Path,
+) -> Result<BuiltImage, ImageError> {
+    let source = SupervisorSource::from_environment(&|name| std::env::var_os(name));
+    build_with(assets, architecture, directory, &source)
+}
+
+/// The image in `directory` that was asked for last, of those for `architecture` and, if one is named, of a minor.
+pub fn last_used(architecture: Architecture, minor: Option<KubernetesMinor>, directory: &Path) -> Option<Image> {
+    let store = ImageStore::new(directory);
+    store.last_used(architecture, minor).map(|record| described(&store, record).image)
+}
+
+fn build_with(
+    assets: &Assets,
+    architecture: Architecture,
+    directory: &Path,
+    source: &SupervisorSource,
+) -> Result<BuiltImage, ImageError> {
+    let etcd = checked_program(&assets.etcd, architecture)?;
+    let kube_api_server = checked_program(&assets.kube_apiserver, architecture)?;
+    let supervisor = source.provide(architecture, &directory.join("supervisors")).map_err(ImageError::Supervisor)?;
+    let kubernetes = assets.version.map_or_else(|| UNKNOWN_VERSION.to_owned(), |version| version.to_string());
+    let content = Content {
+        architecture,
+        kubernetes: &kubernetes,
+        supervisor: Program { path: &supervisor.path, size_bytes: supervisor.size_bytes },
+        etcd,
+        kube_api_server,
+    };
+    let key = key(&content, &supervisor)?;
+    let store = ImageStore::new(directory);
+    if let Some(record) = store.find(&key) {
+        return Ok(described(&store, record));
+    }
+    let lock = store.lock()?;
+    // Whoever held the lock before may have made what is wanted.
+    if let Some(record) = store.find(&key) {
+        return Ok(described(&store, record));
+    }
+    let (file, staged) = lock.stage()?;
+    let written = content.write(file).map_err(|failed| match failed.error {
+        ArchiveError::Write(error) => ImageError::store("write", &staged, error),
+        ArchiveError::Read(error) => ImageError::store("read", failed.program.unwrap_or(&staged), error),
+        ArchiveError::Changed => ImageError::InputChanged { path: failed.program.unwrap_or(&staged).to_owned() },
+    })?;
+    let tag = written.reference.rsplit(':').next().unwrap_or_default();
+    let record = Record {
+        archive_name: format!("{tag}.tar"),
+        reference: written.reference,
+        digest: written.digest,
+        size_bytes: written.size_bytes,
+        architecture: architecture.name().to_owned(),
+        kubernetes: kubernetes.clone(),
+        supervisor: format!("sha256:{}", supervisor.digest),
+    };
+    lock.publish(&staged, &key, &record)?;
+    Ok(described(&store, record))
+}
+
+fn described(store: &ImageStore<'_>, record: Record) -> BuiltImage {
+    let archive = store.archive(&record);
+    let Record { reference, digest, size_bytes, architecture, kubernetes, supervisor, .. } = record;
+    BuiltImage { image: Image { reference, archive, digest, size_bytes }, architecture, kubernetes, supervisor }
+}
+
+fn checked_program(path: &Path, architecture: Architecture) -> Result<Program<'_>, ImageError> {
+    let read_error = |error| ImageError::store("read", path, error);
+    if let Some(problem) = supervisor::problem_of_program(path, architecture).map_err(read_error)? {
+        return Err(ImageError::WrongBinary { path: path.to_owned(), problem, architecture });
+    }
+    let size_bytes = std::fs::metadata(path).map_err(read_error)?.len();
+    Ok(Program { path, size_bytes })
+}
+
+/// A name for everything that decides what an image is.
+///
+/// Of the binaries, place, size and times stand for the content: to read them takes longer than all the rest. An image made
+/// anew from the same content is the same image.
+fn key(content: &Content<'_>, supervisor: &Supervisor) -> Result<String, ImageError> {
+    let mut hasher = Sha256::new();
+    for text in [crate::protocol::VERSION, content.architecture.name(), content.kubernetes, &supervisor.digest] {
+        hasher.update(text);
+        hasher.update([0]);
+    }
+    for Program { path, size_bytes } in [content.etcd, content.kube_api_server] {
+        let metadata = std::fs::metadata(path).map_err(|error| ImageError::store("read", path, error))?;
+        hasher.update(path.as_os_str().as_encoded_bytes());
+        hasher.update(size_bytes.to_be_bytes());
+        for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+            hasher.update(number.to_be_bytes());
+        }
+        hasher.update(metadata.ino().to_be_bytes());
+    }
+    Ok(hex::encode(&hasher.finalize()[..16]))
+}

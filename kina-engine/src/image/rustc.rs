@@ -1,0 +1,146 @@
+//! Runs the Rust compiler: bounded in time, and with the end of what it said.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::error::SupervisorError;
+use crate::backoff::Backoff;
+use crate::log_tail::log_tail;
+
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// A second is usual; a first start of rustup may download a whole compiler.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A Rust compiler.
+#[derive(Clone, Debug)]
+pub(super) struct Rustc {
+    program: PathBuf,
+}
+
+/// What a run left.
+struct Outcome {
+    command: String,
+    status: ExitStatus,
+    stdout: String,
+    said: String,
+}
+
+impl Rustc {
+    /// The compiler at `program`, which is looked for in the search path if it is but a name.
+    pub(super) fn new(program: PathBuf) -> Self {
+        Self { program }
+    }
+
+    /// Everything that tells this compiler from others.
+    pub(super) fn version(&self, scratch: &Path) -> Result<String, SupervisorError> {
+        self.run(&["-vV".as_ref()], scratch).and_then(Outcome::must_succeed)
+    }
+
+    /// Compiles with `arguments` for `target`.
+    pub(super) fn compile(
+        &self,
+        target: &'static str,
+        arguments: &[&OsStr],
+        scratch: &Path,
+    ) -> Result<(), SupervisorError> {
+        let outcome = self.run(arguments, scratch)?;
+        if outcome.status.success() {
+            return Ok(());
+        }
+        // Told by what is on disk, and not by what the compiler says about it, which changes.
+        let sysroot = self.run(&["--print".as_ref(), "sysroot".as_ref()], scratch)?.must_succeed()?;
+        if Path::new(&sysroot).join("lib/rustlib").join(target).is_dir() {
+            return outcome.must_succeed().map(drop);
+        }
+        let toolchain = toolchain_name(&sysroot);
+        Err(SupervisorError::NoTarget { sysroot, toolchain, target })
+    }
+
+    fn run(&self, arguments: &[&OsStr], scratch: &Path) -> Result<Outcome, SupervisorError> {
+        // Files and not pipes: nobody has to read along.
+        let (stdout_path, stderr_path) = (scratch.join("stdout"), scratch.join("stderr"));
+        let create = |path: &Path| File::create(path).map_err(|error| SupervisorError::store("write", path, error));
+        let mut command = Command::new(&self.program);
+        // The directory is that of whoever asks: there, rustup chooses the compiler that this project uses.
+        command.args(arguments).stdin(Stdio::null()).stdout(create(&stdout_path)?).stderr(create(&stderr_path)?);
+        let mut said = vec![self.program.display().to_string()];
+        said.extend(arguments.iter().map(|argument| argument.to_string_lossy().into_owned()));
+        let said = said.join(" ");
+        let no_compiler = |source| SupervisorError::NoCompiler { rustc: self.program.clone(), source };
+        let mut running = Running(Some(command.spawn().map_err(no_compiler)?));
+        let status = running.wait(TIMEOUT).map_err(no_compiler)?;
+        let Some(status) = status else {
+            return Err(SupervisorError::TimedOut { command: said, timeout: TIMEOUT });
+        };
+        let stdout = std::fs::read_to_string(&stdout_path)
+            .map_err(|error| SupervisorError::store("read", &stdout_path, error))?;
+        Ok(Outcome { command: said, status, stdout: stdout.trim().to_owned(), said: log_tail(&stderr_path) })
+    }
+}
+
+impl Outcome {
+    fn must_succeed(self) -> Result<String, SupervisorError> {
+        let Self { command, status, stdout, said } = self;
+        if status.success() { Ok(stdout) } else { Err(SupervisorError::Failed { command, status, said }) }
+    }
+}
+
+/// A compiler at work; ended when dropped.
+struct Running(Option<Child>);
+
+impl Running {
+    /// How it ended, or nothing if it has not within `timeout`.
+    fn wait(&mut self, timeout: Duration) -> Result<Option<ExitStatus>, std::io::Error> {
+        let Some(child) = &mut self.0 else { return Ok(None) };
+        let waited = Backoff::poll(POLL_INTERVAL, timeout).run_blocking(
+            || match child.try_wait() {
+                Ok(Some(status)) => Ok(status),
+                Ok(None) => Err(None),
+                Err(error) => Err(Some(error)),
+            },
+            Option::is_none,
+            |_, _| {},
+        );
+        match waited {
+            Ok(status) => {
+                self.0 = None;
+                Ok(Some(status))
+            }
+            Err(None) => Ok(None),
+            Err(Some(error)) => Err(error),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take()
+            && let Err(error) = child.kill().and_then(|()| child.wait())
+        {
+            tracing::warn!(%error, "cannot end a compiler");
+        }
+    }
+}
+
+/// The name by which rustup knows the compiler whose own directory is `sysroot`.
+fn toolchain_name(sysroot: &str) -> Option<String> {
+    let path = Path::new(sysroot);
+    let is_rustups = path.parent()?.file_name()? == "toolchains";
+    Some(path.file_name()?.to_str()?.to_owned()).filter(|_| is_rustups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rustup_knows_what_it_installed_and_nothing_else() {
+        let name = toolchain_name("/home/u/.rustup/toolchains/1.95.0-aarch64-apple-darwin");
+        assert_eq!(name.as_deref(), Some("1.95.0-aarch64-apple-darwin"));
+        assert_eq!(toolchain_name("/usr"), None);
+        assert_eq!(toolchain_name("/opt/homebrew/Cellar/rust/1.95.0"), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! One component: its command line, its log, its process.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::process::{CommandExt, parent_id};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::layout::{
+    API_SERVER_ARGUMENTS, API_SERVER_LOG, ETCD, ETCD_ARGUMENTS, ETCD_LOG, KUBE_API_SERVER, READINESS_SOCKET, Root,
+};
+use crate::system;
+
+/// What there is to watch over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// The database.
+    Etcd,
+    /// The API server.
+    KubeApiServer,
+}
+
+impl Component {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::KubeApiServer => "kube-apiserver",
+        }
+    }
+
+    /// Starts it with the arguments that its file has now, and gives the number of its process.
+    ///
+    /// # Errors
+    /// Says what could not be done, for people.
+    pub fn start(self, root: &Root) -> Result<u32, String> {
+        let (program, arguments, log) = match self {
+            Self::Etcd => (ETCD, ETCD_ARGUMENTS, ETCD_LOG),
+            Self::KubeApiServer => (KUBE_API_SERVER, API_SERVER_ARGUMENTS, API_SERVER_LOG),
+        };
+        let (program, arguments, log) = (root.path(program), root.cluster_file(arguments), root.log_file(log));
+        let failed = |what: &str, path: &Path, error: io::Error| format!("{what} {} failed: {error}", path.display());
+        let arguments = std::fs::read_to_string(&arguments).map_err(|error| failed("reading", &arguments, error))?;
+        let open_log = || File::options().create(true).append(true).open(&log);
+        let output = open_log().map_err(|error| failed("opening", &log, error))?;
+        let error_output = open_log().map_err(|error| failed("opening", &log, error))?;
+        let mut command = Command::new(&program);
+        command
+            .args(arguments.lines().filter(|line| !line.is_empty()))
+            .current_dir(root.directory())
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(error_output)
+            // A group of its own, so that all of it can be ended.
+            .process_group(0);
+        if self == Self::Etcd {
+            command.env("NOTIFY_SOCKET", root.path(READINESS_SOCKET));
+        }
+        let supervisor = std::process::id();
+        let prepare = move || {
+            system::hold_nothing_back()?;
+            system::die_with_parent()?;
+            // A parent that died before would never be noticed.
+            if parent_id() == supervisor { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        };
+        #[expect(unsafe_code, reason = "what is held back here would be held back there as well")]
+        // SAFETY: makes system calls alone, and touches neither a lock nor memory that is not its own.
+        unsafe {
+            command.pre_exec(prepare);
+        }
+        command.spawn().map(|child| child.id()).map_err(|error| failed("starting", &program, error))
+    }
+}

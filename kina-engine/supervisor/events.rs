@@ -1,0 +1,88 @@
+//! What happens, told to the engine: one JSON object a line, to standard output and to the log.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::time::Instant;
+
+use crate::layout::{Root, SUPERVISOR_LOG};
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// etcd was started.
+    EtcdStarted,
+    /// etcd answers.
+    EtcdServing,
+    /// The initial state was loaded, and this has been noted down.
+    StateComplete,
+    /// kube-apiserver was started.
+    KubeApiServerStarted,
+    /// kube-apiserver was ended and started again.
+    KubeApiServerRestarted,
+    /// A component ended that nobody had asked to.
+    ComponentEnded,
+    /// A signal came at a time at which it means nothing.
+    SignalIgnored,
+    /// Everything is being ended.
+    Stopping,
+    /// Everything has ended.
+    Stopped,
+}
+
+/// Where events go.
+pub struct Events {
+    start: Instant,
+    log: Option<File>,
+}
+
+impl Event {
+    fn name(self) -> &'static str {
+        match self {
+            Self::EtcdStarted => "etcd_started",
+            Self::EtcdServing => "etcd_serving",
+            Self::StateComplete => "state_complete",
+            Self::KubeApiServerStarted => "kube_apiserver_started",
+            Self::KubeApiServerRestarted => "kube_apiserver_restarted",
+            Self::ComponentEnded => "component_ended",
+            Self::SignalIgnored => "signal_ignored",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl Events {
+    /// Events since `start`, also into the log below `root` if that can be written.
+    pub fn new(root: &Root, start: Instant) -> Self {
+        let log = File::options().create(true).append(true).open(root.log_file(SUPERVISOR_LOG)).ok();
+        Self { start, log }
+    }
+
+    /// Tells that `event` happened.
+    pub fn tell(&mut self, event: Event, detail: &str) {
+        let line = line(self.start.elapsed().as_millis(), event, detail);
+        // Nobody may be listening, and the disk may be full: the cluster is worth more than the tale of it.
+        let _ = std::io::stdout().write_all(line.as_bytes());
+        if let Some(log) = &mut self.log {
+            let _ = log.write_all(line.as_bytes());
+        }
+    }
+}
+
+fn line(since_start_ms: u128, event: Event, detail: &str) -> String {
+    let mut line = format!("{{\"since_start_ms\":{since_start_ms},\"event\":\"{}\",\"detail\":\"", event.name());
+    for character in detail.chars() {
+        match character {
+            '"' => line.push_str("\\\""),
+            '\\' => line.push_str("\\\\"),
+            control if control.is_control() => {
+                // Writing into a string cannot fail.
+                let _ = write!(line, "\\u{:04x}", u32::from(control));
+            }
+            plain => line.push(plain),
+        }
+    }
+    line.push_str("\"}\n");
+    line
+}

@@ -1,0 +1,56 @@
+//! What is where, below the root directory. The engine knows the same names; see its module `image::layout`.
+
+use std::path::{Path, PathBuf};
+
+/// The program etcd.
+pub const ETCD: &str = "kina/etcd";
+/// The program kube-apiserver.
+pub const KUBE_API_SERVER: &str = "kina/kube-apiserver";
+/// Where command lines are.
+pub const CLUSTER_DIRECTORY: &str = "kina/cluster";
+/// Where logs go.
+pub const LOG_DIRECTORY: &str = "kina/log";
+/// What a cluster keeps from one start to the next.
+pub const STATE_DIRECTORY: &str = "kina/state";
+/// etcd's data.
+pub const ETCD_DIRECTORY: &str = "kina/state/etcd";
+/// There once the initial state has been loaded.
+pub const COMPLETE_MARKER: &str = "kina/state/complete";
+/// Where etcd says that it serves.
+pub const READINESS_SOCKET: &str = "kina/state/readiness.socket";
+/// etcd's arguments, in the directory of command lines.
+pub const ETCD_ARGUMENTS: &str = "etcd.arguments";
+/// kube-apiserver's arguments, in the directory of command lines.
+pub const API_SERVER_ARGUMENTS: &str = "kube-apiserver.arguments";
+/// What etcd wrote, in the directory of logs.
+pub const ETCD_LOG: &str = "etcd.log";
+/// What kube-apiserver wrote, in the directory of logs.
+pub const API_SERVER_LOG: &str = "kube-apiserver.log";
+/// The supervisor's events, in the directory of logs.
+pub const SUPERVISOR_LOG: &str = "supervisor.log";
+
+/// The root directory: that of the image, or the one that a test names.
+#[derive(Clone, Debug)]
+pub struct Root(pub PathBuf);
+
+impl Root {
+    /// The path of something that has its place in the image.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.0.join(relative)
+    }
+
+    /// A file in the directory of command lines.
+    pub fn cluster_file(&self, name: &str) -> PathBuf {
+        self.path(CLUSTER_DIRECTORY).join(name)
+    }
+
+    /// A file in the directory of logs.
+    pub fn log_file(&self, name: &str) -> PathBuf {
+        self.path(LOG_DIRECTORY).join(name)
+    }
+
+    /// The directory itself.
+    pub fn directory(&self) -> &Path {
+        &self.0
+    }
+}

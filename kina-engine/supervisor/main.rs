@@ -1,0 +1,56 @@
+//! The first process of a cluster's virtual machine or container: starts etcd and kube-apiserver, watches over them, and
+//! ends them.
+//!
+//! Standard library alone, and compiled by `rustc` without cargo: see `kina-engine/src/image/supervisor.rs` for why.
+//!
+//! What it is told, it is told by signals: USR1 says that the initial state is loaded, HUP asks for a restart of
+//! kube-apiserver, TERM and INT ask it to end. What it has to tell is in `events`.
+
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
+
+#[cfg(target_os = "linux")]
+mod component;
+mod events;
+mod layout;
+#[cfg(target_os = "linux")]
+mod supervise;
+#[cfg(target_os = "linux")]
+mod system;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Exit code where the command line is wrong.
+const EXIT_USAGE: u8 = 64;
+
+/// Runs a cluster until it is asked to end, or until a part of it ends.
+#[cfg(target_os = "linux")]
+fn main() -> ExitCode {
+    let start = std::time::Instant::now();
+    match root() {
+        Ok(root) => supervise::run(&layout::Root(root), start),
+        Err(code) => code,
+    }
+}
+
+/// Virtual machines and containers run Linux, wherever kina itself runs.
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    eprintln!("kina's supervisor runs on Linux alone");
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// The root directory: `/`, or what follows `--root`, which is for tests. They have no image to run in, and a change of the
+/// root directory is for root alone.
+fn root() -> Result<PathBuf, ExitCode> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match arguments.as_slice() {
+        [] => Ok(PathBuf::from("/")),
+        // What is started here is told paths, and may look at them from another directory.
+        [option, root] if option == "--root" => std::path::absolute(root).map_err(|_| ExitCode::from(EXIT_USAGE)),
+        _ => {
+            eprintln!("usage: supervisor [--root DIRECTORY]");
+            Err(ExitCode::from(EXIT_USAGE))
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The supervisor of images: compiled as kina compiles it, packed and unpacked as kina packs it, and run with emulated
+//! components. The real ones are those of the suite that boots the image.
+
+#![cfg(all(feature = "engine", target_os = "linux"))]
+
+#[cfg(feature = "cli")]
+mod command_line;
+mod scene;
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use kina_engine::image::layout;
+use rustix::process::Signal;
+
+use self::scene::{Scene, children_of, has_ended};
+
+const LOADED: [&str; 4] = ["etcd_started", "etcd_serving", "state_complete", "kube_apiserver_started"];
+
+/// A scene whose state is loaded and whose components run.
+fn loaded() -> Scene {
+    Scene::new(&["--data=ROOT/kina/state/etcd", "--ready"], &["--port=6443"])
+}
+
+/// Waits until both components of a first start run.
+fn load(scene: &Scene, supervisor: &scene::Supervisor<'_>) {
+    scene.wait_event("etcd_serving");
+    supervisor.send(Signal::USR1);
+    // What is started may be quicker to say so than the supervisor.
+    scene.wait_event("kube_apiserver_started");
+    scene.wait_log("kube-apiserver.log", "waiting");
+}
+
+#[test]
+fn the_same_compiler_makes_the_same_image_wherever_it_works() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().expect("directory"));
+    let [one, other] = directories.each_ref().map(|directory| scene::build_image(directory.path()));
+    assert!(one.reference.starts_with(&format!("kina.local/cluster:unknown-{}-", scene::host())), "{}", one.reference);
+    assert_eq!(one.reference, other.reference);
+    assert!(std::fs::read(one.archive).expect("read") == std::fs::read(other.archive).expect("read"));
+}
+
+#[test]
+fn a_first_start_waits_until_somebody_has_loaded_the_state() {
+    let scene = loaded();
+    let supervisor = scene.start();
+    scene.wait_event("etcd_serving");
+    // It asks for a restart of what does not run yet, and so the supervisor has looked at what it may start before it is
+    // told to.
+    supervisor.send(Signal::HUP);
+    scene.wait_event("signal_ignored");
+    assert_eq!(scene.event_names(), ["etcd_started", "etcd_serving", "signal_ignored"]);
+    assert!(!scene.path(layout::COMPLETE_MARKER).exists());
+    assert_eq!(scene.log("kube-apiserver.log"), "");
+
+    load(&scene, &supervisor);
+    assert_eq!(scene.event_names()[3..], LOADED[2..]);
+    assert!(scene.path(layout::COMPLETE_MARKER).exists());
+    for (log, started) in [("kube-apiserver.log", "started --port=6443\n"), ("etcd.log", "started --data=")] {
+        let text = scene.log(log);
+        assert!(text.starts_with(started), "{text}");
+        // What the supervisor waits for must be able to end its components.
+        assert!(text.contains("SigBlk:\t0000000000000000\n"), "{text}");
+    }
+    assert!(scene.log("etcd.log").contains("ready: true"));
+}
+
+#[test]
+fn that_the_state_is_loaded_may_be_said_before_etcd_has_said_that_it_serves() {
+    let scene = Scene::new(&["--wait-ms=300", "--ready"], &[]);
+    let supervisor = scene.start();
+    scene.wait_event("etcd_started");
+    supervisor.send(Signal::USR1);
+    scene.wait_event("kube_apiserver_started");
+    assert_eq!(scene.event_names(), LOADED);
+}
+
+#[test]
+fn a_cluster_whose_state_is_complete_starts_by_itself_and_keeps_its_data() {
+    let scene = loaded();
+    let supervisor = scene.start();
+    load(&scene, &supervisor);
+    supervisor.send(Signal::TERM);
+    assert!(supervisor.wait_ended().success());
+    assert_eq!(scene.event_names()[4..], ["stopping", "stopped"]);
+    let kept = scene.path(layout::ETCD_DIRECTORY).join("kept");
+    std::fs::write(&kept, "").expect("write");
+
+    scene.forget_log();
+    let supervisor = scene.start();
+    scene.wait_event("etcd_serving");
+    assert_eq!(scene.event_names(), ["etcd_started", "kube_apiserver_started", "etcd_serving"]);
+    assert!(kept.exists());
+    supervisor.send(Signal::USR1);
+    scene.wait_event("signal_ignored");
+}
+
+#[test]
+fn what_was_not_loaded_to_the_end_is_not_kept() {
+    let scene = loaded();
+    let supervisor = scene.start();
+    scene.wait_event("etcd_serving");
+    let left = scene.path(layout::ETCD_DIRECTORY).join("left");
+    std::fs::write(&left, "").expect("write");
+    supervisor.send(Signal::INT);
+    assert!(supervisor.wait_ended().success());
+    assert!(left.exists());
+
+    scene.forget_log();
+    let supervisor = scene.start();
+    scene.wait_event("etcd_serving");
+    assert!(!left.exists());
+    assert!(scene.path(layout::ETCD_DIRECTORY).join("db").exists());
+    drop(supervisor);
+}
+
+#[test]
+fn a_restart_is_of_kube_apiserver_alone_and_with_the_arguments_of_now() {
+    let scene = loaded();
+    let supervisor = scene.start();
+    load(&scene, &supervisor);
+    scene.set_arguments(layout::API_SERVER_ARGUMENTS, &["--port=7443", "", "--two words"]);
+    supervisor.send(Signal::HUP);
+    scene.wait_event("kube_apiserver_restarted");
+    scene.wait_log("kube-apiserver.log", "started --port=7443 --two words\n");
+    assert!(has_ended(scene.process("kube_apiserver_started", 0)));
+    let mut children: Vec<u32> = children_of(supervisor.process()).into_iter().map(|(process, _)| process).collect();
+    children.sort_unstable();
+    let mut expected = [scene.process("etcd_started", 0), scene.process("kube_apiserver_restarted", 0)];
+    expected.sort_unstable();
+    assert_eq!(children, expected);
+}
+
+#[test]
+fn whatever_component_ends_the_supervisor_says_so_ends_the_other_and_fails() {
+    for (event, component) in [("etcd_started", "etcd"), ("kube_apiserver_started", "kube-apiserver")] {
+        let scene = loaded();
+        let supervisor = scene.start();
+        load(&scene, &supervisor);
+        let processes = [scene.process("etcd_started", 0), scene.process("kube_apiserver_started", 0)];
+        let victim = rustix::process::Pid::from_raw(scene.process(event, 0).cast_signed()).expect("a process");
+        rustix::process::kill_process(victim, Signal::KILL).expect("killed");
+        assert_eq!(supervisor.wait_ended().code(), Some(1));
+        let detail = format!("{component} ended (signal 9)");
+        let told = |event: &str, detail: &str| (event.to_owned(), detail.to_owned());
+        let expected = [told("component_ended", &detail), told("stopping", &detail), told("stopped", "")];
+        assert_eq!(scene.events()[4..], expected);
+        assert!(processes.into_iter().all(has_ended));
+    }
+}
+
+#[test]
+fn an_etcd_that_ends_before_it_serves_is_told_with_its_exit_code() {
+    let scene = Scene::new(&["--exit=3"], &[]);
+    assert_eq!(scene.start().wait_ended().code(), Some(1));
+    let (event, detail) = scene.events().swap_remove(1);
+    assert_eq!((event.as_str(), detail.as_str()), ("component_ended", "etcd ended (exit code 3)"));
+    assert!(!scene.path(layout::COMPLETE_MARKER).exists());
+}
+
+#[test]
+fn a_component_that_cannot_be_started_is_named() {
+    let scene = loaded();
+    std::fs::remove_file(scene.path(layout::KUBE_API_SERVER)).expect("remove");
+    let supervisor = scene.start();
+    scene.wait_event("etcd_serving");
+    supervisor.send(Signal::USR1);
+    assert_eq!(supervisor.wait_ended().code(), Some(1));
+    let (event, detail) = scene.events().swap_remove(3);
+    assert_eq!(event, "stopping");
+    assert!(detail.contains(&scene.path(layout::KUBE_API_SERVER).display().to_string()), "{detail}");
+    assert!(has_ended(scene.process("etcd_started", 0)));
+
+    let scene = loaded();
+    let arguments = scene.path(layout::CLUSTER_DIRECTORY).join(layout::ETCD_ARGUMENTS);
+    std::fs::remove_file(&arguments).expect("remove");
+    assert_eq!(scene.start().wait_ended().code(), Some(1));
+    assert!(scene.events()[0].1.contains(&arguments.display().to_string()), "{:?}", scene.events());
+}
+
+#[test]
+fn an_etcd_that_does_not_end_when_asked_to_is_killed() {
+    let scene = Scene::new(&["--ignore-term", "--ready"], &[]);
+    let supervisor = scene.start();
+    load(&scene, &supervisor);
+    supervisor.send(Signal::TERM);
+    assert!(supervisor.wait_ended().success());
+    assert_eq!(scene.events().last().expect("events").1, "etcd was killed after 3 s");
+    assert!(has_ended(scene.process("etcd_started", 0)));
+}
+
+#[test]
+fn a_supervisor_that_is_killed_takes_its_components_along() {
+    let scene = loaded();
+    let supervisor = scene.start();
+    load(&scene, &supervisor);
+    supervisor.send(Signal::KILL);
+    assert_eq!(supervisor.wait_ended().signal(), Some(9));
+    for event in ["etcd_started", "kube_apiserver_started"] {
+        scene.wait(event, || has_ended(scene.process(event, 0)));
+    }
+}
+
+#[test]
+fn an_orphan_is_adopted_and_reaped() {
+    let scene = Scene::new(&["--leave-orphan", "--ready"], &[]);
+    let supervisor = scene.start();
+    let process = supervisor.process();
+    scene.wait_event("etcd_serving");
+    scene.wait_log("etcd.log", &format!("adopted by {process}\n"));
+    let etcd = scene.process("etcd_started", 0);
+    let are_reaped = || children_of(process).iter().all(|(child, _)| *child == etcd);
+    scene.wait("the orphan is reaped", are_reaped);
+}
+
+/// The whole life as the first process, whom the system spares most signals and gives all orphans.
+#[test]
+fn it_is_a_good_first_process() {
+    let namespace = ["--pid", "--fork", "--kill-child"];
+    let as_root = [&["unshare"], &namespace[..]].concat();
+    let as_anybody = [&["unshare", "--user", "--map-root-user"], &namespace[..]].concat();
+    let is_permitted = |words: &&Vec<&str>| {
+        Command::new(words[0]).args(&words[1..]).arg("true").output().is_ok_and(|out| out.status.success())
+    };
+    let Some(unshare) = [&as_root, &as_anybody].into_iter().find(is_permitted) else {
+        // Where neither is permitted, the test above is all that can be had.
+        eprintln!("SKIPPED: this machine permits no PID namespace");
+        return;
+    };
+    let scene = Scene::new(&["--leave-orphan", "--ready"], &[]);
+    let supervisor = scene.start_as_first_process(unshare);
+    load(&scene, &supervisor);
+    scene.wait_log("etcd.log", "adopted by 1\n");
+    let process = supervisor.process();
+    scene.wait("the orphan is reaped", || children_of(process).len() == 2);
+    supervisor.send(Signal::HUP);
+    scene.wait_event("kube_apiserver_restarted");
+    supervisor.send(Signal::TERM);
+    assert!(supervisor.wait_ended().success());
+    assert_eq!(scene.event_names()[4..], ["kube_apiserver_restarted", "stopping", "stopped"]);
+}

@@ -1,0 +1,257 @@
+//! An image with emulated components, unpacked into a directory, and its supervisor at work there.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use kina_engine::assets::{AssetRequest, KubernetesMinor, provide};
+use kina_engine::image::{self, Architecture, Image, layout};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Far more than anything here takes; only a failure waits for so long.
+const TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+const COMPONENT_SOURCE: &str = include_str!("emulated_component.rs");
+
+/// The directory that stands for the root of an image.
+pub(crate) struct Scene {
+    root: TempDir,
+}
+
+/// A supervisor at work; ended when dropped, and what it started with it.
+pub(crate) struct Supervisor<'a> {
+    scene: &'a Scene,
+    child: Child,
+    /// The supervisor itself, which may be a child of the one that was started.
+    process: u32,
+}
+
+impl Scene {
+    /// An image whose etcd and kube-apiserver have these arguments.
+    pub(crate) fn new(etcd: &[&str], api_server: &[&str]) -> Self {
+        let scene = Self { root: tempfile::tempdir().expect("directory") };
+        let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("supervisor/images");
+        let archive = std::fs::read(build_image(&images).archive).expect("archive");
+        let unpacked = tempfile::tempdir().expect("directory");
+        let mut blobs = std::collections::BTreeMap::new();
+        for entry in tar::Archive::new(archive.as_slice()).entries().expect("entries") {
+            let mut entry = entry.expect("entry");
+            let mut content = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut content).expect("content");
+            blobs.insert(entry.path().expect("path").display().to_string(), content);
+        }
+        let blob = |digest: &Value| &blobs[&digest.as_str().expect("digest").replace("sha256:", "blobs/sha256/")];
+        let parse = |content: &[u8]| serde_json::from_slice::<Value>(content).expect("JSON");
+        let index = parse(&blobs["index.json"]);
+        let manifest = parse(blob(&index["manifests"][0]["digest"]));
+        for layer in manifest["layers"].as_array().expect("layers") {
+            tar::Archive::new(blob(&layer["digest"]).as_slice()).unpack(unpacked.path()).expect("unpacked");
+        }
+        // Another process makes the copies that are run: a file that this one wrote may still be open for writing in a
+        // child that another test's thread is just starting, and is "busy" then.
+        let from = unpacked.path().join(".");
+        assert!(
+            Command::new("cp").arg("-Rp").args([from.as_path(), scene.root.path()]).status().expect("cp").success()
+        );
+        scene.set_arguments(layout::ETCD_ARGUMENTS, etcd);
+        scene.set_arguments(layout::API_SERVER_ARGUMENTS, api_server);
+        scene
+    }
+
+    pub(crate) fn set_arguments(&self, file: &str, arguments: &[&str]) {
+        // A root of their own: the components of an image are told absolute paths.
+        let text = arguments.join("\n").replace("ROOT", &self.root.path().display().to_string());
+        std::fs::write(self.path(layout::CLUSTER_DIRECTORY).join(file), text).expect("write");
+    }
+
+    /// Where something of the image is.
+    pub(crate) fn path(&self, absolute: &str) -> PathBuf {
+        self.root.path().join(absolute.trim_start_matches('/'))
+    }
+
+    /// The text of a log; empty as long as there is none.
+    pub(crate) fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(layout::LOG_DIRECTORY).join(name)).unwrap_or_default()
+    }
+
+    pub(crate) fn forget_log(&self) {
+        std::fs::remove_file(self.path(layout::LOG_DIRECTORY).join(layout::SUPERVISOR_LOG)).expect("log");
+    }
+
+    /// What the supervisor has told so far: events and their details.
+    pub(crate) fn events(&self) -> Vec<(String, String)> {
+        let log = self.log(layout::SUPERVISOR_LOG);
+        // The last line may not be whole yet.
+        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+        let mut last_ms = 0;
+        let told = whole.lines().map(|line| {
+            let event: Value = serde_json::from_str(line).expect(line);
+            let now_ms = event["since_start_ms"].as_u64().expect(line);
+            assert!(now_ms >= last_ms, "{log}");
+            last_ms = now_ms;
+            let text = |name: &str| event[name].as_str().expect(line).to_owned();
+            (text("event"), text("detail"))
+        });
+        told.collect()
+    }
+
+    pub(crate) fn event_names(&self) -> Vec<String> {
+        self.events().into_iter().map(|(event, _)| event).collect()
+    }
+
+    /// The number that the detail of the `index`th event of a name has.
+    pub(crate) fn process(&self, event: &str, index: usize) -> u32 {
+        let found = self.events().into_iter().filter(|(name, _)| name == event).nth(index).expect("event");
+        found.1.strip_prefix("process ").and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    pub(crate) fn wait_event(&self, event: &str) {
+        self.wait(event, || self.events().iter().any(|(name, _)| name == event));
+    }
+
+    pub(crate) fn wait_log(&self, log: &str, text: &str) {
+        self.wait(text, || self.log(log).contains(text));
+    }
+
+    /// Waits until `is_true`.
+    pub(crate) fn wait(&self, what: &str, is_true: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !is_true() {
+            assert!(start.elapsed() < TIMEOUT, "{what}: never; the supervisor says\n{}", self.log("supervisor.log"));
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Starts the supervisor.
+    pub(crate) fn start(&self) -> Supervisor<'_> {
+        let child = self.command(&[]).spawn().expect("a supervisor starts");
+        Supervisor { scene: self, process: child.id(), child }
+    }
+
+    /// Starts the supervisor as the first process of a namespace of its own.
+    pub(crate) fn start_as_first_process(&self, unshare: &[&str]) -> Supervisor<'_> {
+        let child = self.command(unshare).spawn().expect("unshare starts");
+        let mut supervisor = Supervisor { scene: self, process: 0, child };
+        self.wait("the first process", || children_of(supervisor.child.id()).len() == 1);
+        supervisor.process = children_of(supervisor.child.id())[0].0;
+        supervisor
+    }
+
+    fn command(&self, before: &[&str]) -> Command {
+        let program = self.path(layout::SUPERVISOR).into_os_string();
+        let mut words: Vec<_> = before.iter().map(Into::into).collect();
+        words.extend([program, "--root".into(), self.root.path().into()]);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        command
+    }
+}
+
+impl Supervisor<'_> {
+    pub(crate) fn process(&self) -> u32 {
+        self.process
+    }
+
+    pub(crate) fn send(&self, signal: Signal) {
+        let process = Pid::from_raw(self.process.cast_signed()).expect("a process");
+        kill_process(process, signal).expect("a signal is sent");
+    }
+
+    /// How it ends.
+    pub(crate) fn wait_ended(mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(start.elapsed() < TIMEOUT, "it has not ended:\n{}", self.scene.log("supervisor.log"));
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+}
+
+impl Drop for Supervisor<'_> {
+    fn drop(&mut self) {
+        // Its components are killed with it. That it has ended already is the only way in which this can fail.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The children of a process that have not been reaped, with their states.
+pub(crate) fn children_of(parent: u32) -> Vec<(u32, char)> {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    processes
+        .filter_map(|entry| {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            // The name may hold anything, but nothing after it holds a bracket.
+            let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+            let state = fields.next()?.chars().next()?;
+            let is_child = fields.next()?.parse::<u32>().ok()? == parent;
+            let process = entry.file_name().to_str()?.parse().ok()?;
+            is_child.then_some((process, state))
+        })
+        .collect()
+}
+
+/// Whether a process has ended, reaped or not.
+pub(crate) fn has_ended(process: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else { return true };
+    stat.rfind(')').is_some_and(|end| stat[end + 1..].trim_start().starts_with('Z'))
+}
+
+/// An image as kina makes it, only that etcd and kube-apiserver are emulated.
+pub(crate) fn build_image(directory: &Path) -> Image {
+    let architecture = host();
+    let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, directory.join("no-cache"));
+    request.explicit_directory = Some(emulated_components());
+    let assets = provide(&request.for_platform(architecture.platform()), &|_| {}).expect("assets");
+    image::build(&assets, architecture, directory).expect("image")
+}
+
+/// A directory with an emulated etcd and an emulated kube-apiserver, compiled once for all tests.
+pub(crate) fn emulated_components() -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("supervisor");
+    let components = directory.join(format!("components-{:016x}", hash(COMPONENT_SOURCE)));
+    if !components.is_dir() {
+        compile_components(&directory, host(), &components);
+    }
+    components
+}
+
+/// The processor of this machine.
+pub(crate) fn host() -> Architecture {
+    Architecture::host().expect("a processor that kina makes images for")
+}
+
+/// Compiles the components beside `destination` and renames them, as other tests may want them too.
+fn compile_components(directory: &Path, architecture: Architecture, destination: &Path) {
+    std::fs::create_dir_all(directory).expect("directory");
+    let scratch = tempfile::tempdir_in(directory).expect("directory");
+    let binaries = scratch.path().join("binaries");
+    std::fs::create_dir(&binaries).expect("directory");
+    let source = scratch.path().join("emulated_component.rs");
+    std::fs::write(&source, COMPONENT_SOURCE).expect("write");
+    let target = match architecture {
+        Architecture::Amd64 => "x86_64-unknown-linux-musl",
+        Architecture::Arm64 => "aarch64-unknown-linux-musl",
+    };
+    let compiled = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .args(["--edition=2024", "-Clinker=rust-lld", "-Clinker-flavor=ld.lld", "--target", target, "-o"])
+        .arg(binaries.join("etcd"))
+        .arg(&source)
+        .status();
+    assert!(compiled.expect("rustc").success(), "is the target there? `rustup target add {target}`");
+    std::fs::copy(binaries.join("etcd"), binaries.join("kube-apiserver")).expect("copy");
+    // Somebody else may have been quicker, with the same.
+    let renamed = std::fs::rename(&binaries, destination);
+    assert!(renamed.is_ok() || destination.is_dir(), "{renamed:?}");
+}
+
+/// FNV-1a.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
