@@ -116,9 +116,10 @@ pub(crate) fn export_stopped(arguments: &[String]) -> u8 {
 /// Whether a path lies in a mount, and whether that is a volume.
 fn mount_over(record: &Record, path: &str) -> Option<bool> {
     let mounts = record.machine.mounts.iter();
-    let found = mounts.filter(|mount| Path::new(path).starts_with(&mount.target)).map(|mount| mount.volume.is_some());
+    let mut found =
+        mounts.filter(|mount| Path::new(path).starts_with(&mount.target)).map(|mount| mount.volume.is_some());
     let own = ["/proc", "/sys", "/dev"].iter().any(|target| Path::new(path).starts_with(target));
-    found.last().or(own.then_some(false))
+    found.next_back().or(own.then_some(false))
 }
 
 /// Packs one file system, other ones mounted below it left out.

@@ -94,7 +94,7 @@ pub(crate) fn import(store: &Store, input: impl Read) -> Result<Vec<Descriptor>,
 fn keep(store: &Store, hex: &str, entry: &mut impl Read) -> Result<(), Failure> {
     let path = blob(store, &format!("sha256:{hex}"))?;
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    let copy = || -> io::Result<String> {
+    let mut copy = || -> io::Result<String> {
         let mut file = File::create(&temporary)?;
         let mut digest = Sha256::new();
         let mut buffer = vec![0; 1 << 16];

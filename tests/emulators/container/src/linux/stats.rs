@@ -45,7 +45,7 @@ impl Call {
             let Some(init) = self.runtime_of(&id)?.and_then(|runtime| runtime.init) else { continue };
             let sample = sample(init.pid);
             let network = network(init.pid);
-            let rarely = |value: u64, purpose: u64| (self.decision.chance(purpose) % 4 != 0).then_some(value);
+            let rarely = |value: u64, purpose: u64| (!self.decision.chance(purpose).is_multiple_of(4)).then_some(value);
             samples.push(json::Stats {
                 block_read_bytes: rarely(0, 21),
                 block_write_bytes: rarely(self.written(&id)?, 22),
