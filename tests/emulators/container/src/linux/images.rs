@@ -286,6 +286,9 @@ impl Call {
             let mut header = tar::Header::new_gnu();
             header.set_size(bytes.len() as u64);
             header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
             archive.append_data(&mut header, name, bytes).map_err(|error| layers::archive(error.to_string()))
         };
         add("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#)?;

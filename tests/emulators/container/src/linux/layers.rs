@@ -142,7 +142,10 @@ pub(crate) fn unpack(store: &Store, manifest_digest: &str) -> Result<PathBuf, Fa
             Some("tar") => apply(file, &temporary),
             _ => return Err(archive(format!("layers of {} cannot be read", layer.media_type))),
         };
-        outcome.map_err(|error| broken(&temporary, &error))?;
+        // What unpacks puts the reason behind its own words.
+        let reason = |error: &io::Error| error.get_ref().and_then(std::error::Error::source).map(ToString::to_string);
+        outcome
+            .map_err(|error| archive(format!("{}: {error}: {}", layer.digest, reason(&error).unwrap_or_default())))?;
     }
     match fs::rename(&temporary, &target) {
         Ok(()) => Ok(target),
