@@ -1,14 +1,10 @@
 //! A machine from its creation to its end, and what survives what.
-#![cfg(target_os = "linux")]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
-use common::{Emulator, IMAGE, NOBODY, ask, eventually, free_port};
+use super::common::{Emulator, IMAGE, NOBODY, ask, eventually, free_port};
 
 #[test]
 fn it_says_what_it_is_and_wants_a_root() {

@@ -1,6 +1,4 @@
 //! A root of its own for each test, and an image that the tests make themselves.
-#![cfg(target_os = "linux")]
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -177,7 +175,7 @@ fn image_archive() -> &'static [u8] {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let program = directory.path().join("probe");
         let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/probe.rs");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulator/programs/probe.rs");
         let output = Command::new("rustc")
             .args(["--edition", "2024", "--target", &target, "-C", "linker=rust-lld", "-C", "strip=symbols", "-o"])
             .arg(&program)

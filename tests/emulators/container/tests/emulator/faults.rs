@@ -1,12 +1,8 @@
 //! Each fault, shown once.
-#![cfg(target_os = "linux")]
-
-mod common;
-
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Emulator, IMAGE, NOBODY, eventually, free_port};
+use super::common::{Emulator, IMAGE, NOBODY, eventually, free_port};
 
 fn with_machine() -> Emulator {
     let emulator = Emulator::started();
