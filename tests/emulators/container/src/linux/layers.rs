@@ -82,7 +82,12 @@ pub(crate) fn import(store: &Store, input: impl Read) -> Result<Vec<Descriptor>,
         } else if name == "index.json" {
             index = Some(serde_json::from_reader(&mut entry).map_err(|error| archive(format!("index.json: {error}")))?);
         } else if let Some(hex) = name.strip_prefix("blobs/sha256/").filter(|hex| !hex.is_empty()) {
-            keep(store, hex, &mut entry)?;
+            // What is there was checked when it came.
+            let there =
+                blob(store, &format!("sha256:{hex}"))?.metadata().is_ok_and(|found| found.len() == entry.size());
+            if !there {
+                keep(store, hex, &mut entry)?;
+            }
         }
     }
     match index {
