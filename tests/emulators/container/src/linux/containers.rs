@@ -12,6 +12,8 @@ use super::store::Record;
 
 /// How long the end of a machine may take after SIGKILL.
 const END: Duration = Duration::from_secs(20);
+/// How often a container is ended that others start at the same time.
+const DELETES: usize = 10;
 /// Containers with this label belong to `container machine`, which hides them.
 const PLUGIN: (&str, &str) = ("com.apple.container.plugin", "machine");
 
@@ -92,11 +94,17 @@ impl Call {
         if self.state(&record)? == State::Running && !force {
             return Err(messages::delete_running(id));
         }
-        if !self.end(&record, None)? {
-            return Err(Failure::runtime(Code::Timeout, format!("container {id} did not end")));
+        for _ in 0..DELETES {
+            if !self.end(&record, None)? {
+                break;
+            }
+            let _lock = self.store.lock()?;
+            // Another call may have started it again in between.
+            if self.runtime_of(id)?.is_none() {
+                return self.remove_bundle(id);
+            }
         }
-        let _lock = self.store.lock()?;
-        self.remove_bundle(id)
+        Err(Failure::runtime(Code::Timeout, format!("container {id} did not end")))
     }
 
     /// Does something with each of several containers, and prints the ids of those that went well.

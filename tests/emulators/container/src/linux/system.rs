@@ -56,6 +56,8 @@ impl Call {
 
     /// `system stop`: stops everything, what a crash left over included. Its log goes to stdout.
     pub(crate) fn system_stop(&self) -> Outcome {
+        // First, so that a boot which still waits for its turn finds no service any more.
+        self.take_down()?;
         let records = self.store.containers()?;
         let mut log = String::from("stopping containers\n");
         std::thread::scope(|scope| {
@@ -68,16 +70,20 @@ impl Call {
                 log.push_str(&format!("container {} did not stop\n", record.configuration.id));
             }
         }
-        let _lock = self.store.lock()?;
-        let mut service = self.store.service()?;
-        service.running = false;
-        self.store.write("service.json", &service)?;
         log.push_str("stopping service\n");
         Ok(log)
     }
 
+    fn take_down(&self) -> Result<(), Failure> {
+        let _lock = self.store.lock()?;
+        let mut service = self.store.service()?;
+        service.running = false;
+        self.store.write("service.json", &service)
+    }
+
     /// What a start of the whole host does: nothing runs, and the service is down.
     pub(crate) fn reboot(&self) -> Result<(), Failure> {
+        self.take_down()?;
         for record in self.store.containers()? {
             self.end(&record, None)?;
         }
@@ -86,9 +92,7 @@ impl Call {
             record.forgotten = false;
             self.store.put_container(&record)?;
         }
-        let mut service = self.store.service()?;
-        service.running = false;
-        self.store.write("service.json", &service)
+        Ok(())
     }
 
     /// What a crash of the service does: it comes back, and takes everything for stopped.

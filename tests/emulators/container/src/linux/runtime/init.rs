@@ -3,11 +3,13 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use container_command_line::{Code, Failure, messages};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount};
 use rustix::process::Signal;
 
@@ -17,7 +19,7 @@ use super::{capabilities, roots, users};
 /// Becomes PID 1. Whatever goes wrong before is told through the pipe that is stdin.
 pub(crate) fn main(arguments: &[String]) -> u8 {
     let Ok(pipe) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else { return 1 };
-    let failure = match become_program(arguments) {
+    let failure = match become_program(arguments, &pipe) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
@@ -30,7 +32,7 @@ pub(crate) fn main(arguments: &[String]) -> u8 {
     1
 }
 
-fn become_program(arguments: &[String]) -> Result<std::convert::Infallible, Failure> {
+fn become_program(arguments: &[String], pipe: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
     let [root, id, address, release] = arguments else { return Err(Failure::Exit(1)) };
     let failed = |error: io::Error| {
         let text = format!("failed to bootstrap container {id} (cause: \"unknown: \"{error}\"\")");
@@ -39,6 +41,12 @@ fn become_program(arguments: &[String]) -> Result<std::convert::Infallible, Fail
     // Nothing of a machine outlives its helper.
     let bound = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     bound.map_err(|error| failed(error.into()))?;
+    let mut watched = [PollFd::new(pipe, PollFlags::empty())];
+    poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).map_err(|error| failed(error.into()))?;
+    // It ended before it could be followed: nobody reads the pipe any more.
+    if watched[0].revents().contains(PollFlags::ERR) {
+        return Err(Failure::Exit(1));
+    }
     let store = Store::open(Path::new(root))?;
     let record = store.container(id)?.ok_or_else(|| messages::get_failed(id))?;
     let bundle = store.bundle(id);

@@ -124,6 +124,9 @@ impl Helper {
     fn claim(&self) -> Result<Option<(Record, Runtime)>, Failure> {
         let _lock = self.store.lock()?;
         let record = self.store.container(&self.id)?.ok_or_else(|| messages::get_failed(&self.id))?;
+        if !self.store.service()?.running {
+            return Err(messages::service_down("Connection interrupted"));
+        }
         if self.store.runtime_of(&self.id)?.is_some() {
             return Ok(None);
         }
