@@ -1,0 +1,263 @@
+//! How the CLI says no.
+
+use std::fmt;
+
+/// The command line is not one that the reference lists. Programs answer with exit code 64.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// The codes of runtime errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// A value that cannot be right.
+    InvalidArgument,
+    /// Something went wrong inside.
+    InternalError,
+    /// The name is taken.
+    Exists,
+    /// There is no such thing.
+    NotFound,
+    /// The thing is there, but in another state.
+    InvalidState,
+    /// It took too long.
+    Timeout,
+    /// Not on this system.
+    Unsupported,
+    /// The service went away.
+    Interrupted,
+}
+
+/// Why a call ends with another code than 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// Exit 64.
+    Usage(UsageError),
+    /// Exit 1, with `Error: TEXT` on stderr. The code shows only where the CLI prefixes it.
+    Runtime {
+        /// What kind of error it is.
+        code: Code,
+        /// The text of the error.
+        text: String,
+    },
+    /// Exit 1, and the text is printed as it is: it has its prefixes already.
+    Prefixed(String),
+    /// The code of a process inside the container.
+    Exit(u8),
+}
+
+impl Failure {
+    /// A runtime error.
+    pub fn runtime(code: Code, text: impl Into<String>) -> Self {
+        Self::Runtime { code, text: text.into() }
+    }
+
+    /// The text with its code in front, as `stop`, `kill` and `delete` print it.
+    pub fn prefixed(&self) -> String {
+        match self {
+            Self::Runtime { code, text } => format!("{code}: \"{text}\""),
+            Self::Prefixed(text) => text.clone(),
+            Self::Usage(error) => error.to_string(),
+            Self::Exit(code) => format!("exit code {code}"),
+        }
+    }
+
+    /// What goes to stderr.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::Usage(error) => Some(format!("Error: {error}")),
+            Self::Runtime { text, .. } | Self::Prefixed(text) => Some(format!("Error: {text}")),
+            Self::Exit(_) => None,
+        }
+    }
+
+    /// The exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 64,
+            Self::Runtime { .. } | Self::Prefixed(_) => 1,
+            Self::Exit(code) => *code,
+        }
+    }
+}
+
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::InvalidArgument => "invalidArgument",
+            Self::InternalError => "internalError",
+            Self::Exists => "exists",
+            Self::NotFound => "notFound",
+            Self::InvalidState => "invalidState",
+            Self::Timeout => "timeout",
+            Self::Unsupported => "unsupported",
+            Self::Interrupted => "interrupted",
+        })
+    }
+}
+
+/// The texts that a driver has to recognise, one function for each row of the reference's section 3.
+pub mod messages {
+    use super::{Code, Failure};
+
+    /// The service does not answer: `Connection invalid` (not registered) or `Connection interrupted` (died in a call).
+    pub fn service_down(connection: &str) -> Failure {
+        Failure::Prefixed(format!(
+            "{}: \"XPC connection error: {connection}\"\nEnsure container system service has been started with `container \
+             system start`.",
+            Code::Interrupted
+        ))
+    }
+
+    /// The name is taken.
+    pub fn name_taken(name: &str) -> Failure {
+        Failure::runtime(Code::Exists, format!("container with id {name} already exists"))
+    }
+
+    /// `start` and `exec` of a container that is not there.
+    pub fn get_failed(id: &str) -> Failure {
+        Failure::runtime(Code::NotFound, format!("get failed: container {id} not found"))
+    }
+
+    /// `stop`, `kill`, `delete`, `logs` and `cp` of a container that is not there.
+    pub fn container_missing(id: &str) -> Failure {
+        Failure::runtime(Code::NotFound, format!("container with ID {id} not found"))
+    }
+
+    /// `inspect` of a container that is not there.
+    pub fn inspect_missing(id: &str) -> Failure {
+        Failure::runtime(Code::NotFound, format!("container not found: {id}"))
+    }
+
+    /// `stats` of a container that is not there.
+    pub fn stats_missing(id: &str) -> Failure {
+        Failure::runtime(Code::NotFound, format!("no such container: {id}"))
+    }
+
+    /// The container has to run for this.
+    pub fn not_running(id: &str) -> Failure {
+        Failure::runtime(Code::InvalidState, format!("container {id} is not running"))
+    }
+
+    /// `kill` of a stopped container.
+    pub fn no_runtime_client() -> Failure {
+        Failure::runtime(Code::InvalidState, "no runtime client exists: container is stopped")
+    }
+
+    /// `delete` without `-f` of a running container.
+    pub fn delete_running(id: &str) -> Failure {
+        Failure::runtime(Code::InvalidState, format!("container {id} is running and can not be deleted"))
+    }
+
+    /// A name outside of the rule.
+    pub fn bad_name(name: &str) -> Failure {
+        Failure::runtime(Code::InvalidArgument, format!("{name} is not a valid container ID"))
+    }
+
+    /// A label outside of the rule.
+    pub fn bad_label(label: &str) -> Failure {
+        Failure::runtime(Code::InvalidArgument, format!("invalid label format {label}"))
+    }
+
+    /// The image is not here.
+    pub fn image_missing(reference: &str) -> Failure {
+        Failure::runtime(Code::NotFound, format!("image with reference {reference} not found"))
+    }
+
+    /// `image inspect` of an image that is not here.
+    pub fn image_inspect_missing(reference: &str) -> Failure {
+        Failure::runtime(Code::NotFound, format!("image not found: {reference}"))
+    }
+
+    /// A registry without the image.
+    pub fn pull_failed(reference: &str) -> Failure {
+        let text = format!("HTTP request for the manifest of {reference} failed with response: 404 Not Found");
+        Failure::runtime(Code::InternalError, text)
+    }
+
+    /// The image is not for this platform.
+    pub fn platform_missing(reference: &str, platform: &str) -> Failure {
+        let text = format!("image {reference} does not support the required platform linux/{platform}");
+        Failure::runtime(Code::Unsupported, text)
+    }
+
+    /// No kernel was installed.
+    pub fn no_kernel(architecture: &str) -> Failure {
+        let text = format!(
+            "default kernel not configured for architecture {architecture}, please use the `container system kernel set` \
+             command to configure it"
+        );
+        Failure::runtime(Code::NotFound, text)
+    }
+
+    /// A published port is taken.
+    pub fn port_taken(id: &str) -> Failure {
+        let text = format!(
+            "failed to bootstrap container {id} (cause: \"unknown: \"bind(descriptor:ptr:bytes:): Address already in use \
+             (errno: 48)\"\")"
+        );
+        Failure::runtime(Code::InternalError, text)
+    }
+
+    /// A port that only root may bind.
+    pub fn privileged_port(port: u16) -> Failure {
+        let text =
+            format!("Permission denied while binding to host port {port}. Binding to ports below 1024 requires root");
+        Failure::runtime(Code::InvalidArgument, text)
+    }
+
+    /// Less memory than a VM needs.
+    pub fn memory_too_small() -> Failure {
+        Failure::runtime(Code::InvalidArgument, "minimum memory amount allowed is 200 MiB")
+    }
+
+    /// The network is not there.
+    pub fn network_missing(name: &str) -> Failure {
+        Failure::runtime(Code::NotFound, format!("network {name} not found"))
+    }
+
+    /// The network has members.
+    pub fn network_in_use(name: &str, members: &str) -> Failure {
+        let text = format!("cannot delete subnet {name} with referring containers: {members}");
+        Failure::runtime(Code::InvalidState, text)
+    }
+
+    /// The volume is not there.
+    pub fn volume_missing(name: &str) -> Failure {
+        Failure::runtime(Code::NotFound, format!("volume '{name}' not found"))
+    }
+
+    /// The volume is there already.
+    pub fn volume_exists(name: &str) -> Failure {
+        Failure::runtime(Code::Exists, format!("volume '{name}' already exists"))
+    }
+
+    /// The volume belongs to a container.
+    pub fn volume_in_use(name: &str) -> Failure {
+        Failure::runtime(Code::InvalidState, format!("volume '{name}' is currently in use"))
+    }
+
+    /// The machine cannot run VMs inside of a VM.
+    pub fn no_nested_virtualization() -> Failure {
+        Failure::runtime(Code::Unsupported, "nested virtualization is not supported on the platform")
+    }
+
+    /// The program to run is not in the image.
+    pub fn no_executable(program: &str) -> Failure {
+        let text = format!(
+            "failed to create process (cause: \"internalError: \"failed to find target executable {program}\"\")"
+        );
+        Failure::runtime(Code::InternalError, text)
+    }
+
+    /// What the reference lists, but this program does not do.
+    pub fn not_emulated(what: &str, program: &str) -> Failure {
+        Failure::runtime(Code::Unsupported, format!("unsupported: {what} ({program})"))
+    }
+}

@@ -1,0 +1,25 @@
+//! The command line of Apple's `container`: a strict grammar, the JSON that it prints, and its error texts.
+//!
+//! What the reference page does not list does not exist here: an option, a form of a value or an order of arguments that
+//! is unknown is a [`UsageError`], which programs answer with exit code 64. That is on purpose stricter than the real
+//! program, so that a driver and its emulator cannot share an error unnoticed.
+
+pub mod command;
+mod errors;
+mod forms;
+mod grammar;
+mod interpret;
+pub mod json;
+mod render;
+mod time;
+mod values;
+mod version;
+
+pub use errors::{Code, Failure, UsageError, messages};
+pub use forms::{FORMS, Flag, Form, Takes};
+pub use grammar::{Matches, matches_of};
+pub use interpret::parse;
+pub use render::{compact, pretty};
+pub use time::iso_8601;
+pub use values::{label, memory_in_bytes, name_is_valid};
+pub use version::Version;

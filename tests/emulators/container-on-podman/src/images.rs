@@ -1,0 +1,159 @@
+//! What podman says of images, in the words of `container`.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+
+use container_command_line::{Code, Failure, json, messages, pretty};
+use serde_json::{Value, json};
+
+use crate::commands::{Outcome, printed};
+use crate::documents::text;
+use crate::{VERSION, podman};
+
+/// What an image for one platform is.
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// The processor of this host, in the words of images.
+pub(crate) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// A name with its registry and its tag.
+pub(crate) fn qualified(reference: &str) -> String {
+    let first = reference.split('/').next().unwrap_or_default();
+    let named = reference.contains('/') && (first.contains(['.', ':']) || first == "localhost");
+    let mut full = match (named, reference.contains('/')) {
+        (true, _) => reference.to_owned(),
+        (false, true) => format!("docker.io/{reference}"),
+        (false, false) => format!("docker.io/library/{reference}"),
+    };
+    if !full.rsplit('/').next().is_some_and(|last| last.contains([':', '@'])) {
+        full.push_str(":latest");
+    }
+    full
+}
+
+/// podman's own words on the image with this very name.
+pub(crate) fn find(name: &str) -> Result<Option<Value>, Failure> {
+    Ok(all()?.remove(name))
+}
+
+fn all() -> Result<BTreeMap<String, Value>, Failure> {
+    let ids = podman::run(&["images", "--quiet", "--no-trunc"])?;
+    let ids: std::collections::BTreeSet<&str> = ids.lines().filter(|line| !line.is_empty()).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ids: Vec<&str> = ids.into_iter().collect();
+    let images = podman::json(&[&["image", "inspect"], ids.as_slice()].concat())?;
+    let mut named = BTreeMap::new();
+    for image in images.as_array().into_iter().flatten() {
+        for tag in image["RepoTags"].as_array().into_iter().flatten() {
+            named.insert(text(tag), image.clone());
+        }
+    }
+    Ok(named)
+}
+
+/// `image list`.
+pub(crate) fn list() -> Outcome {
+    printed(&all()?.iter().map(|(name, image)| document(name, image)).collect::<Vec<_>>())
+}
+
+/// `image inspect`.
+pub(crate) fn inspect(references: &[String]) -> Outcome {
+    let images = all()?;
+    let one = |reference: &String| {
+        let name = qualified(reference);
+        images.get(&name).map(|image| document(&name, image)).ok_or_else(|| messages::image_inspect_missing(reference))
+    };
+    let documents = references.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    let unprintable = |error: serde_json::Error| Failure::runtime(Code::InternalError, error.to_string());
+    pretty(&documents, VERSION).map(|text| text + "\n").map_err(unprintable)
+}
+
+/// `image load`: prints the names that are there now.
+pub(crate) fn load(input: Option<&str>) -> Outcome {
+    let mut command = podman::command(&["load", "--quiet"]);
+    match input {
+        Some(path) => {
+            command.args(["--input", path]);
+        }
+        None => {
+            command.stdin(Stdio::inherit());
+        }
+    }
+    let output = podman::output(command)?;
+    if !output.status.success() {
+        return Err(podman::failed("load", &output));
+    }
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(said.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).map(|name| format!("{name}\n")).collect())
+}
+
+/// `image tag`.
+pub(crate) fn tag(source: &str, target: &str) -> Outcome {
+    let (from, to) = (qualified(source), qualified(target));
+    find(&from)?.ok_or_else(|| messages::image_missing(source))?;
+    podman::run(&["tag", &from, &to])?;
+    Ok(format!("{to}\n"))
+}
+
+/// `image delete`: `-f` forgives missing ones only. What a container needs loses its name, no more.
+pub(crate) fn delete(force: bool, references: &[String]) -> Outcome {
+    let mut printed = String::new();
+    for reference in references {
+        let name = qualified(reference);
+        match find(&name)? {
+            None if force => continue,
+            None => return Err(messages::image_missing(reference)),
+            Some(image) => {
+                podman::run(&["untag", &text(&image["Id"]), &name])?;
+                let last = image["RepoTags"].as_array().is_none_or(|tags| tags.len() <= 1);
+                if last {
+                    // In use by a container: then it stays until that is gone.
+                    let _ = podman::run(&["rmi", &text(&image["Id"])]);
+                }
+            }
+        }
+        printed.push_str(&format!("{name}\n"));
+    }
+    Ok(printed)
+}
+
+fn document(name: &str, image: &Value) -> json::Image {
+    let digest = text(&image["Digest"]);
+    let size = image["Size"].as_u64().unwrap_or(0);
+    let platform = json::Platform {
+        architecture: text(&image["Architecture"]),
+        os: text(&image["Os"]),
+        variant: None,
+        extra: BTreeMap::new(),
+    };
+    let config = json!({
+        "architecture": image["Architecture"],
+        "os": image["Os"],
+        "config": image["Config"],
+        "rootfs": {"type": "layers", "diff_ids": image["RootFS"]["Layers"]},
+    });
+    json::Image {
+        configuration: json::ImageConfiguration {
+            creation_date: text(&image["Created"]),
+            descriptor: json::Descriptor {
+                digest: digest.clone(),
+                media_type: MANIFEST.to_owned(),
+                size: 0,
+                extra: BTreeMap::new(),
+            },
+            name: name.to_owned(),
+            extra: BTreeMap::new(),
+        },
+        id: digest.trim_start_matches("sha256:").to_owned(),
+        variants: vec![json::ImageVariant { config, digest, platform, size, extra: BTreeMap::new() }],
+        extra: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,219 @@
+//! What goes wrong on demand, by dice that fall the same way for the same seed and the same number of calls.
+
+use std::fs;
+
+use super::store::Service;
+
+/// The faults, each with the commands that it can hit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct FaultPlan {
+    entries: Vec<Entry>,
+    seed: u64,
+    /// How long a hung call holds the global lock before it only hangs.
+    pub(crate) hold_ms: u64,
+    /// How long a slow call holds the global lock before it goes on.
+    pub(crate) slow_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    fault: Fault,
+    verb: String,
+    probability: f64,
+    most: u64,
+}
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The call never returns; before or after it had its effect.
+    Hang,
+    /// The connection breaks before the call has its effect.
+    InterruptedBefore,
+    /// The connection breaks after the call had its effect.
+    InterruptedAfter,
+    /// The connection breaks before or after, as the dice say.
+    Interrupted,
+    /// The service crashes and comes back: what runs is shown as stopped.
+    Crash,
+    /// The host starts anew: everything is stopped, and the service is down.
+    Reboot,
+    /// The service does not answer this call.
+    Down,
+    /// A port that is to be published is taken.
+    PortTaken,
+    /// A stopped container vanishes before the call.
+    Pruned,
+    /// The call has its effect and says that it failed.
+    Lie,
+    /// The call holds the global lock for a while first.
+    Slow,
+    /// Words on stderr that nobody asked for.
+    Noise,
+    /// The kernel is an old one without nftables.
+    NoNftables,
+    /// The default network has another subnet after `system start`.
+    Subnet,
+}
+
+const FAULTS: &[(&str, Fault)] = &[
+    ("hang", Fault::Hang),
+    ("xpc-interrupted-before", Fault::InterruptedBefore),
+    ("xpc-interrupted-after", Fault::InterruptedAfter),
+    ("xpc-interrupted", Fault::Interrupted),
+    ("crash", Fault::Crash),
+    ("reboot", Fault::Reboot),
+    ("down", Fault::Down),
+    ("port-taken", Fault::PortTaken),
+    ("pruned", Fault::Pruned),
+    ("lie", Fault::Lie),
+    ("slow", Fault::Slow),
+    ("noise", Fault::Noise),
+    ("no-nftables", Fault::NoNftables),
+    ("subnet", Fault::Subnet),
+];
+
+/// What goes wrong in one call.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Decision {
+    faults: Vec<Fault>,
+    roll: u64,
+}
+
+impl FaultPlan {
+    /// Reads the text of a plan, or of `@FILE`.
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        match text.strip_prefix('@') {
+            Some(path) => Self::parse(&fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?),
+            None => Self::parse(text),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut plan = Self { hold_ms: 200, slow_ms: 500, ..Self::default() };
+        let separators = |letter: char| letter == ',' || letter == ';' || letter.is_whitespace();
+        for item in text.split(separators).filter(|item| !item.is_empty()) {
+            let (name, value) = item.split_once('=').unwrap_or((item, "*"));
+            let number = || value.parse::<u64>().map_err(|_| format!("`{item}`: no number"));
+            match name {
+                "seed" => plan.seed = number()?,
+                "hold-ms" => plan.hold_ms = number()?,
+                "slow-ms" => plan.slow_ms = number()?,
+                _ => plan.entries.push(entry(item, name, value)?),
+            }
+        }
+        Ok(plan)
+    }
+
+    /// What goes wrong in the next call of this command; counts the call and what goes wrong.
+    pub(crate) fn decide(&self, verb: &str, service: &mut Service) -> Decision {
+        service.calls += 1;
+        let roll = mixed(self.seed ^ service.calls.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut faults = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            let dice = mixed(roll ^ mixed(index as u64 + 1));
+            #[expect(clippy::cast_precision_loss, reason = "a probability needs no more than 53 bits")]
+            let fraction = (dice >> 11) as f64 / (1_u64 << 53) as f64;
+            let key = format!("{index}:{:?}:{}", entry.fault, entry.verb);
+            let happened = service.faults.get(&key).copied().unwrap_or(0);
+            let hits = entry.verb == "*" || entry.verb == verb;
+            if hits && fraction < entry.probability && happened < entry.most {
+                service.faults.insert(key, happened + 1);
+                faults.push(entry.fault);
+            }
+        }
+        Decision { faults, roll }
+    }
+
+    /// Whether the plan knows this fault at all.
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.entries.iter().any(|entry| entry.fault == fault)
+    }
+}
+
+impl Decision {
+    /// Whether this goes wrong.
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    /// A number for whatever is left to chance, different for each purpose.
+    pub(crate) fn chance(&self, purpose: u64) -> u64 {
+        mixed(self.roll ^ mixed(purpose.wrapping_add(0x5851_f42d)))
+    }
+
+    /// One or the other.
+    pub(crate) fn coin(&self, purpose: u64) -> bool {
+        self.chance(purpose) & 1 == 1
+    }
+
+    /// Puts a list into an order that nobody can rely on.
+    pub(crate) fn shuffle<T>(&self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = usize::try_from(self.chance(last as u64) % (last as u64 + 1)).unwrap_or(0);
+            items.swap(last, other);
+        }
+    }
+}
+
+fn entry(item: &str, name: &str, value: &str) -> Result<Entry, String> {
+    let bad = |why: &str| format!("`{item}`: {why}; the form is FAULT=COMMAND:PROBABILITY:MOST");
+    // The reference's own name of the trap is understood too.
+    let name = if ["lie-stop", "lie-rm"].contains(&name) { "lie" } else { name };
+    let fault =
+        FAULTS.iter().find(|(known, _)| *known == name).map(|(_, fault)| *fault).ok_or_else(|| bad("unknown fault"))?;
+    let (mut verb, mut probability, mut most) = ("*", 1.0, u64::MAX);
+    let mut parts = value.split(':').peekable();
+    // A first part that is no number is the command.
+    if let Some(first) = parts.next_if(|part| part.parse::<f64>().is_err()) {
+        verb = first;
+    }
+    if let Some(part) = parts.next() {
+        probability = part.parse().map_err(|_| bad("no probability"))?;
+    }
+    if let Some(part) = parts.next() {
+        most = part.parse().map_err(|_| bad("no number"))?;
+    }
+    if verb.is_empty() || parts.next().is_some() || !(0.0..=1.0).contains(&probability) {
+        return Err(bad("a wrong form"));
+    }
+    Ok(Entry { fault, verb: verb.to_owned(), probability, most })
+}
+
+/// Spreads the bits of a number over all of its 64.
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fault, FaultPlan, Service};
+
+    fn happened(plan: &str, verb: &str, calls: usize) -> Vec<bool> {
+        let plan = FaultPlan::read(plan).expect("the plan is right");
+        let mut service = Service::default();
+        (0..calls).map(|_| plan.decide(verb, &mut service).has(Fault::Hang)).collect()
+    }
+
+    #[test]
+    fn the_same_seed_and_counter_give_the_same_faults() {
+        let first = happened("hang=start:0.3;seed=7", "start", 200);
+        assert_eq!(first, happened("hang=start:0.3;seed=7", "start", 200));
+        assert_ne!(first, happened("hang=start:0.3;seed=8", "start", 200));
+        let hits = first.iter().filter(|hit| **hit).count();
+        assert!((30..90).contains(&hits), "{hits} of 200 at 0.3");
+    }
+
+    #[test]
+    fn a_plan_says_which_command_how_likely_and_how_often() {
+        assert_eq!(happened("hang", "x", 3), [true; 3]);
+        assert_eq!(happened("hang=0", "x", 3), [false; 3]);
+        assert_eq!(happened("hang=stop", "start", 3), [false; 3]);
+        assert_eq!(happened("hang=start:1:2, seed=1", "start", 3), [true, true, false]);
+        for bad in ["unknown=1", "hang=2", "hang=a:b", "hang=a:1:1:1", "seed=x", "hold-ms=", "@/no/such/file"] {
+            assert!(FaultPlan::read(bad).is_err(), "{bad}");
+        }
+    }
+}

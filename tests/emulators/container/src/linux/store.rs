@@ -1,0 +1,249 @@
+//! The state on disk, and the two locks over it.
+//!
+//! `state.lock` guards every read and change of a file, for microseconds. `boot.lock` is the one that the real service
+//! holds over a creation, a whole boot and every start of a process: whoever boots holds it for as long as that takes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use container_command_line::{Code, Failure, json};
+use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::processes::Process;
+use super::runtime::Runtime;
+
+/// Everything about the service that is no container, image, network or volume.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Service {
+    /// Whether the service runs.
+    pub(crate) running: bool,
+    /// Whether a kernel was installed.
+    pub(crate) kernel_installed: bool,
+    /// The third number of the default network's addresses.
+    pub(crate) subnet: u8,
+    /// The address that is tried first at the next start.
+    pub(crate) next_address: u8,
+    /// Calls so far: the dice's counter.
+    pub(crate) calls: u64,
+    /// How often each fault has happened.
+    pub(crate) faults: std::collections::BTreeMap<String, u64>,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            running: false,
+            kernel_installed: false,
+            subnet: 64,
+            next_address: 2,
+            calls: 0,
+            faults: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
+/// One container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// What the CLI shows of it.
+    pub(crate) configuration: json::Configuration,
+    /// What it is made of.
+    pub(crate) machine: MachinePlan,
+    /// Delete when stopped.
+    pub(crate) remove: bool,
+    /// When it started last, as far as the service remembers.
+    pub(crate) started_date: Option<String>,
+    /// The service crashed while this ran: it lives, and the service does not know.
+    pub(crate) forgotten: bool,
+    /// Whether it ever started.
+    pub(crate) ever_started: bool,
+}
+
+/// What a machine is made of.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MachinePlan {
+    /// The image's unpacked root file system.
+    pub(crate) snapshot: PathBuf,
+    /// The host's side of each mount; `None` for memory.
+    pub(crate) mounts: Vec<MountPlan>,
+    /// The user, as it was given.
+    pub(crate) user: String,
+    /// All capabilities.
+    pub(crate) all_capabilities: bool,
+    /// Capabilities on top of the default ones.
+    pub(crate) capabilities_added: Vec<String>,
+    /// Capabilities that are missing.
+    pub(crate) capabilities_dropped: Vec<String>,
+    /// Paths to hide.
+    pub(crate) masked_paths: Vec<String>,
+    /// Paths that cannot be written.
+    pub(crate) read_only_paths: Vec<String>,
+    /// The size of /dev/shm.
+    pub(crate) shared_memory_bytes: u64,
+    /// What /etc/resolv.conf says; nothing for the gateway.
+    pub(crate) nameservers: Vec<String>,
+    /// VMs inside of the VM, which no start survives.
+    pub(crate) virtualization: bool,
+    /// Whether it has a network at all.
+    pub(crate) networked: bool,
+}
+
+/// One mount.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MountPlan {
+    /// The host's side; `None` for memory.
+    pub(crate) source: Option<PathBuf>,
+    /// The container's side.
+    pub(crate) target: String,
+    /// Whether it cannot be written.
+    pub(crate) read_only: bool,
+    /// Options of memory.
+    pub(crate) options: String,
+    /// The name of a volume.
+    pub(crate) volume: Option<String>,
+}
+
+/// The directory that holds everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    root: PathBuf,
+}
+
+/// Held as long as it lives; the kernel releases it when the process ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Store {
+    /// The store at this directory, which is made.
+    pub(crate) fn open(root: &Path) -> Result<Self, Failure> {
+        for part in ["containers", "blobs", "snapshots", "volumes"] {
+            fs::create_dir_all(root.join(part)).map_err(|error| broken(&root.join(part), &error))?;
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// A path below the root.
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.root.join(below)
+    }
+
+    /// The lock over the files. Never taken while waiting for anything.
+    pub(crate) fn lock(&self) -> Result<Lock, Failure> {
+        self.take("state.lock")
+    }
+
+    /// The lock over creations, boots and starts of processes.
+    pub(crate) fn boot_lock(&self) -> Result<Lock, Failure> {
+        self.take("boot.lock")
+    }
+
+    fn take(&self, name: &str) -> Result<Lock, Failure> {
+        let path = self.path(name);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|error| broken(&path, &error))?;
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(Lock { _file: file }),
+                // A signal whose handler returned; the lock is still wanted.
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(broken(&path, &error.into())),
+            }
+        }
+    }
+
+    /// Reads a document; `None` where there is none.
+    pub(crate) fn read<T: DeserializeOwned>(&self, below: &str) -> Result<Option<T>, Failure> {
+        let path = self.path(below);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| broken(&path, &error.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(broken(&path, &error)),
+        }
+    }
+
+    /// Writes a document, at once or not at all.
+    pub(crate) fn write<T: Serialize>(&self, below: &str, document: &T) -> Result<(), Failure> {
+        let path = self.path(below);
+        let temporary = path.with_extension(format!("new-{}", std::process::id()));
+        let write = || -> io::Result<()> {
+            fs::write(&temporary, serde_json::to_vec(document)?)?;
+            fs::rename(&temporary, &path)
+        };
+        write().map_err(|error| broken(&path, &error))
+    }
+
+    /// The service's own state.
+    pub(crate) fn service(&self) -> Result<Service, Failure> {
+        Ok(self.read("service.json")?.unwrap_or_default())
+    }
+
+    /// The directory of a container.
+    pub(crate) fn bundle(&self, id: &str) -> PathBuf {
+        self.path("containers").join(id)
+    }
+
+    /// A container.
+    pub(crate) fn container(&self, id: &str) -> Result<Option<Record>, Failure> {
+        // An id is one path component: anything else names no container.
+        if !container_command_line::name_is_valid(id) {
+            return Ok(None);
+        }
+        self.read(&format!("containers/{id}/config.json"))
+    }
+
+    /// Changes a container.
+    pub(crate) fn put_container(&self, record: &Record) -> Result<(), Failure> {
+        self.write(&format!("containers/{}/config.json", record.configuration.id), record)
+    }
+
+    /// Every container, in no particular order.
+    pub(crate) fn containers(&self) -> Result<Vec<Record>, Failure> {
+        let directory = self.path("containers");
+        let entries = fs::read_dir(&directory).map_err(|error| broken(&directory, &error))?;
+        let mut records = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| broken(&directory, &error))?;
+            records.extend(self.container(&entry.file_name().to_string_lossy())?);
+        }
+        Ok(records)
+    }
+
+    /// The machine of a container, if one lives, booting ones included.
+    pub(crate) fn runtime_of(&self, id: &str) -> Result<Option<Runtime>, Failure> {
+        let runtime: Option<Runtime> = self.read(&format!("containers/{id}/runtime.json"))?;
+        Ok(runtime.filter(|runtime| runtime.helper.lives() || runtime.init.is_some_and(Process::lives)))
+    }
+
+    /// Removes everything of a container from the disk.
+    pub(crate) fn remove_bundle(&self, id: &str) -> Result<(), Failure> {
+        let bundle = self.bundle(id);
+        // The overlay's own directory is closed to everyone who is not root.
+        let closed = bundle.join("work/work");
+        if closed.exists() {
+            let _ = fs::set_permissions(&closed, fs::Permissions::from_mode(0o700));
+        }
+        match fs::remove_dir_all(&bundle) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(broken(&bundle, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes a process of a machine, so that a test can count what was left over.
+    pub(crate) fn note_process(&self, kind: &str, id: &str, process: Process) -> Result<(), Failure> {
+        let path = self.path("processes");
+        let line = format!("{} {} {kind} {id}\n", process.pid, process.start_time);
+        let write = || OpenOptions::new().create(true).append(true).open(&path)?.write_all(line.as_bytes());
+        write().map_err(|error| broken(&path, &error))
+    }
+}
+
+/// The error of a file of the emulator's own.
+pub(crate) fn broken(path: &Path, error: &io::Error) -> Failure {
+    Failure::runtime(Code::InternalError, format!("emulator: {}: {error}", path.display()))
+}

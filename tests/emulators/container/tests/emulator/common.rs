@@ -1,0 +1,242 @@
+//! A root of its own for each test, and an image that the tests make themselves.
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// The image of the tests.
+pub const IMAGE: &str = "kina.local/probe:1";
+
+/// No process at all.
+pub const NOBODY: [u32; 0] = [];
+
+/// One emulator with a state of its own.
+pub struct Emulator {
+    directory: tempfile::TempDir,
+    faults: Option<String>,
+    version: Option<&'static str>,
+}
+
+impl Emulator {
+    /// An emulator whose service does not run yet.
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("a temporary directory"), faults: None, version: None }
+    }
+
+    /// An emulator whose service runs, with the image.
+    pub fn started() -> Self {
+        let emulator = Self::new();
+        emulator.good("system start --enable-kernel-install");
+        let image = emulator.directory.path().join("image.tar");
+        fs::write(&image, image_archive()).expect("the archive can be written");
+        assert_eq!(emulator.good(&format!("image load -i {}", image.display())), format!("{IMAGE}\n"));
+        emulator
+    }
+
+    /// The same with faults from now on.
+    pub fn faults(&mut self, plan: &str) -> &mut Self {
+        self.faults = Some(plan.to_owned()).filter(|plan| !plan.is_empty());
+        self
+    }
+
+    /// The same with another version from now on.
+    pub fn version(&mut self, version: &'static str) -> &mut Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// A directory that outlives the containers.
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        fs::create_dir_all(&path).expect("a directory");
+        path
+    }
+
+    /// The lock that the service holds over a creation, a whole boot and every start of a process.
+    pub fn boot_lock(&self) -> fs::File {
+        let path = self.directory.path().join("root/boot.lock");
+        fs::File::options().create(true).truncate(false).write(true).open(path).expect("the lock can be opened")
+    }
+
+    /// A call that has not started.
+    pub fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_container"));
+        command.args(line.split_whitespace()).env("KINA_EMULATOR_ROOT", self.directory.path().join("root"));
+        command.env_remove("KINA_EMULATOR_FAULTS").env_remove("KINA_EMULATOR_VERSION").stdin(Stdio::null());
+        command.envs(self.faults.iter().map(|plan| ("KINA_EMULATOR_FAULTS", plan)));
+        command.envs(self.version.map(|version| ("KINA_EMULATOR_VERSION", version)));
+        command
+    }
+
+    /// A call.
+    pub fn call(&self, line: &str) -> Output {
+        self.command(line).output().expect("the emulator starts")
+    }
+
+    /// A call that succeeds; its stdout.
+    pub fn good(&self, line: &str) -> String {
+        let output = self.call(line);
+        assert!(output.status.success(), "`{line}`: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// A call that ends with this code; its stderr.
+    pub fn bad(&self, line: &str, code: i32) -> String {
+        let output = self.call(line);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "`{line}`: {said}");
+        said
+    }
+
+    /// The JSON of a call that succeeds.
+    pub fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.good(line)).expect("JSON")
+    }
+
+    /// The state of a container, as `list -a` tells it.
+    pub fn state(&self, id: &str) -> Option<String> {
+        let list = self.json("list -a --format json");
+        let found = list.as_array().into_iter().flatten().find(|one| one["id"] == id);
+        found.map(|one| one["status"]["state"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The processes of machines that live.
+    pub fn processes(&self) -> Vec<u32> {
+        let noted = fs::read_to_string(self.directory.path().join("root/processes")).unwrap_or_default();
+        noted.lines().filter_map(living).collect()
+    }
+
+    /// A call that hangs: it is killed once the others could see its effect.
+    pub fn hangs(&self, line: &str) {
+        let mut child = self.command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_millis(700));
+        let ended = child.try_wait().expect("a child");
+        assert!(ended.is_none(), "`{line}` ended: {ended:?}");
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a child ends");
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.faults = None;
+        // Without the grace that `system stop` gives; what the service does not know of is left to that.
+        self.call("delete -f --all");
+        self.call("system stop");
+        let left = self.processes();
+        if !std::thread::panicking() {
+            assert_eq!(left, NOBODY, "processes of machines that outlived `system stop`");
+        }
+    }
+}
+
+fn living(line: &str) -> Option<u32> {
+    let mut words = line.split_whitespace();
+    let (pid, start) = (words.next()?.parse().ok()?, words.next()?);
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split_whitespace().collect();
+    (fields[0] != "Z" && fields[19] == start).then_some(pid)
+}
+
+/// Waits until something is so, for a long time at most.
+pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A port of the host that nobody uses right now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// What the machine behind a published port says of itself and sends back.
+pub fn ask(port: u16, text: &str) -> Option<String> {
+    let mut client = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    client.write_all(text.as_bytes()).ok()?;
+    client.shutdown(Shutdown::Write).ok()?;
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).ok()?;
+    Some(answer).filter(|answer| !answer.is_empty())
+}
+
+/// The image as an OCI layout: one static program, compiled here.
+fn image_archive() -> &'static [u8] {
+    static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
+    ARCHIVE.get_or_init(|| {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let program = directory.path().join("probe");
+        let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulator/programs/probe.rs");
+        let output = Command::new("rustc")
+            .args(["--edition", "2024", "--target", &target, "-C", "linker=rust-lld", "-C", "strip=symbols", "-o"])
+            .arg(&program)
+            .arg(source)
+            .output()
+            .expect("rustc starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "`rustup target add {target}` may be needed: {said}");
+        archive(&fs::read(program).expect("the program was made"))
+    })
+}
+
+fn archive(program: &[u8]) -> Vec<u8> {
+    let layer =
+        tar_of(&[("kina/probe", program), ("etc/passwd", b"root:x:0:0::/:/none\nnobody:x:65534:65534::/:/none\n")]);
+    let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    zipped.write_all(&layer).expect("memory can be written");
+    let zipped = zipped.finish().expect("memory can be written");
+    let processor = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let config = json!({
+        "architecture": processor, "os": "linux", "created": "2026-01-01T00:00:00Z",
+        "config": {"Entrypoint": ["/kina/probe"], "Env": ["OF=image"]},
+        "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
+    });
+    let config = config.to_string();
+    let object = |kind: &str, bytes: &[u8]| json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest(bytes), "size": bytes.len()});
+    let manifest = json!({
+        "schemaVersion": 2,
+        "config": object("config.v1+json", config.as_bytes()),
+        "layers": [object("layer.v1.tar+gzip", &zipped)],
+    });
+    let manifest = manifest.to_string();
+    let mut variant = object("manifest.v1+json", manifest.as_bytes());
+    variant["platform"] = json!({"architecture": processor, "os": "linux"});
+    let inner = json!({"schemaVersion": 2, "manifests": [variant]}).to_string();
+    let mut named = object("index.v1+json", inner.as_bytes());
+    named["annotations"] = json!({"org.opencontainers.image.ref.name": IMAGE});
+    let index = json!({"schemaVersion": 2, "manifests": [named]}).to_string();
+    let objects = [config.as_bytes(), &zipped, manifest.as_bytes(), inner.as_bytes()];
+    let names: Vec<String> = objects.iter().map(|bytes| digest(bytes).replace("sha256:", "blobs/sha256/")).collect();
+    let mut files: Vec<(&str, &[u8])> =
+        vec![("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#), ("index.json", index.as_bytes())];
+    files.extend(names.iter().map(String::as_str).zip(objects));
+    tar_of(&files)
+}
+
+fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        archive.append_data(&mut header, name, *bytes).expect("memory can be written");
+    }
+    archive.into_inner().expect("memory can be written")
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
