@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OnceCell, mpsc, watch};
 
 use super::boot::SlotSpec;
-use crate::assets::{self, AssetRequest, Assets, KubernetesMinor};
+use crate::assets::{self, AssetRequest, Assets, KubernetesMinor, Platform};
 use crate::pool::SlotKey;
 use crate::protocol::{AcquireRequest, Refusal, RefusalKind};
 
 /// Finds assets.
 pub(super) struct Binaries {
     cache_directory: PathBuf,
+    platform: Platform,
     searches: Mutex<HashMap<SearchKey, Arc<Search>>>,
 }
 
@@ -30,8 +31,9 @@ struct Search {
 }
 
 impl Binaries {
-    pub(super) fn new(cache_directory: PathBuf) -> Self {
-        Self { cache_directory, searches: Mutex::new(HashMap::new()) }
+    /// For clusters whose binaries are for `platform`.
+    pub(super) fn new(cache_directory: PathBuf, platform: Platform) -> Self {
+        Self { cache_directory, platform, searches: Mutex::new(HashMap::new()) }
     }
 
     /// What a client's cluster is made from. `steps` are told what is being waited for, as long as this waits.
@@ -76,6 +78,7 @@ impl Binaries {
         // These are the client's, not the engine's.
         asset_request.explicit_directory = request.assets_directory.clone();
         asset_request.kubebuilder_assets = request.kubebuilder_assets.clone();
+        let asset_request = asset_request.for_platform(self.platform.clone());
         let mut progressed = search.progress.subscribe();
         let found = search.result.get_or_try_init(async || {
             let teller = Arc::clone(search);

@@ -59,7 +59,11 @@ pub(super) enum BootError {
 impl BootError {
     /// Whether it is the user's to repair, and the same until then.
     pub(super) fn is_user_error(&self) -> bool {
-        matches!(self, Self::WrongVersion { .. })
+        match self {
+            Self::WrongVersion { .. } => true,
+            Self::Provider(error) => error.is_user_error(),
+            _ => false,
+        }
     }
 }
 

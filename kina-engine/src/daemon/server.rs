@@ -21,8 +21,7 @@ use crate::ProviderName;
 use crate::budget::{Budget, Total};
 use crate::journal::{Journal, SweepReport, sweep};
 use crate::paths::EnginePaths;
-use crate::provider::Provider;
-use crate::provider::process::ProcessProvider;
+use crate::provider::{self, Surroundings};
 use crate::settings::EngineSettings;
 use crate::snapshot::SnapshotStore;
 
@@ -53,8 +52,8 @@ pub(super) async fn serve(
 
     let (messages, mut received) = mpsc::channel(MESSAGES_MAX);
     let (stop, mut stop_requests) = mpsc::channel::<oneshot::Sender<()>>(16);
-    let (clusters, cluster_logs) = (paths.cluster_directory.clone(), paths.cluster_log_directory.clone());
-    let provider = ProcessProvider::new(clusters, cluster_logs, Arc::clone(&journal))?;
+    let surroundings = Surroundings { paths: &paths, settings: &settings, journal: Arc::clone(&journal) };
+    let provider = provider::connect(provider_name, surroundings).await?;
     let capabilities = provider.capabilities();
     let machine = MachineLimits::of_this_machine(&settings);
     let limits = pool_limits(&settings, machine, &capabilities);
@@ -74,7 +73,7 @@ pub(super) async fn serve(
         }
     };
     let booter = Booter {
-        provider: Arc::new(provider),
+        provider,
         snapshots: SnapshotStore::new(paths.cache_directory.join("snapshots")),
         baseline_directory: paths.cache_directory.join("baselines"),
         bootstrapping: tokio::sync::Mutex::new(()),
@@ -82,7 +81,7 @@ pub(super) async fn serve(
     let mut dispatcher = Dispatcher::new(booter, limits, budget, paths.clone(), messages.clone());
     let engine = Arc::new(Engine {
         messages,
-        binaries: Binaries::new(paths.cache_directory.clone()),
+        binaries: Binaries::new(paths.cache_directory.clone(), capabilities.binaries_platform.clone()),
         status_source: StatusSource {
             start: Instant::now(),
             log: paths.log.clone(),

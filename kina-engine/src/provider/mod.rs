@@ -4,16 +4,16 @@
 //! [`Capabilities`] and for actions, and the daemon calls the provider. Nothing outside this module matches on a
 //! provider's name.
 //!
-//! - `process`, `apple`: the providers.
+//! - `process`, `apple`: the providers. `connect`: from a name to one of them.
 //! - `access`, `arguments`: certificates and command lines of a cluster's components, wherever they run.
 //! - `readiness`: waiting for them.
 //! - `port`: reserves a port, without a race.
 //! - `group_watcher`: ends groups of processes that would outlive the engine.
 
 mod access;
-#[allow(dead_code, unused_imports, reason = "until the daemon makes clusters of it")]
 pub mod apple;
 mod arguments;
+mod connect;
 mod files;
 mod group_watcher;
 mod port;
@@ -29,6 +29,8 @@ use std::sync::Arc;
 use crate::assets::{Assets, Platform};
 use crate::certificates::IssuedIdentity;
 use crate::etcd::StoredKey;
+
+pub(crate) use self::connect::{Surroundings, connect};
 
 /// The future of a provider's call.
 pub type ProviderFuture<'a, Output> = Pin<Box<dyn Future<Output = Result<Output, ProviderError>> + Send + 'a>>;
@@ -237,6 +239,15 @@ pub enum ProviderError {
         #[source]
         source: Box<apple::ContainerError>,
     },
+    /// There is no program `container`.
+    #[error(
+        "there is no program `container` on PATH: install Apple's `container` (macOS 26 on Apple silicon), or name the \
+         program in {variable}"
+    )]
+    NoContainerProgram {
+        /// The variable that names it.
+        variable: &'static str,
+    },
     /// The program `container` cannot be used at all.
     #[error("the provider `apple` cannot be used")]
     ContainerService(#[source] Box<apple::ContainerError>),
@@ -259,15 +270,14 @@ pub enum ProviderError {
 
 impl ProviderError {
     /// Whether it is the user's to repair, and the same until then.
-    #[allow(dead_code, reason = "until the daemon makes clusters of `apple`")]
     pub fn is_user_error(&self) -> bool {
         match self {
+            Self::NoContainerProgram { .. } => true,
             Self::Container { source, .. } | Self::ContainerService(source) => source.kind.is_user_error(),
             _ => false,
         }
     }
 
-    #[allow(dead_code, reason = "until the daemon makes clusters of `apple`")]
     fn container(action: &'static str, container: &str, error: apple::ContainerError) -> Self {
         Self::Container { action, container: container.to_owned(), source: Box::new(error) }
     }
