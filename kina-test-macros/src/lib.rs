@@ -52,6 +52,16 @@ use proc_macro::TokenStream;
 /// async fn scales_up(client: kube::Client) { … }
 /// ```
 ///
+/// ## `provider = "name"`
+///
+/// What the cluster is made of: `"process"`, plain processes on this machine, or `"apple"`, a virtual machine of Apple's
+/// `container`. Without it the test gets what the workspace's `kina.toml` or `KINA_PROVIDER` says, else `"process"`.
+///
+/// ```text
+/// #[kina::test(provider = "apple")]
+/// async fn scales_up(client: kube::Client) { … }
+/// ```
+///
 /// ## `crate = "path"`
 ///
 /// Where the crate `kina` is found, `::kina` unless said otherwise. For those who renamed the dependency or hand it on
@@ -83,6 +93,7 @@ use proc_macro::TokenStream;
 ///             name: concat!(module_path!(), "::", "scales_up"),
 ///             package_directory: env!("CARGO_MANIFEST_DIR"),
 ///             kubernetes: None,
+///             provider: None,
 ///         },
 ///         scales_up as fn(_) -> _,
 ///     )

@@ -65,6 +65,7 @@ fn a_test_without_options() {
                         name: ::core::concat!(::core::module_path!(), "::", "scales_up"),
                         package_directory: ::core::env!("CARGO_MANIFEST_DIR"),
                         kubernetes: ::core::option::Option::None,
+                        provider: ::core::option::Option::None,
                     },
                     scales_up as fn(_) -> _,
                 )
@@ -76,7 +77,7 @@ fn a_test_without_options() {
 #[test]
 fn a_test_with_all_options_and_two_arguments() {
     check_expansion(
-        quote! { kubernetes = "1.36", crate = "my::kina", },
+        quote! { kubernetes = "1.36", provider = "apple", crate = "my::kina", },
         quote! { async fn two(mut client: kube::Client, Cluster { .. }: Cluster) {} },
         quote! {
             #[::core::prelude::v1::test]
@@ -89,6 +90,7 @@ fn a_test_with_all_options_and_two_arguments() {
                         name: ::core::concat!(::core::module_path!(), "::", "two"),
                         package_directory: ::core::env!("CARGO_MANIFEST_DIR"),
                         kubernetes: ::core::option::Option::Some("1.36"),
+                        provider: ::core::option::Option::Some("apple"),
                     },
                     two as fn(_, _) -> _,
                 )
@@ -113,7 +115,7 @@ fn a_wrong_option_still_leaves_the_test() {
         item,
         quote! {
             #sound
-            ::core::compile_error! { "unknown option `flavor`; the options are `kubernetes = \"1.NN\"`, `crate = \"path\"`" }
+            ::core::compile_error! { "unknown option `flavor`; the options are `kubernetes = \"1.NN\"`, `provider = \"name\"`, `crate = \"path\"`" }
         },
     );
 }
@@ -173,6 +175,16 @@ fn a_minor_that_a_macro_handed_on() {
 }
 
 #[test]
+fn providers() {
+    for name in ["process", "apple"] {
+        let options = check_options(&format!("provider = \"{name}\""), &[]);
+        assert_eq!(options.provider.map(|literal| literal.value()).as_deref(), Some(name));
+    }
+    check_options("provider = \"docker\"", &["kina has no provider `docker`; the providers are `process`, `apple`"]);
+    check_options("provider = apple", &["expected a provider in quotes, as in `provider = \"process\"`"]);
+}
+
+#[test]
 fn wrong_values_of_kubernetes_list_the_known_minors() {
     let cases = [
         (r#""1.2""#, "kina has no Kubernetes minor `1.2`"),
@@ -200,7 +212,7 @@ fn one_wrong_option_does_not_hide_another() {
     let options = check_options(
         r#"timeout = 3, kubernetes = "1.36" "1.37", crate, crate = "a b", kubernetes = "1.35", "1.37", crate: "x""#,
         &[
-            "unknown option `timeout`; the options are `kubernetes = \"1.NN\"`, `crate = \"path\"`",
+            "unknown option `timeout`; the options are `kubernetes = \"1.NN\"`, `provider = \"name\"`, `crate = \"path\"`",
             "expected a comma or the end after the value of `kubernetes`",
             "option `crate` has no value",
             "option `crate` stands here twice",

@@ -1,8 +1,11 @@
 //! From a provider's name to the provider: the one place where names count.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::apple::{self, AppleProvider, AppleSettings, ClusterImage};
+use super::apple::{self, AppleProvider, AppleSettings, ClusterImage, ImageSource};
 use super::process::ProcessProvider;
 use super::{Provider, ProviderError};
 use crate::ProviderName;
@@ -41,19 +44,33 @@ pub(crate) async fn connect(
                 apple.cpus = cpus;
             }
             apple.memory_bytes = settings.cluster_memory_bytes.unwrap_or(apple.memory_bytes);
-            let image_directory = image::directory(&paths.cache_directory);
-            let provider = AppleProvider::connect(
-                apple,
-                Arc::new(move |assets: &Assets| {
-                    let image = image::build(assets, image::Architecture::host()?, &image_directory)?;
-                    Ok(ClusterImage { reference: image.reference, archive: image.archive, digest: image.digest })
-                }),
-            )
-            .await?;
+            let images = Images { directory: image::directory(&paths.cache_directory), made: Mutex::default() };
+            let provider = AppleProvider::connect(apple, Arc::new(images)).await?;
             if let Some(swept) = provider.sweep().await? {
                 tracing::info!(?swept, "swept the containers");
             }
             Ok(Arc::new(provider))
         }
+    }
+}
+
+/// The images that this engine has used. To look for one means to ask a compiler for its version, so that is done once.
+struct Images {
+    directory: PathBuf,
+    /// By the identity of the binaries. The lock is held while one is made: others would only wait for it elsewhere.
+    made: Mutex<HashMap<String, ClusterImage>>,
+}
+
+impl ImageSource for Images {
+    fn image(&self, assets: &Assets) -> Result<ClusterImage, Box<dyn Error + Send + Sync>> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody may have pruned it since.
+        if let Some(known) = made.get(&assets.identity).filter(|known| known.archive.exists()) {
+            return Ok(known.clone());
+        }
+        let image = image::build(assets, image::Architecture::host()?, &self.directory)?;
+        let image = ClusterImage { reference: image.reference, archive: image.archive, digest: image.digest };
+        made.insert(assets.identity.clone(), image.clone());
+        Ok(image)
     }
 }

@@ -4,14 +4,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-pub(super) const CLUSTER_DIRECTORY: &str = "/kina/cluster";
-pub(super) const LOG_DIRECTORY: &str = "/kina/log";
-pub(super) const ETCD_DATA_DIRECTORY: &str = "/kina/state/etcd";
-pub(super) const ETCD_ARGUMENTS: &str = "etcd.arguments";
-pub(super) const API_SERVER_ARGUMENTS: &str = "kube-apiserver.arguments";
-pub(super) const SUPERVISOR_LOG: &str = "supervisor.log";
-pub(super) const API_PORT: u16 = 6443;
-pub(super) const ETCD_PORT: u16 = 2379;
+pub(super) use crate::image::layout::{
+    API_PORT, API_SERVER_ARGUMENTS, CLUSTER_DIRECTORY, ETCD_ARGUMENTS, ETCD_DIRECTORY as ETCD_DATA_DIRECTORY,
+    ETCD_PORT, LOG_DIRECTORY, SUPERVISOR_LOG,
+};
 
 /// A supervisor that says more than this in one life restarts things in circles.
 const SUPERVISOR_LOG_BYTES_MAX: u64 = 4 << 20;
