@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::etcd::StoredKey;
+use crate::etcd::{PackedState, StoredKey};
 use crate::rewind::{Fingerprint, ServerOwned};
 use crate::set_aside::{KEPT_MAX, set_aside};
 
@@ -33,7 +33,7 @@ const LEFT_OUT: [&[u8]; 2] =
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     /// What to load before the API server starts.
-    pub(crate) keys: Arc<Vec<StoredKey>>,
+    pub(crate) state: Arc<PackedState>,
     /// What the API server then makes by itself; its state is complete when all of these exist.
     pub(crate) awaited_keys: Vec<Vec<u8>>,
     /// What the API server says of itself in that state.
@@ -59,36 +59,36 @@ impl Snapshot {
     /// Takes a fresh cluster's state apart into what others may start on and what they must make themselves.
     pub(crate) fn new(stored_keys: &[StoredKey], fingerprint: Fingerprint) -> Self {
         let server_owned = ServerOwned::among(stored_keys.iter().map(|stored| stored.key.as_slice()));
-        let (awaited, keys): (Vec<_>, Vec<_>) = stored_keys
-            .iter()
-            // Events are on an etcd lease, and about this cluster.
-            .filter(|stored| stored.lease == 0 && !server_owned.contains(&stored.key))
-            .cloned()
-            .partition(|stored| LEFT_OUT.iter().any(|prefix| stored.key.starts_with(prefix)));
-        let awaited_keys = awaited.into_iter().map(|stored| stored.key).collect();
-        Self { keys: Arc::new(keys), awaited_keys, fingerprint }
+        // Events are on an etcd lease, and about this cluster.
+        let kept = stored_keys.iter().filter(|stored| stored.lease == 0 && !server_owned.contains(&stored.key));
+        let (mut state, mut awaited_keys) = (PackedState::default(), Vec::new());
+        for stored in kept {
+            match LEFT_OUT.iter().any(|prefix| stored.key.starts_with(prefix)) {
+                true => awaited_keys.push(stored.key.clone()),
+                false => state.push(&stored.key, &stored.value),
+            }
+        }
+        Self { state: Arc::new(state), awaited_keys, fingerprint }
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let (keys_and_values, lengths) = self.state.parts();
         let header = Header {
             format: FORMAT,
             fingerprint: self.fingerprint.clone(),
             awaited_keys: self.awaited_keys.clone(),
-            lengths: self.keys.iter().map(|stored| (stored.key.len(), stored.value.len())).collect(),
+            lengths: lengths.to_vec(),
         };
         let mut bytes = serde_json::to_vec(&header)?;
         bytes.push(b'\n');
-        for stored in self.keys.iter() {
-            bytes.extend_from_slice(&stored.key);
-            bytes.extend_from_slice(&stored.value);
-        }
+        bytes.extend_from_slice(keys_and_values);
         let hash = Sha256::digest(&bytes);
         bytes.extend_from_slice(&hash);
         Ok(bytes)
     }
 
     /// `None` for anything that is not exactly what was written.
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    fn from_bytes(mut bytes: Vec<u8>) -> Option<Self> {
         let (content, hash) = bytes.split_at_checked(bytes.len().checked_sub(Sha256::output_size())?)?;
         if Sha256::digest(content).as_slice() != hash {
             return None;
@@ -98,18 +98,11 @@ impl Snapshot {
         if header.format != FORMAT {
             return None;
         }
-        let mut rest = &content[header_end + 1..];
-        let mut take = |length: usize| {
-            let (taken, remaining) = rest.split_at_checked(length)?;
-            rest = remaining;
-            Some(taken.to_vec())
-        };
-        let keys = header
-            .lengths
-            .iter()
-            .map(|(key, value)| Some(StoredKey { key: take(*key)?, value: take(*value)?, mod_revision: 0, lease: 0 }))
-            .collect::<Option<Vec<_>>>()?;
-        Some(Self { keys: Arc::new(keys), awaited_keys: header.awaited_keys, fingerprint: header.fingerprint })
+        // In place: it can be large.
+        bytes.truncate(bytes.len() - Sha256::output_size());
+        bytes.drain(..=header_end);
+        let state = Arc::new(PackedState::from_parts(bytes, header.lengths)?);
+        Some(Self { state, awaited_keys: header.awaited_keys, fingerprint: header.fingerprint })
     }
 }
 
@@ -135,7 +128,7 @@ impl SnapshotStore {
                 None
             }
             Ok(_) => {
-                let snapshot = Snapshot::from_bytes(&bytes);
+                let snapshot = Snapshot::from_bytes(bytes);
                 if snapshot.is_none() {
                     set_aside(&path, KEPT_MAX, "the bootstrapped state is damaged or of another version");
                 }
@@ -208,7 +201,7 @@ mod tests {
     #[test]
     fn what_belongs_to_one_cluster_is_left_out() {
         let snapshot = snapshot();
-        let keys: Vec<_> = snapshot.keys.iter().map(|stored| stored.key.as_slice()).collect();
+        let keys: Vec<_> = snapshot.state.iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [b"/registry/clusterroles/admin"]);
         assert_eq!(snapshot.awaited_keys, [b"/registry/namespaces/default"]);
     }
@@ -220,8 +213,7 @@ mod tests {
         assert!(store.load("1.37.1/linux").is_none());
         store.save("1.37.1/linux", &snapshot()).expect("saved");
         let loaded = store.load("1.37.1/linux").expect("loaded");
-        assert_eq!(loaded.keys.len(), 1);
-        assert_eq!(loaded.keys[0].value, b"value of /registry/clusterroles/admin");
+        assert_eq!(loaded.state, snapshot().state);
         assert_eq!(loaded.fingerprint, snapshot().fingerprint);
 
         let path = store.path("1.37.1/linux");

@@ -39,6 +39,10 @@ const ENVIRONMENT_NAMES: [&str; 16] = [
     "all_proxy",
 ];
 const ENVIRONMENT_PREFIXES: [&str; 3] = ["KINA_", "XDG_", "GO"];
+/// To glibc's allocator, the only one that knows these: what was large is given back to the system at once, whatever
+/// came before. Without it, one listing of a large template stays in the engine's memory for its life.
+const MEMORY_IS_GIVEN_BACK: [(&str, &str); 3] =
+    [("MALLOC_MMAP_THRESHOLD_", "262144"), ("MALLOC_TRIM_THRESHOLD_", "524288"), ("MALLOC_ARENA_MAX", "2")];
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(3);
@@ -179,6 +183,7 @@ fn command(program: &Chosen, provider: ProviderName) -> Command {
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| is_passed_on(&name.to_string_lossy())))
         .env(BECOME_ENGINE, provider.as_str())
+        .envs(MEMORY_IS_GIVEN_BACK)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

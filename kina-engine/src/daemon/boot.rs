@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::slot::SlotHandle;
 use crate::api_client::{ApiClient, NoAnswer};
 use crate::assets::Assets;
-use crate::etcd::{EtcdClient, EtcdError, KeyHead};
+use crate::etcd::{EtcdClient, EtcdError};
 use crate::gateway::GatewayError;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError, Readiness};
 use crate::rewind::{
@@ -91,7 +91,7 @@ impl Booter {
         if snapshot.is_some() {
             bootstrapping = None;
         }
-        let initial_state = snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.keys)).unwrap_or_default();
+        let initial_state = snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.state)).unwrap_or_default();
         let request = CreateRequest { name: name.clone(), assets: spec.assets.clone(), initial_state };
         let cluster = self.provider.create(request).await?;
         tracing::debug!(name, since_start_ms = start.elapsed().as_millis(), "created");
@@ -174,9 +174,8 @@ impl Booter {
 async fn wait_complete(etcd: &EtcdClient, awaited_keys: &[Vec<u8>]) -> Result<(), BootError> {
     let start = Instant::now();
     loop {
-        let heads = etcd.list_heads(PREFIX).await?.heads;
-        let exists = |key: &Vec<u8>| heads.binary_search_by(|head| head.key.cmp(key)).is_ok();
-        let Some(missing) = awaited_keys.iter().find(|key| !exists(key)) else { return Ok(()) };
+        let listing = etcd.list_heads(PREFIX).await?;
+        let Some(missing) = awaited_keys.iter().find(|key| !listing.contains(key)) else { return Ok(()) };
         if COMPLETE_TIMEOUT < start.elapsed() {
             let missing = String::from_utf8_lossy(missing).into_owned();
             return Err(BootError::Incomplete { waited_seconds: COMPLETE_TIMEOUT.as_secs(), missing });
@@ -187,12 +186,13 @@ async fn wait_complete(etcd: &EtcdClient, awaited_keys: &[Vec<u8>]) -> Result<()
 
 async fn wait_quiet(etcd: &EtcdClient) -> Result<(), BootError> {
     let start = Instant::now();
-    let mut last_heads: Vec<KeyHead> = Vec::new();
+    let mut last_heads: Vec<(Vec<u8>, i64)> = Vec::new();
     let mut quiet_since = Instant::now();
     while start.elapsed() < QUIET_TIMEOUT {
-        let mut heads = etcd.list_heads(PREFIX).await?.heads;
-        let server_owned = ServerOwned::among(heads.iter().map(|head| head.key.as_slice()));
-        heads.retain(|head| !server_owned.contains(&head.key));
+        let listing = etcd.list_heads(PREFIX).await?;
+        let server_owned = ServerOwned::among(listing.heads().map(|head| head.key));
+        let heads = listing.heads().filter(|head| !server_owned.contains(head.key));
+        let heads: Vec<_> = heads.map(|head| (head.key.to_vec(), head.mod_revision)).collect();
         if heads != last_heads {
             last_heads = heads;
             quiet_since = Instant::now();

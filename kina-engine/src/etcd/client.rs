@@ -8,6 +8,7 @@ use super::messages::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp,
     StatusRequest, StatusResponse, TxnRequest, TxnResponse, request_op,
 };
+use super::packed::PackedKeys;
 use super::{REQUEST_BYTES_MAX, TRANSACTION_OPERATIONS_MAX};
 use crate::certificates::IssuedIdentity;
 
@@ -24,22 +25,22 @@ const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
 /// A connection to the etcd of one cluster, over mutual TLS.
 #[derive(Clone, Debug)]
-pub struct EtcdClient {
+pub(crate) struct EtcdClient {
     channel: Channel,
 }
 
 /// A key without its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyHead {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyHead<'a> {
     /// The whole key, prefix included.
-    pub key: Vec<u8>,
+    pub(crate) key: &'a [u8],
     /// The store's revision at which the key was last written.
-    pub mod_revision: i64,
+    pub(crate) mod_revision: i64,
 }
 
 /// A key with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredKey {
+pub(crate) struct StoredKey {
     /// The whole key, prefix included.
     pub key: Vec<u8>,
     /// The stored value, as the API server encoded it.
@@ -52,13 +53,13 @@ pub struct StoredKey {
 
 /// The keys under a prefix, at one revision.
 #[derive(Clone, Debug, Default)]
-pub struct KeyListing {
-    /// The heads asked for, sorted by key.
-    pub heads: Vec<KeyHead>,
+pub(crate) struct KeyListing {
+    keys: PackedKeys,
+    mod_revisions: Vec<i64>,
     /// How many keys exist under the prefix, those that a filter left out included.
-    pub key_count: i64,
+    pub(crate) key_count: i64,
     /// The store's revision at which this was read.
-    pub revision: i64,
+    pub(crate) revision: i64,
 }
 
 /// Keys and values, page by page.
@@ -72,7 +73,7 @@ pub(crate) struct Pages<'a> {
 
 /// One write of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WriteOperation {
+pub(crate) enum WriteOperation {
     /// Write a key.
     Put {
         /// The whole key.
@@ -161,8 +162,7 @@ impl EtcdClient {
             }
             let Some(last) = page.kvs.last() else { return Ok(listing) };
             request.key = key_after(&last.key);
-            let heads = page.kvs.into_iter().map(|kv| KeyHead { key: kv.key, mod_revision: kv.mod_revision });
-            listing.heads.extend(heads);
+            page.kvs.iter().for_each(|kv| listing.push(&kv.key, kv.mod_revision));
             // With a filter a page can be short although keys remain, so only the server's word counts.
             if !page.more {
                 return Ok(listing);
@@ -254,6 +254,25 @@ impl EtcdClient {
     }
 }
 
+impl KeyListing {
+    /// Adds a head, after all that are there.
+    pub(crate) fn push(&mut self, key: &[u8], mod_revision: i64) {
+        self.keys.push(key);
+        self.mod_revisions.push(mod_revision);
+    }
+
+    /// The heads asked for, sorted by key.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = KeyHead<'_>> {
+        let heads = self.keys.iter().zip(&self.mod_revisions);
+        heads.map(|(key, mod_revision)| KeyHead { key, mod_revision: *mod_revision })
+    }
+
+    /// Whether this key is among them.
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        self.keys.find(key).is_some()
+    }
+}
+
 impl Pages<'_> {
     /// The next page, `None` after the last one.
     ///
@@ -271,8 +290,8 @@ impl Pages<'_> {
             _ => self.request = None,
         }
         let stored_keys = page.kvs.into_iter().map(|kv| StoredKey {
-            key: kv.key,
-            value: kv.value,
+            key: kv.key.to_vec(),
+            value: kv.value.to_vec(),
             mod_revision: kv.mod_revision,
             lease: kv.lease,
         });

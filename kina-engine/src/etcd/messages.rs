@@ -2,6 +2,8 @@
 //!
 //! Source: `api/etcdserverpb/rpc.proto` and `api/mvccpb/kv.proto` of etcd 3.5 to 3.7.
 
+use prost::bytes::Bytes;
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ResponseHeader {
     #[prost(int64, tag = "3")]
@@ -10,16 +12,17 @@ pub(crate) struct ResponseHeader {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct KeyValue {
-    #[prost(bytes = "vec", tag = "1")]
-    pub(crate) key: Vec<u8>,
+    // Parts of the message, not copies of them.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) key: Bytes,
     #[prost(int64, tag = "2")]
     pub(crate) create_revision: i64,
     #[prost(int64, tag = "3")]
     pub(crate) mod_revision: i64,
     #[prost(int64, tag = "4")]
     pub(crate) version: i64,
-    #[prost(bytes = "vec", tag = "5")]
-    pub(crate) value: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub(crate) value: Bytes,
     #[prost(int64, tag = "6")]
     pub(crate) lease: i64,
 }

@@ -5,9 +5,12 @@
 
 mod client;
 pub(crate) mod messages;
+mod packed;
 
+pub use client::EtcdError;
 pub(crate) use client::TRANSACTION_KEYS_MAX;
-pub use client::{EtcdClient, EtcdError, KeyHead, KeyListing, StoredKey, WriteOperation};
+pub(crate) use client::{EtcdClient, KeyListing, StoredKey, WriteOperation};
+pub(crate) use packed::{PackedKeys, PackedState};
 
 /// etcd's limit on the operations of one transaction (`--max-txn-ops`), raised from 128 so that a usual rewind is one.
 pub const TRANSACTION_OPERATIONS_MAX: usize = 1024;

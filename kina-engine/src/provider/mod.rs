@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use crate::assets::{Assets, Platform};
 use crate::certificates::IssuedIdentity;
-use crate::etcd::StoredKey;
+use crate::etcd::PackedState;
 
 pub(crate) use self::connect::{Surroundings, connect};
 
@@ -125,7 +125,7 @@ pub struct CreateRequest {
     /// The binaries.
     pub assets: Assets,
     /// What its store holds before the API server starts; empty for a cluster that bootstraps from nothing.
-    pub initial_state: Arc<Vec<StoredKey>>,
+    pub(crate) initial_state: Arc<PackedState>,
 }
 
 /// How to reach a cluster. None of this ever leaves the engine.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{ClusterAccess, ProviderError, Readiness};
 use crate::api_client::ApiClient;
-use crate::etcd::{EtcdClient, StoredKey, WriteOperation};
+use crate::etcd::{EtcdClient, PackedState, TRANSACTION_OPERATIONS_MAX, WriteOperation};
 use crate::log_tail::log_tail;
 
 /// etcd answers after 40 to 130 ms; this is for a machine that is busy with everything else.
@@ -45,12 +45,18 @@ pub(super) async fn wait_etcd(etcd: &impl Awaited, access: &ClusterAccess) -> Re
 }
 
 /// Writes what a cluster's store holds before its API server starts.
-pub(super) async fn write_initial_state(etcd: &EtcdClient, initial_state: &[StoredKey]) -> Result<(), ProviderError> {
-    let puts: Vec<_> = initial_state
-        .iter()
-        .map(|stored| WriteOperation::Put { key: stored.key.clone(), value: stored.value.clone() })
-        .collect();
-    etcd.write(&puts).await.map(drop).map_err(ProviderError::InitialState)
+pub(super) async fn write_initial_state(etcd: &EtcdClient, initial_state: &PackedState) -> Result<(), ProviderError> {
+    let mut puts = Vec::new();
+    let mut entries = initial_state.iter().peekable();
+    // A part at a time: a template can be large.
+    while let Some((key, value)) = entries.next() {
+        puts.push(WriteOperation::Put { key: key.to_vec(), value: value.to_vec() });
+        if puts.len() == TRANSACTION_OPERATIONS_MAX || entries.peek().is_none() {
+            etcd.write(&puts).await.map_err(ProviderError::InitialState)?;
+            puts.clear();
+        }
+    }
+    Ok(())
 }
 
 /// Waits until the API server says that it is ready.

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::ServerOwned;
 use super::value_file::{ValueFile, ValuePlace, ValueWriter};
-use crate::etcd::StoredKey;
+use crate::etcd::{PackedKeys, StoredKey};
 
 /// The exact stored state that every lease of a slot starts from. Keys, revisions and hashes are in memory, some 60
 /// bytes a key beside the key itself; values are on disk.
@@ -43,13 +43,6 @@ struct Entry {
     value: ValuePlace,
 }
 
-/// Sorted keys, one after the other.
-#[derive(Debug, Default)]
-struct PackedKeys {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
 impl BaselineWriter {
     /// Begins. Values go to a file in `directory` that nobody else sees.
     ///
@@ -87,8 +80,7 @@ impl BaselineWriter {
     /// If the values cannot be written.
     pub(crate) fn finish(self, fingerprint: Fingerprint) -> io::Result<Baseline> {
         let Self { mut keys, mut entries, values, server_owned } = self;
-        keys.bytes.shrink_to_fit();
-        keys.ends.shrink_to_fit();
+        keys.shrink_to_fit();
         entries.shrink_to_fit();
         Ok(Baseline { keys, entries, values: values.finish()?, server_owned, fingerprint })
     }
@@ -114,37 +106,6 @@ impl Baseline {
         if let Some(index) = self.keys.find(key) {
             self.entries[index].mod_revision = mod_revision;
         }
-    }
-}
-
-impl PackedKeys {
-    fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn push(&mut self, key: &[u8]) {
-        self.bytes.extend_from_slice(key);
-        self.ends.push(self.bytes.len());
-    }
-
-    /// Panics if there are not so many.
-    fn get(&self, index: usize) -> &[u8] {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..self.ends[index]]
-    }
-
-    fn find(&self, key: &[u8]) -> Option<usize> {
-        let (mut low, mut high) = (0, self.len());
-        // Halves what is left each time.
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.get(middle).cmp(key) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Equal => return Some(middle),
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        None
     }
 }
 

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::Baseline;
 use super::resource::StorageResource;
-use crate::etcd::KeyHead;
+use crate::etcd::KeyListing;
 
 /// Keys that one operation deletes.
 const RANGE_KEYS_MAX: usize = 500;
@@ -48,28 +48,28 @@ struct Step {
 
 impl Plan {
     /// Compares a listing with the baseline. A key counts as changed when its revision did, whatever its value.
-    pub(super) fn new(baseline: &Baseline, heads: &[KeyHead]) -> Self {
+    pub(super) fn new(baseline: &Baseline, listing: &KeyListing) -> Self {
         let mut deletions: Vec<Deletion<'_>> = Vec::new();
         let mut puts = Vec::new();
         let mut run = 0;
         let mut baseline_entries = baseline.iter().peekable();
         // Both sides are sorted by key, so one pass over both finds what is new, what changed and what went.
-        for head in heads {
-            if baseline.server_owned.contains(&head.key) {
+        for head in listing.heads() {
+            if baseline.server_owned.contains(head.key) {
                 run += 1;
                 continue;
             }
-            while let Some((key, _)) = baseline_entries.next_if(|(key, _)| *key < head.key.as_slice()) {
+            while let Some((key, _)) = baseline_entries.next_if(|(key, _)| *key < head.key) {
                 puts.push(key);
                 run += 1;
             }
-            match baseline_entries.next_if(|(key, _)| *key == head.key.as_slice()) {
+            match baseline_entries.next_if(|(key, _)| *key == head.key) {
                 Some((_, mod_revision)) if mod_revision == head.mod_revision => run += 1,
                 Some((key, _)) => {
                     puts.push(key);
                     run += 1;
                 }
-                None => deletions.push(Deletion { key: &head.key, run }),
+                None => deletions.push(Deletion { key: head.key, run }),
             }
         }
         puts.extend(baseline_entries.map(|(key, _)| key));
@@ -219,10 +219,10 @@ mod tests {
         writer.finish(fingerprint).expect("finished")
     }
 
-    fn heads(keys: &[(&str, i64)]) -> Vec<KeyHead> {
-        keys.iter()
-            .map(|(key, mod_revision)| KeyHead { key: key.as_bytes().to_vec(), mod_revision: *mod_revision })
-            .collect()
+    fn heads(keys: &[(&str, i64)]) -> KeyListing {
+        let mut listing = KeyListing::default();
+        keys.iter().for_each(|(key, mod_revision)| listing.push(key.as_bytes(), *mod_revision));
+        listing
     }
 
     fn described(plan: &Plan) -> Vec<String> {

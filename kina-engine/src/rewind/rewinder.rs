@@ -98,7 +98,7 @@ impl Rewinder {
             return Ok(report);
         }
         loop {
-            let plan = Plan::new(&self.baseline, &listing.heads);
+            let plan = Plan::new(&self.baseline, &listing);
             if plan.is_empty() {
                 self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
                 report.openapi_lags = self.openapi_lags;
@@ -123,13 +123,13 @@ impl Rewinder {
             return Ok(true);
         }
         let changed = self.etcd.list_changed_heads(PREFIX, self.proven.revision + 1).await?;
-        let only_server_owned = changed.heads.iter().all(|head| self.baseline.server_owned.contains(&head.key));
+        let only_server_owned = changed.heads().all(|head| self.baseline.server_owned.contains(head.key));
         if only_server_owned && changed.key_count == self.proven.key_count {
             return Ok(true);
         }
         // The servers may also have made or removed a key of theirs: only a comparison tells.
         let listing = self.etcd.list_heads(PREFIX).await?;
-        let plan = Plan::new(&self.baseline, &listing.heads);
+        let plan = Plan::new(&self.baseline, &listing);
         if plan.is_empty() {
             self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
             return Ok(true);

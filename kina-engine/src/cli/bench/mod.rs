@@ -225,7 +225,7 @@ impl Bench {
         request.explicit_directory = self.assets.kube_apiserver.parent().map(PathBuf::from);
         let assets = tokio::task::spawn_blocking(move || assets::provide(&request, &|_| {})).await??;
         let snapshot = snapshots.load(&assets.identity).context("the engine has kept no bootstrapped state")?;
-        let request = CreateRequest { name: "direct".to_owned(), assets, initial_state: snapshot.keys };
+        let request = CreateRequest { name: "direct".to_owned(), assets, initial_state: snapshot.state };
         let cluster = provider.create(request).await?;
         cluster.wait_ready(Readiness::Full).await?;
         let access = cluster.access();

@@ -19,7 +19,7 @@ use super::observer::Watch;
 use super::shared::Shared;
 use crate::api_client::ApiClient;
 use crate::backoff::Backoff;
-use crate::etcd::{EtcdClient, StoredKey};
+use crate::etcd::{EtcdClient, PackedState};
 use crate::provider::files::remove_directory;
 use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
@@ -106,7 +106,7 @@ impl AppleCluster {
     }
 
     /// Writes what its store holds before the API server starts, and lets that start.
-    pub(super) async fn load(&self, initial_state: &[StoredKey]) -> Result<(), ProviderError> {
+    pub(super) async fn load(&self, initial_state: &PackedState) -> Result<(), ProviderError> {
         let etcd = self.wait_etcd(0).await?;
         if !initial_state.is_empty() {
             readiness::write_initial_state(&etcd, initial_state).await?;

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, watch};
 use super::child::{Child, ChildCommand, ChildStarter, describe_exit};
 use crate::api_client::ApiClient;
 use crate::assets::Assets;
-use crate::etcd::StoredKey;
+use crate::etcd::PackedState;
 use crate::process_memory::proportional_bytes;
 use crate::provider::access::issue_certificates;
 use crate::provider::arguments::{Addresses, api_server_arguments, etcd_arguments};
@@ -76,7 +76,7 @@ impl ProcessCluster {
         }
     }
 
-    async fn start_on(&self, initial_state: &[StoredKey]) -> Result<(), ProviderError> {
+    async fn start_on(&self, initial_state: &PackedState) -> Result<(), ProviderError> {
         let running = self.running.lock().await;
         if running.borrow().is_some() {
             return Err(ProviderError::WrongState { state: "running", wanted: "started" });
@@ -225,7 +225,7 @@ impl ProvidedCluster for ProcessCluster {
     }
 
     fn start(&self) -> ProviderFuture<'_, ()> {
-        Box::pin(self.start_on(&[]))
+        Box::pin(async move { self.start_on(&PackedState::default()).await })
     }
 
     fn destroy(&self) -> ProviderFuture<'_, ()> {

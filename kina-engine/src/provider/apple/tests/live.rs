@@ -12,7 +12,7 @@ use super::super::settings::{AppleSettings, PROGRAM_VARIABLE, find_program};
 use super::super::{AppleProvider, ImageSource};
 use crate::api_client::ApiClient;
 use crate::assets::{AssetSource, Assets};
-use crate::etcd::{EtcdClient, StoredKey, WriteOperation};
+use crate::etcd::{EtcdClient, PackedState, WriteOperation};
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, Readiness};
 
 const IMAGE_VARIABLE: &str = "KINA_TEST_IMAGE";
@@ -34,7 +34,7 @@ async fn provider(directory: &Path) -> Option<AppleProvider> {
     Some(AppleProvider::connect(settings, source).await.expect("a program that answers"))
 }
 
-fn request(name: &str, initial_state: Vec<StoredKey>) -> CreateRequest {
+fn request(name: &str, initial_state: PackedState) -> CreateRequest {
     let assets = Assets {
         kube_apiserver: "/none/kube-apiserver".into(),
         etcd: "/none/etcd".into(),
@@ -70,7 +70,7 @@ async fn clusters_are_made_stopped_started_and_removed() {
     let since = Instant::now();
     let note = |what: &str| eprintln!("{what}: {} ms since the beginning", since.elapsed().as_millis());
     eprintln!("{}; simulated: {}", provider.program_version(), provider.capabilities().simulated);
-    let first = provider.create(request("c1", Vec::new())).await.expect("made");
+    let first = provider.create(request("c1", PackedState::default())).await.expect("made");
     note("made from nothing");
     first.wait_ready(Readiness::Full).await.expect("ready");
     note("fully ready");
@@ -95,7 +95,9 @@ async fn clusters_are_made_stopped_started_and_removed() {
 
     // Another one from the state of the first.
     let (state, _) = etcd(&*first).await.read_all(b"/registry/").await.expect("read");
-    let second = provider.create(request("c2", state)).await.expect("made");
+    let mut packed = PackedState::default();
+    state.iter().for_each(|stored| packed.push(&stored.key, &stored.value));
+    let second = provider.create(request("c2", packed)).await.expect("made");
     second.wait_ready(Readiness::Early).await.expect("ready");
     note("made from a state and ready early");
     assert!(4 <= names_of_namespaces(&*second).await);

@@ -1,0 +1,128 @@
+//! Many keys without an allocation for each: a template may have fifty thousand.
+
+/// Keys, one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PackedKeys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// Keys with their values, one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PackedState {
+    bytes: Vec<u8>,
+    /// Of each key and of its value.
+    lengths: Vec<(usize, usize)>,
+}
+
+impl PackedKeys {
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn push(&mut self, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Gives back what was set aside for more.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
+    /// # Panics
+    /// If there are not so many.
+    pub(crate) fn get(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[index]]
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Where `key` is, among keys that are sorted.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
+        let (mut low, mut high) = (0, self.len());
+        // Halves what is left each time.
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.get(middle).cmp(key) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+}
+
+impl PackedState {
+    /// Takes bytes apart. `None` unless `lengths`, of each key and its value, cover them exactly.
+    pub(crate) fn from_parts(bytes: Vec<u8>, lengths: Vec<(usize, usize)>) -> Option<Self> {
+        let sum = lengths.iter().try_fold(0_usize, |sum, (key, value)| sum.checked_add(*key)?.checked_add(*value))?;
+        (sum == bytes.len()).then_some(Self { bytes, lengths })
+    }
+
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value);
+        self.lengths.push((key.len(), value.len()));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    /// All of it, as [`Self::from_parts`] takes it.
+    pub(crate) fn parts(&self) -> (&[u8], &[(usize, usize)]) {
+        (&self.bytes, &self.lengths)
+    }
+
+    /// Each key with its value.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        self.lengths.iter().map(move |(key_length, value_length)| {
+            let (key, after_key) = rest.split_at(*key_length);
+            let (value, after_value) = after_key.split_at(*value_length);
+            rest = after_value;
+            (key, value)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_back_in_order_and_are_found() {
+        let keys: Vec<_> = (0..1000).map(|number| format!("/registry/configmaps/default/{number:04}")).collect();
+        let mut packed = PackedKeys::default();
+        keys.iter().for_each(|key| packed.push(key.as_bytes()));
+        assert!(packed.iter().eq(keys.iter().map(String::as_bytes)));
+        for (index, key) in keys.iter().enumerate() {
+            assert_eq!(packed.find(key.as_bytes()), Some(index));
+        }
+        for unknown in ["", "/registry/configmaps/default/0500x", "~"] {
+            assert_eq!(packed.find(unknown.as_bytes()), None);
+        }
+        assert_eq!(PackedKeys::default().find(b"a"), None);
+    }
+
+    #[test]
+    fn a_state_comes_back_from_its_parts_and_from_no_others() {
+        let mut state = PackedState::default();
+        let entries: [(&[u8], &[u8]); 3] = [(b"a", b"1"), (b"b", b""), (b"cc", b"333")];
+        entries.iter().for_each(|(key, value)| state.push(key, value));
+        assert!(state.iter().eq(entries));
+        let (bytes, lengths) = state.parts();
+        let again = PackedState::from_parts(bytes.to_vec(), lengths.to_vec());
+        assert_eq!(again.as_ref(), Some(&state));
+        assert_eq!(PackedState::from_parts(bytes[1..].to_vec(), lengths.to_vec()), None);
+        assert_eq!(PackedState::from_parts(bytes.to_vec(), lengths[1..].to_vec()), None);
+        assert_eq!(PackedState::from_parts(Vec::new(), vec![(usize::MAX, 1)]), None);
+        assert!(PackedState::default().is_empty() && !state.is_empty());
+    }
+}
