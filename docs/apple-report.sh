@@ -81,12 +81,13 @@ end_running_step() {
     local process=$running_step waited=0
     running_step=
     [ -n "$process" ] || return 0
-    kill -TERM -- "-$process" 2>/dev/null
+    # Within a pipe there may be no group.
+    kill -TERM -- "-$process" 2>/dev/null || kill -TERM "$process" 2>/dev/null
     while kill -0 "$process" 2>/dev/null && [ "$waited" -lt "$end_seconds_max" ]; do
         sleep 1
         waited=$((waited + 1))
     done
-    kill -KILL -- "-$process" 2>/dev/null
+    kill -KILL -- "-$process" 2>/dev/null || kill -KILL "$process" 2>/dev/null
     wait "$process" 2>/dev/null
     return 0
 }

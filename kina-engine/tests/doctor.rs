@@ -150,7 +150,8 @@ fn without_the_program_there_is_no_provider_apple() {
 #[test]
 fn a_service_of_another_version_is_told_and_nobody_elses_container_is_touched() {
     let version = "container CLI version 1.4.1 (build: emulated for a test, an emulator)";
-    let machine = Machine::new().with_container(version, r#"echo '{"status":"running","paths":{"appRoot":"/nowhere"}}'"#);
+    let machine =
+        Machine::new().with_container(version, r#"echo '{"status":"running","paths":{"appRoot":"/nowhere"}}'"#);
     let report = machine.doctor("apple");
     assert_eq!(report.report["simulated"], true);
     report.expect("reality", "warning", "emulator");
@@ -181,7 +182,8 @@ fn a_service_that_is_down_is_not_started_and_one_that_hangs_is_asked_no_more() {
 
 #[test]
 fn a_program_that_is_too_old_is_wrong() {
-    let machine = Machine::new().with_container("container CLI version 0.12.3 (build: release, commit: abcdef1)", "exit 1");
+    let machine =
+        Machine::new().with_container("container CLI version 0.12.3 (build: release, commit: abcdef1)", "exit 1");
     let report = machine.doctor("apple");
     report.expect("version", "wrong", "older than kina can talk to");
     report.expect("service", "skipped", "no usable program");
