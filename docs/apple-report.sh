@@ -12,6 +12,7 @@
 #   contract.json     cargo kina contract: what every provider has to do
 #   lifecycle.json    cargo kina bench lifecycle
 #   acquire.json      cargo kina bench acquire
+#   status.json       an engine with one cluster
 #   *.stderr          what these said on the way
 #   logs/             of the engine, of clusters, and of the service
 #
@@ -36,6 +37,7 @@ readonly doctor_seconds_max=300
 readonly image_seconds_max=2400
 readonly contract_seconds_max=1800
 readonly bench_seconds_max=1200
+readonly warm_seconds_max=600
 readonly stop_seconds_max=180
 # How long a step that is asked to end may take to clean up after itself.
 readonly end_seconds_max=120
@@ -286,6 +288,9 @@ main() {
     step contract "$contract_seconds_max" contract.json "$program" contract --provider apple --format json
     step lifecycle "$bench_seconds_max" lifecycle.json "$program" bench lifecycle --provider apple --format json
     step acquire "$bench_seconds_max" acquire.json "$program" bench acquire --provider apple --format json
+    # These have engines of their own; this one leaves its logs where they can be collected.
+    step warm "$warm_seconds_max" warm.txt "$program" warm 1 --provider apple
+    step status "$look_seconds_max" status.json "$program" status --provider apple --format json
     step stop "$stop_seconds_max" stop.txt "$program" stop
     step doctor-after "$doctor_seconds_max" doctor-after.json "$program" doctor --provider apple --format json
 
@@ -299,6 +304,8 @@ main() {
     cat "$report/summary.tsv"
     say "the report is in $report"
     say "read it, and if you agree with what is in it, send $report.tar.gz"
+    # Here, so that the shell reads nothing more of a script that somebody may have edited meanwhile.
+    exit 0
 }
 
 main "$@"
