@@ -209,6 +209,7 @@ tell_leftovers() {
 }
 
 # Whatever happens: nothing goes on running, and nothing is left but the report.
+# shellcheck disable=SC2317 # Called by a trap.
 finish() {
     local code=$?
     trap - EXIT INT TERM
