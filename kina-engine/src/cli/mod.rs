@@ -2,6 +2,7 @@
 
 mod bench;
 mod chaos;
+mod doctor;
 mod image;
 mod status;
 
@@ -55,6 +56,7 @@ enum Command {
         kubernetes: Option<String>,
     },
     Chaos(chaos::ChaosArguments),
+    Doctor(doctor::DoctorArguments),
     /// The image that clusters in virtual machines and containers boot from
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -126,6 +128,9 @@ pub fn main() -> ExitCode {
     // As a subcommand of cargo, the program gets its own name as first argument.
     let arguments = std::env::args_os().enumerate().filter(|(index, text)| !(*index == 1 && text == "kina"));
     let arguments = Arguments::parse_from(arguments.map(|(_, text)| text));
+    if let Command::Doctor(doctor) = &arguments.command {
+        return doctor::main(arguments.provider, doctor);
+    }
     match run(arguments, start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -189,7 +194,10 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
             Command::Bench { scenario: Scenario::Wear { leases, format } } => {
                 bench::wear::measure(provider, leases, format).await
             }
-            Command::Bench { scenario: Scenario::Probe(_) } | Command::Chaos(_) | Command::Image(_) => Ok(()),
+            Command::Bench { scenario: Scenario::Probe(_) }
+            | Command::Chaos(_)
+            | Command::Doctor(_)
+            | Command::Image(_) => Ok(()),
             Command::Status { format } => status::print(&client, format).await,
             Command::Stop => {
                 // Without a name, all of them.

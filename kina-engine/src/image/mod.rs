@@ -89,6 +89,13 @@ pub(crate) fn build_and_describe(
     build_with(assets, architecture, directory, &source)
 }
 
+/// The supervisor for `architecture`, where images are kept in `directory`: the one that the next image would have.
+#[cfg(feature = "cli")]
+pub(crate) fn supervisor(architecture: Architecture, directory: &Path) -> Result<PathBuf, SupervisorError> {
+    let source = SupervisorSource::from_environment(&|name| std::env::var_os(name));
+    source.provide(architecture, &directory.join("supervisors")).map(|supervisor| supervisor.path)
+}
+
 /// The image in `directory` that was asked for last, of those for `architecture` and, if one is named, of a minor.
 pub fn last_used(architecture: Architecture, minor: Option<KubernetesMinor>, directory: &Path) -> Option<Image> {
     let store = ImageStore::new(directory);

@@ -2,6 +2,7 @@
 //! optional, and of what belongs to others nothing is required but a name.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -31,6 +32,8 @@ pub(super) struct ServiceStatus {
     /// `running`, `not running`, `unregistered`, or what is not known yet.
     pub(super) status: String,
     pub(super) server_version: Option<String>,
+    /// Where everything is kept.
+    pub(super) app_root: Option<PathBuf>,
 }
 
 /// One part of `container`, as `system version` tells of it.
@@ -73,7 +76,8 @@ pub(super) fn service_status(output: &[u8]) -> Result<ServiceStatus, Unreadable>
     let value = parse(output)?;
     let status = text(&value, "/status").ok_or_else(|| Unreadable("there is no `status` in it".to_owned()))?;
     let server_version = text(&value, "/server/version").or_else(|| text(&value, "/apiServerVersion"));
-    Ok(ServiceStatus { status, server_version })
+    let app_root = text(&value, "/paths/appRoot").or_else(|| text(&value, "/appRoot")).map(PathBuf::from);
+    Ok(ServiceStatus { status, server_version, app_root })
 }
 
 /// Reads what `system version` printed.
@@ -210,12 +214,15 @@ mod tests {
     fn the_status_is_read_in_both_dialects() {
         let old = r#"{"apiServerAppName":"container-apiserver","appRoot":"\/Users\/me\/","status":"running",
             "apiServerVersion":"container-apiserver version 1.2.2 (build: release, commit: 0190097)"}"#;
-        let new = r#"{"client":{"version":"1.4.1"},"server":{"version":"1.4.1"},"status":"running","paths":{}}"#;
+        let new = r#"{"client":{"version":"1.4.1"},"server":{"version":"1.4.1"},"status":"running","paths":{"appRoot":"/Users/me/"}}"#;
         let down = r#"{"client":{"version":"1.4.1"},"status":"unregistered"}"#;
         let versions = [old, new, down].map(|output| service_status(output.as_bytes()).expect("readable"));
         let server_versions = versions.each_ref().map(|status| status.server_version.as_deref().unwrap_or("none"));
         assert!(server_versions[0].contains("1.2.2"));
         assert_eq!(server_versions[1..], ["1.4.1", "none"]);
+        let app_roots =
+            versions.each_ref().map(|status| status.app_root.as_deref().is_some_and(|root| root == "/Users/me/"));
+        assert_eq!(app_roots, [true, true, false]);
         assert_eq!(versions.map(|status| status.status), ["running", "running", "unregistered"]);
         assert!(service_status(b"apiserver is not running").is_err());
     }

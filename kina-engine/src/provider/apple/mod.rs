@@ -8,7 +8,7 @@
 //! - `command`: the command lines; `call`: runs one; `boot_queue`: those that boot, one at a time.
 //! - `json`, `error`, `version`: what comes back.
 //! - `cli`: the calls as typed functions that look before they believe or repeat.
-//! - `service`, `image`: what has to be there before a container can be.
+//! - `service`, `image`: what has to be there before a container can be. `examine`: looking at it, for `cargo kina doctor`.
 //! - `labels`: whose a container is. `leftovers`, `death_watcher`, `sweep`: no container without an engine.
 //! - `observer`: notices unexpected ends.
 //! - `guest`: what is where inside of the machine.
@@ -22,6 +22,8 @@ mod command;
 mod create;
 mod death_watcher;
 mod error;
+#[cfg(feature = "cli")]
+mod examine;
 mod guest;
 mod image;
 mod json;
@@ -40,6 +42,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use self::error::{ContainerError, ContainerErrorKind};
+#[cfg(feature = "cli")]
+pub(crate) use self::examine::{ContainerCount, Examination, Inside};
 pub use self::image::{ClusterImage, ImageSource};
 pub use self::json::DiskUsage;
 pub use self::settings::{AppleSettings, PROGRAM_VARIABLE, find_program};
@@ -75,6 +79,7 @@ impl AppleProvider {
     }
 
     /// What `container --version` says.
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only `cargo kina doctor` asks"))]
     pub fn program_version(&self) -> &str {
         &self.program.text
     }
@@ -97,6 +102,7 @@ impl AppleProvider {
     ///
     /// # Errors
     /// If it does not say.
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only `cargo kina doctor` asks"))]
     pub async fn disk_usage(&self) -> Result<DiskUsage, ProviderError> {
         self.shared.service.disk_usage(&self.shared.cli).await.map_err(service_error)
     }

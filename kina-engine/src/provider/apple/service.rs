@@ -10,7 +10,7 @@ use super::version::Version;
 use crate::backoff::Backoff;
 
 /// What `system status` says of a service that answers.
-const RUNNING: &str = "running";
+pub(super) const RUNNING: &str = "running";
 /// How long a service that was just started may take to say that it runs.
 const STARTED_TIMEOUT: Duration = Duration::from_secs(10);
 const STARTED_POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -96,7 +96,7 @@ impl Service {
     }
 
     /// A service that is down is an answer too: exit code 1, and the same on its output.
-    async fn status(&self, cli: &ContainerCli) -> Result<ServiceStatus, ContainerError> {
+    pub(super) async fn status(&self, cli: &ContainerCli) -> Result<ServiceStatus, ContainerError> {
         let command = command::system_status();
         let twice = Backoff::poll(STARTED_POLL_INTERVAL, STARTED_POLL_INTERVAL);
         let asked = twice.run(

@@ -15,6 +15,9 @@ use super::{Capabilities, CreateRequest, ProvidedCluster, Provider, ProviderErro
 use crate::assets::Platform;
 use crate::journal::Journal;
 
+/// What one running cluster takes, for admission.
+pub(crate) const MEMORY_PER_CLUSTER_BYTES: u64 = 320 << 20;
+
 /// Makes clusters of plain processes.
 pub struct ProcessProvider {
     child_starter: ChildStarter,
@@ -45,7 +48,7 @@ impl Provider for ProcessProvider {
             freeze: true,
             // A boot keeps about two cores busy for most of a second.
             parallel_boots_max: (cores / 2).max(1),
-            memory_per_cluster_bytes: 320 << 20,
+            memory_per_cluster_bytes: MEMORY_PER_CLUSTER_BYTES,
             publish: false,
             // Frozen pages are swapped out where memory gets short, which nobody can count on.
             memory_returned_when_frozen: false,

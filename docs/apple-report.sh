@@ -1,0 +1,312 @@
+#!/usr/bin/env bash
+# What the owner of a Mac runs once, to tell how kina's provider `apple` does there: nobody has seen that yet.
+#
+#   docs/apple-report.sh [DIRECTORY]
+#
+# Writes DIRECTORY (kina-apple-report-<date> if not given) and DIRECTORY.tar.gz beside it:
+#
+#   summary.tsv       each step: its name, exit code, seconds
+#   system.txt        macOS, processor, memory, kind of session, limit of open files
+#   versions.txt      of `container` and its service, Rust, kina
+#   doctor.json       cargo kina doctor
+#   contract.json     cargo kina contract: what every provider has to do
+#   lifecycle.json    cargo kina bench lifecycle
+#   acquire.json      cargo kina bench acquire
+#   status.json       an engine with one cluster
+#   *.stderr          what these said on the way
+#   logs/             of the engine, of clusters, and of the service
+#
+# Names of the user and the machine, home directories, addresses and certificates are taken out. Nothing is sent anywhere.
+#
+# It keeps everything of its own in one directory below the home directory and removes that at the end. Binaries that had
+# to be downloaded or built go into kina's usual cache, where they would be anyway. Images that it loaded are removed;
+# containers of others are never touched.
+#
+# KINA_REPORT_PROGRAM names a finished cargo-kina; else one is built. Needs nothing but what macOS has (bash 3.2), Rust,
+# and `container`.
+
+set -u
+set -o pipefail
+# Background jobs get a process group of their own, so that a step that takes too long can be ended with all it started.
+set -m
+
+readonly build_seconds_max=3600
+readonly look_seconds_max=60
+readonly doctor_seconds_max=300
+# Binaries are downloaded, or built with Go where no download is possible.
+readonly image_seconds_max=2400
+readonly contract_seconds_max=1800
+readonly bench_seconds_max=1200
+readonly warm_seconds_max=600
+readonly stop_seconds_max=180
+# How long a step that is asked to end may take to clean up after itself.
+readonly end_seconds_max=120
+readonly log_lines_max=3000
+readonly log_files_max=60
+
+container_program=${KINA_CONTAINER_CLI:-container}
+report=
+work=
+program=${KINA_REPORT_PROGRAM:-}
+running_step=
+
+say() {
+    printf 'apple-report: %s\n' "$*" >&2
+}
+
+fail() {
+    say "$*"
+    exit 2
+}
+
+# Runs a command with a limit on its time: bounded SECONDS COMMAND...; 124 when it took longer.
+bounded() {
+    local seconds_max=$1 waited=0 code=0
+    shift
+    "$@" </dev/null &
+    running_step=$!
+    while kill -0 "$running_step" 2>/dev/null; do
+        if [ "$waited" -ge "$seconds_max" ]; then
+            end_running_step
+            return 124
+        fi
+        sleep 1
+        waited=$((waited + 1))
+    done
+    wait "$running_step" || code=$?
+    running_step=
+    return "$code"
+}
+
+# Asks the step that runs, and what it started, to end; insists when it does not.
+end_running_step() {
+    local process=$running_step waited=0
+    running_step=
+    [ -n "$process" ] || return 0
+    # Within a pipe there may be no group.
+    kill -TERM -- "-$process" 2>/dev/null || kill -TERM "$process" 2>/dev/null
+    while kill -0 "$process" 2>/dev/null && [ "$waited" -lt "$end_seconds_max" ]; do
+        sleep 1
+        waited=$((waited + 1))
+    done
+    kill -KILL -- "-$process" 2>/dev/null || kill -KILL "$process" 2>/dev/null
+    wait "$process" 2>/dev/null
+    return 0
+}
+
+# step NAME SECONDS OUTPUT COMMAND...: runs it, keeps what it prints, and writes down how it went. Never fails.
+step() {
+    local name=$1 seconds_max=$2 output=$3 start code=0
+    shift 3
+    say "$name (at most $((seconds_max / 60)) min)"
+    start=$SECONDS
+    bounded "$seconds_max" "$@" >"$work/output/$output" 2>"$work/output/$name.stderr" || code=$?
+    [ -s "$work/output/$name.stderr" ] || rm -f "$work/output/$name.stderr"
+    printf '%s\t%s\t%s\n' "$name" "$code" "$((SECONDS - start))" >>"$work/output/summary.tsv"
+    if [ "$code" -eq 124 ]; then
+        say "$name took too long and was ended"
+    elif [ "$code" -ne 0 ]; then
+        say "$name ended with exit code $code: that is worth a report"
+    fi
+    return 0
+}
+
+# Some answers of the system in one file. What a command says is kept whether it succeeds or not.
+collect() {
+    local output=$1 line
+    shift
+    for line in "$@"; do
+        printf '$ %s\n' "$line"
+        bounded "$look_seconds_max" sh -c "$line" 2>&1 || printf '(exit code %s)\n' "$?"
+        printf '\n'
+    done >"$work/output/$output"
+}
+
+image_names() {
+    bounded "$look_seconds_max" "$container_program" image list -q 2>/dev/null | grep '^kina\.local/cluster:' | sort
+}
+
+container_names() {
+    bounded "$look_seconds_max" "$container_program" list -a -q 2>/dev/null | grep '^kina-' | sort
+}
+
+# The name as a pattern of sed.
+quoted() {
+    printf '%s' "$1" | sed 's/[][\.*^$/|+?(){}]/\\&/g'
+}
+
+# Writes the program of sed that takes private things out. What is private is never an argument of a command.
+write_redactions() {
+    local name
+    {
+        # On one line, as in JSON, and on many.
+        printf '%s\n' 's/-----BEGIN[^-]*-----[^-]*-----END[^-]*-----/CERTIFICATE-OR-KEY/g'
+        printf '%s\n' '/-----BEGIN/,/-----END/s/.*/CERTIFICATE-OR-KEY/'
+        # Private directories of this run and of the user.
+        printf 's|%s|WORK|g\n' "$(quoted "$work")"
+        printf 's|%s|HOME|g\n' "$(quoted "$HOME")"
+        printf '%s\n' 's|/var/folders/[^ "]*/T|TMPDIR|g'
+        printf '%s\n' 's#/(Users|home)/[^/ "]*#/\1/USER#g'
+        for name in "$(id -un)" "$(id -F 2>/dev/null)" "$(hostname 2>/dev/null)" "$(hostname -s 2>/dev/null)" \
+            "$(scutil --get ComputerName 2>/dev/null)" "$(scutil --get LocalHostName 2>/dev/null)"; do
+            # Shorter ones, and those that say nothing about anybody, would only tear words apart.
+            case $name in
+            '' | ? | ?? | root | runner | admin | localhost) continue ;;
+            esac
+            # Twice, because neighbours share the character between them.
+            printf 's/(^|[^A-Za-z0-9])%s($|[^A-Za-z0-9])/\\1NAME\\2/g\n' "$(quoted "$name")"
+            printf 's/(^|[^A-Za-z0-9])%s($|[^A-Za-z0-9])/\\1NAME\\2/g\n' "$(quoted "$name")"
+        done
+        # Addresses, but for the one that says nothing.
+        printf '%s\n' 's/127\.0\.0\.1/@LOOPBACK@/g' 's/0\.0\.0\.0/@ANY@/g'
+        printf '%s\n' 's/([0-9]{1,3}\.){3}[0-9]{1,3}/ADDRESS/g'
+        printf '%s\n' 's/([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}/ADDRESS/g'
+        printf '%s\n' 's/([0-9a-fA-F]{1,4}:){2,7}(:[0-9a-fA-F]{1,4}){1,6}|([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|f[cde][0-9a-f]{2}:[0-9a-f:]+/ADDRESS/g'
+        printf '%s\n' 's/@LOOPBACK@/127.0.0.1/g' 's/@ANY@/0.0.0.0/g'
+        # Whatever else looks like a certificate, a key or a token.
+        printf '%s\n' 's#[A-Za-z0-9+/_=-]{120,}#LONG-TEXT#g'
+    } >"$work/redactions.sed"
+}
+
+redact_into_report() {
+    local file
+    (cd "$work/output" && find . -type f) | while IFS= read -r file; do
+        mkdir -p "$report/$(dirname "$file")"
+        LC_ALL=C sed -E -f "$work/redactions.sed" "$work/output/$file" >"$report/$file" || return 1
+    done
+}
+
+collect_logs() {
+    local file name
+    mkdir -p "$work/output/logs"
+    find "$work/cache/logs" -type f -name '*.log' 2>/dev/null | sort | tail -n "$log_files_max" | while IFS= read -r file; do
+        name=$(printf '%s' "${file#"$work/cache/logs/"}" | tr '/' '_')
+        tail -n "$log_lines_max" "$file" >"$work/output/logs/$name"
+    done
+    if [ "$(uname -s)" = Darwin ]; then
+        bounded "$look_seconds_max" "$container_program" system logs --last 30m 2>&1 | tail -n "$log_lines_max" \
+            >"$work/output/logs/container-service.log"
+    fi
+}
+
+remove_own_images() {
+    local name
+    image_names >"$work/images.after"
+    comm -13 "$work/images.before" "$work/images.after" | while IFS= read -r name; do
+        bounded "$look_seconds_max" "$container_program" image delete "$name" >/dev/null 2>&1 ||
+            say "the image $name could not be removed: $container_program image delete $name"
+    done
+}
+
+tell_leftovers() {
+    container_names >"$work/containers.after"
+    comm -13 "$work/containers.before" "$work/containers.after" >"$work/output/left-behind.txt"
+    if [ -s "$work/output/left-behind.txt" ]; then
+        # They may be those of an engine that was started meanwhile, so whose they are is not for this script to say.
+        say "containers that were not there before: $(tr '\n' ' ' <"$work/output/left-behind.txt")"
+        say "if you do not run kina beside this, that is a fault of kina's; remove them with: $container_program delete --force"
+    fi
+}
+
+# Whatever happens: nothing goes on running, and nothing is left but the report.
+# shellcheck disable=SC2317 # Called by a trap.
+finish() {
+    local code=$?
+    trap - EXIT INT TERM
+    end_running_step
+    if [ -n "$work" ] && [ -d "$work" ]; then
+        if [ -n "$program" ] && [ -x "$program" ]; then
+            bounded "$stop_seconds_max" "$program" stop >/dev/null 2>&1
+        fi
+        rm -rf "$work"
+    fi
+    exit "$code"
+}
+
+check_prerequisites() {
+    command -v "$container_program" >/dev/null 2>&1 ||
+        fail "there is no program \`$container_program\`: install Apple's container, see docs/apple.md"
+    if [ "$(uname -s)" != Darwin ]; then
+        # Without a Mac there is one use for this: to try the script itself.
+        bounded "$look_seconds_max" "$container_program" --version 2>/dev/null | grep -qi emulator ||
+            fail "this is no Mac, and \`$container_program\` is no emulator: there is nothing to report"
+        say "this is no Mac: the report will be one of an emulator, and say so"
+    fi
+}
+
+provide_program() {
+    if [ -n "$program" ]; then
+        [ -x "$program" ] || fail "KINA_REPORT_PROGRAM names $program, which is no program"
+        return
+    fi
+    command -v cargo >/dev/null 2>&1 || fail "there is no cargo: install Rust with rustup"
+    local repository
+    repository=$(cd "$(dirname "$0")/.." && pwd) || fail "the repository cannot be found"
+    step build "$build_seconds_max" build.txt \
+        cargo build --release --manifest-path "$repository/Cargo.toml" -p kina-engine --bin cargo-kina
+    program=${CARGO_TARGET_DIR:-$repository/target}/release/cargo-kina
+    [ -x "$program" ] || { cat "$work/output/build.stderr" >&2; fail "kina could not be built"; }
+}
+
+# Directories of its own, so that no engine of the user's is met and none of their tests is in a log.
+prepare_directories() {
+    local user_cache=${KINA_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/kina}
+    work=$(mktemp -d "$HOME/.kina-report.XXXXXX") || fail "no directory can be made in $HOME"
+    mkdir -p "$work/output" "$work/cache" "$user_cache/assets" || fail "directories cannot be made"
+    mkdir -m 700 "$work/run" || fail "directories cannot be made"
+    # Binaries take minutes to come by.
+    ln -s "$user_cache/assets" "$work/cache/assets"
+    export KINA_CACHE_DIR=$work/cache KINA_RUNTIME_DIR=$work/run KINA_PROVIDER=apple
+    printf 'step\texit_code\tseconds\n' >"$work/output/summary.tsv"
+}
+
+main() {
+    [ $# -le 1 ] || fail "usage: docs/apple-report.sh [DIRECTORY]"
+    case ${1:-} in
+    -*) fail "usage: docs/apple-report.sh [DIRECTORY]" ;;
+    esac
+    local given=${1:-kina-apple-report-$(date +%Y%m%d-%H%M%S)}
+    [ ! -e "$given" ] || fail "$given exists: name another directory"
+    check_prerequisites
+    prepare_directories
+    trap finish EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    mkdir -p "$given" || fail "$given cannot be made"
+    report=$(cd "$given" && pwd)
+    provide_program
+
+    collect system.txt 'sw_vers' 'uname -s -r -m' 'sysctl -n machdep.cpu.brand_string hw.ncpu hw.memsize kern.hv_vmm_present' \
+        'launchctl managername' 'ulimit -n' 'df -h /'
+    image_names >"$work/images.before"
+    container_names >"$work/containers.before"
+
+    step doctor "$doctor_seconds_max" doctor.json "$program" doctor --provider apple --format json
+    collect versions.txt "'$container_program' --version" "'$container_program' system version --format json" \
+        "'$container_program' system status --format json" "'$container_program' system df --format json" \
+        'rustc -vV' "'$program' --version"
+    step image "$image_seconds_max" image.json "$program" image build --format json
+    step contract "$contract_seconds_max" contract.json "$program" contract --provider apple --format json
+    step lifecycle "$bench_seconds_max" lifecycle.json "$program" bench lifecycle --provider apple --format json
+    step acquire "$bench_seconds_max" acquire.json "$program" bench acquire --provider apple --format json
+    # These have engines of their own; this one leaves its logs where they can be collected.
+    step warm "$warm_seconds_max" warm.txt "$program" warm 1 --provider apple
+    step status "$look_seconds_max" status.json "$program" status --provider apple --format json
+    step stop "$stop_seconds_max" stop.txt "$program" stop
+    step doctor-after "$doctor_seconds_max" doctor-after.json "$program" doctor --provider apple --format json
+
+    collect_logs
+    tell_leftovers
+    remove_own_images
+    write_redactions
+    redact_into_report || fail "the report could not be written to $report"
+    (cd "$(dirname "$report")" && tar -czf "$(basename "$report").tar.gz" "$(basename "$report")") ||
+        fail "the archive could not be made; the report itself is in $report"
+    cat "$report/summary.tsv"
+    say "the report is in $report"
+    say "read it, and if you agree with what is in it, send $report.tar.gz"
+    # Here, so that the shell reads nothing more of a script that somebody may have edited meanwhile.
+    exit 0
+}
+
+main "$@"

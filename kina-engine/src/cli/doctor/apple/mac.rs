@@ -1,0 +1,209 @@
+//! The machine, its macOS, and the session.
+
+use std::path::{Path, PathBuf};
+
+use super::super::ask;
+use super::super::check::Check;
+use super::SECTION;
+
+/// The first macOS that `container` supports; on 15 it "may run".
+const MACOS_SUPPORTED: u64 = 26;
+const MACOS_LEAST: u64 = 15;
+const IS_EMULATED: &str = "the program is an emulator, which needs no Mac";
+
+/// What macOS says of itself; nothing on other systems.
+#[derive(Clone, Debug, Default)]
+struct Mac {
+    /// Such as `26.1`.
+    version: Option<String>,
+    /// The processor's brand: `Apple M3`.
+    chip: Option<String>,
+    /// Whether this is itself a virtual machine.
+    is_virtual: bool,
+    /// The kind of the session: `Aqua` has a desktop, `Background` and `System` have none.
+    session: Option<String>,
+    home: Option<PathBuf>,
+}
+
+pub(super) async fn examine(simulated: bool, service_runs: bool) -> Vec<Check> {
+    let mac = match cfg!(target_os = "macos") {
+        true => Some(look().await),
+        false => None,
+    };
+    checks(mac.as_ref(), simulated, service_runs)
+}
+
+async fn look() -> Mac {
+    let (version, chip, is_virtual, session) = tokio::join!(
+        ask::program("/usr/bin/sw_vers", &["-productVersion"]),
+        ask::program("/usr/sbin/sysctl", &["-n", "machdep.cpu.brand_string"]),
+        ask::program("/usr/sbin/sysctl", &["-n", "kern.hv_vmm_present"]),
+        ask::program("/bin/launchctl", &["managername"]),
+    );
+    let is_virtual = is_virtual.as_deref() == Some("1");
+    Mac { version, chip, is_virtual, session, home: std::env::var_os("HOME").map(PathBuf::from) }
+}
+
+fn checks(mac: Option<&Mac>, simulated: bool, service_runs: bool) -> Vec<Check> {
+    let names = ["macos", "chip", "session", "home"];
+    match mac {
+        None if simulated => names.map(|name| SECTION.skipped(name, IS_EMULATED)).into(),
+        None => {
+            let wrong = SECTION.wrong(
+                "macos",
+                format!("this is {}", std::env::consts::OS),
+                "Apple's `container` exists on macOS only",
+                "use the provider `process` here: --provider process, KINA_PROVIDER=process, or kina.toml",
+            );
+            let others = names[1..].iter().map(|name| SECTION.skipped(name, "this is no Mac"));
+            std::iter::once(wrong).chain(others).collect()
+        }
+        Some(mac) => vec![
+            macos(mac.version.as_deref()),
+            chip(mac.chip.as_deref(), mac.is_virtual, std::env::consts::ARCH),
+            session(mac.session.as_deref(), service_runs),
+            home(mac.home.as_deref(), service_runs),
+        ],
+    }
+}
+
+fn macos(version: Option<&str>) -> Check {
+    let name = "macos";
+    let major = version.and_then(|version| version.split('.').next()?.parse::<u64>().ok());
+    let (Some(version), Some(major)) = (version, major) else {
+        return SECTION.skipped(name, "sw_vers does not say which macOS this is");
+    };
+    let repair = "update to macOS 26 or newer, or use the provider `process`";
+    if major < MACOS_LEAST {
+        SECTION.wrong(name, format!("macOS {version}"), "Apple's `container` does not run on it", repair)
+    } else if major < MACOS_SUPPORTED {
+        SECTION.warning(
+            name,
+            format!("macOS {version}"),
+            "Apple's `container` may run on it, but is not supported",
+            repair,
+        )
+    } else {
+        SECTION.ok(name, format!("macOS {version}"))
+    }
+}
+
+fn chip(brand: Option<&str>, is_virtual: bool, built_for: &str) -> Check {
+    let name = "chip";
+    let Some(brand) = brand else { return SECTION.skipped(name, "sysctl does not say which processor this is") };
+    if is_virtual {
+        return SECTION.wrong(
+            name,
+            format!("{brand}, and this macOS is itself in a virtual machine"),
+            "there are no virtual machines within it: hosted CI runners are of this kind",
+            "use a Mac of your own (docs/apple.md has a recipe), or the provider `process`",
+        );
+    }
+    if !brand.starts_with("Apple") {
+        return SECTION.wrong(
+            name,
+            brand,
+            "Apple's `container` needs Apple silicon",
+            "use the provider `process` here: --provider process, KINA_PROVIDER=process, or kina.toml",
+        );
+    }
+    match built_for {
+        "aarch64" => SECTION.ok(name, brand),
+        other => SECTION.wrong(
+            name,
+            format!("{brand}, but this program was built for {other}"),
+            "it runs translated, and would make images for that processor",
+            "rustup set default-host aarch64-apple-darwin, then rustup toolchain install stable",
+        ),
+    }
+}
+
+fn session(kind: Option<&str>, service_runs: bool) -> Check {
+    let name = "session";
+    match kind {
+        None => SECTION.skipped(name, "launchctl does not say which kind of session this is"),
+        Some("Aqua") => SECTION.ok(name, "Aqua: it has a desktop"),
+        Some(kind) if service_runs => {
+            SECTION.ok(name, format!("{kind}: it has no desktop, and the service runs all the same"))
+        }
+        Some(kind) => SECTION.warning(
+            name,
+            format!("{kind}: it has no desktop, as over ssh, and the service does not run"),
+            "macOS may never register the service for an account that nobody is logged in to",
+            "log in at the desktop once (or let the account log in by itself), then container system start \
+             --enable-kernel-install",
+        ),
+    }
+}
+
+fn home(home: Option<&Path>, service_runs: bool) -> Check {
+    let name = "home";
+    match home {
+        None => SECTION.skipped(name, "HOME is not set"),
+        Some(home) if home.starts_with("/Volumes") && !service_runs => SECTION.warning(
+            name,
+            format!("{} is on another volume than the system", home.display()),
+            "the service of `container` may never be registered for such an account",
+            "use an account whose home is on the system's own volume",
+        ),
+        Some(home) => SECTION.ok(name, home.display().to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::check::Outcome;
+    use super::*;
+
+    fn outcomes(checks: &[Check]) -> Vec<Outcome> {
+        checks.iter().map(|check| check.outcome).collect()
+    }
+
+    #[test]
+    fn a_good_mac_is_well() {
+        let text = |text: &str| Some(text.to_owned());
+        let mac = Mac {
+            version: text("26.1"),
+            chip: text("Apple M3 Pro"),
+            is_virtual: false,
+            session: text("Aqua"),
+            home: Some("/Users/me".into()),
+        };
+        let checks = checks(Some(&mac), false, false);
+        let names: Vec<_> = checks.iter().map(|check| check.name).collect();
+        assert_eq!(names, ["macos", "chip", "session", "home"]);
+        // The chip is only good for a program that was built for it.
+        let others = [&checks[0], &checks[2], &checks[3]].map(|check| check.outcome);
+        assert_eq!(others, [Outcome::Ok; 3], "{checks:?}");
+        assert_eq!(chip(Some("Apple M3 Pro"), false, "aarch64").outcome, Outcome::Ok);
+    }
+
+    #[test]
+    fn no_mac_is_wrong_but_for_an_emulator() {
+        let skipped = Outcome::Skipped;
+        assert_eq!(outcomes(&checks(None, false, false)), [Outcome::Wrong, skipped, skipped, skipped]);
+        assert_eq!(outcomes(&checks(None, true, true)), [skipped; 4]);
+        // A Mac that answers nothing is not judged.
+        assert_eq!(outcomes(&checks(Some(&Mac::default()), false, false)), [skipped; 4]);
+    }
+
+    #[test]
+    fn old_systems_other_chips_and_machines_in_machines_are_told() {
+        let of_macos = |version| macos(Some(version)).outcome;
+        assert_eq!(
+            ["14.7", "15.5", "26.0", "27.0"].map(of_macos),
+            [Outcome::Wrong, Outcome::Warning, Outcome::Ok, Outcome::Ok]
+        );
+        assert_eq!(chip(Some("Intel(R) Core(TM) i7"), false, "x86_64").outcome, Outcome::Wrong);
+        assert_eq!(chip(Some("Apple processor"), true, "aarch64").outcome, Outcome::Wrong);
+        assert_eq!(chip(Some("Apple M1"), false, "x86_64").outcome, Outcome::Wrong);
+    }
+
+    #[test]
+    fn a_session_without_a_desktop_matters_only_while_the_service_is_down() {
+        let of_session = |service_runs| session(Some("Background"), service_runs).outcome;
+        assert_eq!([false, true].map(of_session), [Outcome::Warning, Outcome::Ok]);
+        let of_home = |service_runs| home(Some(Path::new("/Volumes/Big/me")), service_runs).outcome;
+        assert_eq!([false, true].map(of_home), [Outcome::Warning, Outcome::Ok]);
+    }
+}

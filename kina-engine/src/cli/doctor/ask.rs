@@ -1,0 +1,51 @@
+//! What programs of the system, and the system itself, say about it.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// They answer at once, or never.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a program prints, without white space around it; `None` where there is no such program, or it failed.
+pub(super) async fn program(path: &str, arguments: &[&str]) -> Option<String> {
+    let asked = tokio::process::Command::new(path)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(TIMEOUT, asked).await.ok()?.ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}
+
+/// How many bytes can still be written to the disk that holds `path`, or that will hold it.
+pub(super) fn free_bytes(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
+    let disk = rustix::fs::statvfs(existing).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
+/// How many files a process may have open; `None` where there is no limit.
+pub(super) fn open_files_max() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_or_fails_says_nothing() {
+        assert_eq!(program("/bin/sh", &["-c", "echo ' a b '"]).await.as_deref(), Some("a b"));
+        assert_eq!(program("/bin/sh", &["-c", "echo a; exit 1"]).await, None);
+        assert_eq!(program("/nowhere/program", &[]).await, None);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_yet_has_room_too() {
+        let free = free_bytes(Path::new("/nowhere/at/all")).expect("a disk");
+        assert!(0 < free);
+    }
+}

@@ -1,0 +1,143 @@
+//! What can be seen of `container` without changing anything: for whoever wants to know what is wrong with it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::AppleProvider;
+use super::command;
+use super::error::ContainerError;
+use super::json::{self, Container, DiskUsage};
+use super::labels::{ENGINE, Owner, REALM};
+use super::service::RUNNING;
+use super::sweep::{SUFFIX, engine_of};
+use crate::living_file::{Found, files_in, look_at};
+use crate::provider::ProviderError;
+
+/// What the service is like.
+#[derive(Debug)]
+pub(crate) struct Examination {
+    /// What `system status` says: `running`, `not running`, `unregistered`.
+    pub(crate) status: String,
+    /// Where `container` keeps everything, if it says so.
+    pub(crate) app_root: Option<PathBuf>,
+    /// What only a service that runs can tell.
+    pub(crate) inside: Option<Inside>,
+}
+
+/// What a service that runs tells.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    /// Versions of the program and of the service, where they differ.
+    pub(crate) version_skew: Result<Option<(String, String)>, ContainerError>,
+    pub(crate) disk_usage: Result<DiskUsage, ProviderError>,
+    pub(crate) containers: Result<ContainerCount, ContainerError>,
+    /// Names of all images.
+    pub(crate) images: Result<Vec<String>, ContainerError>,
+}
+
+/// Whose containers there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ContainerCount {
+    /// Of this realm, with an engine that lives.
+    pub(crate) held: usize,
+    /// Of this realm, without one: their names.
+    pub(crate) left_behind: Vec<String>,
+    /// kina's, but of another realm: of another cache directory.
+    pub(crate) of_other_realms: usize,
+    /// Of others, who are none of kina's business.
+    pub(crate) of_others: usize,
+}
+
+impl AppleProvider {
+    /// Looks, and changes nothing. Each call has its deadline, and a service that does not answer is asked nothing more.
+    ///
+    /// # Errors
+    /// If nobody says what the service is doing.
+    pub(crate) async fn examine(&self) -> Result<Examination, ContainerError> {
+        let (cli, service, owner) = (&self.shared.cli, &self.shared.service, &self.shared.owner);
+        let found = service.status(cli).await?;
+        let mut inside = None;
+        if found.status == RUNNING {
+            let containers = cli.list().await;
+            let directory = &self.shared.settings.journal_directory;
+            inside = Some(Inside {
+                version_skew: service.version_skew(cli).await,
+                disk_usage: self.disk_usage().await,
+                containers: containers.map(|all| ContainerCount::of(&all, owner, &living_engines(directory))),
+                images: cli
+                    .look_at(&command::image_list(), json::images)
+                    .await
+                    .map(|images| images.into_iter().map(|image| image.name).collect()),
+            });
+        }
+        Ok(Examination { status: found.status, app_root: found.app_root, inside })
+    }
+}
+
+impl ContainerCount {
+    fn of(containers: &[Container], owner: &Owner, living_engines: &BTreeSet<String>) -> Self {
+        let mut count = Self::default();
+        for Container { id, labels, .. } in containers {
+            let engine = labels.get(ENGINE).map(String::as_str).unwrap_or_default();
+            match (labels.contains_key(REALM), owner.is_of_realm(labels)) {
+                (_, true) if living_engines.contains(engine) => count.held += 1,
+                (_, true) => count.left_behind.push(id.clone()),
+                (true, false) => count.of_other_realms += 1,
+                (false, false) => count.of_others += 1,
+            }
+        }
+        count.left_behind.sort();
+        count
+    }
+}
+
+/// Engines that say by a lock that they live. Where nobody can tell, one counts as living.
+fn living_engines(journal_directory: &Path) -> BTreeSet<String> {
+    let files = files_in(journal_directory, SUFFIX).into_iter();
+    files
+        .filter(|path| !matches!(look_at(path), Ok(Some(Found::Left(_)) | None)))
+        .map(|path| engine_of(&path))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::apple::json::ContainerState;
+
+    #[test]
+    fn containers_are_told_apart_by_realm_and_by_the_life_of_their_engine() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let elsewhere = tempfile::tempdir().expect("a temporary directory");
+        let container = |id: &str, owner: Option<Owner>| Container {
+            id: id.to_owned(),
+            state: ContainerState::Stopped,
+            labels: owner
+                .map(|owner| owner.labels("c").map(|(key, value)| (key.to_owned(), value)).into())
+                .unwrap_or_default(),
+            image_reference: None,
+            image_digest: None,
+        };
+        let of_engine = |name: &str| Some(Owner::new(directory.path(), name));
+        let all = [
+            container("foreign", None),
+            container("dead-2", of_engine("2-b")),
+            container("held", of_engine("1-a")),
+            container("dead-1", of_engine("2-b")),
+            container("other-cache", Some(Owner::new(elsewhere.path(), "1-a"))),
+        ];
+        let count = ContainerCount::of(&all, &Owner::new(directory.path(), "me"), &BTreeSet::from(["1-a".to_owned()]));
+        let left_behind = vec!["dead-1".to_owned(), "dead-2".to_owned()];
+        assert_eq!(count, ContainerCount { held: 1, left_behind, of_other_realms: 1, of_others: 1 });
+    }
+
+    #[test]
+    fn an_engine_lives_as_long_as_its_lock_is_held() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let living = crate::living_file::LivingFile::create(directory.path(), SUFFIX, b"").expect("made");
+        let engine = engine_of(living.path());
+        assert_eq!(living_engines(directory.path()), BTreeSet::from([engine]));
+        drop(living);
+        assert_eq!(living_engines(directory.path()), BTreeSet::new());
+    }
+}
