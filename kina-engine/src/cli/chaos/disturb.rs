@@ -83,8 +83,7 @@ impl Disturber {
         let (since, before) = state.faults.take().unwrap_or_else(|| (now, BTreeMap::new()));
         for (fault, count) in &counts {
             if before.get(fault).copied().unwrap_or(0) < *count && costs_boots(fault) {
-                let target = if costs_leases(fault) { Target::Everything } else { Target::Boots };
-                state.ledger.fault(fault, target, since, now);
+                state.ledger.fault(fault, costs_leases(fault), since, now);
             }
         }
         state.faults = Some((now, counts));

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 /// What was disturbed may be felt for so long after it is over: what did not boot meanwhile is left alone for ten seconds.
 const AFTERMATH: Duration = Duration::from_secs(12);
 
-/// A call that hangs is killed after its time, and repeated, and holds up those behind it.
-const AFTERMATH_OF_FAULTS: Duration = Duration::from_secs(180);
+/// Who waits for a boot feels a fault for longer: a call that hangs is killed after its time, and repeated, and holds up
+/// those behind it.
+const AFTERMATH_FOR_BOOTS: Duration = Duration::from_secs(180);
+/// That a machine is dead, or taken for dead, is noticed by the next list, which may hang once.
+const AFTERMATH_FOR_LEASES: Duration = Duration::from_secs(30);
 
 /// What a disturbance happened to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,10 +73,16 @@ impl Ledger {
         IncidentId(self.incidents.len() - 1)
     }
 
-    /// Takes note of a fault of what clusters are made of, which happened at some time since `since`.
-    pub(super) fn fault(&mut self, cause: &'static str, target: Target, since: Instant, now: Instant) {
-        let aftermath = AFTERMATH_OF_FAULTS;
-        self.incidents.push(Incident { cause, aftermath, target, from: since, until: Some(now) });
+    /// Takes note of a fault of what clusters are made of, which happened at some time since `since`. It can cost those
+    /// who wait their cluster, and, with `costs_leases`, those who have one too.
+    pub(super) fn fault(&mut self, cause: &'static str, costs_leases: bool, since: Instant, now: Instant) {
+        let mut add = |target, aftermath| {
+            self.incidents.push(Incident { cause, aftermath, target, from: since, until: Some(now) });
+        };
+        add(Target::Boots, AFTERMATH_FOR_BOOTS);
+        if costs_leases {
+            add(Target::Everything, AFTERMATH_FOR_LEASES);
+        }
     }
 
     pub(super) fn end(&mut self, incident: IncidentId, now: Instant) {
@@ -161,12 +170,13 @@ mod tests {
     fn what_only_boots_feel_explains_no_loss() {
         let start = Instant::now();
         let mut ledger = Ledger::default();
-        ledger.fault("hang", Target::Boots, start, start);
+        ledger.fault("hang", false, start, start);
         let asked = start + Duration::from_secs(100);
         assert_eq!(ledger.explanation(&failure(asked, 1, None)), Some("hang"));
         assert_eq!(ledger.explanation(&failure(asked, 1, Some("cluster-7-1"))), None);
-        ledger.fault("crash", Target::Everything, start, start);
-        assert_eq!(ledger.explanation(&failure(asked, 1, Some("cluster-7-1"))), Some("crash"));
+        ledger.fault("crash", true, start, start);
+        assert_eq!(ledger.explanation(&failure(start, 1, Some("cluster-7-1"))), Some("crash"));
+        assert_eq!(ledger.explanation(&failure(asked, 1, Some("cluster-7-1"))), None);
         assert_eq!(ledger.explanation(&failure(start + Duration::from_secs(200), 1, None)), None);
     }
 
