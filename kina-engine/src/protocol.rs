@@ -198,7 +198,8 @@ pub struct SlotStatus {
     pub kubernetes: Option<String>,
     /// The processes it consists of.
     pub process_ids: Vec<u32>,
-    /// Proportional memory of those, in bytes; 0 where the system does not say.
+    /// What it takes of this machine's memory, in bytes: the proportional memory of its processes, or what its machine
+    /// may take; 0 where nothing of it runs, where that was not asked for, and where the system does not say.
     pub pss_bytes: u64,
     /// How large its database was when it was last measured, in bytes.
     pub database_bytes: u64,

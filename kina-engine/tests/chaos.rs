@@ -1,7 +1,9 @@
 //! `cargo kina chaos`, in short: nothing may be seen of an earlier lease, nobody waits for ever, nothing is left. And
-//! with a part of the engine switched off, the run has to notice.
+//! with a part of the engine switched off, the run has to notice. The same for clusters in containers, on the emulator of
+//! what makes those, with all that it can do wrong.
 #![cfg(target_os = "linux")]
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -11,11 +13,16 @@ static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// Returns the report, and whether the program took it for a success.
 fn chaos(arguments: &[&str]) -> (Value, bool, String) {
+    chaos_with(&[], arguments)
+}
+
+fn chaos_with(variables: &[(&str, &Path)], arguments: &[&str]) -> (Value, bool, String) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_cargo-kina"))
         .arg("chaos")
         .args(arguments)
         .args(["--format", "json"])
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()
         .expect("it starts");
@@ -23,6 +30,34 @@ fn chaos(arguments: &[&str]) -> (Value, bool, String) {
     let report = serde_json::from_slice(&stdout)
         .unwrap_or_else(|error| panic!("no report ({error}): {}{stderr}", String::from_utf8_lossy(&stdout)));
     (report, status.success(), stderr)
+}
+
+/// The emulator, built as this test was. `None` where this package stands alone, without the workspace that has it.
+fn emulator() -> Option<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
+    if !workspace.join("tests/emulators/container/Cargo.toml").exists() {
+        return None;
+    }
+    let profile_directory = Path::new(env!("CARGO_BIN_EXE_cargo-kina")).parent()?;
+    let profile = match profile_directory.file_name()?.to_str()? {
+        "debug" => "dev",
+        other => other,
+    };
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--package", "container-emulator", "--profile", profile, "--message-format", "json"])
+        .arg("--target-dir")
+        .arg(profile_directory.parent()?)
+        .current_dir(workspace)
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo starts");
+    let executable = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back();
+    let stderr = || String::from_utf8_lossy(&output.stderr).into_owned();
+    Some(executable.unwrap_or_else(|| panic!("the emulator was not built: {}", stderr())))
 }
 
 fn number(report: &Value, name: &str) -> u64 {
@@ -47,6 +82,30 @@ fn nothing_breaks_whatever_happens() {
     }
     assert!(number(&report, "slots_most") <= number(&report, "slots_max"), "{report}");
     assert!(number(&report, "boots_under_way_most") <= number(&report, "boots_under_way_max"), "{report}");
+    assert!(is_success, "{report}\n{stderr}");
+}
+
+#[test]
+fn nothing_breaks_in_containers_whatever_happens() {
+    let Some(emulator) = emulator() else { return };
+    let arguments = ["--provider", "apple", "--leases", "40", "--processes", "4", "--seed", "7"];
+    let (report, is_success, stderr) = chaos_with(&[("KINA_CONTAINER_CLI", &emulator)], &arguments);
+    let zeros = ["hung", "canaries_seen", "old_clients_let_in", "orphans", "leaked_files", "failed_without_reason"];
+    for name in zeros.into_iter().chain(["foreign_touched"]) {
+        assert_eq!(number(&report, name), 0, "{name}: {report}\n{stderr}");
+    }
+    let told = ["served", "refused_with_reason", "lost_with_reason"].map(|name| number(&report, name));
+    assert_eq!(told.iter().sum::<u64>(), 40, "{report}");
+    assert!(20 < told[0], "most leases are served: {report}");
+    assert_eq!((&report["provider"], &report["simulated"]), (&"apple".into(), &true.into()), "{report}");
+    assert!(0 < number(&report, "foreign"), "{report}");
+    let faults = report["faults"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64());
+    assert!(0 < faults.sum::<u64>(), "calls go wrong: {report}");
+    for kind in ["engine_stop", "engine_kill", "etcd_kill", "container_kill", "container_stop", "container_delete"] {
+        let kills = report["disturbances"][kind].as_u64().unwrap_or(0);
+        let lost = report["lost_to"][kind].as_u64().unwrap_or(0);
+        assert!(kills <= lost, "{kind}: {report}");
+    }
     assert!(is_success, "{report}\n{stderr}");
 }
 

@@ -124,7 +124,7 @@ impl Booter {
         spec: &SlotSpec,
         snapshot: Option<&Snapshot>,
     ) -> Result<(Rewinder, String), BootError> {
-        let access = cluster.access();
+        let (access, host_name) = (cluster.access(), cluster.host_name());
         let api = ApiClient::new(access)?;
         let etcd = EtcdClient::connect(access.etcd_address, &access.etcd_ca_pem, &access.etcd_client).await?;
         let baseline = match snapshot {
@@ -133,7 +133,7 @@ impl Booter {
                 tracing::debug!("ready early");
                 wait_complete(&etcd, &snapshot.awaited_keys).await?;
                 tracing::debug!("complete");
-                self.read_baseline(&etcd, snapshot.fingerprint.clone()).await?
+                self.read_baseline(&etcd, &host_name, snapshot.fingerprint.clone()).await?
             }
             None => {
                 cluster.wait_ready(Readiness::Full).await?;
@@ -145,7 +145,7 @@ impl Booter {
                     tracing::warn!(%error, "the bootstrapped state could not be kept: the next boot takes as long");
                 }
                 drop(stored_keys);
-                self.read_baseline(&etcd, fingerprint).await?
+                self.read_baseline(&etcd, &host_name, fingerprint).await?
             }
         };
         let version = server_version(&api).await?;
@@ -161,8 +161,14 @@ impl Booter {
     }
 
     /// Takes down the state that the cluster has now.
-    async fn read_baseline(&self, etcd: &EtcdClient, fingerprint: Fingerprint) -> Result<Baseline, BootError> {
-        let mut writer = BaselineWriter::create(&self.baseline_directory).map_err(BootError::KeepBaseline)?;
+    async fn read_baseline(
+        &self,
+        etcd: &EtcdClient,
+        host_name: &[u8],
+        fingerprint: Fingerprint,
+    ) -> Result<Baseline, BootError> {
+        let writer = BaselineWriter::create(&self.baseline_directory, host_name);
+        let mut writer = writer.map_err(BootError::KeepBaseline)?;
         let mut pages = etcd.pages(PREFIX);
         while let Some(page) = pages.next().await? {
             writer.add(&page).map_err(BootError::KeepBaseline)?;

@@ -32,6 +32,8 @@ const TICK_INTERVAL_AT_REST: Duration = Duration::from_secs(5);
 const TICKS_PER_LOOK: u64 = 20;
 /// How long an engine that is just ending may take to let go of its lock.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long this engine gives its own clusters to end, so that the next one's patience is enough.
+const END_MAX: Duration = Duration::from_secs(15);
 /// Directories of clusters' logs that are kept.
 const CLUSTER_LOGS_KEPT: usize = 40;
 
@@ -149,7 +151,9 @@ pub(super) async fn serve(
     // From here on a new client finds no socket, and starts the next engine, which waits for the lock.
     drop(listener);
     let _ = std::fs::remove_file(&paths.socket);
-    dispatcher.shut_down().await;
+    if tokio::time::timeout(END_MAX, dispatcher.shut_down()).await.is_err() {
+        tracing::warn!("clusters took too long to end: whoever watches over them ends them once this engine is gone");
+    }
     remove_state(&paths);
     if let Err(error) = journal.close() {
         tracing::warn!(%error, "the journal cannot be removed");

@@ -25,20 +25,24 @@ impl StatusSource {
         messages.send(Message::Inspect { reply }).await.ok()?;
         let Inspection { slots, waiting, counters, high_water, traffic, mut leases, releases } =
             inspection.await.ok()?;
-        let slots = slots.into_iter().map(|(slot, state, handle)| {
-            let process_ids = handle.as_ref().map(|handle| handle.cluster().process_ids()).unwrap_or_default();
-            SlotStatus {
+        let mut slot_statuses = Vec::with_capacity(slots.len());
+        for (slot, state, handle) in slots {
+            let memory_bytes = match handle.as_ref().filter(|_| with_memory) {
+                Some(handle) => handle.cluster().memory_bytes().await,
+                None => None,
+            };
+            slot_statuses.push(SlotStatus {
                 slot: slot.0,
                 state: state.to_owned(),
                 cluster: handle.as_ref().map(|handle| handle.name().to_owned()),
                 kubernetes: handle.as_ref().map(|handle| handle.kubernetes().to_owned()),
-                pss_bytes: if with_memory { memory::proportional_bytes(&process_ids) } else { 0 },
-                process_ids,
+                pss_bytes: memory_bytes.unwrap_or(0),
+                process_ids: handle.as_ref().map(|handle| handle.cluster().process_ids()).unwrap_or_default(),
                 database_bytes: handle.as_ref().map_or(0, |handle| handle.database_bytes()),
                 leases: handle.as_ref().map_or(0, |handle| handle.lease_count()),
                 lease: leases.remove(&slot),
-            }
-        });
+            });
+        }
         Some(Status {
             version: VERSION.to_owned(),
             engine_profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
@@ -48,7 +52,7 @@ impl StatusSource {
             log: self.log.clone(),
             uptime_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
             engine_rss_bytes: if with_memory { memory::resident_bytes(std::process::id()) } else { 0 },
-            slots: slots.collect(),
+            slots: slot_statuses,
             waiting,
             counters,
             high_water,

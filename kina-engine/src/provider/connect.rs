@@ -22,7 +22,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) journal: Arc<Journal>,
 }
 
-/// Makes the provider, and ends what earlier engines left of its clusters.
+/// Makes the provider, and has it end what earlier engines left of its clusters.
 ///
 /// # Errors
 /// If what it needs of this machine is not there.
@@ -46,10 +46,20 @@ pub(crate) async fn connect(
             apple.memory_bytes = settings.cluster_memory_bytes.unwrap_or(apple.memory_bytes);
             let images = Images { directory: image::directory(&paths.cache_directory), made: Mutex::default() };
             let provider = AppleProvider::connect(apple, Arc::new(images)).await?;
-            if let Some(swept) = provider.sweep().await? {
-                tracing::info!(?swept, "swept the containers");
-            }
-            Ok(Arc::new(provider))
+            let provider = Arc::new(provider);
+            let sweeping = Arc::clone(&provider);
+            // Calls can hang, and clients wait for the engine to start.
+            tokio::spawn(async move {
+                match sweeping.sweep().await {
+                    Ok(Some(swept)) => tracing::info!(?swept, "swept the containers"),
+                    Ok(None) => {}
+                    Err(error) => {
+                        let error = crate::error_text::with_causes(&error);
+                        tracing::warn!(error, "the containers of dead engines could not be swept");
+                    }
+                }
+            });
+            Ok(provider)
         }
     }
 }

@@ -59,6 +59,11 @@ pub trait ProvidedCluster: Send + Sync {
     /// Where its components write their logs.
     fn log_directory(&self) -> &std::path::Path;
 
+    /// The name of the host that its API server takes itself to be on, by which that names a Lease of its own.
+    fn host_name(&self) -> Vec<u8> {
+        rustix::system::uname().nodename().to_bytes().to_owned()
+    }
+
     /// Ids of the running processes; empty where they are not this machine's, or not running.
     fn process_ids(&self) -> Vec<u32>;
 

@@ -44,13 +44,15 @@ struct Entry {
 }
 
 impl BaselineWriter {
-    /// Begins. Values go to a file in `directory` that nobody else sees.
+    /// Begins, for a cluster whose API server sees `host_name` as the name of its host. Values go to a file in
+    /// `directory` that nobody else sees.
     ///
     /// # Errors
     /// If that file cannot be made.
-    pub(crate) fn create(directory: &Path) -> io::Result<Self> {
+    pub(crate) fn create(directory: &Path, host_name: &[u8]) -> io::Result<Self> {
         let (keys, entries) = (PackedKeys::default(), Vec::new());
-        Ok(Self { keys, entries, values: ValueWriter::create(directory)?, server_owned: ServerOwned::of_this_host() })
+        let server_owned = ServerOwned::of_host(host_name);
+        Ok(Self { keys, entries, values: ValueWriter::create(directory)?, server_owned })
     }
 
     /// Takes the next keys, in their order. Keys on an etcd lease (events) vanish by themselves, so they are no part of
@@ -125,7 +127,7 @@ mod tests {
     #[test]
     fn what_was_taken_down_is_found_again() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut writer = BaselineWriter::create(directory.path()).expect("begun");
+        let mut writer = BaselineWriter::create(directory.path(), b"host").expect("begun");
         let keys: Vec<_> = (0..1000).map(|number| format!("/registry/configmaps/default/{number:04}")).collect();
         for page in keys.chunks(300) {
             writer.add(&page.iter().map(|key| stored(key, 0)).collect::<Vec<_>>()).expect("added");
@@ -149,7 +151,7 @@ mod tests {
     fn keys_out_of_order_are_refused() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         for second in ["/registry/configmaps/b/a", "/registry/configmaps/a/b"] {
-            let mut writer = BaselineWriter::create(directory.path()).expect("begun");
+            let mut writer = BaselineWriter::create(directory.path(), b"host").expect("begun");
             let keys = [stored("/registry/configmaps/b/a", 0), stored(second, 0)];
             assert_eq!(writer.add(&keys).expect_err("refused").kind(), io::ErrorKind::InvalidInput);
         }

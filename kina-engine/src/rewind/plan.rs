@@ -214,7 +214,7 @@ mod tests {
             })
             .collect();
         let fingerprint = Fingerprint { discovery_etag: String::new(), openapi_index_hash: String::new() };
-        let mut writer = BaselineWriter::create(&std::env::temp_dir()).expect("begun");
+        let mut writer = BaselineWriter::create(&std::env::temp_dir(), b"host").expect("begun");
         writer.add(&stored).expect("added");
         writer.finish(fingerprint).expect("finished")
     }

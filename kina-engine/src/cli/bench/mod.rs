@@ -44,6 +44,9 @@ const SLOTS: usize = 2;
 /// The result, in milliseconds and megabytes (10⁶ bytes).
 #[derive(Debug, Serialize)]
 struct Report {
+    /// The provider is an emulation of the real thing: no figure says anything about that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
     cold_ms: f64,
     first_ever_ms: f64,
     stopped_ms: f64,
@@ -176,6 +179,7 @@ impl Bench {
         let (cold_ms, recipe_ms) = (of(cold, "cold boots")?, of(recipe, "envtest's recipe")?);
         let (warm_p50_ms, direct_p50_ms) = (of(warm, "warm leases")?, of(direct, "direct lists")?);
         Ok(Report {
+            simulated: status.simulated,
             cold_ms,
             first_ever_ms: first.took_ms,
             stopped_ms: of(stopped, "starts")?,

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::containers::Foreign;
 use super::processes;
 use super::realm::Realm;
+use super::say;
 
 /// What was left behind to go on writing does so for a second.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,19 +18,35 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Leftovers {
     pub(super) orphans: Vec<String>,
     pub(super) files: Vec<String>,
+    /// What has happened to containers that are somebody else's.
+    pub(super) foreign_touched: Vec<String>,
 }
 
-/// Looks for what is left, and ends what still runs.
-pub(super) async fn audit(realm: &Realm) -> Leftovers {
+/// Looks for what is left, and ends what still runs. `foreign` is somebody else's.
+pub(super) async fn audit(realm: &Realm, foreign: &Foreign) -> Leftovers {
+    let mut orphans = Vec::new();
+    let mut foreign_touched = Vec::new();
+    if let Some(containers) = realm.containers() {
+        let failed = |what: &str, error: anyhow::Error| vec![format!("{what}: {error:#}")];
+        // What a reboot has ended is listed only by a service that runs.
+        if let Err(error) = containers.run(&["system", "start", "--enable-kernel-install"]).await {
+            say(&format!("{error:#}"));
+        }
+        orphans = containers.leftovers(foreign).await.unwrap_or_else(|error| failed("unknown containers", error));
+        foreign_touched = foreign.look(containers).await.unwrap_or_else(|error| failed("unknown", error));
+        if let Err(error) = containers.end(foreign).await {
+            say(&format!("{error:#}"));
+        }
+    }
     let belonging = || processes::belonging_to(realm.directory());
     let left = processes::wait_ended(belonging, END_TIMEOUT).await;
-    let orphans = left.iter().map(|process| format!("{} {}", process.program(), process.process_id)).collect();
+    orphans.extend(left.iter().map(|process| format!("{} {}", process.program(), process.process_id)));
     let files = realm.transient_directories().iter().flat_map(|directory| files_below(directory)).collect();
     for process in &left {
         process.signal(Signal::KILL);
     }
     processes::wait_ended(|| left.clone(), END_TIMEOUT).await;
-    Leftovers { orphans, files }
+    Leftovers { orphans, files, foreign_touched }
 }
 
 /// All files, and directories, below a directory.

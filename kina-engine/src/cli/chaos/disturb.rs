@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::process::Signal;
 
+use super::containers::{costs_boots, costs_leases};
 use super::ledger::{Failure, Ledger, Target};
 use super::plan::Disturbance;
 use super::processes::{self, Process};
 use super::realm::Realm;
 use crate::protocol::{Counters, HighWater, Status};
+use crate::provider::apple::ContainerState;
 
 const FREEZE: Duration = Duration::from_secs(3);
 const FULL_DISK: Duration = Duration::from_secs(3);
@@ -58,6 +60,8 @@ struct State {
     /// Processes that outlived their engine.
     orphans: Vec<String>,
     background: Vec<tokio::task::JoinHandle<()>>,
+    /// When faults were last counted, and how many there had been.
+    faults: Option<(Instant, BTreeMap<&'static str, u64>)>,
 }
 
 impl Disturber {
@@ -66,12 +70,28 @@ impl Disturber {
     }
 
     /// What a failure is explained by.
-    pub(super) fn explanation(&self, failure: &Failure<'_>) -> Option<Disturbance> {
+    pub(super) fn explanation(&self, failure: &Failure<'_>) -> Option<&'static str> {
+        self.note_faults();
         self.lock().ledger.explanation(failure)
+    }
+
+    /// Takes note of the faults that have happened since the last time.
+    fn note_faults(&self) {
+        let Some(containers) = self.realm.containers() else { return };
+        let mut state = self.lock();
+        let (now, counts) = (Instant::now(), containers.fault_counts());
+        let (since, before) = state.faults.take().unwrap_or_else(|| (now, BTreeMap::new()));
+        for (fault, count) in &counts {
+            if before.get(fault).copied().unwrap_or(0) < *count && costs_boots(fault) {
+                state.ledger.fault(fault, costs_leases(fault), since, now);
+            }
+        }
+        state.faults = Some((now, counts));
     }
 
     /// Looks at the engine; what it counted is gone with it.
     pub(super) async fn look(&self) -> Option<Status> {
+        self.note_faults();
         let status = self.realm.status(false).await?;
         let mut state = self.lock();
         let record = state.engines.entry(status.process_id).or_default();
@@ -109,14 +129,32 @@ impl Disturber {
         let Some(slot) = status.slots.iter().find(|slot| slot.cluster.as_deref() == Some(cluster)) else {
             return Ok(Carried::Gone);
         };
-        let members: Vec<_> = slot.process_ids.iter().filter_map(|id| Process::of(*id)).collect();
+        let members = match self.realm.containers() {
+            None => Some(slot.process_ids.iter().filter_map(|id| Process::of(*id)).collect::<Vec<_>>()),
+            Some(containers) => match containers.find(cluster).await? {
+                Some(container) => containers.machine(&container.id).map(Vec::from_iter),
+                None => return Ok(Carried::Gone),
+            },
+        };
         let on_cluster = || Target::Cluster(cluster.to_owned());
         match kind {
             Disturbance::EngineStop | Disturbance::EngineKill => self.end_engine(kind, status.process_id).await?,
-            Disturbance::EtcdKill => return Ok(self.kill_member(kind, &members, "etcd", on_cluster())),
-            Disturbance::ApiServerKill => return Ok(self.kill_member(kind, &members, "kube-apiserver", on_cluster())),
-            Disturbance::ClusterFreeze => {
-                self.freeze(members, turn, Some((kind, on_cluster())));
+            Disturbance::EtcdKill | Disturbance::ApiServerKill | Disturbance::ClusterFreeze => {
+                let Some(members) = members else {
+                    return Ok(Carried::Skipped(
+                        "etcd_kill, api_server_kill, cluster_freeze: nobody tells of processes in a container",
+                    ));
+                };
+                match kind {
+                    Disturbance::EtcdKill => return Ok(self.kill_member(kind, &members, "etcd", on_cluster())),
+                    Disturbance::ApiServerKill => {
+                        return Ok(self.kill_member(kind, &members, "kube-apiserver", on_cluster()));
+                    }
+                    _ => self.freeze(members, turn, Some((kind, on_cluster()))),
+                }
+            }
+            Disturbance::ContainerKill | Disturbance::ContainerStop | Disturbance::ContainerDelete => {
+                return self.end_container(kind, cluster).await;
             }
             // No excuse for anybody: nothing of a lease goes through the engine's own hands for longer than this.
             Disturbance::EngineFreeze => {
@@ -127,7 +165,7 @@ impl Disturber {
             }
             Disturbance::FullDisk => {
                 let path = self.realm.transient_directories()[0].join("filler");
-                let incident = self.lock().ledger.begin(kind, Target::Everything, Instant::now());
+                let incident = self.lock().ledger.begin(kind.name(), Target::Everything, Instant::now());
                 fill_disk(&path).context("filling the disk failed")?;
                 let this = Arc::clone(self);
                 self.go_on(async move {
@@ -151,7 +189,7 @@ impl Disturber {
     }
 
     async fn end_engine(&self, kind: Disturbance, engine: u32) -> anyhow::Result<()> {
-        let incident = self.lock().ledger.begin(kind, Target::Engine(engine), Instant::now());
+        let incident = self.lock().ledger.begin(kind.name(), Target::Engine(engine), Instant::now());
         if kind == Disturbance::EngineStop {
             let stopped = self.realm.engine().stop().await;
             stopped.context("stopping the engine failed")?;
@@ -175,9 +213,32 @@ impl Disturber {
         Ok(())
     }
 
+    /// As a user would do it, who knows nothing of leases.
+    async fn end_container(&self, kind: Disturbance, cluster: &str) -> anyhow::Result<Carried> {
+        let Some(containers) = self.realm.containers() else { return Ok(Carried::Gone) };
+        let Some(container) = containers.find(cluster).await? else { return Ok(Carried::Gone) };
+        let arguments: &[&str] = match kind {
+            Disturbance::ContainerKill => &["kill", "-s", "KILL"],
+            Disturbance::ContainerStop => &["stop", "-t", "5"],
+            _ => &["delete", "-f"],
+        };
+        let target = Target::Cluster(cluster.to_owned());
+        let incident = self.lock().ledger.begin(kind.name(), target, Instant::now());
+        let ended = containers.run(&[arguments, &[container.id.as_str()]].concat()).await;
+        let left = containers.find(cluster).await;
+        self.lock().ledger.end(incident, Instant::now());
+        match (ended, left) {
+            (Ok(_), Ok(left)) if left.as_ref().is_none_or(|left| left.state != ContainerState::Running) => {
+                Ok(Carried::Done)
+            }
+            // A service that has crashed or is down does nothing of this, and has cost the cluster already.
+            _ => Ok(Carried::Gone),
+        }
+    }
+
     fn kill_member(&self, kind: Disturbance, members: &[Process], program: &str, target: Target) -> Carried {
         let Some(member) = members.iter().find(|member| member.program() == program) else { return Carried::Gone };
-        self.lock().ledger.begin(kind, target, Instant::now());
+        self.lock().ledger.begin(kind.name(), target, Instant::now());
         member.signal(Signal::KILL);
         Carried::Done
     }
@@ -188,7 +249,7 @@ impl Disturber {
         turn: tokio::sync::OwnedMutexGuard<()>,
         incident: Option<(Disturbance, Target)>,
     ) {
-        let incident = incident.map(|(kind, target)| self.lock().ledger.begin(kind, target, Instant::now()));
+        let incident = incident.map(|(kind, target)| self.lock().ledger.begin(kind.name(), target, Instant::now()));
         members.iter().for_each(|member| member.signal(Signal::STOP));
         let this = Arc::clone(self);
         self.go_on(async move {

@@ -2,16 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use super::plan::Disturbance;
-
 /// What was disturbed may be felt for so long after it is over: what did not boot meanwhile is left alone for ten seconds.
 const AFTERMATH: Duration = Duration::from_secs(12);
+
+/// Who waits for a boot feels a fault for longer: a call that hangs is killed after its time, and repeated, and holds up
+/// those behind it.
+const AFTERMATH_FOR_BOOTS: Duration = Duration::from_secs(180);
+/// That a machine is dead, or taken for dead, is noticed by the next list, which may hang once.
+const AFTERMATH_FOR_LEASES: Duration = Duration::from_secs(30);
 
 /// What a disturbance happened to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// All that runs meanwhile.
     Everything,
+    /// All that boots meanwhile, and so whoever waits for a cluster.
+    Boots,
     /// The engine of this process id, with all its clusters.
     Engine(u32),
     /// One cluster.
@@ -22,17 +28,20 @@ impl Target {
     /// What happened to a cluster itself explains its loss better than what happened to all.
     fn precedence(&self) -> u8 {
         match self {
-            Self::Everything => 0,
-            Self::Engine(_) => 1,
-            Self::Cluster(_) => 2,
+            Self::Boots => 0,
+            Self::Everything => 1,
+            Self::Engine(_) => 2,
+            Self::Cluster(_) => 3,
         }
     }
 }
 
-/// One disturbance that can cost a lease.
+/// One disturbance, or one fault, that can cost a lease.
 #[derive(Clone, Debug)]
 pub(super) struct Incident {
-    kind: Disturbance,
+    cause: &'static str,
+    /// How long it is felt after it is over.
+    aftermath: Duration,
     target: Target,
     from: Instant,
     /// `None` while it lasts.
@@ -59,9 +68,21 @@ pub(super) struct Ledger {
 pub(super) struct IncidentId(usize);
 
 impl Ledger {
-    pub(super) fn begin(&mut self, kind: Disturbance, target: Target, now: Instant) -> IncidentId {
-        self.incidents.push(Incident { kind, target, from: now, until: None });
+    pub(super) fn begin(&mut self, cause: &'static str, target: Target, now: Instant) -> IncidentId {
+        self.incidents.push(Incident { cause, aftermath: AFTERMATH, target, from: now, until: None });
         IncidentId(self.incidents.len() - 1)
+    }
+
+    /// Takes note of a fault of what clusters are made of, which happened at some time since `since`. It can cost those
+    /// who wait their cluster, and, with `costs_leases`, those who have one too.
+    pub(super) fn fault(&mut self, cause: &'static str, costs_leases: bool, since: Instant, now: Instant) {
+        let mut add = |target, aftermath| {
+            self.incidents.push(Incident { cause, aftermath, target, from: since, until: Some(now) });
+        };
+        add(Target::Boots, AFTERMATH_FOR_BOOTS);
+        if costs_leases {
+            add(Target::Everything, AFTERMATH_FOR_LEASES);
+        }
     }
 
     pub(super) fn end(&mut self, incident: IncidentId, now: Instant) {
@@ -71,10 +92,10 @@ impl Ledger {
     }
 
     /// What a lease was lost to, if to anything that was planned.
-    pub(super) fn explanation(&self, failure: &Failure<'_>) -> Option<Disturbance> {
+    pub(super) fn explanation(&self, failure: &Failure<'_>) -> Option<&'static str> {
         let explaining = self.incidents.iter().filter(|incident| incident.explains(failure));
         // The latest of the most particular kind.
-        explaining.max_by_key(|incident| (incident.target.precedence(), incident.from)).map(|incident| incident.kind)
+        explaining.max_by_key(|incident| (incident.target.precedence(), incident.from)).map(|incident| incident.cause)
     }
 }
 
@@ -83,13 +104,13 @@ impl Incident {
         if failure.failed_at < self.from {
             return false;
         }
-        let is_over = self.until.is_some_and(|until| until + AFTERMATH < failure.asked_at);
+        let is_over = self.until.is_some_and(|until| until + self.aftermath < failure.asked_at);
         match (&self.target, failure.cluster) {
             // However late it is noticed: the engine took its clusters along.
             (Target::Engine(engine), Some(cluster)) => is_of_engine(cluster, *engine),
-            (Target::Everything, _) | (Target::Engine(_), None) => !is_over,
+            (Target::Everything, _) | (Target::Engine(_) | Target::Boots, None) => !is_over,
             (Target::Cluster(target), Some(cluster)) => target == cluster && !is_over,
-            (Target::Cluster(_), None) => false,
+            (Target::Cluster(_), None) | (Target::Boots, Some(_)) => false,
         }
     }
 }
@@ -112,7 +133,7 @@ mod tests {
         let start = Instant::now();
         let mut ledger = Ledger::default();
         let second = Duration::from_secs(1);
-        ledger.begin(Disturbance::EngineKill, Target::Engine(7), start + second);
+        ledger.begin("engine_kill", Target::Engine(7), start + second);
         let explained = |failure| ledger.explanation(&failure).is_some();
         assert!(!explained(failure(start, 500, Some("cluster-7-1"))));
         assert!(explained(failure(start, 1500, Some("cluster-7-1"))));
@@ -124,11 +145,11 @@ mod tests {
     fn what_is_over_explains_nothing_after_a_while() {
         let start = Instant::now();
         let mut ledger = Ledger::default();
-        let incident = ledger.begin(Disturbance::FullDisk, Target::Everything, start);
+        let incident = ledger.begin("full_disk", Target::Everything, start);
         ledger.end(incident, start + Duration::from_secs(3));
         let asked_soon = start + Duration::from_secs(10);
         let asked_late = start + Duration::from_secs(60);
-        assert_eq!(ledger.explanation(&failure(asked_soon, 1, None)), Some(Disturbance::FullDisk));
+        assert_eq!(ledger.explanation(&failure(asked_soon, 1, None)), Some("full_disk"));
         assert_eq!(ledger.explanation(&failure(asked_late, 1, Some("cluster-7-1"))), None);
     }
 
@@ -136,20 +157,34 @@ mod tests {
     fn the_most_particular_explanation_is_given() {
         let start = Instant::now();
         let mut ledger = Ledger::default();
-        ledger.begin(Disturbance::EtcdKill, Target::Cluster("cluster-7-1".to_owned()), start);
-        ledger.begin(Disturbance::EngineStop, Target::Engine(7), start);
-        ledger.begin(Disturbance::FullDisk, Target::Everything, start);
+        ledger.begin("etcd_kill", Target::Cluster("cluster-7-1".to_owned()), start);
+        ledger.begin("engine_stop", Target::Engine(7), start);
+        ledger.begin("full_disk", Target::Everything, start);
         let explained = |cluster| ledger.explanation(&failure(start, 1, Some(cluster)));
-        assert_eq!(explained("cluster-7-1"), Some(Disturbance::EtcdKill));
-        assert_eq!(explained("cluster-7-2"), Some(Disturbance::EngineStop));
-        assert_eq!(explained("cluster-8-1"), Some(Disturbance::FullDisk));
+        assert_eq!(explained("cluster-7-1"), Some("etcd_kill"));
+        assert_eq!(explained("cluster-7-2"), Some("engine_stop"));
+        assert_eq!(explained("cluster-8-1"), Some("full_disk"));
+    }
+
+    #[test]
+    fn what_only_boots_feel_explains_no_loss() {
+        let start = Instant::now();
+        let mut ledger = Ledger::default();
+        ledger.fault("hang", false, start, start);
+        let asked = start + Duration::from_secs(100);
+        assert_eq!(ledger.explanation(&failure(asked, 1, None)), Some("hang"));
+        assert_eq!(ledger.explanation(&failure(asked, 1, Some("cluster-7-1"))), None);
+        ledger.fault("crash", true, start, start);
+        assert_eq!(ledger.explanation(&failure(start, 1, Some("cluster-7-1"))), Some("crash"));
+        assert_eq!(ledger.explanation(&failure(asked, 1, Some("cluster-7-1"))), None);
+        assert_eq!(ledger.explanation(&failure(start + Duration::from_secs(200), 1, None)), None);
     }
 
     #[test]
     fn one_cluster_is_not_another() {
         let start = Instant::now();
         let mut ledger = Ledger::default();
-        ledger.begin(Disturbance::EtcdKill, Target::Cluster("cluster-7-1".to_owned()), start);
+        ledger.begin("etcd_kill", Target::Cluster("cluster-7-1".to_owned()), start);
         assert!(ledger.explanation(&failure(start, 1, Some("cluster-7-1"))).is_some());
         assert!(ledger.explanation(&failure(start, 1, Some("cluster-7-2"))).is_none());
         assert!(ledger.explanation(&failure(start, 1, None)).is_none());

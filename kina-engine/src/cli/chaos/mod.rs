@@ -9,6 +9,7 @@
 //! - `disturb`: carries the planned disturbances out.
 //! - `ledger`: what was disturbed when, and so which failures are explained. Pure.
 //! - `realm`: the private engine's directories and environment.
+//! - `containers`: the same of containers, where clusters are such, faults of what makes them, and those of others.
 //! - `processes`: what the system knows of the private engine's processes.
 //! - `audit`: what is left at the end.
 //! - `report`: the result, and which part failed.
@@ -16,6 +17,7 @@
 
 mod audit;
 mod canary;
+mod containers;
 mod disturb;
 mod ledger;
 mod old_client;

@@ -74,19 +74,22 @@ pub(super) enum Disturbance {
     FullDisk,
     /// Thousands of loopback ports are taken, for a while.
     TakenPorts,
+    /// SIGKILL to the first process of the cluster's container, by its program.
+    ContainerKill,
+    /// The cluster's container is stopped, by its program.
+    ContainerStop,
+    /// The cluster's container is deleted, by its program.
+    ContainerDelete,
+}
+
+/// What clusters are made of, as far as it matters for what can happen to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    OfProcesses,
+    OfContainers,
 }
 
 impl Disturbance {
-    pub(super) const ALL: [Self; 8] = [
-        Self::EngineStop,
-        Self::EngineKill,
-        Self::EtcdKill,
-        Self::ApiServerKill,
-        Self::ClusterFreeze,
-        Self::EngineFreeze,
-        Self::FullDisk,
-        Self::TakenPorts,
-    ];
     const ENGINE: [Self; 2] = [Self::EngineStop, Self::EngineKill];
     const OTHERS: [Self; 6] = [
         Self::EtcdKill,
@@ -96,10 +99,23 @@ impl Disturbance {
         Self::FullDisk,
         Self::TakenPorts,
     ];
+    const OF_CONTAINERS: [Self; 3] = [Self::ContainerKill, Self::ContainerStop, Self::ContainerDelete];
+
+    /// What happens to clusters of this kind, besides what happens to engines.
+    fn others(made: Made) -> Vec<Self> {
+        match made {
+            Made::OfProcesses => Self::OTHERS.to_vec(),
+            Made::OfContainers => [&Self::OTHERS[..], &Self::OF_CONTAINERS[..]].concat(),
+        }
+    }
 
     /// Whether the lease that it happens to cannot survive it.
     pub(super) fn is_kill(self) -> bool {
-        matches!(self, Self::EngineStop | Self::EngineKill | Self::EtcdKill | Self::ApiServerKill)
+        match self {
+            Self::EngineStop | Self::EngineKill | Self::EtcdKill | Self::ApiServerKill => true,
+            Self::ContainerKill | Self::ContainerStop | Self::ContainerDelete => true,
+            Self::ClusterFreeze | Self::EngineFreeze | Self::FullDisk | Self::TakenPorts => false,
+        }
     }
 
     /// For people, and as a name in reports.
@@ -113,18 +129,22 @@ impl Disturbance {
             Self::EngineFreeze => "engine_freeze",
             Self::FullDisk => "full_disk",
             Self::TakenPorts => "taken_ports",
+            Self::ContainerKill => "container_kill",
+            Self::ContainerStop => "container_stop",
+            Self::ContainerDelete => "container_delete",
         }
     }
 }
 
 impl Plan {
     /// Deals `leases` out to `processes` workers.
-    pub(super) fn new(seed: u64, leases: usize, processes: usize) -> Self {
+    pub(super) fn new(seed: u64, leases: usize, processes: usize, made: Made) -> Self {
         let mut random = Random(seed);
-        let mut all: Vec<_> = (0..leases).map(|index| LeasePlan::random(index, &mut random)).collect();
+        let others = Disturbance::others(made);
+        let mut all: Vec<_> = (0..leases).map(|index| LeasePlan::random(index, &others, &mut random)).collect();
         if LEASES_FOR_EACH_KIND <= leases {
             // Chance alone would leave a kind out of a short run.
-            for kind in Disturbance::ALL {
+            for kind in Disturbance::ENGINE.into_iter().chain(others) {
                 let is_planned = |lease: &LeasePlan| lease.end == End::Disturbed(kind);
                 if !all.iter().any(is_planned) {
                     let is_free = |lease: &&LeasePlan| !matches!(lease.end, End::Disturbed(_));
@@ -152,7 +172,7 @@ impl Plan {
 }
 
 impl LeasePlan {
-    fn random(index: usize, random: &mut Random) -> Self {
+    fn random(index: usize, others: &[Disturbance], random: &mut Random) -> Self {
         let canary = CanaryPlan {
             namespace: random.one_in(3),
             cluster_role: random.one_in(3),
@@ -163,7 +183,7 @@ impl LeasePlan {
         let end = if random.one_in(LEASES_PER_ENGINE_DISTURBANCE) {
             random.choose(&Disturbance::ENGINE).map_or(End::Return, End::Disturbed)
         } else if random.one_in(LEASES_PER_OTHER_DISTURBANCE) {
-            random.choose(&Disturbance::OTHERS).map_or(End::Return, End::Disturbed)
+            random.choose(others).map_or(End::Return, End::Disturbed)
         } else {
             // A new process costs more than most leases: half of them end in their own process.
             let ends = [End::Return, End::Return, End::Return, End::Panic, End::Abort, End::Kill];
@@ -174,9 +194,13 @@ impl LeasePlan {
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same everywhere.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -184,7 +208,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 
@@ -210,16 +234,16 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_plan() {
-        let plan = Plan::new(7, 1000, 16);
-        assert_eq!(plan, Plan::new(7, 1000, 16));
-        assert_eq!(plan.fingerprint(), Plan::new(7, 1000, 16).fingerprint());
-        assert_ne!(plan.fingerprint(), Plan::new(8, 1000, 16).fingerprint());
+        let plan = Plan::new(7, 1000, 16, Made::OfProcesses);
+        assert_eq!(plan, Plan::new(7, 1000, 16, Made::OfProcesses));
+        assert_eq!(plan.fingerprint(), Plan::new(7, 1000, 16, Made::OfProcesses).fingerprint());
+        assert_ne!(plan.fingerprint(), Plan::new(8, 1000, 16, Made::OfProcesses).fingerprint());
     }
 
     #[test]
     fn every_lease_is_planned_once() {
         for (leases, processes) in [(0, 4), (1, 4), (60, 4), (999, 16)] {
-            let plan = Plan::new(3, leases, processes);
+            let plan = Plan::new(3, leases, processes, Made::OfProcesses);
             let mut indexes: Vec<_> = plan.leases().map(|lease| lease.index).collect();
             indexes.sort_unstable();
             assert_eq!(indexes, Vec::from_iter(0..leases));
@@ -230,9 +254,9 @@ mod tests {
     #[test]
     fn engine_disturbances_are_rare_and_every_kind_occurs() {
         for seed in 0..50 {
-            let plan = Plan::new(seed, 2000, 8);
+            let plan = Plan::new(seed, 2000, 8, Made::OfProcesses);
             let disturbed = |kind| plan.leases().filter(|lease| lease.end == End::Disturbed(kind)).count();
-            for kind in Disturbance::ALL {
+            for kind in Disturbance::ENGINE.into_iter().chain(Disturbance::OTHERS) {
                 assert!(0 < disturbed(kind), "seed {seed} has no {}", kind.name());
             }
             let engine: usize = Disturbance::ENGINE.map(disturbed).iter().sum();
@@ -243,16 +267,28 @@ mod tests {
     #[test]
     fn a_short_run_has_each_kind_too() {
         for seed in 0..50 {
-            let plan = Plan::new(seed, 60, 4);
-            for kind in Disturbance::ALL {
+            let plan = Plan::new(seed, 60, 4, Made::OfProcesses);
+            for kind in Disturbance::ENGINE.into_iter().chain(Disturbance::OTHERS) {
                 assert!(plan.leases().any(|lease| lease.end == End::Disturbed(kind)), "{seed} {}", kind.name());
             }
         }
     }
 
     #[test]
+    fn containers_have_disturbances_of_their_own() {
+        for seed in 0..50 {
+            let [processes, containers] =
+                [Made::OfProcesses, Made::OfContainers].map(|made| Plan::new(seed, 60, 4, made));
+            for kind in Disturbance::OF_CONTAINERS {
+                let is_planned = |plan: &Plan| plan.leases().any(|lease| lease.end == End::Disturbed(kind));
+                assert!(is_planned(&containers) && !is_planned(&processes), "{seed} {}", kind.name());
+            }
+        }
+    }
+
+    #[test]
     fn all_ends_occur_and_some_leases_write_late() {
-        let plan = Plan::new(1, 500, 4);
+        let plan = Plan::new(1, 500, 4, Made::OfProcesses);
         for end in [End::Return, End::Panic, End::Abort, End::Kill] {
             assert!(plan.leases().any(|lease| lease.end == end), "{end:?}");
         }

@@ -1,6 +1,6 @@
 //! What the system knows of the private engine's processes. A number alone is no process: it may come back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,11 @@ impl Process {
         // Linux counts the start in ticks since the boot.
         let started_at = process_identity::start_of(process_id)?.parse().ok()?;
         Some(Self { process_id, started_at })
+    }
+
+    /// The process of that number, as long as it is the one that started then.
+    pub(super) fn new(process_id: u32, started_at: u64) -> Self {
+        Self { process_id, started_at }
     }
 
     pub(super) fn is_alive(self) -> bool {
@@ -66,6 +71,28 @@ pub(super) fn belonging_to(directory: &Path) -> BTreeSet<Process> {
         .collect()
 }
 
+/// These processes and all that come from them, as long as nobody in between has ended.
+pub(super) fn with_descendants(processes: impl Iterator<Item = Process>) -> BTreeSet<Process> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The program's name, in parentheses, can hold anything; behind it come the state and the parent.
+        let behind_name = stat.rsplit_once(')').map(|(_, behind)| behind).unwrap_or_default();
+        if let Some(parent) = behind_name.split_whitespace().nth(1).and_then(|parent| parent.parse().ok()) {
+            children.entry(parent).or_default().push(id);
+        }
+    }
+    let mut found = BTreeSet::new();
+    let mut unseen: Vec<_> = processes.collect();
+    while let Some(process) = unseen.pop() {
+        if found.insert(process) {
+            unseen.extend(children.get(&process.process_id).into_iter().flatten().filter_map(|id| Process::of(*id)));
+        }
+    }
+    found
+}
+
 /// Waits until all have ended; returns those that have not within `timeout`.
 pub(super) async fn wait_ended(processes: impl Fn() -> BTreeSet<Process>, timeout: Duration) -> BTreeSet<Process> {
     let start = Instant::now();
@@ -81,6 +108,25 @@ pub(super) async fn wait_ended(processes: impl Fn() -> BTreeSet<Process>, timeou
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn descendants_are_found_down_to_the_last() {
+        let mut child =
+            std::process::Command::new("/bin/sh").args(["-c", "sleep 1000 & wait"]).spawn().expect("a shell starts");
+        let shell = Process::of(child.id()).expect("it lives");
+        let start = Instant::now();
+        let found = loop {
+            let found = with_descendants(std::iter::once(shell));
+            if found.iter().any(|process| process.program() == "sleep") || Duration::from_secs(10) < start.elapsed() {
+                break found;
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        };
+        found.iter().for_each(|process| process.signal(Signal::KILL));
+        child.wait().expect("reaped");
+        assert!(found.contains(&shell), "{found:?}");
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
 
     #[tokio::test]
     async fn a_process_is_found_by_what_it_was_started_with_until_it_ends() {

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use super::containers::Foreign;
 use super::realm::Realm;
 use super::{audit, interrupted, old_client, say};
 use crate::ProviderName;
@@ -142,7 +143,7 @@ pub(super) async fn run(provider: ProviderName, arguments: &QueueArguments) -> a
     }
     report.memory_most_mb = memory_most as f64 / 1e6;
     realm.engine().stop().await?;
-    let leftovers = audit::audit(&realm).await;
+    let leftovers = audit::audit(&realm, &Foreign::default()).await;
     report.orphans = leftovers.orphans.len();
     report.leaked_files = leftovers.files.len();
     report.examples.extend(leftovers.orphans.into_iter().chain(leftovers.files));

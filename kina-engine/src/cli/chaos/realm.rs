@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::containers::Containers;
 use super::{Part, say};
 use crate::ProviderName;
 use crate::cli::find_binaries;
@@ -27,6 +28,8 @@ pub(super) struct Realm {
     environment: Vec<(&'static str, OsString)>,
     engine: EngineClient,
     is_small_disk: bool,
+    /// `None` where clusters are processes.
+    containers: Option<Containers>,
 }
 
 impl Realm {
@@ -53,7 +56,7 @@ impl Realm {
         let size_bytes = DISK_PER_SLOT_BYTES * (slots as u64 + 1);
         let is_small_disk = wants_small_disk && mount_small_disk(&directory.path().join("run"), size_bytes);
         let names: Vec<_> = sabotage.iter().map(|part| part.name()).collect();
-        let environment: Vec<(&'static str, OsString)> = vec![
+        let mut environment: Vec<(&'static str, OsString)> = vec![
             ("KINA_RUNTIME_DIR", directory.path().join("run").into()),
             ("KINA_CACHE_DIR", directory.path().join("cache").into()),
             ("TMPDIR", directory.path().join("tmp").into()),
@@ -67,11 +70,20 @@ impl Realm {
             ("KINA_IDLE_EXIT_SECONDS", "30".into()),
             ("RUST_BACKTRACE", "0".into()),
         ];
+        // A provider's program is no capability of its clusters: only its name tells which one that is.
+        let containers = match provider {
+            ProviderName::Process => None,
+            ProviderName::Apple => {
+                let journals = directory.path().join("cache").join("journals");
+                Some(Containers::prepare(directory.path(), &journals).await?)
+            }
+        };
+        environment.extend(containers.iter().flat_map(|containers| containers.environment().iter().cloned()));
         let variable =
             |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-        let engine =
-            EngineClient::new(EnginePaths::resolve(provider, &variable)?, provider, EngineProgram::InstalledOnly);
-        Ok(Self { directory, environment, engine, is_small_disk })
+        let paths = EnginePaths::resolve(provider, &variable)?;
+        let engine = EngineClient::new(paths, provider, EngineProgram::InstalledOnly);
+        Ok(Self { directory, environment, engine, is_small_disk, containers })
     }
 
     /// Sets a variable for all processes that are started from now on.
@@ -97,6 +109,11 @@ impl Realm {
     /// Whether the disk is one that may be filled.
     pub(super) fn is_small_disk(&self) -> bool {
         self.is_small_disk
+    }
+
+    /// The clusters' containers, where they are such.
+    pub(super) fn containers(&self) -> Option<&Containers> {
+        self.containers.as_ref()
     }
 
     pub(super) fn engine(&self) -> &EngineClient {
@@ -137,6 +154,9 @@ impl Realm {
 
 impl Drop for Realm {
     fn drop(&mut self) {
+        if let Some(containers) = &self.containers {
+            containers.end_now();
+        }
         if self.is_small_disk {
             let unmount = || {
                 let mut command = std::process::Command::new("umount");

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::audit::Leftovers;
 use super::canary::Sighting;
 
 /// How many examples of each thing a report holds.
 const EXAMPLES_MAX: usize = 20;
+/// How many reasons a report holds for each cause.
+const REASONS_MAX: usize = 3;
 /// Fewer rewinds for each served lease mean that clusters were replaced instead.
 const REWINDS_PER_SERVED_MIN: f64 = 0.8;
 
@@ -24,11 +27,17 @@ pub(super) struct Tally {
     pub(super) disturbances: BTreeMap<&'static str, usize>,
     pub(super) came_too_late: usize,
     pub(super) skipped: Vec<String>,
+    /// What refused and lost leases were told, some of them.
+    pub(super) reasons: Vec<String>,
 }
 
 /// The result.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Report {
+    pub(super) provider: &'static str,
+    /// The provider is an emulation of the real thing: no figure says anything about that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) simulated: bool,
     pub(super) leases: usize,
     /// Given a cluster, and ended as planned.
     pub(super) served: usize,
@@ -44,6 +53,11 @@ pub(super) struct Report {
     pub(super) old_clients_let_in: usize,
     pub(super) orphans: usize,
     pub(super) leaked_files: usize,
+    /// Containers that are somebody else's, and what has happened to them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) foreign: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) foreign_touched: Option<usize>,
     pub(super) seed: u64,
     /// The same for the same plan.
     pub(super) plan: String,
@@ -52,6 +66,11 @@ pub(super) struct Report {
     pub(super) refused_for: BTreeMap<&'static str, usize>,
     /// What was done, by kind.
     pub(super) disturbances: BTreeMap<&'static str, usize>,
+    /// What went wrong in what clusters are made of, on purpose.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) faults: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fault_plan: Option<String>,
     /// Of the planned disturbances, those whose cluster was lost to another one first.
     pub(super) came_too_late: usize,
     /// What this machine does not allow.
@@ -74,11 +93,24 @@ pub(super) struct Report {
     pub(super) failed_parts: Vec<&'static str>,
     /// Examples of what went wrong.
     pub(super) examples: Vec<String>,
+    /// What refused and lost leases were told, some of them.
+    pub(super) reasons: Vec<String>,
+}
+
+impl Tally {
+    /// Takes note of what somebody was told who lost a lease, or got none, for this cause.
+    pub(super) fn note_reason(&mut self, cause: &'static str, is_lost: bool, told: &str) {
+        let prefix = format!("{} {cause}: ", if is_lost { "lost to" } else { "refused for" });
+        if self.reasons.iter().filter(|known| known.starts_with(&prefix)).count() < REASONS_MAX {
+            self.reasons.push(prefix + told);
+        }
+    }
 }
 
 impl Report {
-    /// Takes over what was counted, and judges. `orphans` and `files` say what was left.
-    pub(super) fn judge(mut self, tally: &Tally, orphans: &[String], files: &[String]) -> Self {
+    /// Takes over what was counted and what was left, and judges.
+    pub(super) fn judge(mut self, tally: &Tally, left: &Leftovers) -> Self {
+        let Leftovers { orphans, files, foreign_touched } = left;
         self.served = tally.served;
         self.refused_with_reason = tally.refused.values().sum();
         self.lost_with_reason = tally.lost.values().sum();
@@ -92,7 +124,9 @@ impl Report {
         self.refused_for.clone_from(&tally.refused);
         self.disturbances.clone_from(&tally.disturbances);
         self.came_too_late = tally.came_too_late;
-        self.skipped.clone_from(&tally.skipped);
+        self.skipped.extend(tally.skipped.iter().cloned());
+        self.reasons.clone_from(&tally.reasons);
+        self.foreign_touched = self.foreign.map(|_| foreign_touched.len());
         self.failed_parts = self.find_failed_parts(tally);
 
         let examples = |what: &'static str, texts: &[String]| {
@@ -105,6 +139,7 @@ impl Report {
             examples("canary", &sightings),
             examples("orphan", orphans),
             examples("file", files),
+            examples("foreign", foreign_touched),
         ]
         .concat();
         self
@@ -130,6 +165,7 @@ impl Report {
             ("reuse", (self.rewinds as f64) < REWINDS_PER_SERVED_MIN * self.served as f64),
             ("files", 0 < self.leaked_files && self.orphans == 0),
             ("bounds", is_bound_exceeded),
+            ("foreign", self.foreign_touched.is_some_and(|touched| 0 < touched)),
         ];
         parts.into_iter().filter(|(_, has_failed)| *has_failed).map(|(part, _)| part).collect()
     }
@@ -146,7 +182,8 @@ mod tests {
     use super::*;
 
     fn judged(tally: &Tally, orphans: &[String]) -> Vec<&'static str> {
-        Report { rewinds: 100, ..Report::default() }.judge(tally, orphans, &[]).failed_parts
+        let left = Leftovers { orphans: orphans.to_vec(), ..Leftovers::default() };
+        Report { rewinds: 100, ..Report::default() }.judge(tally, &left).failed_parts
     }
 
     fn seen(is_late: bool, persists: bool) -> Tally {
@@ -173,6 +210,14 @@ mod tests {
     fn replacing_instead_of_rewinding_is_named() {
         let report = Report { rewinds: 79, ..Report::default() };
         let tally = Tally { served: 100, ..Tally::default() };
-        assert_eq!(report.judge(&tally, &[], &[]).failed_parts, ["reuse"]);
+        assert_eq!(report.judge(&tally, &Leftovers::default()).failed_parts, ["reuse"]);
+    }
+
+    #[test]
+    fn a_touched_container_of_somebody_elses_is_named() {
+        let report = Report { foreign: Some(6), ..Report::default() };
+        let left = Leftovers { foreign_touched: vec!["`stop somebody-runs`".to_owned()], ..Leftovers::default() };
+        let report = report.judge(&Tally::default(), &left);
+        assert_eq!((report.foreign_touched, report.failed_parts), (Some(1), vec!["foreign"]));
     }
 }

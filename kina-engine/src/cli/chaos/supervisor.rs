@@ -9,12 +9,13 @@ use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
+use super::containers::{Containers, FaultPlan, Foreign};
 use super::disturb::{Carried, Disturber};
 use super::ledger::Failure;
-use super::plan::{End, LeasePlan, Plan};
+use super::plan::{End, LeasePlan, Made, Plan};
 use super::realm::Realm;
 use super::report::{Report, Tally};
-use super::worker::{NOT_CUT, WorkerEvent};
+use super::worker::{CARRIED_OUT, NOT_CUT, SKIPPED, WorkerEvent};
 use super::{ChaosArguments, audit, interrupted, say};
 use crate::ProviderName;
 use crate::cli::print_report;
@@ -39,10 +40,13 @@ pub(super) async fn run(provider: ProviderName, arguments: &ChaosArguments) -> a
     if arguments.processes == 0 || arguments.slots == 0 {
         bail!("--processes and --slots must be at least 1");
     }
-    let plan = Plan::new(arguments.seed, arguments.leases, arguments.processes);
     let realm = Realm::prepare(provider, arguments.slots, ACQUIRE_TIMEOUT_SECONDS, &arguments.sabotage, true).await?;
     let realm = Arc::new(realm);
+    let made = if realm.containers().is_some() { Made::OfContainers } else { Made::OfProcesses };
+    let plan = Plan::new(arguments.seed, arguments.leases, arguments.processes, made);
     let supervisor = Supervisor {
+        provider,
+        foreign: Mutex::default(),
         disturber: Arc::new(Disturber::new(Arc::clone(&realm))),
         realm: Arc::clone(&realm),
         arguments: arguments.clone(),
@@ -55,16 +59,23 @@ pub(super) async fn run(provider: ProviderName, arguments: &ChaosArguments) -> a
     };
     supervisor.disturber.wait_over().await;
     let stopped = realm.engine().stop().await;
-    let leftovers = audit::audit(&realm).await;
+    let faults = realm.containers().map(Containers::fault_counts).unwrap_or_default();
+    let foreign = std::mem::take(&mut *supervisor.foreign.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut leftovers = audit::audit(&realm, &foreign).await;
     if let Some(error) = interrupted {
         return Err(error);
     }
-    let orphans = [supervisor.disturber.orphans(), leftovers.orphans].concat();
+    leftovers.orphans.extend(supervisor.disturber.orphans());
     if let Err(error) = stopped {
         let error = format!("the last stop of the engine: {}", crate::with_causes(&error));
         supervisor.tally().failures.push(error);
     }
-    let report = supervisor.report(&plan, start).judge(&supervisor.tally(), &orphans, &leftovers.files);
+    let report = Report {
+        faults,
+        foreign: realm.containers().map(|_| foreign.names().count()),
+        ..supervisor.report(&plan, start)
+    };
+    let report = report.judge(&supervisor.tally(), &leftovers);
     print_report(&report, arguments.format)?;
     if !report.failed_parts.is_empty() {
         // What was to fail needs no looking into.
@@ -76,6 +87,9 @@ pub(super) async fn run(provider: ProviderName, arguments: &ChaosArguments) -> a
 }
 
 struct Supervisor {
+    provider: ProviderName,
+    /// Containers that are somebody else's.
+    foreign: Mutex<Foreign>,
     disturber: Arc<Disturber>,
     realm: Arc<Realm>,
     arguments: ChaosArguments,
@@ -103,6 +117,7 @@ impl Supervisor {
         say(&format!("seed {}, plan {}", self.arguments.seed, plan.fingerprint()));
         // So that the one boot from nothing is not part of the chaos.
         self.realm.warm(1).await?;
+        self.prepare_containers().await?;
         let workers = plan.workers.iter().enumerate().map(|(worker, leases)| self.drive(worker, leases));
         let all = futures::future::try_join_all(workers);
         tokio::select! {
@@ -110,9 +125,32 @@ impl Supervisor {
             () = self.watch() => {}
         }
         self.disturber.wait_over().await;
+        if let Some(containers) = self.realm.containers() {
+            // What an engine could not delete for faults is the next one's to find.
+            containers.heal()?;
+            self.disturber.look().await;
+            self.realm.engine().stop().await.context("stopping the engine failed")?;
+        }
         // What a killed engine left is removed by the next one, so there has to be a next one.
         self.realm.warm(1).await?;
-        self.settle().await
+        self.settle().await?;
+        if let (Some(containers), Some(status)) = (self.realm.containers(), self.disturber.look().await) {
+            containers.wait_swept(status.process_id).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts somebody else's containers beside the clusters', and lets calls go wrong from now on.
+    async fn prepare_containers(&self) -> anyhow::Result<()> {
+        let Some(containers) = self.realm.containers() else { return Ok(()) };
+        let foreign = Foreign::make(containers).await?;
+        *self.foreign.lock().unwrap_or_else(PoisonError::into_inner) = foreign;
+        if containers.is_emulator() {
+            containers.inject(&FaultPlan::new(self.arguments.seed))
+        } else {
+            self.tally().skipped.push("faults: only kina's emulator has them on demand, and this is none".to_owned());
+            Ok(())
+        }
     }
 
     /// Looks at the engine for ever.
@@ -135,7 +173,7 @@ impl Supervisor {
         let start = Instant::now();
         loop {
             let status = self.disturber.look().await.context("the engine has ended by itself")?;
-            if status.slots.iter().all(|slot| slot.state == "ready" || slot.state == "stopped") {
+            if status.slots.iter().all(|slot| ["ready", "frozen", "stopped"].contains(&slot.state.as_str())) {
                 return Ok(());
             }
             if SETTLE_TIMEOUT < start.elapsed() {
@@ -195,9 +233,9 @@ impl Supervisor {
                     current = at;
                 }
                 (WorkerEvent::Ready { .. }, Some(at)) => {
-                    self.disturb(&at).await;
+                    let became = if self.disturb(&at).await { CARRIED_OUT } else { SKIPPED };
                     // It may have gone meanwhile; its end is noticed by the next read.
-                    let _ = running.stdin.write_all(b"\n").await;
+                    let _ = running.stdin.write_all(became.as_bytes()).await;
                     current = Some(at);
                 }
                 (WorkerEvent::Lost { error, .. }, Some(at)) => {
@@ -219,11 +257,13 @@ impl Supervisor {
     fn spawn(&self, worker: usize, done: usize) -> anyhow::Result<Running> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.worker_log(worker))?;
         let number = |number: usize| number.to_string();
+        let made: &[&str] = if self.realm.containers().is_some() { &["--containers"] } else { &[] };
         let mut child = self
             .realm
             .command(&["chaos", "worker"])?
             .args(["--seed", &self.arguments.seed.to_string(), "--leases", &number(self.arguments.leases)])
             .args(["--processes", &number(self.arguments.processes), "--worker", &number(worker)])
+            .args(made)
             .args(["--done", &number(done), "--scratch"])
             .arg(self.realm.scratch())
             .stdin(Stdio::piped())
@@ -257,8 +297,9 @@ impl Supervisor {
         }
     }
 
-    async fn disturb(&self, at: &Current<'_>) {
-        let (End::Disturbed(kind), Some(cluster)) = (at.plan.end, &at.cluster) else { return };
+    /// Returns whether the lease is, or will be, disturbed.
+    async fn disturb(&self, at: &Current<'_>) -> bool {
+        let (End::Disturbed(kind), Some(cluster)) = (at.plan.end, &at.cluster) else { return false };
         match self.disturber.carry_out(kind, cluster).await {
             Ok(Carried::Done) => *self.tally().disturbances.entry(kind.name()).or_default() += 1,
             Ok(Carried::Skipped(why)) => {
@@ -266,10 +307,12 @@ impl Supervisor {
                 if !tally.skipped.iter().any(|known| known == why) {
                     tally.skipped.push(why.to_owned());
                 }
+                return false;
             }
             Ok(Carried::Gone) => self.tally().came_too_late += 1,
             Err(error) => self.tally().failures.push(format!("{}: {error:#}", kind.name())),
         }
+        true
     }
 
     fn note_failure(&self, at: &Current<'_>, error: &str) {
@@ -278,8 +321,14 @@ impl Supervisor {
         let explanation = self.disturber.explanation(&failure).filter(|_| !error.starts_with(NOT_CUT));
         let mut tally = self.tally();
         match (explanation, &at.cluster) {
-            (Some(kind), Some(_)) => *tally.lost.entry(kind.name()).or_default() += 1,
-            (Some(kind), None) => *tally.refused.entry(kind.name()).or_default() += 1,
+            (Some(cause), Some(_)) => {
+                *tally.lost.entry(cause).or_default() += 1;
+                tally.note_reason(cause, true, error);
+            }
+            (Some(cause), None) => {
+                *tally.refused.entry(cause).or_default() += 1;
+                tally.note_reason(cause, false, error);
+            }
             (None, _) => {
                 let text = format!("{}: {error}", at.describe());
                 say(&text);
@@ -296,7 +345,11 @@ impl Supervisor {
         let most = |count: &dyn Fn(&crate::protocol::HighWater) -> usize| {
             engines.iter().map(|engine| count(&engine.high_water)).max().unwrap_or(0)
         };
+        let is_emulator = self.realm.containers().is_some_and(Containers::is_emulator);
         Report {
+            provider: self.provider.as_str(),
+            simulated: is_emulator,
+            fault_plan: is_emulator.then(|| FaultPlan::new(self.arguments.seed).text()),
             leases: self.arguments.leases,
             seed: self.arguments.seed,
             plan: plan.fingerprint(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::canary::{self, Api, Sighting};
 use super::old_client::{self, Credentials};
-use super::plan::{End, LeasePlan, Plan};
+use super::plan::{End, LeasePlan, Made, Plan};
 use crate::client::{EngineClient, EngineProgram, Lease};
 use crate::protocol::AcquireRequest;
 
@@ -37,6 +37,9 @@ pub(super) struct WorkerArguments {
     /// How many of its leases are done
     #[arg(long)]
     pub(super) done: usize,
+    /// Whether clusters are made of containers
+    #[arg(long)]
+    pub(super) containers: bool,
     /// For what it keeps from one lease to the next
     #[arg(long)]
     pub(super) scratch: PathBuf,
@@ -66,7 +69,8 @@ pub(super) enum WorkerEvent {
 pub(super) async fn run(arguments: &WorkerArguments) -> anyhow::Result<()> {
     // Processes that abort by plan leave no memory image.
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    let plan = Plan::new(arguments.seed, arguments.leases, arguments.processes);
+    let made = if arguments.containers { Made::OfContainers } else { Made::OfProcesses };
+    let plan = Plan::new(arguments.seed, arguments.leases, arguments.processes, made);
     let leases = plan.workers.get(arguments.worker).context("there is no such worker")?;
     let mut worker = Worker {
         engine: EngineClient::from_environment(EngineProgram::ThisExecutable)?,
@@ -134,8 +138,8 @@ impl Worker {
         tokio::time::sleep(Duration::from_millis(plan.hold_ms)).await;
         if let End::Disturbed(disturbance) = plan.end {
             tell(&WorkerEvent::Ready { lease })?;
-            wait_for_supervisor().await?;
-            if disturbance.is_kill() {
+            let is_carried_out = wait_for_supervisor().await?;
+            if disturbance.is_kill() && is_carried_out {
                 return wait_cut(&api).await;
             }
             if !plan.writes_late {
@@ -197,6 +201,10 @@ async fn wait_cut(api: &Api) -> anyhow::Result<Api> {
 /// How the message of a lease begins that should have been lost and was not.
 pub(super) const NOT_CUT: &str = "the cluster still answered";
 
+/// What the supervisor says of a disturbance when it is over, or goes on in the background, and when it cannot be.
+pub(super) const CARRIED_OUT: &str = "carried out\n";
+pub(super) const SKIPPED: &str = "skipped\n";
+
 fn tell(event: &WorkerEvent) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(event)?;
     line.push(b'\n');
@@ -205,8 +213,15 @@ fn tell(event: &WorkerEvent) -> anyhow::Result<()> {
     Ok(stdout.flush()?)
 }
 
-async fn wait_for_supervisor() -> anyhow::Result<()> {
-    let read = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
-    anyhow::ensure!(0 < read, "the supervisor has gone");
-    Ok(())
+/// Returns whether the lease was disturbed as planned.
+async fn wait_for_supervisor() -> anyhow::Result<bool> {
+    let read = || {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    };
+    match tokio::task::spawn_blocking(read).await??.as_str() {
+        "" => bail!("the supervisor has gone"),
+        SKIPPED => Ok(false),
+        _ => Ok(true),
+    }
 }

@@ -281,6 +281,11 @@ impl ProvidedCluster for AppleCluster {
         &self.log_directory
     }
 
+    /// A machine is called what its container is called.
+    fn host_name(&self) -> Vec<u8> {
+        self.container.clone().into_bytes()
+    }
+
     /// None of this machine's.
     fn process_ids(&self) -> Vec<u32> {
         Vec::new()

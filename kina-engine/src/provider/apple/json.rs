@@ -8,17 +8,17 @@ use serde_json::Value;
 
 /// A container, as `list` and `inspect` tell of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Container {
-    pub(super) id: String,
-    pub(super) state: ContainerState,
-    pub(super) labels: BTreeMap<String, String>,
-    pub(super) image_reference: Option<String>,
-    pub(super) image_digest: Option<String>,
+pub(crate) struct Container {
+    pub(crate) id: String,
+    pub(crate) state: ContainerState,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) image_reference: Option<String>,
+    pub(crate) image_digest: Option<String>,
 }
 
 /// The service only ever tells of the first two: what is being stopped still runs, what is being booted is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ContainerState {
+pub(crate) enum ContainerState {
     Running,
     Stopped,
     Stopping,

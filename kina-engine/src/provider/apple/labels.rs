@@ -9,23 +9,23 @@ use sha2::{Digest, Sha256};
 /// All engines that share a directory of journals. A container without this label, or with another value, is not touched.
 pub(super) const REALM: &str = "dev.kina.realm";
 /// The engine that made the container.
-pub(super) const ENGINE: &str = "dev.kina.engine";
+pub(crate) const ENGINE: &str = "dev.kina.engine";
 /// The cluster that it is.
-pub(super) const CLUSTER: &str = "dev.kina.cluster";
+pub(crate) const CLUSTER: &str = "dev.kina.cluster";
 
 /// A container's name is its host name too: 63 characters, no dots.
 const NAME_CHARACTERS_MAX: usize = 63;
 
 /// Whose a container is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     realm: String,
     engine: String,
 }
 
 impl Owner {
     /// The engine called `engine`, of the realm that keeps its journals in `journal_directory`.
-    pub(super) fn new(journal_directory: &Path, engine: &str) -> Self {
+    pub(crate) fn new(journal_directory: &Path, engine: &str) -> Self {
         let real = std::fs::canonicalize(journal_directory).unwrap_or_else(|_| journal_directory.to_owned());
         Self { realm: digest(&[real.as_os_str().as_bytes()], 16), engine: engine.to_owned() }
     }
@@ -52,7 +52,7 @@ impl Owner {
     }
 
     /// Whether these are the labels of a container of this realm, whichever engine made it.
-    pub(super) fn is_of_realm(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn is_of_realm(&self, labels: &BTreeMap<String, String>) -> bool {
         labels.get(REALM).is_some_and(|realm| *realm == self.realm)
     }
 

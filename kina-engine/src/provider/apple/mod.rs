@@ -46,6 +46,8 @@ pub use self::error::{ContainerError, ContainerErrorKind};
 pub(crate) use self::examine::{ContainerCount, Examination, Inside};
 pub use self::image::{ClusterImage, ImageSource};
 pub use self::json::DiskUsage;
+pub(crate) use self::json::{Container, ContainerState};
+pub(crate) use self::labels::{CLUSTER as CLUSTER_LABEL, ENGINE as ENGINE_LABEL, Owner};
 pub use self::settings::{AppleSettings, PROGRAM_VARIABLE, find_program};
 pub use self::sweep::SweepReport;
 
@@ -143,6 +145,16 @@ impl Provider for AppleProvider {
     fn wait_all_ended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.shared.leftovers.wait_none())
     }
+}
+
+/// Reads what `container list --format json` printed; `None` if that is not what it is.
+pub(crate) fn read_containers(output: &[u8]) -> Option<Vec<Container>> {
+    json::containers(output).ok()
+}
+
+/// Whether what `container --version` printed is an emulator's.
+pub(crate) fn is_emulator(version: &str) -> bool {
+    Program::parse(version).is_some_and(|program| program.is_emulator)
 }
 
 fn service_error(error: ContainerError) -> ProviderError {
