@@ -50,6 +50,7 @@ pub(crate) async fn connect(
                 }),
             )
             .await?;
+            tracing::info!(program = provider.program_version(), "makes clusters with `container`");
             if let Some(swept) = provider.sweep().await? {
                 tracing::info!(?swept, "swept the containers");
             }

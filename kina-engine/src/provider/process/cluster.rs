@@ -10,6 +10,7 @@ use super::child::{Child, ChildCommand, ChildStarter, describe_exit};
 use crate::api_client::ApiClient;
 use crate::assets::Assets;
 use crate::etcd::StoredKey;
+use crate::process_identity::start_of;
 use crate::process_memory::proportional_bytes;
 use crate::provider::access::issue_certificates;
 use crate::provider::arguments::{Addresses, api_server_arguments, etcd_arguments};
@@ -173,6 +174,17 @@ impl ProvidedCluster for ProcessCluster {
     fn process_ids(&self) -> Vec<u32> {
         let running = self.running_now.borrow();
         running.iter().flat_map(|running| [running.etcd.process_id(), running.api_server.process_id()]).collect()
+    }
+
+    fn check_running(&self) -> ProviderFuture<'_, bool> {
+        let process_ids = self.process_ids();
+        Box::pin(async move {
+            // Where there is no /proc, a program is asked.
+            let looked = tokio::task::spawn_blocking(move || {
+                !process_ids.is_empty() && process_ids.into_iter().all(|process_id| start_of(process_id).is_some())
+            });
+            looked.await.map_err(|panic| ProviderError::Signal { wanted: "looked at", source: panic.into() })
+        })
     }
 
     fn memory_bytes(&self) -> MeasureFuture<'_> {

@@ -11,13 +11,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use self::child::ChildStarter;
-use super::{Capabilities, CreateRequest, ProvidedCluster, Provider, ProviderError, ProviderFuture};
+use super::{Capabilities, CreateRequest, MeasureFuture, ProvidedCluster, Provider, ProviderError, ProviderFuture};
 use crate::assets::Platform;
 use crate::journal::Journal;
 
 /// Makes clusters of plain processes.
 pub struct ProcessProvider {
     child_starter: ChildStarter,
+    journal: Arc<Journal>,
     cluster_directory: PathBuf,
     log_directory: PathBuf,
 }
@@ -33,7 +34,8 @@ impl ProcessProvider {
         log_directory: PathBuf,
         journal: Arc<Journal>,
     ) -> Result<Self, ProviderError> {
-        Ok(Self { child_starter: ChildStarter::start(journal)?, cluster_directory, log_directory })
+        let child_starter = ChildStarter::start(Arc::clone(&journal))?;
+        Ok(Self { child_starter, journal, cluster_directory, log_directory })
     }
 }
 
@@ -69,5 +71,19 @@ impl Provider for ProcessProvider {
 
     fn wait_all_ended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.child_starter.wait_all_ended())
+    }
+
+    fn remains(&self) -> ProviderFuture<'_, Vec<String>> {
+        let living = self.journal.living();
+        let told = living
+            .iter()
+            .map(|record| format!("process {} ({} of {})", record.process_id, record.component, record.cluster));
+        let told = told.collect();
+        Box::pin(async { Ok(told) })
+    }
+
+    /// Nothing.
+    fn disk_bytes(&self) -> MeasureFuture<'_> {
+        Box::pin(async { None })
     }
 }
