@@ -77,8 +77,9 @@ async fn run_check(stage: &Stage, check: &Check) -> CheckReport {
     let start = Instant::now();
     let scene = Scene::new(stage, check.name);
     // What several checks need is made before the time of the first of them runs.
-    let checked = match stage.state().await {
-        Ok(_) => tokio::time::timeout(check.timeout, (check.run)(&scene)).await,
+    let prepared = if check.makes_state { Ok(()) } else { stage.state().await.map(drop) };
+    let checked = match prepared {
+        Ok(()) => tokio::time::timeout(check.timeout, (check.run)(&scene)).await,
         Err(error) => Ok(Err(error.context("no state to start clusters from could be made"))),
     };
     let cleaned = tokio::time::timeout(CLEAN_TIMEOUT, scene.clean()).await;

@@ -2,15 +2,18 @@
 //!
 //! - `child`: starts children that die with the engine, and ends them.
 //! - `cluster`: one cluster's life, from its certificates to its removal.
+//! - `state_directory`: no directory without a cluster.
 
 mod child;
 mod cluster;
+mod state_directory;
 
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use self::child::ChildStarter;
+use self::state_directory::{Abandoned, StateDirectory};
 use super::{Capabilities, CreateRequest, MeasureFuture, ProvidedCluster, Provider, ProviderError, ProviderFuture};
 use crate::assets::Platform;
 use crate::journal::Journal;
@@ -19,6 +22,7 @@ use crate::journal::Journal;
 pub struct ProcessProvider {
     child_starter: ChildStarter,
     journal: Arc<Journal>,
+    abandoned: Abandoned,
     cluster_directory: PathBuf,
     log_directory: PathBuf,
 }
@@ -35,7 +39,7 @@ impl ProcessProvider {
         journal: Arc<Journal>,
     ) -> Result<Self, ProviderError> {
         let child_starter = ChildStarter::start(Arc::clone(&journal))?;
-        Ok(Self { child_starter, journal, cluster_directory, log_directory })
+        Ok(Self { child_starter, journal, abandoned: Abandoned::default(), cluster_directory, log_directory })
     }
 }
 
@@ -61,6 +65,7 @@ impl Provider for ProcessProvider {
     fn create(&self, request: CreateRequest) -> ProviderFuture<'_, Arc<dyn ProvidedCluster>> {
         Box::pin(async move {
             let state_directory = self.cluster_directory.join(&request.name);
+            let state_directory = StateDirectory::new(state_directory, self.abandoned.clone());
             let log_directory = self.log_directory.join(&request.name);
             let cluster =
                 cluster::ProcessCluster::create(self.child_starter.clone(), state_directory, log_directory, request)
@@ -70,7 +75,10 @@ impl Provider for ProcessProvider {
     }
 
     fn wait_all_ended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.child_starter.wait_all_ended())
+        Box::pin(async {
+            self.child_starter.wait_all_ended().await;
+            self.abandoned.remove_all();
+        })
     }
 
     fn remains(&self) -> ProviderFuture<'_, Vec<String>> {

@@ -8,6 +8,7 @@ use super::Verdict;
 use crate::api_client::NoAnswer;
 use crate::cli::contract::client::{must_exist, write};
 use crate::cli::contract::scene::Scene;
+use crate::daemon::boot::BootError;
 use crate::etcd::EtcdError;
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 
@@ -41,7 +42,7 @@ fn is_replaced(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<ProviderError>() {
         Some(ProviderError::WrongState { .. } | ProviderError::Unsupported { .. }) => false,
         Some(error) => !error.is_user_error(),
-        None => error.is::<Died>(),
+        None => error.is::<Died>() || error.is::<BootError>(),
     }
 }
 

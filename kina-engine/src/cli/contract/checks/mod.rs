@@ -22,6 +22,8 @@ pub(super) struct Check {
     pub(super) what: &'static str,
     /// After which it has failed.
     pub(super) timeout: Duration,
+    /// Makes the state that clusters are started on by itself, so that what fails there counts too.
+    pub(super) makes_state: bool,
     pub(super) run: for<'a> fn(&'a Scene<'a>) -> LocalBoxFuture<'a, anyhow::Result<Verdict>>,
 }
 
@@ -40,7 +42,7 @@ const fn check(
     run: for<'a> fn(&'a Scene<'a>) -> LocalBoxFuture<'a, anyhow::Result<Verdict>>,
 ) -> Check {
     // A boot takes seconds; on a machine that is busy with much else, and where calls hang, many times that.
-    Check { name, what, timeout: Duration::from_secs(300), run }
+    Check { name, what, timeout: Duration::from_secs(300), makes_state: false, run }
 }
 
 /// All checks, in the order in which they run.
@@ -102,6 +104,7 @@ pub(super) const CHECKS: &[Check] = &[
         what: "after failures that are told, another cluster lives through it all, and nothing is left of the others",
         // Calls that hang are given up after their deadlines.
         timeout: Duration::from_secs(900),
+        makes_state: true,
         run: |scene| Box::pin(faults::replaces_what_fails(scene)),
     },
 ];
