@@ -42,7 +42,7 @@ const fn check(
     run: for<'a> fn(&'a Scene<'a>) -> LocalBoxFuture<'a, anyhow::Result<Verdict>>,
 ) -> Check {
     // A boot takes seconds; on a machine that is busy with much else, and where calls hang, many times that.
-    Check { name, what, timeout: Duration::from_secs(300), makes_state: false, run }
+    Check { name, what, timeout: Duration::from_secs(600), makes_state: false, run }
 }
 
 /// All checks, in the order in which they run.
