@@ -24,7 +24,8 @@ impl Program {
     pub(super) fn parse(output: &str) -> Option<Self> {
         let text = output.trim().lines().next().unwrap_or_default().to_owned();
         let version = Version::find(&text)?;
-        let is_emulator = output.to_lowercase().contains("emulator");
+        let lower = output.to_lowercase();
+        let is_emulator = ["emulator", "simulated"].iter().any(|word| lower.contains(word));
         Some(Self { text, version, is_emulator })
     }
 
@@ -68,6 +69,7 @@ mod tests {
             ("container CLI version 0.12.3 (build: release, commit: abcdef1)", "0.12.3", false, true),
             ("container CLI version 1.4.1-7-gabc (build: debug, commit: abcdef1)", "1.4.1", false, false),
             ("container CLI version 1.4.1 (build: emulator, kina's emulator of `container`)", "1.4.1", true, false),
+            ("container CLI version 1.4.1 (build: release, commit: x) kina on podman, simulated", "1.4.1", true, false),
         ];
         for (output, version, is_emulator, is_too_old) in cases {
             let program = Program::parse(output).expect(output);
