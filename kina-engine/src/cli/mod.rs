@@ -2,8 +2,10 @@
 
 mod bench;
 mod chaos;
+mod contract;
 mod doctor;
 mod image;
+mod private_realm;
 mod status;
 
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::ProviderName;
-use crate::assets::{self, AssetRequest, Assets, KubernetesMinor};
+use crate::assets::{self, AssetRequest, Assets, KubernetesMinor, Platform};
 use crate::client::{ClientError, EngineClient, EngineProgram};
 use crate::paths::EnginePaths;
 use crate::protocol::AcquireRequest;
@@ -56,6 +58,7 @@ enum Command {
         kubernetes: Option<String>,
     },
     Chaos(chaos::ChaosArguments),
+    Contract(contract::ContractArguments),
     Doctor(doctor::DoctorArguments),
     /// The image that clusters in virtual machines and containers boot from
     #[command(subcommand)]
@@ -94,6 +97,15 @@ enum Scenario {
         objects: Vec<usize>,
         /// How often each
         #[arg(long, default_value_t = 5)]
+        samples: usize,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// How long each part of a cluster's life takes, straight from its provider: made, stopped, started, deleted
+    Lifecycle {
+        /// How many lives; the figures are their medians
+        #[arg(long, default_value_t = 3)]
         samples: usize,
         /// How to print it
         #[arg(long, value_enum, default_value_t)]
@@ -153,11 +165,17 @@ fn print_report(report: &impl Serialize, format: Format) -> anyhow::Result<()> {
 
 /// The binaries that the user's tests would have, for a private engine with a cache of its own.
 async fn find_binaries() -> anyhow::Result<Assets> {
+    find_binaries_for(Platform::host()).await
+}
+
+/// The same, for clusters that run on `platform`.
+async fn find_binaries_for(platform: Platform) -> anyhow::Result<Assets> {
     let user_paths = EnginePaths::from_environment(ProviderName::Process)?;
     let mut request = AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
         std::env::var_os(name)
     });
     request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
+    let request = request.for_platform(platform);
     let assets = tokio::task::spawn_blocking(move || {
         assets::provide(&request, &|progress| eprintln!("kina: {}", progress.text))
     })
@@ -179,6 +197,12 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
     if let Command::Chaos(arguments) = arguments.command {
         return runtime.block_on(chaos::run(provider, arguments));
     }
+    if let Command::Contract(arguments) = arguments.command {
+        return runtime.block_on(contract::run(provider, arguments));
+    }
+    if let Command::Bench { scenario: Scenario::Lifecycle { samples, format } } = arguments.command {
+        return runtime.block_on(bench::lifecycle::measure(provider, samples, format));
+    }
     let client = EngineClient::for_provider(provider, EngineProgram::ThisExecutable)?;
     runtime.block_on(async {
         match arguments.command {
@@ -194,8 +218,9 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
             Command::Bench { scenario: Scenario::Wear { leases, format } } => {
                 bench::wear::measure(provider, leases, format).await
             }
-            Command::Bench { scenario: Scenario::Probe(_) }
+            Command::Bench { scenario: Scenario::Probe(_) | Scenario::Lifecycle { .. } }
             | Command::Chaos(_)
+            | Command::Contract(_)
             | Command::Doctor(_)
             | Command::Image(_) => Ok(()),
             Command::Status { format } => status::print(&client, format).await,

@@ -33,7 +33,7 @@ pub(super) struct SlotSpec {
 
 /// Why a cluster could not be made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BootError {
+pub(crate) enum BootError {
     #[error("booting a cluster failed")]
     Provider(#[from] ProviderError),
     #[error("reading the new cluster's store failed")]
@@ -177,7 +177,8 @@ impl Booter {
     }
 }
 
-async fn wait_complete(etcd: &EtcdClient, awaited_keys: &[Vec<u8>]) -> Result<(), BootError> {
+/// Returns when all of these keys are there, which the API server makes by itself.
+pub(crate) async fn wait_complete(etcd: &EtcdClient, awaited_keys: &[Vec<u8>]) -> Result<(), BootError> {
     let start = Instant::now();
     loop {
         let listing = etcd.list_heads(PREFIX).await?;
@@ -190,7 +191,8 @@ async fn wait_complete(etcd: &EtcdClient, awaited_keys: &[Vec<u8>]) -> Result<()
     }
 }
 
-async fn wait_quiet(etcd: &EtcdClient) -> Result<(), BootError> {
+/// Returns when the API server has made all that it makes by itself, and writes no more.
+pub(crate) async fn wait_quiet(etcd: &EtcdClient) -> Result<(), BootError> {
     let start = Instant::now();
     let mut last_heads: Vec<(Vec<u8>, i64)> = Vec::new();
     let mut quiet_since = Instant::now();

@@ -12,7 +12,7 @@
 //! - `status`: what the engine tells about itself.
 
 mod binaries;
-mod boot;
+pub(crate) mod boot;
 mod connection;
 mod detach;
 mod dispatcher;

@@ -94,6 +94,12 @@ impl Journal {
         }
     }
 
+    /// The processes that have not ended yet.
+    pub(crate) fn living(&self) -> Vec<ProcessRecord> {
+        let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        pages.entries.iter().filter(|entry| !entry.has_ended).map(|entry| entry.record.clone()).collect()
+    }
+
     /// Removes the journal, unless there is something left for the next engine to do.
     pub(crate) fn close(&self) -> io::Result<()> {
         let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);

@@ -46,6 +46,7 @@ pub(crate) async fn connect(
             apple.memory_bytes = settings.cluster_memory_bytes.unwrap_or(apple.memory_bytes);
             let images = Images { directory: image::directory(&paths.cache_directory), made: Mutex::default() };
             let provider = AppleProvider::connect(apple, Arc::new(images)).await?;
+            tracing::info!(program = provider.program_version(), "makes clusters with `container`");
             let provider = Arc::new(provider);
             let sweeping = Arc::clone(&provider);
             // Calls can hang, and clients wait for the engine to start.

@@ -47,8 +47,16 @@ pub trait Provider: Send + Sync {
     /// runs; [`ProvidedCluster::wait_ready`] tells when that answers.
     fn create(&self, request: CreateRequest) -> ProviderFuture<'_, Arc<dyn ProvidedCluster>>;
 
-    /// Waits, within a bound, until nothing runs any more of clusters that were destroyed, or dropped half made.
+    /// Waits, within a bound, until nothing is left any more of clusters that were destroyed, or dropped half made.
     fn wait_all_ended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// What there is now of this provider's clusters beside files, running or not, each as people would look for it: a
+    /// process, a container.
+    fn remains(&self) -> ProviderFuture<'_, Vec<String>>;
+
+    /// What clusters take of the disk outside of the directories that the provider was given. It may count what is not
+    /// kina's.
+    fn disk_bytes(&self) -> MeasureFuture<'_>;
 }
 
 /// One cluster, running or stopped.
@@ -67,6 +75,9 @@ pub trait ProvidedCluster: Send + Sync {
     /// Ids of the running processes; empty where they are not this machine's, or not running.
     fn process_ids(&self) -> Vec<u32>;
 
+    /// Whether all of it runs: as the machine tells now, not as it was left. What is frozen runs.
+    fn check_running(&self) -> ProviderFuture<'_, bool>;
+
     /// What a running cluster takes of this machine's memory; `None` while nothing of it runs.
     fn memory_bytes(&self) -> MeasureFuture<'_>;
 
@@ -82,13 +93,13 @@ pub trait ProvidedCluster: Send + Sync {
     /// Gives the processor back to a frozen cluster.
     fn thaw(&self) -> ProviderFuture<'_, ()>;
 
-    /// Ends all processes, frozen ones too, and keeps the state.
+    /// Ends all processes, frozen ones too, and keeps the state. Does nothing to a stopped cluster.
     fn stop(&self) -> ProviderFuture<'_, ()>;
 
-    /// Starts a stopped cluster on its own state.
+    /// Starts a stopped cluster on its own state. An error for one that runs.
     fn start(&self) -> ProviderFuture<'_, ()>;
 
-    /// Ends everything and removes the state. Logs stay.
+    /// Ends everything and removes the state, if that is not done yet. Logs stay.
     fn destroy(&self) -> ProviderFuture<'_, ()>;
 
     /// Resolves when a process of a running cluster ends without having been asked to; says which and how.

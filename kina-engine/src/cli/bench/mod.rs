@@ -7,6 +7,7 @@
 mod dirt;
 mod envtest_recipe;
 pub(super) mod gateway;
+pub(super) mod lifecycle;
 pub(super) mod probe;
 pub(super) mod rewind;
 mod statistics;

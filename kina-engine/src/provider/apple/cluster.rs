@@ -291,6 +291,17 @@ impl ProvidedCluster for AppleCluster {
         Vec::new()
     }
 
+    /// By one look: what the list says of others costs as much.
+    fn check_running(&self) -> ProviderFuture<'_, bool> {
+        Box::pin(async move {
+            match self.shared.cli.inspect(&self.container).await {
+                Ok(container) => Ok(container.state == ContainerState::Running),
+                Err(error) if error.kind == Kind::Missing => Ok(false),
+                Err(error) => Err(self.failed("looking at", error)),
+            }
+        })
+    }
+
     /// All that its machine may take: what it once had in use it never gives back while it runs.
     fn memory_bytes(&self) -> MeasureFuture<'_> {
         let bytes = self.shared.settings.memory_bytes + MEMORY_OVERHEAD_BYTES;

@@ -101,7 +101,7 @@ pub(super) async fn create_in(
                 let loaded = shared.images.ensure(&shared.cli, &image).await;
                 loaded.map_err(|error| ProviderError::container("loading the image for", &spec.name, error))?;
             }
-            _ => return Err(explain(shared, &spec, &log_directory, error, keeper).await),
+            _ => return Err(explain(shared, &spec, (&log_directory, ended_before), error, keeper).await),
         }
         tracing::info!(%error, "makes another container");
         // The next one uses the same directories: it has to be gone.
@@ -127,11 +127,16 @@ async fn create_and_start(
 async fn explain(
     shared: &Shared,
     spec: &ContainerSpec,
-    log_directory: &Path,
+    (log_directory, ended_before): (&Path, usize),
     error: ContainerError,
     keeper: Keeper,
 ) -> ProviderError {
-    let explained = if error.kind == Kind::NotRunning {
+    let end = guest::end_after(log_directory, ended_before);
+    let explained = if let (Kind::NotRunning, Some((Some(component), status))) = (error.kind, end) {
+        // It told why before the machine was seen to run.
+        let log = log_directory.join(format!("{component}.log"));
+        ProviderError::Ended { component, status, log_tail: log_tail(&log), log }
+    } else if error.kind == Kind::NotRunning {
         let log = log_directory.join(guest::SUPERVISOR_LOG);
         let log_tail = match log.exists() {
             true => log_tail(&log),

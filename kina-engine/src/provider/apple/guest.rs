@@ -12,6 +12,9 @@ pub(super) use crate::image::layout::{
 /// A supervisor that says more than this in one life restarts things in circles.
 const SUPERVISOR_LOG_BYTES_MAX: u64 = 4 << 20;
 
+/// As the supervisor calls them; each writes a log of that name.
+const COMPONENTS: [&str; 2] = ["etcd", "kube-apiserver"];
+
 pub(super) const ETCD_SERVING: &str = "etcd_serving";
 pub(super) const STATE_COMPLETE: &str = "state_complete";
 pub(super) const API_SERVER_RESTARTED: &str = "kube_apiserver_restarted";
@@ -49,6 +52,14 @@ pub(super) fn events(log_directory: &Path) -> Vec<Event> {
     }
 }
 
+/// The first end of a component after so many earlier ones: whose it was, where it is known, and how it is told.
+pub(super) fn end_after(log_directory: &Path, ended_before: usize) -> Option<(Option<&'static str>, String)> {
+    let mut ends = events(log_directory).into_iter().filter(|said| said.event == COMPONENT_ENDED);
+    let how = ends.nth(ended_before)?.detail_text();
+    let component = COMPONENTS.into_iter().find(|component| how.split([' ', ':']).next() == Some(*component));
+    Some((component, how))
+}
+
 /// How often the supervisor has said this.
 pub(super) fn event_count(log_directory: &Path, event: &str) -> usize {
     events(log_directory).iter().filter(|said| said.event == event).count()
@@ -67,6 +78,8 @@ mod tests {
         std::fs::write(directory.path().join(SUPERVISOR_LOG), log).expect("written");
         assert_eq!(event_count(directory.path(), STATE_COMPLETE), 1);
         let ended = events(directory.path()).pop().expect("two events");
+        assert_eq!(end_after(directory.path(), 0), Some((Some("etcd"), "etcd: exit code 1".to_owned())));
+        assert_eq!(end_after(directory.path(), 1), None);
         assert_eq!((ended.event.as_str(), ended.detail_text().as_str()), (COMPONENT_ENDED, "etcd: exit code 1"));
     }
 }

@@ -55,7 +55,7 @@ use self::cli::Patience;
 use self::cluster::MEMORY_OVERHEAD_BYTES;
 use self::shared::Shared;
 use self::version::Program;
-use super::{Capabilities, CreateRequest, ProvidedCluster, Provider, ProviderError, ProviderFuture};
+use super::{Capabilities, CreateRequest, MeasureFuture, ProvidedCluster, Provider, ProviderError, ProviderFuture};
 use crate::assets::Platform;
 
 /// Makes clusters in virtual machines of Apple's `container`.
@@ -144,6 +144,24 @@ impl Provider for AppleProvider {
 
     fn wait_all_ended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.shared.leftovers.wait_none())
+    }
+
+    /// Those of other engines of the realm too.
+    fn remains(&self) -> ProviderFuture<'_, Vec<String>> {
+        Box::pin(async {
+            let containers = self.shared.cli.list().await.map_err(service_error)?;
+            let ours = containers.into_iter().filter(|container| self.shared.owner.is_of_realm(&container.labels));
+            Ok(ours.map(|container| format!("container {}", container.id)).collect())
+        })
+    }
+
+    /// All of `container`'s images and root file systems.
+    fn disk_bytes(&self) -> MeasureFuture<'_> {
+        Box::pin(async {
+            let usage = self.disk_usage().await;
+            let usage = usage.inspect_err(|error| tracing::info!(%error, "`container` does not tell of its disk"));
+            usage.ok().map(|usage| usage.containers_bytes.saturating_add(usage.images_bytes))
+        })
     }
 }
 

@@ -352,10 +352,13 @@ mod tests {
         let record: serde_json::Value = serde_json::from_str(text.lines().nth(1).expect("a line")).expect("plain data");
         assert_eq!(record["process_id"], child.process_id());
         assert_eq!(record["cluster"], "cluster-1");
+        let living: Vec<_> = journal.living().into_iter().map(|record| record.process_id).collect();
+        assert_eq!(living, [child.process_id()]);
         journal.close().expect("closed");
         assert!(path.exists(), "it still runs");
         child.kill().await;
         starter.wait_all_ended().await;
+        assert!(journal.living().is_empty());
         journal.close().expect("closed");
         assert!(!path.exists());
     }

@@ -7,13 +7,15 @@ use rustix::process::Signal;
 use tokio::sync::{Mutex, watch};
 
 use super::child::{Child, ChildCommand, ChildStarter, describe_exit};
+use super::state_directory::StateDirectory;
 use crate::api_client::ApiClient;
 use crate::assets::Assets;
 use crate::etcd::PackedState;
+use crate::process_identity::start_of;
 use crate::process_memory::proportional_bytes;
 use crate::provider::access::issue_certificates;
 use crate::provider::arguments::{Addresses, api_server_arguments, etcd_arguments};
-use crate::provider::files::{create_private_directory, remove_directory};
+use crate::provider::files::create_private_directory;
 use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
 use crate::provider::{
@@ -27,7 +29,7 @@ pub(super) struct ProcessCluster {
     assets: Assets,
     access: ClusterAccess,
     api_client: ApiClient,
-    state_directory: PathBuf,
+    state_directory: StateDirectory,
     log_directory: PathBuf,
     /// Changed under the lock only; watched without it by whoever waits for an unexpected death.
     running: Mutex<watch::Sender<Option<Running>>>,
@@ -44,11 +46,11 @@ struct Running {
 impl ProcessCluster {
     pub(super) async fn create(
         child_starter: ChildStarter,
-        state_directory: PathBuf,
+        state_directory: StateDirectory,
         log_directory: PathBuf,
         request: CreateRequest,
     ) -> Result<Self, ProviderError> {
-        let certificate_directory = state_directory.join("certificates");
+        let certificate_directory = state_directory.path().join("certificates");
         create_private_directory(&certificate_directory)?;
         create_private_directory(&log_directory)?;
         let ports = [ReservedPort::reserve()?, ReservedPort::reserve()?];
@@ -80,6 +82,9 @@ impl ProcessCluster {
         let running = self.running.lock().await;
         if running.borrow().is_some() {
             return Err(ProviderError::WrongState { state: "running", wanted: "started" });
+        }
+        if self.state_directory.is_removed() {
+            return Err(ProviderError::WrongState { state: "destroyed", wanted: "started" });
         }
         let etcd = self.spawn_etcd().await?;
         let api_server = if initial_state.is_empty() {
@@ -122,7 +127,7 @@ impl ProcessCluster {
     }
 
     async fn spawn_etcd(&self) -> Result<Child, ProviderError> {
-        let data = self.state_directory.join("etcd");
+        let data = self.state_directory.path().join("etcd");
         create_private_directory(&data)?;
         let arguments =
             etcd_arguments(&self.certificate_directory(), &data, Addresses::reserved(self.access.etcd_address));
@@ -151,13 +156,13 @@ impl ProcessCluster {
                 arguments,
                 log: self.log_directory.join(format!("{component}.log")),
                 cluster: self.name.clone(),
-                state_directory: self.state_directory.clone(),
+                state_directory: self.state_directory.path().to_owned(),
             })
             .await
     }
 
     fn certificate_directory(&self) -> PathBuf {
-        self.state_directory.join("certificates")
+        self.state_directory.path().join("certificates")
     }
 }
 
@@ -173,6 +178,17 @@ impl ProvidedCluster for ProcessCluster {
     fn process_ids(&self) -> Vec<u32> {
         let running = self.running_now.borrow();
         running.iter().flat_map(|running| [running.etcd.process_id(), running.api_server.process_id()]).collect()
+    }
+
+    fn check_running(&self) -> ProviderFuture<'_, bool> {
+        let process_ids = self.process_ids();
+        Box::pin(async move {
+            // Where there is no /proc, a program is asked.
+            let looked = tokio::task::spawn_blocking(move || {
+                !process_ids.is_empty() && process_ids.into_iter().all(|process_id| start_of(process_id).is_some())
+            });
+            looked.await.map_err(|panic| ProviderError::Signal { wanted: "looked at", source: panic.into() })
+        })
     }
 
     fn memory_bytes(&self) -> MeasureFuture<'_> {
@@ -231,7 +247,7 @@ impl ProvidedCluster for ProcessCluster {
     fn destroy(&self) -> ProviderFuture<'_, ()> {
         Box::pin(async move {
             self.end().await;
-            remove_directory(&self.state_directory)
+            self.state_directory.remove()
         })
     }
 

@@ -2,16 +2,19 @@
 //!
 //! - `child`: starts children that die with the engine, and ends them.
 //! - `cluster`: one cluster's life, from its certificates to its removal.
+//! - `state_directory`: no directory without a cluster.
 
 mod child;
 mod cluster;
+mod state_directory;
 
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use self::child::ChildStarter;
-use super::{Capabilities, CreateRequest, ProvidedCluster, Provider, ProviderError, ProviderFuture};
+use self::state_directory::{Abandoned, StateDirectory};
+use super::{Capabilities, CreateRequest, MeasureFuture, ProvidedCluster, Provider, ProviderError, ProviderFuture};
 use crate::assets::Platform;
 use crate::journal::Journal;
 
@@ -21,6 +24,8 @@ pub(crate) const MEMORY_PER_CLUSTER_BYTES: u64 = 320 << 20;
 /// Makes clusters of plain processes.
 pub struct ProcessProvider {
     child_starter: ChildStarter,
+    journal: Arc<Journal>,
+    abandoned: Abandoned,
     cluster_directory: PathBuf,
     log_directory: PathBuf,
 }
@@ -36,7 +41,8 @@ impl ProcessProvider {
         log_directory: PathBuf,
         journal: Arc<Journal>,
     ) -> Result<Self, ProviderError> {
-        Ok(Self { child_starter: ChildStarter::start(journal)?, cluster_directory, log_directory })
+        let child_starter = ChildStarter::start(Arc::clone(&journal))?;
+        Ok(Self { child_starter, journal, abandoned: Abandoned::default(), cluster_directory, log_directory })
     }
 }
 
@@ -62,6 +68,7 @@ impl Provider for ProcessProvider {
     fn create(&self, request: CreateRequest) -> ProviderFuture<'_, Arc<dyn ProvidedCluster>> {
         Box::pin(async move {
             let state_directory = self.cluster_directory.join(&request.name);
+            let state_directory = StateDirectory::new(state_directory, self.abandoned.clone());
             let log_directory = self.log_directory.join(&request.name);
             let cluster =
                 cluster::ProcessCluster::create(self.child_starter.clone(), state_directory, log_directory, request)
@@ -71,6 +78,23 @@ impl Provider for ProcessProvider {
     }
 
     fn wait_all_ended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.child_starter.wait_all_ended())
+        Box::pin(async {
+            self.child_starter.wait_all_ended().await;
+            self.abandoned.remove_all();
+        })
+    }
+
+    fn remains(&self) -> ProviderFuture<'_, Vec<String>> {
+        let living = self.journal.living();
+        let told = living
+            .iter()
+            .map(|record| format!("process {} ({} of {})", record.process_id, record.component, record.cluster));
+        let told = told.collect();
+        Box::pin(async { Ok(told) })
+    }
+
+    /// Nothing.
+    fn disk_bytes(&self) -> MeasureFuture<'_> {
+        Box::pin(async { None })
     }
 }

@@ -110,6 +110,13 @@ async fn what_does_not_start_says_why_and_leaves_nothing_but_logs() {
     let ProviderError::Ended { component: "the supervisor", log_tail, .. } = &error else { panic!("{error}") };
     assert_eq!(log_tail, "etcd: no such file");
     assert!(!error.is_user_error());
+    // A component ends at once: its own log says why.
+    let ended = r#"{"event":"component_ended","detail":"etcd ended (exit code 1)"}"#;
+    let logged = format!("echo '{ended}' >>logs/c1/supervisor.log; echo 'unknown flag' >logs/c1/etcd.log; exit 0");
+    setup.fake.fault("start", &logged);
+    let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("it ends");
+    let ProviderError::Ended { component: "etcd", status, log_tail, .. } = &error else { panic!("{error}") };
+    assert_eq!((status.as_str(), log_tail.as_str()), ("etcd ended (exit code 1)", "unknown flag"));
     // Where nothing was shared, its output tells.
     std::fs::remove_file(setup.fake.path("logs/c1/supervisor.log")).expect("removed");
     setup.fake.fault("start", "exit 0");
@@ -241,6 +248,34 @@ async fn the_end_of_a_running_cluster_is_noticed_and_no_other() {
     setup.fake.fault("system-status", "echo '{\"status\":\"not running\"}'; exit 1");
     let how = tokio::time::timeout(NEVER, cluster.wait_died()).await.expect("noticed");
     assert!(how.contains("is down"), "{how}");
+}
+
+#[tokio::test]
+async fn whether_a_cluster_runs_is_looked_up_and_not_remembered() {
+    let setup = Setup::new();
+    let cluster = setup.running().await;
+    assert!(cluster.check_running().await.expect("looked at"));
+    std::fs::write(setup.fake.path("containers/a/state"), "stopped").expect("written");
+    assert!(!cluster.check_running().await.expect("looked at"));
+    std::fs::remove_dir_all(setup.fake.path("containers/a")).expect("removed");
+    assert!(!cluster.check_running().await.expect("looked at"));
+    setup.fake.fault("inspect", "fail 'failed to find target executable'");
+    let error = cluster.check_running().await.expect_err("that says nothing about it");
+    assert_eq!(kind(&error), Some(Kind::BadExecutable), "{error}");
+}
+
+#[tokio::test]
+async fn what_remains_is_the_realms_and_nobody_elses() {
+    let fake = Fake::new();
+    let settings = AppleSettings::new(fake.program(), fake.path("clusters"), fake.path("logs"), fake.path("journals"));
+    let nobody: Arc<dyn ImageSource> = Arc::new(|_: &Assets| Err("nobody asks".into()));
+    let provider = AppleProvider::connect(settings, nobody).await.expect("it answers");
+    assert_eq!(provider.remains().await.expect("listed"), Vec::<String>::new());
+    fake.put_ours("of-another-engine", "stopped");
+    fake.put("theirs", &foreign_labels(), "running");
+    assert_eq!(provider.remains().await.expect("listed"), ["container of-another-engine"]);
+    // This one does not tell of its disk.
+    assert_eq!(provider.disk_bytes().await, None);
 }
 
 #[tokio::test]

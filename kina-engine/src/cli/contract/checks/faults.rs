@@ -1,0 +1,113 @@
+//! Whatever fails is told, and replaced: what an engine does with a provider that is not always well.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::Verdict;
+use crate::api_client::NoAnswer;
+use crate::cli::contract::client::{must_exist, write};
+use crate::cli::contract::scene::Scene;
+use crate::daemon::boot::BootError;
+use crate::etcd::EtcdError;
+use crate::provider::{ProvidedCluster, ProviderError, Readiness};
+
+/// A provider under which so many lives in a row come to a bad end is of no use.
+const LIVES_MAX: usize = 6;
+/// How long it may take until the death of one is told that did not answer.
+const DEATH_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Lives are lived until one comes to its end. Each that does not must say why, as a failure of the provider's, or because
+/// the cluster has died; and none may leave anything.
+pub(super) async fn replaces_what_fails(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
+    let mut failures: Vec<String> = Vec::new();
+    loop {
+        let Err(error) = live(scene).await else { break };
+        failures.push(crate::with_causes(error.as_ref()));
+        let told = || format!("life {} ended so: {}", failures.len(), failures.join("; before that: "));
+        scene.clear().await.with_context(told)?;
+        if LIVES_MAX <= failures.len() || !is_replaced(&error) {
+            return Err(error.context(told()));
+        }
+    }
+    Ok(match failures.as_slice() {
+        [] => Verdict::Passed,
+        _ => Verdict::PassedWith(format!("in life {}, after: {}", failures.len() + 1, failures.join("; "))),
+    })
+}
+
+/// Whether an engine would make another cluster: not where the user has to do something first, and not where kina itself
+/// did something wrong.
+fn is_replaced(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<ProviderError>() {
+        Some(ProviderError::WrongState { .. } | ProviderError::Unsupported { .. }) => false,
+        Some(error) => !error.is_user_error(),
+        None => error.is::<Died>() || error.is::<BootError>(),
+    }
+}
+
+/// A cluster did not answer, because it had died.
+#[derive(Debug, thiserror::Error)]
+#[error("it died: {how}")]
+struct Died {
+    how: String,
+}
+
+/// All that an engine does with a cluster, once.
+async fn live(scene: &Scene<'_>) -> anyhow::Result<()> {
+    let capabilities = scene.stage.provider().capabilities();
+    let cluster = scene.create(scene.request().await?).await?;
+    let lived = async {
+        cluster.wait_ready(Readiness::Early).await?;
+        scene.wait_usable(&*cluster).await?;
+        write(&*cluster, "of-a-life").await?;
+        if capabilities.stop {
+            cluster.stop().await?;
+            cluster.start().await?;
+            scene.wait_usable(&*cluster).await?;
+            must_exist(&*cluster, "of-a-life").await?;
+        }
+        cluster.restart_api_server().await?;
+        scene.wait_usable(&*cluster).await?;
+        must_exist(&*cluster, "of-a-life").await?;
+        cluster.check_running().await?;
+        anyhow::Ok(())
+    };
+    match lived.await {
+        Ok(()) => cluster.destroy().await.map_err(anyhow::Error::from),
+        Err(error) => Err(explain(&*cluster, error).await),
+    }
+}
+
+/// A cluster that does not answer is a failure of its own, unless it has died: then that is what happened.
+async fn explain(cluster: &dyn ProvidedCluster, error: anyhow::Error) -> anyhow::Error {
+    let no_answer = error.is::<NoAnswer>() || error.is::<EtcdError>();
+    if !no_answer {
+        return error;
+    }
+    match tokio::time::timeout(DEATH_TIMEOUT, cluster.wait_died()).await {
+        Ok(how) => Died { how }.into(),
+        Err(_) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_go_better_the_next_time_is_replaced() {
+        let ended = ProviderError::Ended {
+            component: "etcd",
+            status: "exit code 1".to_owned(),
+            log: "etcd.log".into(),
+            log_tail: "why".to_owned(),
+        };
+        assert!(is_replaced(&anyhow::Error::from(ended).context("waiting failed")));
+        assert!(is_replaced(&Died { how: "its container is gone".to_owned() }.into()));
+        let wrong = ProviderError::WrongState { state: "running", wanted: "started" };
+        assert!(!is_replaced(&wrong.into()));
+        assert!(!is_replaced(&ProviderError::NoContainerProgram { variable: "KINA_CONTAINER_CLI" }.into()));
+        assert!(!is_replaced(&anyhow::anyhow!("what was written is not there")));
+    }
+}

@@ -1,0 +1,189 @@
+//! From boots to stops.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+
+use super::Verdict;
+use crate::api_client::ApiClient;
+use crate::cli::contract::client::{answers, must_exist, write, writes_allowed};
+use crate::cli::contract::scene::{FROM_STATE, Scene};
+use crate::provider::{ProvidedCluster, ProviderError, ProviderFuture, Readiness};
+
+/// Within this a cluster that runs answers many times over.
+const FROZEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Over which a frozen cluster may not take any processor time.
+const FROZEN_WATCH: Duration = Duration::from_millis(500);
+
+pub(super) async fn boots_from_nothing(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
+    let mut request = scene.request().await?;
+    request.initial_state = std::sync::Arc::default();
+    let cluster = scene.create(request).await?;
+    ensure!(cluster.check_running().await?, "it was created, but is said not to run");
+    cluster.wait_ready(Readiness::Early).await.context("it is not ready early")?;
+    cluster.wait_ready(Readiness::Full).await.context("it is not fully ready")?;
+    writes_allowed(&*cluster).await?;
+    write(&*cluster, "first").await?;
+    must_exist(&*cluster, "first").await?;
+    for namespace in ["default", "kube-system"] {
+        let path = format!("/api/v1/namespaces/{namespace}");
+        let status = ApiClient::new(cluster.access())?.get(&path).await?.status;
+        ensure!(status.is_success(), "it has bootstrapped, but {path} is answered with {status}");
+    }
+    Ok(Verdict::Passed)
+}
+
+pub(super) async fn boots_from_a_state(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
+    let (cluster, _) = scene.cluster().await?;
+    must_exist(&*cluster, FROM_STATE).await?;
+    cluster.wait_ready(Readiness::Full).await?;
+    Ok(Verdict::Passed)
+}
+
+pub(super) async fn keeps_state_when_stopped(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
+    if !scene.stage.provider().capabilities().stop {
+        return Ok(Verdict::Skipped("its clusters cannot be stopped".to_owned()));
+    }
+    let (cluster, _) = scene.cluster().await?;
+    write(&*cluster, "before-the-stop").await?;
+    let before = cluster.access().clone();
+    // Twice: what was started again is no different from what was created.
+    for _ in 0..2 {
+        cluster.stop().await.context("stopping it failed")?;
+        ensure!(!cluster.check_running().await?, "it was stopped, but is said to run");
+        ensure!(cluster.process_ids().is_empty(), "it was stopped, but has processes");
+        for address in [before.api_address, before.etcd_address] {
+            ensure!(!answers(address).await, "it was stopped, but somebody answers on {address}");
+        }
+        cluster.start().await.context("starting it again failed")?;
+        let after = cluster.access();
+        ensure!(
+            (before.api_address, before.etcd_address) == (after.api_address, after.etcd_address),
+            "it has moved from {} to {}",
+            before.api_address,
+            after.api_address
+        );
+        ensure!(
+            before.api_ca_pem == after.api_ca_pem
+                && before.admin.certificate_pem == after.admin.certificate_pem
+                && before.etcd_client.certificate_pem == after.etcd_client.certificate_pem,
+            "its certificates have changed"
+        );
+        scene.wait_usable(&*cluster).await.context("started again, it is of no use")?;
+        must_exist(&*cluster, "before-the-stop").await?;
+        ensure!(cluster.check_running().await?, "it was started, but is said not to run");
+    }
+    write(&*cluster, "after-the-stop").await?;
+    Ok(Verdict::Passed)
+}
+
+pub(super) async fn keeps_state_when_restarted(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
+    let (cluster, _) = scene.cluster().await?;
+    write(&*cluster, "before-the-restart").await?;
+    let before = cluster.process_ids();
+    cluster.restart_api_server().await.context("restarting its API server failed")?;
+    cluster.wait_ready(Readiness::Full).await.context("it is not ready again")?;
+    must_exist(&*cluster, "before-the-restart").await?;
+    let after = cluster.process_ids();
+    ensure!(before.is_empty() || before != after, "nothing was restarted: its processes still are {after:?}");
+    write(&*cluster, "after-the-restart").await?;
+    Ok(Verdict::Passed)
+}
+
+pub(super) async fn answers_wrong_states(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
+    let capabilities = scene.stage.provider().capabilities();
+    let (cluster, _) = scene.cluster().await?;
+    write(&*cluster, "kept").await?;
+    refused("starting a running one", cluster.start()).await?;
+    if !capabilities.stop {
+        must_exist(&*cluster, "kept").await?;
+        return Ok(Verdict::PassedWith("its clusters cannot be stopped: only a running one was asked".to_owned()));
+    }
+    cluster.stop().await?;
+    cluster.stop().await.context("stopping a stopped one failed")?;
+    refused("waiting for a stopped one", cluster.wait_ready(Readiness::Full)).await?;
+    refused("restarting the API server of a stopped one", cluster.restart_api_server()).await?;
+    if capabilities.freeze {
+        refused("freezing a stopped one", cluster.freeze()).await?;
+        refused("thawing a stopped one", cluster.thaw()).await?;
+    }
+    cluster.start().await.context("starting it after all of that failed")?;
+    scene.wait_usable(&*cluster).await?;
+    must_exist(&*cluster, "kept").await?;
+    Ok(Verdict::Passed)
+}
+
+async fn refused(what: &str, called: ProviderFuture<'_, ()>) -> anyhow::Result<()> {
+    match called.await {
+        Err(ProviderError::WrongState { .. }) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("{what} is an error of another kind")),
+        Ok(()) => bail!("{what} succeeded"),
+    }
+}
+
+pub(super) async fn freezes_and_thaws(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
+    let (cluster, _) = scene.cluster().await?;
+    if !scene.stage.provider().capabilities().freeze {
+        for called in [cluster.freeze(), cluster.thaw()] {
+            match called.await {
+                Err(ProviderError::Unsupported { .. }) => {}
+                other => bail!("it cannot freeze, but says {other:?} when it is asked to"),
+            }
+        }
+        must_exist(&*cluster, FROM_STATE).await?;
+        return Ok(Verdict::PassedWith("it cannot freeze, and says so".to_owned()));
+    }
+    write(&*cluster, "before-the-freeze").await?;
+    cluster.freeze().await?;
+    cluster.freeze().await.context("freezing a frozen one failed")?;
+    let asked = tokio::time::timeout(FROZEN_REQUEST_TIMEOUT, must_exist(&*cluster, "before-the-freeze")).await;
+    ensure!(asked.is_err(), "frozen, it still answers");
+    let process_ids = cluster.process_ids();
+    let before = processor_ticks(&process_ids);
+    tokio::time::sleep(FROZEN_WATCH).await;
+    let after = processor_ticks(&process_ids);
+    ensure!(before == after, "frozen, it still takes processor time: {before:?}, then {after:?} ticks");
+    ensure!(cluster.check_running().await?, "frozen, it is said not to run");
+    cluster.thaw().await?;
+    must_exist(&*cluster, "before-the-freeze").await.context("thawed, it does not answer")?;
+    stop_and_start_frozen(scene, &*cluster).await?;
+    Ok(Verdict::Passed)
+}
+
+async fn stop_and_start_frozen(scene: &Scene<'_>, cluster: &dyn ProvidedCluster) -> anyhow::Result<()> {
+    if !scene.stage.provider().capabilities().stop {
+        return Ok(());
+    }
+    cluster.freeze().await?;
+    cluster.stop().await.context("stopping a frozen one failed")?;
+    cluster.start().await.context("starting one that was frozen when it was stopped failed")?;
+    scene.wait_usable(cluster).await?;
+    must_exist(cluster, "before-the-freeze").await
+}
+
+/// What each process has had of the processor so far, in the kernel's ticks; `None` where the system does not say.
+fn processor_ticks(process_ids: &[u32]) -> Vec<Option<u64>> {
+    let of = |process_id: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
+        // The third field and on; the fourteenth and fifteenth are user's and system's time.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+    };
+    process_ids.iter().map(of).collect()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_read_of_what_runs() {
+        let own = std::process::id();
+        let before = processor_ticks(&[own])[0].expect("it runs");
+        let mut sum = 0_u64;
+        while processor_ticks(&[own])[0] == Some(before) {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert_eq!(processor_ticks(&[u32::MAX]), [None]);
+    }
+}

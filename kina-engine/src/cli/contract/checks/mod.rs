@@ -1,0 +1,110 @@
+//! What is checked.
+//!
+//! - `life`: from boots to stops. `ends`: deaths, failures, and what is left. `strangers`: who gets in.
+//! - `machine`: what clusters take of it, and many of them. `faults`: what fails is replaced.
+
+mod ends;
+mod faults;
+mod life;
+mod machine;
+mod strangers;
+
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+
+use super::scene::Scene;
+
+/// One check.
+pub(super) struct Check {
+    pub(super) name: &'static str,
+    /// What holds when it passes.
+    pub(super) what: &'static str,
+    /// After which it has failed.
+    pub(super) timeout: Duration,
+    /// Makes the state that clusters are started on by itself, so that what fails there counts too.
+    pub(super) makes_state: bool,
+    pub(super) run: for<'a> fn(&'a Scene<'a>) -> LocalBoxFuture<'a, anyhow::Result<Verdict>>,
+}
+
+/// What a check says that did not fail.
+pub(super) enum Verdict {
+    Passed,
+    /// And what else there is to say.
+    PassedWith(String),
+    /// It means nothing here, for this reason.
+    Skipped(String),
+}
+
+const fn check(
+    name: &'static str,
+    what: &'static str,
+    run: for<'a> fn(&'a Scene<'a>) -> LocalBoxFuture<'a, anyhow::Result<Verdict>>,
+) -> Check {
+    // A boot takes seconds; on a machine that is busy with much else, and where calls hang, many times that.
+    Check { name, what, timeout: Duration::from_secs(600), makes_state: false, run }
+}
+
+/// All checks, in the order in which they run.
+pub(super) const CHECKS: &[Check] = &[
+    check("boots-from-nothing", "a cluster bootstraps, is ready early and fully, and can be written to", |scene| {
+        Box::pin(life::boots_from_nothing(scene))
+    }),
+    check("boots-from-a-state", "what a cluster is started on is there", |scene| {
+        Box::pin(life::boots_from_a_state(scene))
+    }),
+    check("keeps-state-when-stopped", "what was written and how to get in outlast a stop", |scene| {
+        Box::pin(life::keeps_state_when_stopped(scene))
+    }),
+    check("keeps-state-when-restarted", "what was written outlasts another API server", |scene| {
+        Box::pin(life::keeps_state_when_restarted(scene))
+    }),
+    check("answers-wrong-states", "what cannot be done in a state is refused, and does no harm", |scene| {
+        Box::pin(life::answers_wrong_states(scene))
+    }),
+    check("freezes-and-thaws", "a frozen cluster takes no processor and goes on where it was", |scene| {
+        Box::pin(life::freezes_and_thaws(scene))
+    }),
+    check("destroys-everything", "nothing is left, whatever state a cluster was in; twice does no harm", |scene| {
+        Box::pin(ends::destroys_everything(scene))
+    }),
+    check("tells-of-deaths", "an end that nobody asked for is told, with its reason; others are not", |scene| {
+        Box::pin(ends::tells_of_deaths(scene))
+    }),
+    check("explains-failed-boots", "programs that do not work are told, with their log; nothing is left", |scene| {
+        Box::pin(ends::explains_failed_boots(scene))
+    }),
+    check("forgets-half-made-ones", "a creation that nobody waits for leaves nothing", |scene| {
+        Box::pin(ends::forgets_half_made_ones(scene))
+    }),
+    check("ends-with-its-clusters", "a provider that is dropped leaves nothing running", |scene| {
+        Box::pin(ends::ends_with_its_clusters(scene))
+    }),
+    check("keeps-strangers-out-of-etcd", "etcd answers nobody without its own certificates", |scene| {
+        Box::pin(strangers::kept_out_of_etcd(scene))
+    }),
+    check("keeps-strangers-out-of-the-api", "the API server lets nobody else write or read", |scene| {
+        Box::pin(strangers::kept_out_of_the_api(scene))
+    }),
+    check("keeps-clusters-apart", "two clusters at once share nothing", |scene| Box::pin(strangers::kept_apart(scene))),
+    check("keeps-files-private", "nobody else can read a key or a log", |scene| {
+        Box::pin(strangers::kept_from_files(scene))
+    }),
+    check("listens-on-loopback", "nobody on another machine gets a connection", |scene| {
+        Box::pin(machine::listens_on_loopback(scene))
+    }),
+    check("reports-memory", "a running cluster takes memory, a stopped one none", |scene| {
+        Box::pin(machine::reports_memory(scene))
+    }),
+    check("boots-in-parallel", "as many boots at once as it says it can", |scene| {
+        Box::pin(machine::boots_in_parallel(scene))
+    }),
+    Check {
+        name: "replaces-what-fails",
+        what: "after failures that are told, another cluster lives through it all, and nothing is left of the others",
+        // Calls that hang are given up after their deadlines.
+        timeout: Duration::from_secs(900),
+        makes_state: true,
+        run: |scene| Box::pin(faults::replaces_what_fails(scene)),
+    },
+];

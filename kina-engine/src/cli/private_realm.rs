@@ -1,0 +1,110 @@
+//! A provider of this process's own, in directories of its own: nothing of the user's engines is touched, and all of it
+//! goes at the end.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::find_binaries_for;
+use crate::ProviderName;
+use crate::assets::Assets;
+use crate::daemon::boot::wait_quiet;
+use crate::etcd::EtcdClient;
+use crate::journal::Journal;
+use crate::paths::EnginePaths;
+use crate::provider::{self, CreateRequest, ProvidedCluster, Provider, Readiness, Surroundings};
+use crate::rewind::{PREFIX, read_fingerprint};
+use crate::settings::EngineSettings;
+use crate::snapshot::Snapshot;
+
+/// Surroundings of a provider.
+pub(super) struct PrivateRealm {
+    name: ProviderName,
+    paths: EnginePaths,
+    /// After everything that works in it.
+    _directory: tempfile::TempDir,
+}
+
+impl PrivateRealm {
+    /// Makes the directories; `purpose` is part of their name.
+    pub(super) fn prepare(name: ProviderName, purpose: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("kina-{purpose}-"))
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir_in("/tmp")
+            .context("making a temporary directory failed")?;
+        let inside = |name: &str| Some(OsString::from(directory.path().join(name)));
+        let paths = EnginePaths::resolve(name, &|variable| match variable {
+            "KINA_RUNTIME_DIR" => inside("run"),
+            "KINA_CACHE_DIR" => inside("cache"),
+            _ => None,
+        })?;
+        Ok(Self { name, paths, _directory: directory })
+    }
+
+    /// Makes a provider, as an engine does. Any number of them may be there at the same time, like engines of one user.
+    pub(super) async fn connect(&self) -> anyhow::Result<Arc<dyn Provider>> {
+        let journal = Arc::new(Journal::start(&self.paths.journal_directory).context("beginning a journal failed")?);
+        let settings = EngineSettings::of_this_process()?;
+        let surroundings = Surroundings { paths: &self.paths, settings: &settings, journal };
+        Ok(provider::connect(self.name, surroundings).await?)
+    }
+
+    /// Where the cluster of this name has its state.
+    pub(super) fn state_directory(&self, cluster: &str) -> PathBuf {
+        self.paths.cluster_directory.join(cluster)
+    }
+
+    /// Where all clusters have their states.
+    pub(super) fn cluster_directory(&self) -> &Path {
+        &self.paths.cluster_directory
+    }
+}
+
+/// The binaries that clusters of this provider are made from.
+pub(super) async fn binaries_of(provider: &Arc<dyn Provider>) -> anyhow::Result<Assets> {
+    find_binaries_for(provider.capabilities().binaries_platform).await
+}
+
+/// Bootstraps a cluster from nothing, has `change` write into it, and takes its state; the cluster goes.
+pub(super) async fn bootstrap(
+    provider: &Arc<dyn Provider>,
+    assets: &Assets,
+    change: impl AsyncFnOnce(&Arc<dyn ProvidedCluster>) -> anyhow::Result<()>,
+) -> anyhow::Result<Snapshot> {
+    let request = CreateRequest { name: "bootstrap".to_owned(), assets: assets.clone(), initial_state: Arc::default() };
+    let cluster = provider.create(request).await?;
+    let taken = async {
+        cluster.wait_ready(Readiness::Full).await?;
+        change(&cluster).await?;
+        let access = cluster.access();
+        let etcd = EtcdClient::connect(access.etcd_address, &access.etcd_ca_pem, &access.etcd_client).await?;
+        wait_quiet(&etcd).await?;
+        let (stored_keys, _) = etcd.read_all(PREFIX).await?;
+        let fingerprint = read_fingerprint(&crate::api_client::ApiClient::new(access)?).await?;
+        anyhow::Ok(Snapshot::new(&stored_keys, fingerprint))
+    };
+    let taken = taken.await;
+    cluster.destroy().await?;
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_realm_is_nobody_elses_and_goes() {
+        let realms = [(); 2].map(|()| PrivateRealm::prepare(ProviderName::Process, "test").expect("made"));
+        let directories = realms.each_ref().map(|realm| realm.cluster_directory().to_owned());
+        assert_ne!(directories[0], directories[1]);
+        let roots = realms.each_ref().map(|realm| realm._directory.path().to_owned());
+        assert!(directories.iter().zip(&roots).all(|(directory, root)| directory.starts_with(root)));
+        assert_eq!(std::fs::metadata(&roots[0]).expect("made").permissions().mode() & 0o777, 0o700);
+        drop(realms);
+        assert!(roots.iter().all(|root| !root.exists()));
+    }
+}

@@ -1,0 +1,87 @@
+//! `cargo kina contract` on all that clusters can be made of here: processes, the emulator of Apple's `container`, with
+//! each of its faults in turn, and podman behind the same command line.
+#![cfg(target_os = "linux")]
+
+mod emulator;
+mod faults;
+mod podman;
+mod programs;
+
+use emulator::Emulator;
+use programs::{Run, contract};
+
+/// Each boots clusters: one at a time.
+static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Every check passed, but for those that may be skipped.
+fn passed(run: &Run, simulated: bool, may_skip: &[&str]) {
+    let Run { report, is_success, stderr } = run;
+    assert_eq!(report["simulated"], simulated, "{report}");
+    let checks = report["checks"].as_array().expect("checks");
+    for check in checks {
+        let skipped = check["outcome"] == "skipped" && may_skip.iter().any(|name| check["name"] == **name);
+        assert!(check["outcome"] == "passed" || skipped, "{check}\n{stderr}");
+    }
+    let count = |name: &str| usize::try_from(report[name].as_u64().expect("a number")).expect("small");
+    assert_eq!(count("passed") + count("failed") + count("skipped"), checks.len(), "{report}");
+    assert!(*is_success, "{report}\n{stderr}");
+}
+
+#[test]
+fn processes_keep_the_contract() {
+    let _turn = one_at_a_time();
+    let run = contract(&["--provider", "process"], &[]);
+    passed(&run, false, &[]);
+    assert_eq!(run.report["provider"], "process");
+    assert!(15 < run.report["passed"].as_u64().expect("a number"), "{}", run.report);
+}
+
+#[test]
+fn the_emulator_keeps_the_contract() {
+    let _turn = one_at_a_time();
+    let emulator = Emulator::new();
+    let run = emulator.contract(&[], "");
+    passed(&run, true, &[]);
+    assert!(15 < run.report["passed"].as_u64().expect("a number"), "{}", run.report);
+    assert_eq!(emulator.containers(), "[]");
+    assert_eq!(emulator.processes(), [0_u32; 0]);
+}
+
+#[test]
+fn containers_of_podman_keep_the_contract() {
+    let _turn = one_at_a_time();
+    let Some(podman) = podman::Podman::find() else {
+        eprintln!("skipped: there is no podman here; install it, or name it in KINA_PODMAN");
+        return;
+    };
+    let run = podman.contract();
+    passed(&run, true, &[]);
+    assert!(15 < run.report["passed"].as_u64().expect("a number"), "{}", run.report);
+}
+
+#[test]
+fn a_provider_that_breaks_the_contract_fails_the_run() {
+    let _turn = one_at_a_time();
+    // A service that takes every stop for done and does nothing: a cluster that was stopped still runs.
+    let run = Emulator::new().contract(&["--only", "keeps-state-when-stopped,reports-memory"], "crash=stop:1");
+    assert!(!run.is_success, "{}", run.report);
+    assert_eq!((&run.report["failed"], &run.report["passed"]), (&2.into(), &0.into()), "{}", run.report);
+    for check in run.report["checks"].as_array().expect("checks") {
+        assert!(check["reason"].as_str().is_some_and(|reason| reason.contains("stop")), "{check}");
+    }
+}
+
+#[test]
+fn checks_that_do_not_exist_are_told() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_cargo-kina"))
+        .args(["contract", "--provider", "process", "--only", "nonsense"])
+        .output()
+        .expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("`nonsense`") && stderr.contains("boots-from-nothing"), "{stderr}");
+}

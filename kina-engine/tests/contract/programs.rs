@@ -1,0 +1,70 @@
+//! The programs under test, and those that stand in for Apple's `container`.
+//!
+//! The emulators are packages of their own, and cargo tells a test only where the programs of its own package are. So
+//! they are built here, by the cargo that runs the test, into the same target directory: which is nothing to do where the
+//! whole workspace is tested, and never uses one that is older than its source. This way round, and not with these tests
+//! in the emulators' packages, because `cargo-kina` is the one that is tested, and takes minutes to build a second time
+//! with other features.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// Names the binary `container` to kina.
+pub const CONTAINER_CLI: &str = "KINA_CONTAINER_CLI";
+
+/// The programs that stand in.
+pub struct StandIns {
+    /// With machines of namespaces.
+    pub emulator: PathBuf,
+    /// With podman's containers.
+    pub on_podman: PathBuf,
+}
+
+/// What a run of the suite said.
+pub struct Run {
+    /// Its report.
+    pub report: Value,
+    /// Whether it took that for a success.
+    pub is_success: bool,
+    /// What it said meanwhile.
+    pub stderr: String,
+}
+
+/// Builds them, once in each process.
+pub fn stand_ins() -> &'static StandIns {
+    static STAND_INS: OnceLock<StandIns> = OnceLock::new();
+    STAND_INS.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(["build", "--message-format=json", "-p", "container-emulator", "-p", "container-on-podman"]);
+        command.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+        let Output { status, stdout, stderr } = command.output().expect("cargo starts");
+        assert!(status.success(), "building the emulators failed: {}", String::from_utf8_lossy(&stderr));
+        let messages = String::from_utf8(stdout).expect("UTF-8");
+        let programs = messages.lines().filter_map(|line| {
+            let message: Value = serde_json::from_str(line).ok()?;
+            message["executable"].as_str().map(PathBuf::from)
+        });
+        let programs: Vec<_> = programs.collect();
+        let named = |name: &str| {
+            let found = programs.iter().find(|path| path.file_name() == Some(OsStr::new(name)));
+            found.unwrap_or_else(|| panic!("cargo told of no program {name}: {programs:?}")).clone()
+        };
+        StandIns { emulator: named("container"), on_podman: named("container-on-podman") }
+    })
+}
+
+/// Runs `cargo kina contract` with these arguments and variables.
+pub fn contract(arguments: &[&str], variables: &[(&str, &OsStr)]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kina"));
+    command.arg("contract").args(arguments).args(["--format", "json"]).stdin(Stdio::null());
+    let Output { status, stdout, stderr } = command.envs(variables.iter().copied()).output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    let report = serde_json::from_slice(&stdout)
+        .unwrap_or_else(|error| panic!("no report ({error}): {}{stderr}", String::from_utf8_lossy(&stdout)));
+    Run { report, is_success: status.success(), stderr }
+}
