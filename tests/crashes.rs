@@ -78,7 +78,7 @@ impl Crashed {
     fn start_engine(&self) -> Child {
         let mut command = Command::new(std::env::current_exe().expect("this executable"));
         self.realm.prepare(&mut command);
-        command.env(BECOME_ENGINE, "1").stdout(Stdio::null()).stderr(Stdio::null());
+        command.env(BECOME_ENGINE, "process").stdout(Stdio::null()).stderr(Stdio::null());
         let engine = command.spawn().expect("the engine starts");
         wait_until_blocking("the engine runs", || self.realm.status().is_some());
         engine

@@ -93,7 +93,7 @@ fn of_two_racing_engines_one_serves_all() {
     let start_engine = || {
         let mut command = Command::new(std::env::current_exe().expect("this executable"));
         realm.prepare(&mut command);
-        command.env(BECOME_ENGINE, "1").stdout(Stdio::null()).stderr(Stdio::null());
+        command.env(BECOME_ENGINE, "process").stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().expect("the engine starts")
     };
     let mut engines = [start_engine(), start_engine()];
