@@ -13,6 +13,7 @@ use super::binaries::Binaries;
 use super::dispatcher::Message;
 use super::process_watch;
 use super::status::StatusSource;
+use crate::gateway::NetworkError;
 use crate::pool::{ClientId, WaiterId};
 use crate::protocol::{
     AcquireRequest, ClientMessage, EngineMessage, LINE_BYTES_MAX, NetworkChange, PROTOCOL, Refusal, RefusalKind,
@@ -158,12 +159,14 @@ async fn change_network(
 ) -> Result<(), ConnectionError> {
     let (reply, found) = oneshot::channel();
     engine.tell(Message::FindNetwork { lease, cluster: cluster.clone(), reply }).await?;
-    match found.await.map_err(|_| ConnectionError::Ending)? {
-        Some(network) => match network.apply(change).await {
-            Ok(()) => client.send(&EngineMessage::Done).await,
-            Err(error) => client.refuse(RefusalKind::User, error.to_string()).await,
-        },
-        None => {
+    let changed = match found.await.map_err(|_| ConnectionError::Ending)? {
+        Some(network) => network.apply(change).await,
+        None => Err(NetworkError::LeaseEnded),
+    };
+    match changed {
+        Ok(()) => client.send(&EngineMessage::Done).await,
+        Err(error @ NetworkError::DelayTooLong { .. }) => client.refuse(RefusalKind::User, error.to_string()).await,
+        Err(NetworkError::LeaseEnded) => {
             let message = format!(
                 "the network of lease {lease} on {cluster} cannot be changed: this engine has no such lease. It has \
                  ended; change the network while the test or its `kina::Cluster` still holds it"

@@ -35,8 +35,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub(crate) use self::network::NetworkControl;
 use self::network::{Command, Network, NetworkState};
+pub(crate) use self::network::{NetworkControl, NetworkError};
 use self::stream::ClientStream;
 pub(crate) use self::traffic::TrafficLedger;
 use self::upstream::Upstream;
