@@ -132,7 +132,7 @@ async fn connections_and_bytes_are_counted() {
     let control = echo.gateway.network().clone();
     echo.end().await;
     assert_eq!((control.traffic().connections, control.traffic().connections_open), (1, 0));
-    assert!(matches!(control.apply(NetworkChange::Cut).await, Err(network::NetworkError::LeaseEnded)));
+    assert!(matches!(control.apply(NetworkChange::Cut).await, Err(NetworkError::LeaseEnded)));
 }
 
 #[tokio::test]
