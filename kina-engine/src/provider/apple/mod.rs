@@ -41,12 +41,16 @@ mod version;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use self::error::{ContainerError, ContainerErrorKind};
+pub use self::error::ContainerError;
+#[cfg(feature = "cli")]
+pub use self::error::ContainerErrorKind;
 #[cfg(feature = "cli")]
 pub(crate) use self::examine::{ContainerCount, Examination, Inside};
 pub use self::image::{ClusterImage, ImageSource};
 pub use self::json::DiskUsage;
+#[cfg(feature = "cli")]
 pub(crate) use self::json::{Container, ContainerState};
+#[cfg(feature = "cli")]
 pub(crate) use self::labels::{CLUSTER as CLUSTER_LABEL, ENGINE as ENGINE_LABEL, Owner};
 pub use self::settings::{AppleSettings, PROGRAM_VARIABLE, find_program};
 pub use self::sweep::SweepReport;
@@ -81,7 +85,6 @@ impl AppleProvider {
     }
 
     /// What `container --version` says.
-    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only `cargo kina doctor` asks"))]
     pub fn program_version(&self) -> &str {
         &self.program.text
     }
@@ -104,7 +107,6 @@ impl AppleProvider {
     ///
     /// # Errors
     /// If it does not say.
-    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only `cargo kina doctor` asks"))]
     pub async fn disk_usage(&self) -> Result<DiskUsage, ProviderError> {
         self.shared.service.disk_usage(&self.shared.cli).await.map_err(service_error)
     }
@@ -165,11 +167,13 @@ impl Provider for AppleProvider {
     }
 }
 
+#[cfg(feature = "cli")]
 /// Reads what `container list --format json` printed; `None` if that is not what it is.
 pub(crate) fn read_containers(output: &[u8]) -> Option<Vec<Container>> {
     json::containers(output).ok()
 }
 
+#[cfg(feature = "cli")]
 /// Whether what `container --version` printed is an emulator's.
 pub(crate) fn is_emulator(version: &str) -> bool {
     Program::parse(version).is_some_and(|program| program.is_emulator)
