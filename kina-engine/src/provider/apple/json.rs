@@ -220,8 +220,9 @@ mod tests {
         let server_versions = versions.each_ref().map(|status| status.server_version.as_deref().unwrap_or("none"));
         assert!(server_versions[0].contains("1.2.2"));
         assert_eq!(server_versions[1..], ["1.4.1", "none"]);
-        let app_roots =
-            versions.each_ref().map(|status| status.app_root.as_deref().is_some_and(|root| root == "/Users/me/"));
+        let app_roots = versions
+            .each_ref()
+            .map(|status| status.app_root.as_deref().is_some_and(|root| root == std::path::Path::new("/Users/me/")));
         assert_eq!(app_roots, [true, true, false]);
         assert_eq!(versions.map(|status| status.status), ["running", "running", "unregistered"]);
         assert!(service_status(b"apiserver is not running").is_err());
