@@ -13,6 +13,7 @@ use crate::rewind::{RewindError, RewindReport, Rewinder};
 const PROOFS_MAX: u64 = 4;
 /// Usually 8 to 30 ms.
 const THAW_TIMEOUT: Duration = Duration::from_secs(10);
+const WARM_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A cluster, with what rewinds it and what gives access to it.
 pub(super) struct SlotHandle {
@@ -229,10 +230,10 @@ impl SlotHandle {
 
     /// Keeps the prepared gateway's connections to the API server alive.
     pub(super) async fn keep_warm(&self) {
-        let warming_up = self.gateway_lock().as_ref().map(PreparedGateway::warm_up);
-        if let Some(warming_up) = warming_up {
-            // Failures only cost time later.
-            let _ = warming_up.await;
+        let upstream = self.gateway_lock().as_ref().map(PreparedGateway::upstream);
+        if let Some(upstream) = upstream {
+            // An API server that is being frozen would let it wait; then it is tried again after it was thawed.
+            let _ = tokio::time::timeout(WARM_UP_TIMEOUT, upstream.warm_up()).await;
         }
     }
 

@@ -13,11 +13,9 @@
 //! - `delay_line`: bytes that are held back.
 //! - `traffic`: how much went through.
 //! - `upstream`: the cluster's side.
-//! - `relay_thread`: where all of it runs.
 
 mod delay_line;
 mod network;
-mod relay_thread;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -29,7 +27,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -49,7 +46,6 @@ const RELAY_BUFFER_BYTES: usize = 32 << 10;
 const CONNECTIONS_MAX: usize = 4096;
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-const WARM_UP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// How long connections that have lost bytes may take to end by themselves when the network comes back.
 const LOSSY_END_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -59,7 +55,6 @@ pub(crate) struct PreparedGateway {
     acceptor: TlsAcceptor,
     upstream: Arc<Upstream>,
     credentials: GatewayCredentials,
-    relay_thread: Handle,
 }
 
 /// What a test is given.
@@ -92,21 +87,11 @@ pub enum GatewayError {
     /// No port on loopback.
     #[error("opening the gateway's loopback port failed")]
     Listen(#[source] std::io::Error),
-    /// No thread to relay on.
-    #[error("starting a thread for the gateway failed")]
-    Thread(#[source] std::io::Error),
 }
 
 impl PreparedGateway {
-    /// Makes certificates and listener. [`Self::warm_up`] then opens connections to the API server in advance.
+    /// Makes certificates and listener. [`Upstream::warm_up`] then opens connections to the API server in advance.
     pub(crate) async fn prepare(access: &ClusterAccess) -> Result<Self, GatewayError> {
-        let relay_thread = relay_thread::next()?;
-        let access = access.clone();
-        let preparing = relay_thread.clone().spawn(async move { Self::prepare_here(&access, relay_thread).await });
-        preparing.await.map_err(|error| GatewayError::Thread(error.into()))?
-    }
-
-    async fn prepare_here(access: &ClusterAccess, relay_thread: Handle) -> Result<Self, GatewayError> {
         let authority = CertificateAuthority::generate("kina gateway")?;
         let server = authority.issue_server("kina-gateway", &[])?;
         let client = authority.issue_client("kina", None)?;
@@ -115,28 +100,23 @@ impl PreparedGateway {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(GatewayError::Listen)?;
         let address = listener.local_addr().map_err(GatewayError::Listen)?;
         let credentials = GatewayCredentials { address, ca_pem: authority.certificate_pem(), client };
-        Ok(Self { listener, acceptor, upstream, credentials, relay_thread })
+        Ok(Self { listener, acceptor, upstream, credentials })
     }
 
-    /// Keeps connections to the API server ready, which closes those on which nothing was asked for a while. Done when
-    /// the returned task is, successful or not.
-    pub(crate) fn warm_up(&self) -> JoinHandle<()> {
-        let upstream = Arc::clone(&self.upstream);
-        self.relay_thread.spawn(async move {
-            // An API server that is being frozen would let it wait; then it is tried again after it was thawed.
-            let _ = tokio::time::timeout(WARM_UP_TIMEOUT, upstream.warm_up()).await;
-        })
+    /// The way to the API server, to be kept warm: it closes connections on which nothing was asked for a while.
+    pub(crate) fn upstream(&self) -> Arc<Upstream> {
+        Arc::clone(&self.upstream)
     }
 
     /// Starts to accept. Clients get as far as their TLS handshake; nothing of theirs reaches the cluster until
     /// [`Admission::admit`]. So the last proof of a cluster takes none of its client's time.
     pub(crate) fn open(self) -> (OpenGateway, Admission, GatewayCredentials) {
-        let Self { listener, acceptor, upstream, credentials, relay_thread } = self;
+        let Self { listener, acceptor, upstream, credentials } = self;
         let (stop, stopped) = oneshot::channel();
         let (admission, admitted) = watch::channel(false);
         let (control, commands) = NetworkControl::new();
         let relay = Relay { acceptor, upstream, admitted, network: control.network() };
-        let accepting = relay_thread.spawn(accept_all(listener, relay, commands, stopped));
+        let accepting = tokio::spawn(accept_all(listener, relay, commands, stopped));
         (OpenGateway { stop, accepting, control }, Admission(admission), credentials)
     }
 }

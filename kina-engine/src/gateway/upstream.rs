@@ -57,7 +57,7 @@ impl Upstream {
     }
 
     /// Makes sure that connections are ready and young. Failures only cost time later, so they are not reported.
-    pub(super) async fn warm_up(&self) {
+    pub(crate) async fn warm_up(&self) {
         self.warm.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|warm| warm.is_fresh(WARM_AGE_MAX / 2));
         let missing = WARM_CONNECTIONS.saturating_sub(self.warm.lock().unwrap_or_else(PoisonError::into_inner).len());
         for _ in 0..missing {
