@@ -144,8 +144,9 @@ impl Booter {
                 if let Err(error) = self.snapshots.save(&spec.assets.identity, &snapshot) {
                     tracing::warn!(%error, "the bootstrapped state could not be kept: the next boot takes as long");
                 }
-                drop(stored_keys);
-                self.read_baseline(&etcd, &host_name, fingerprint).await?
+                let mut writer = self.baseline_writer(&host_name)?;
+                writer.add(&stored_keys).map_err(BootError::KeepBaseline)?;
+                writer.finish(fingerprint).map_err(BootError::KeepBaseline)?
             }
         };
         let version = server_version(&api).await?;
@@ -167,13 +168,16 @@ impl Booter {
         host_name: &[u8],
         fingerprint: Fingerprint,
     ) -> Result<Baseline, BootError> {
-        let writer = BaselineWriter::create(&self.baseline_directory, host_name);
-        let mut writer = writer.map_err(BootError::KeepBaseline)?;
+        let mut writer = self.baseline_writer(host_name)?;
         let mut pages = etcd.pages(PREFIX);
         while let Some(page) = pages.next().await? {
             writer.add(&page).map_err(BootError::KeepBaseline)?;
         }
         writer.finish(fingerprint).map_err(BootError::KeepBaseline)
+    }
+
+    fn baseline_writer(&self, host_name: &[u8]) -> Result<BaselineWriter, BootError> {
+        BaselineWriter::create(&self.baseline_directory, host_name).map_err(BootError::KeepBaseline)
     }
 }
 
