@@ -33,7 +33,7 @@ pub(crate) fn create(create: &Create) -> Outcome {
     if documents::find(name)?.is_some() {
         return Err(messages::name_taken(name));
     }
-    let image = images::qualified(&create.image);
+    let image = container_command_line::qualified(&create.image);
     if images::find(&image)?.is_none() {
         return Err(messages::pull_failed(&image));
     }

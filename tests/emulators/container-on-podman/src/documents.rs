@@ -147,7 +147,7 @@ fn document(container: &Value) -> json::Container {
             extra: BTreeMap::new(),
         }],
         platform: json::Platform {
-            architecture: images::architecture().to_owned(),
+            architecture: container_command_line::architecture().to_owned(),
             os: "linux".to_owned(),
             variant: None,
             extra: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 
-use container_command_line::{Code, Failure, json, messages, pretty};
+use container_command_line::{Code, Failure, json, messages, pretty, qualified};
 use serde_json::{Value, json};
 
 use crate::commands::{Outcome, printed};
@@ -12,30 +12,6 @@ use crate::{VERSION, podman};
 
 /// What an image for one platform is.
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-/// The processor of this host, in the words of images.
-pub(crate) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
-/// A name with its registry and its tag.
-pub(crate) fn qualified(reference: &str) -> String {
-    let first = reference.split('/').next().unwrap_or_default();
-    let named = reference.contains('/') && (first.contains(['.', ':']) || first == "localhost");
-    let mut full = match (named, reference.contains('/')) {
-        (true, _) => reference.to_owned(),
-        (false, true) => format!("docker.io/{reference}"),
-        (false, false) => format!("docker.io/library/{reference}"),
-    };
-    if !full.rsplit('/').next().is_some_and(|last| last.contains([':', '@'])) {
-        full.push_str(":latest");
-    }
-    full
-}
 
 /// podman's own words on the image with this very name.
 pub(crate) fn find(name: &str) -> Result<Option<Value>, Failure> {

@@ -42,12 +42,12 @@ impl Call {
             return Err(Failure::runtime(Code::InvalidArgument, "invalid number of cpus: 0"));
         }
         let _boot = self.store.boot_lock()?;
-        let wanted = create.architecture.clone().unwrap_or_else(|| images::architecture().to_owned());
-        let reference = images::qualified(&create.image);
+        let wanted = create.architecture.clone().unwrap_or_else(|| container_command_line::architecture().to_owned());
+        let reference = container_command_line::qualified(&create.image);
         let descriptor = images::names(&self.store)?.remove(&reference);
         let descriptor = descriptor.ok_or_else(|| messages::pull_failed(&reference))?;
         let variant = images::variant(&self.store, &reference, &descriptor, &wanted)?;
-        if wanted != images::architecture() {
+        if wanted != container_command_line::architecture() {
             return Err(self.not_emulated("images for another processor than the host's"));
         }
         let snapshot = layers::unpack(&self.store, &variant.digest)?;

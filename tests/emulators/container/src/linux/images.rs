@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 
 use container_command_line::command::Format;
-use container_command_line::{Code, Failure, json, messages};
+use container_command_line::{Code, Failure, json, messages, qualified};
 use serde_json::json;
 
 use super::dispatch::{Call, Outcome};
@@ -14,34 +14,6 @@ use super::store::{Store, broken};
 use super::tables;
 
 const NAMES: &str = "images.json";
-
-/// The processor of this host, in the words of images.
-pub(crate) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
-/// A name with its registry and its tag.
-pub(crate) fn qualified(reference: &str) -> String {
-    let (path, digest) = reference.split_once('@').map_or((reference, None), |(path, digest)| (path, Some(digest)));
-    let first = path.split('/').next().unwrap_or_default();
-    let named = path.contains('/') && (first.contains(['.', ':']) || first == "localhost");
-    let mut full = match (named, path.contains('/')) {
-        (true, _) => path.to_owned(),
-        (false, true) => format!("docker.io/{path}"),
-        (false, false) => format!("docker.io/library/{path}"),
-    };
-    let tagged = full.rsplit('/').next().is_some_and(|last| last.contains(':'));
-    match digest {
-        Some(digest) => full = format!("{full}@{digest}"),
-        None if !tagged => full.push_str(":latest"),
-        None => {}
-    }
-    full
-}
 
 /// The images by their full names.
 pub(crate) fn names(store: &Store) -> Result<BTreeMap<String, Descriptor>, Failure> {
@@ -324,7 +296,7 @@ mod tests {
             ("localhost:5000/a:b", "localhost:5000/a:b"),
             ("a@sha256:00", "docker.io/library/a@sha256:00"),
         ] {
-            assert_eq!(super::qualified(name), full);
+            assert_eq!(container_command_line::qualified(name), full);
         }
     }
 }

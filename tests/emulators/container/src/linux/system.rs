@@ -149,8 +149,7 @@ impl Call {
             }
             let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             document["server"] = part("container-apiserver", &line);
-            document["host"] =
-                json!({"architecture": images::architecture(), "cpus": cpus, "operatingSystem": "Linux (emulator)"});
+            document["host"] = json!({"architecture": container_command_line::architecture(), "cpus": cpus, "operatingSystem": "Linux (emulator)"});
             document["paths"] = json!({"appRoot": root, "installRoot": "/usr/local/"});
             let images = images::names(&self.store)?.len();
             document["resources"] =
@@ -206,7 +205,11 @@ impl Call {
 
     /// Fails when no kernel was installed.
     pub(crate) fn need_kernel(&self) -> Result<(), Failure> {
-        if self.store.service()?.kernel_installed { Ok(()) } else { Err(messages::no_kernel(images::architecture())) }
+        if self.store.service()?.kernel_installed {
+            Ok(())
+        } else {
+            Err(messages::no_kernel(container_command_line::architecture()))
+        }
     }
 }
 
