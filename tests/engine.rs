@@ -303,6 +303,7 @@ fn another_minor_than_the_named_binaries_are_is_refused() {
         timeout_ms: 60_000,
         assets_directory: None,
         kubebuilder_assets: Some(directory.clone()),
+        ..AcquireRequest::default()
     };
     let answer = ask_to_the_end(&realm, &ClientMessage::Acquire(request));
     let EngineMessage::Refused(refusal) = answer else { panic!("not refused: {answer:?}") };

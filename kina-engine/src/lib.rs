@@ -40,6 +40,7 @@ mod daemon;
 mod error_text;
 #[cfg(feature = "engine")]
 mod etcd;
+pub mod fixtures;
 #[cfg(feature = "engine")]
 mod gateway;
 #[cfg(feature = "engine")]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// Rises with each change of the messages that an older side would not understand.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 /// The version of kina with a hash of its sources, part of the socket's name: another build is another engine.
 pub const VERSION: &str = env!("KINA_VERSION");
 /// Longest line that either side accepts, in bytes.
@@ -51,6 +51,8 @@ pub enum ClientMessage {
     },
     /// End the engine and everything that belongs to it.
     Stop,
+    /// The content of the template, in answer to [`EngineMessage::TemplateWanted`].
+    Template(crate::fixtures::FixtureSet),
 }
 
 /// From the engine to a client.
@@ -62,6 +64,8 @@ pub enum EngineMessage {
         /// For people.
         text: String,
     },
+    /// The engine has no template of that name and asks for its content ([`ClientMessage::Template`]).
+    TemplateWanted,
     /// The lease. Nothing follows it.
     Leased(Box<LeaseGrant>),
     /// The request was not met, and will not be.
@@ -85,6 +89,38 @@ pub struct AcquireRequest {
     pub assets_directory: Option<PathBuf>,
     /// The value of `KUBEBUILDER_ASSETS`.
     pub kubebuilder_assets: Option<PathBuf>,
+    /// How much of a cluster it shall be.
+    #[serde(default)]
+    pub profile: Profile,
+    /// What the lease holds alone.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// Name of the template that the cluster starts from: the hash of its content. Who asks for one has the content at
+    /// hand, see [`EngineMessage::TemplateWanted`].
+    #[serde(default)]
+    pub template: Option<String>,
+}
+
+/// How much of a cluster there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// kube-apiserver and etcd.
+    #[default]
+    Api,
+    /// And kube-controller-manager, kube-scheduler, and simulated nodes.
+    Controllers,
+}
+
+/// What a lease holds alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// A whole cluster.
+    #[default]
+    Cluster,
+    /// One namespace of a cluster that others use too.
+    Namespace,
 }
 
 /// What may happen to the network of a lease.

@@ -15,6 +15,7 @@ pub use credentials::{auth_info, kube_config, kubeconfig_text};
 pub use starter::{BECOME_ENGINE, EngineProgram};
 
 use crate::ProviderName;
+use crate::fixtures::FixtureSet;
 use crate::paths::EnginePaths;
 use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LeaseGrant, NetworkChange, Status};
 use crate::settings::WorkspaceSettings;
@@ -68,8 +69,24 @@ impl EngineClient {
         request: AcquireRequest,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Lease, ClientError> {
-        let message = ClientMessage::Acquire(request);
-        let (connection, answer) = self.ask(&message, progress).await?;
+        self.acquire_from(request, &FixtureSet::default(), progress).await
+    }
+
+    /// The same, for a request that names a template. Its content is sent if the engine asks for it.
+    ///
+    /// # Errors
+    /// As for [`Self::acquire`], and if the content cannot be applied.
+    pub async fn acquire_from(
+        &self,
+        request: AcquireRequest,
+        template: &FixtureSet,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Lease, ClientError> {
+        let (mut connection, mut answer) = self.ask(&ClientMessage::Acquire(request), progress).await?;
+        if matches!(answer, EngineMessage::TemplateWanted) {
+            connection.send(&ClientMessage::Template(template.clone())).await?;
+            answer = connection.receive(progress).await?;
+        }
         match answer {
             EngineMessage::Leased(grant) => connection.into_lease(*grant),
             other => Err(ClientError::unexpected(&self.paths, &other)),
@@ -203,6 +220,7 @@ impl AcquireRequest {
             kubebuilder_assets: kubebuilder_assets
                 .map(PathBuf::from)
                 .map(|path| std::path::absolute(&path).unwrap_or(path)),
+            ..Self::default()
         }
     }
 }

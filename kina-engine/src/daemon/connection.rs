@@ -95,7 +95,7 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
             let _ = done.await;
             client.send(&EngineMessage::Done).await
         }
-        Some(ClientMessage::Hello { .. }) | None => Ok(()),
+        Some(ClientMessage::Hello { .. } | ClientMessage::Template(_)) | None => Ok(()),
     }
 }
 
