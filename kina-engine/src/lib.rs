@@ -8,6 +8,8 @@
 //! - [`protocol`]: what both say.
 //! - [`paths`]: where things are.
 //! - [`settings`]: what users can choose, and where they say it.
+//! - [`fixtures`]: CRDs and other objects that a test starts from, and how they get into a cluster.
+//! - [`backoff`]: every retry.
 //!
 //! With the feature `engine`:
 //!
@@ -20,13 +22,12 @@
 //! - `image`: the image that clusters in virtual machines and containers boot from.
 //! - `journal`, `living_file`, `process_identity`, `set_aside`: what survives a crash, and what is done about it.
 //! - `budget`, `machine`, `process_memory`: how much memory there is, for this engine and for all engines of the user.
-//! - `etcd`, `certificates`, `snapshot`, `backoff`: what those need.
+//! - `etcd`, `certificates`, `snapshot`: what those need.
 
 #[cfg(feature = "engine")]
 mod api_client;
 #[cfg(feature = "engine")]
 pub mod assets;
-#[cfg(feature = "engine")]
 pub mod backoff;
 #[cfg(feature = "engine")]
 mod budget;
@@ -43,7 +44,6 @@ mod etcd;
 pub mod fixtures;
 #[cfg(feature = "engine")]
 mod gateway;
-#[cfg(feature = "engine")]
 mod hex;
 #[cfg(feature = "engine")]
 pub mod image;
