@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use kina_engine::client::ClientError;
+use kina_engine::fixtures::{ApplyError, ReadError};
 
 /// Why there is no cluster, or not in the form that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The fixtures could not be applied.
+    #[error("the fixtures were not applied")]
+    Fixtures(#[source] ApplyError),
+    /// The files of the fixtures could not be read.
+    #[error("the fixtures were not read")]
+    ReadFixtures(#[source] ReadError),
     /// There is no runtime to run the test on.
     #[error("starting the test's runtime failed")]
     Runtime(#[source] std::io::Error),
@@ -34,7 +41,8 @@ impl Error {
     pub fn is_user_error(&self) -> bool {
         match self {
             Self::Acquire(error) | Self::Network(error) => error.is_user_error(),
-            Self::Kubeconfig { .. } => true,
+            Self::Fixtures(error) => error.is_user_error(),
+            Self::Kubeconfig { .. } | Self::ReadFixtures(_) => true,
             Self::Client(_) | Self::Runtime(_) => false,
         }
     }

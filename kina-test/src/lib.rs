@@ -23,6 +23,7 @@
 //! - [`test`](macro@test): the attribute.
 //! - [`Cluster`]: the lease on a cluster; also for code that is no test ([`Cluster::acquire`]).
 //! - [`Network`]: takes the API server away, and brings it back ([`Cluster::network`]).
+//! - [`Cluster::install_crds`], [`Cluster::apply_fixtures`]: objects that a test starts from.
 //! - [`FromCluster`]: what a test can take as an argument.
 //!
 //! # Good to know
@@ -41,12 +42,14 @@ mod cluster;
 #[cfg(feature = "embedded")]
 mod engine_constructor;
 mod error;
+mod fixtures;
 mod harness;
 mod network;
 
 pub use argument::FromCluster;
 pub use cluster::Cluster;
 pub use error::Error;
+pub use fixtures::{ApplyOptions, ApplyReport, Fixtures, IntoFixtures};
 pub use kina_test_macros::test;
 pub use kube;
 pub use network::Network;

@@ -23,6 +23,7 @@ mod value;
 use std::path::PathBuf;
 
 pub use error::SettingsError;
+pub(crate) use nearest::nearest;
 
 use crate::ProviderName;
 use keys::Owner;

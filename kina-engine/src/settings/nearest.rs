@@ -1,7 +1,7 @@
 //! Which known word somebody may have meant.
 
 /// The known word that takes the fewest changed letters, and how many those are. The first of several equal ones.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, usize)> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, usize)> {
     known.into_iter().map(|candidate| (candidate, distance(word, candidate))).min_by_key(|(_, distance)| *distance)
 }
 

@@ -1,0 +1,300 @@
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kina_engine::fixtures::{self, FixtureSet, Graph, Overlay, Source};
+
+pub use kina_engine::fixtures::{ApplyOptions, ApplyReport};
+
+use crate::{Cluster, Error};
+
+/// Kubernetes objects that a test starts from.
+///
+/// Most of the time none has to be made by hand: whatever is [`IntoFixtures`] is taken as it is. What is put together
+/// here is one set: an object may stand in it once, and its parts may need each other in any direction. Only an
+/// [`overlay`](Fixtures::overlay) may say something else of an object that is there already.
+///
+/// ```
+/// # fn main() -> Result<(), kina::Error> {
+/// let fixtures = kina::Fixtures::new()
+///     .text("settings", "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {color: red}}")
+///     .overlay(kina::Fixtures::new().text(
+///         "blue settings",
+///         "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {color: blue}}",
+///     ));
+/// # let _ = fixtures;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Fixtures {
+    set: FixtureSet,
+}
+
+/// What can be brought into a cluster by [`Cluster::apply_fixtures`] and [`Cluster::install_crds`].
+///
+/// - A text: YAML with any number of documents, or JSON.
+/// - A [`Path`]: a file, a folder, or a pattern such as `crds/*.yaml`, relative to the package (`CARGO_MANIFEST_DIR`).
+///   A folder with a `kustomization.yaml` or a `Chart.yaml` is rendered by your own `kustomize`, `kubectl` or `helm`.
+/// - A [`CustomResourceDefinition`], which is what `Widget::crd()` returns if you derived `CustomResource` for `Widget`.
+/// - Several of the same sort: an array or a `Vec`. Of different sorts: a tuple, or [`Fixtures`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` holds no fixtures",
+    note = "a text with YAML, a `Path`, or what `Widget::crd()` returns does, and so do arrays and tuples of them"
+)]
+pub trait IntoFixtures {
+    /// Reads them, if they are in files.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or a folder cannot be rendered.
+    fn into_fixtures(self) -> Result<Fixtures, Error>;
+}
+
+impl Fixtures {
+    /// No object at all.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// And the objects in a text. Messages call it by this name.
+    #[must_use]
+    pub fn text(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.first_overlay().sources.push(Source { name: name.into(), text: text.into() });
+        self
+    }
+
+    /// And the objects in a file, in a folder, or in all files that match a pattern, relative to the package.
+    ///
+    /// # Errors
+    /// If nothing matches, a file cannot be read, or a folder cannot be rendered.
+    pub fn path(self, path: impl AsRef<Path>) -> Result<Self, Error> {
+        let pattern = path.as_ref().display().to_string();
+        let overlay = fixtures::read_glob(&package_directory(), &pattern).map_err(Error::ReadFixtures)?;
+        Ok(self.with_sources(overlay.sources))
+    }
+
+    /// And a definition.
+    #[must_use]
+    pub fn definition(self, definition: &CustomResourceDefinition) -> Self {
+        let name = format!("type `{}`", definition.spec.names.kind);
+        // A definition has no value that JSON could not hold.
+        let text = serde_json::to_string(definition).unwrap_or_default();
+        self.text(name, text)
+    }
+
+    /// And all that is in these, beside what there is.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        let mut overlays = others.set.overlays.into_iter();
+        if let Some(first) = overlays.next() {
+            self = self.with_sources(first.sources);
+        }
+        self.set.overlays.extend(overlays);
+        self
+    }
+
+    /// And these: what they say of an object replaces what was said of it before.
+    #[must_use]
+    pub fn overlay(mut self, later: Self) -> Self {
+        self.first_overlay();
+        self.set.overlays.extend(later.set.overlays);
+        self
+    }
+
+    fn first_overlay(&mut self) -> &mut Overlay {
+        if self.set.overlays.is_empty() {
+            self.set.overlays.push(Overlay { name: "fixtures".to_owned(), sources: Vec::new() });
+        }
+        &mut self.set.overlays[0]
+    }
+
+    fn with_sources(mut self, sources: Vec<Source>) -> Self {
+        self.first_overlay().sources.extend(sources);
+        self
+    }
+}
+
+impl Cluster {
+    /// Brings objects into the cluster, each after what it needs: namespaces, definitions, accounts, owners, …
+    ///
+    /// It is a server-side apply as field manager `kina`. The order of the texts does not matter. An object without a
+    /// namespace goes to the client's default one. The kinds of definitions can be used when this returns: they are in
+    /// discovery, can be listed, and instances are created at once (see [`Cluster::install_crds`]). An owner reference
+    /// to one of the objects needs no `uid`. The `status` of an object is not applied.
+    ///
+    /// # Errors
+    /// If a text or an object is wrong: all that is wrong is said at once, with file, line, document and object, and
+    /// before anything is written, as far as it can be known by then. If the server refuses an object.
+    ///
+    /// ```rust,test_harness
+    /// use k8s_openapi::api::apps::v1::Deployment;
+    /// use kube::api::Api;
+    ///
+    /// #[kina::test]
+    /// async fn a_deployment_finds_its_account(cluster: kina::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    ///     cluster.apply_fixtures("
+    /// apiVersion: apps/v1
+    /// kind: Deployment
+    /// metadata: {name: web, namespace: shop}
+    /// spec:
+    ///   selector: {matchLabels: {app: web}}
+    ///   template:
+    ///     metadata: {labels: {app: web}}
+    ///     spec: {serviceAccountName: web, containers: [{name: web, image: web}]}
+    /// ---
+    /// {apiVersion: v1, kind: ServiceAccount, metadata: {name: web, namespace: shop}}
+    /// ---
+    /// {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
+    /// ").await?;
+    ///     let deployments: Api<Deployment> = Api::namespaced(cluster.client(), "shop");
+    ///     assert_eq!(deployments.get("web").await?.metadata.name.as_deref(), Some("web"));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn apply_fixtures(&self, fixtures: impl IntoFixtures) -> Result<ApplyReport, Error> {
+        let options =
+            ApplyOptions { namespace: self.client().default_namespace().to_owned(), ..ApplyOptions::default() };
+        self.apply_fixtures_with(fixtures, &options).await
+    }
+
+    /// The same in another way than usual: to another namespace, say, or with definitions as the server makes them.
+    ///
+    /// # Errors
+    /// As [`Cluster::apply_fixtures`].
+    pub async fn apply_fixtures_with(
+        &self,
+        fixtures: impl IntoFixtures,
+        options: &ApplyOptions,
+    ) -> Result<ApplyReport, Error> {
+        let graph = Graph::new(&fixtures.into_fixtures()?.set).map_err(|errors| Error::Fixtures(errors.into()))?;
+        fixtures::apply(&self.client(), &graph, options).await.map_err(Error::Fixtures)
+    }
+
+    /// Installs CustomResourceDefinitions, and what else comes with them. Their kinds can be used when this returns.
+    ///
+    /// A Kubernetes API server holds back every creation of a custom resource for two seconds while its definition is
+    /// younger than that. kina spares a test this wait: it moves the time since which the definition is `Established`
+    /// into the past. To have it as in any cluster, set [`ApplyOptions::strict`] and use
+    /// [`Cluster::apply_fixtures_with`].
+    ///
+    /// # Errors
+    /// As [`Cluster::apply_fixtures`].
+    ///
+    /// ```rust,test_harness
+    /// use kube::api::{Api, DynamicObject, ListParams};
+    /// use kube::core::{ApiResource, GroupVersionKind};
+    ///
+    /// const WIDGETS: &str = "
+    /// apiVersion: apiextensions.k8s.io/v1
+    /// kind: CustomResourceDefinition
+    /// metadata: {name: widgets.example.com}
+    /// spec:
+    ///   group: example.com
+    ///   scope: Namespaced
+    ///   names: {kind: Widget, plural: widgets}
+    ///   versions:
+    ///   - name: v1
+    ///     served: true
+    ///     storage: true
+    ///     schema: {openAPIV3Schema: {type: object}}
+    /// ";
+    ///
+    /// #[kina::test]
+    /// async fn widgets_can_be_listed(cluster: kina::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    ///     cluster.install_crds(WIDGETS).await?;
+    ///     let widget = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Widget"));
+    ///     let widgets: Api<DynamicObject> = Api::default_namespaced_with(cluster.client(), &widget);
+    ///     assert!(widgets.list(&ListParams::default()).await?.items.is_empty());
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn install_crds(&self, definitions: impl IntoFixtures) -> Result<ApplyReport, Error> {
+        self.apply_fixtures(definitions).await
+    }
+}
+
+impl IntoFixtures for Fixtures {
+    fn into_fixtures(self) -> Result<Fixtures, Error> {
+        Ok(self)
+    }
+}
+
+impl IntoFixtures for &str {
+    fn into_fixtures(self) -> Result<Fixtures, Error> {
+        Ok(Fixtures::new().text("text", self))
+    }
+}
+
+impl IntoFixtures for String {
+    fn into_fixtures(self) -> Result<Fixtures, Error> {
+        Ok(Fixtures::new().text("text", self))
+    }
+}
+
+impl IntoFixtures for &Path {
+    fn into_fixtures(self) -> Result<Fixtures, Error> {
+        Fixtures::new().path(self)
+    }
+}
+
+impl IntoFixtures for PathBuf {
+    fn into_fixtures(self) -> Result<Fixtures, Error> {
+        self.as_path().into_fixtures()
+    }
+}
+
+impl IntoFixtures for CustomResourceDefinition {
+    fn into_fixtures(self) -> Result<Fixtures, Error> {
+        (&self).into_fixtures()
+    }
+}
+
+impl IntoFixtures for &CustomResourceDefinition {
+    fn into_fixtures(self) -> Result<Fixtures, Error> {
+        Ok(Fixtures::new().definition(self))
+    }
+}
+
+impl<Each: IntoFixtures, const COUNT: usize> IntoFixtures for [Each; COUNT] {
+    fn into_fixtures(self) -> Result<Fixtures, Error> {
+        all(self)
+    }
+}
+
+impl<Each: IntoFixtures> IntoFixtures for Vec<Each> {
+    fn into_fixtures(self) -> Result<Fixtures, Error> {
+        all(self)
+    }
+}
+
+impl<First: IntoFixtures, Second: IntoFixtures> IntoFixtures for (First, Second) {
+    fn into_fixtures(self) -> Result<Fixtures, Error> {
+        Ok(self.0.into_fixtures()?.and(self.1.into_fixtures()?))
+    }
+}
+
+impl<First: IntoFixtures, Second: IntoFixtures, Third: IntoFixtures> IntoFixtures for (First, Second, Third) {
+    fn into_fixtures(self) -> Result<Fixtures, Error> {
+        Ok(self.0.into_fixtures()?.and(self.1.into_fixtures()?).and(self.2.into_fixtures()?))
+    }
+}
+
+/// Texts that came without a name are numbered, so that messages can tell them apart.
+fn all<Each: IntoFixtures>(many: impl IntoIterator<Item = Each>) -> Result<Fixtures, Error> {
+    let mut all = Fixtures::new();
+    for (number, one) in (1..).zip(many) {
+        let mut one = one.into_fixtures()?;
+        for source in one.set.overlays.iter_mut().flat_map(|overlay| &mut overlay.sources) {
+            if source.name == "text" {
+                source.name = format!("text {number}");
+            }
+        }
+        all = all.and(one);
+    }
+    Ok(all)
+}
+
+/// Test runners may move a build to another machine, and say where the package is there.
+fn package_directory() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    package.or_else(|| std::env::current_dir().ok()).unwrap_or_default()
+}
