@@ -15,6 +15,9 @@ pub const VERSION: &str = env!("KINA_VERSION");
 /// Longest line that either side accepts, in bytes.
 pub const LINE_BYTES_MAX: u64 = 1 << 20;
 
+/// The same, of the line that holds the content of a template.
+pub const TEMPLATE_BYTES_MAX: u64 = 256 << 20;
+
 /// From a client to the engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -301,6 +304,9 @@ pub struct LayerHits {
     pub ready: u64,
     /// A cluster that had to be rewound first.
     pub rewound: u64,
+    /// A cluster that had another template.
+    #[serde(default)]
+    pub other_template: u64,
     /// A frozen cluster.
     pub frozen: u64,
     /// A stopped cluster.

@@ -111,6 +111,15 @@ enum Scenario {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// How long a test waits for a cluster of this provider, beside one of `process` in the same run
+    Compare {
+        /// How many warm leases of each, each in a process of its own
+        #[arg(long, default_value_t = 100)]
+        runs: usize,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// What many leases do to one cluster, each with a CRD of a new group
     Wear {
         /// How many
@@ -214,6 +223,9 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
             }
             Command::Bench { scenario: Scenario::Rewind { objects, samples, format } } => {
                 bench::rewind::measure(provider, &objects, samples, format).await
+            }
+            Command::Bench { scenario: Scenario::Compare { runs, format } } => {
+                bench::compare::measure(provider, runs, format).await
             }
             Command::Bench { scenario: Scenario::Wear { leases, format } } => {
                 bench::wear::measure(provider, leases, format).await

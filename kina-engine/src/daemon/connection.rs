@@ -13,11 +13,14 @@ use super::binaries::Binaries;
 use super::dispatcher::Message;
 use super::process_watch;
 use super::status::StatusSource;
+use super::templates::{Lookup, Making, TemplateRequest, Templates};
 use crate::gateway::NetworkError;
-use crate::pool::{ClientId, WaiterId};
+use crate::pool::{ClientId, TemplateName, WaiterId};
 use crate::protocol::{
     AcquireRequest, ClientMessage, EngineMessage, LINE_BYTES_MAX, NetworkChange, PROTOCOL, Refusal, RefusalKind,
+    TEMPLATE_BYTES_MAX,
 };
+use crate::rewind::Template;
 
 /// How long a client may take for its request, or to take an answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +31,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Engine {
     pub(super) messages: mpsc::Sender<Message>,
     pub(super) binaries: Binaries,
+    pub(super) templates: Arc<Templates>,
     pub(super) status_source: StatusSource,
     pub(super) next_waiter: AtomicU64,
     /// Asks the server to end. The inner sender is told when everything is gone.
@@ -99,16 +103,30 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
     }
 }
 
-async fn acquire(mut client: Client, engine: &Engine, request: &AcquireRequest) -> Result<(), ConnectionError> {
+async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequest) -> Result<(), ConnectionError> {
     let (key, spec) = match client.find_binaries(engine, request).await? {
         Ok(found) => found,
         Err(refusal) => return client.send(&EngineMessage::Refused(refusal)).await,
     };
-    let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
-    let (reply, answer) = oneshot::channel();
     let client_id = ClientId(client.process_id.map_or(0, |id| u64::from(id.as_raw_nonzero().get().unsigned_abs())));
     let timeout_ms = request.timeout_ms;
-    engine.tell(Message::Acquire { waiter, client: client_id, key, spec, timeout_ms, reply }).await?;
+    let template = match &request.template {
+        None => None,
+        Some(name) => {
+            let name = TemplateName(name.as_str().into());
+            let (kind, spec) = (key.clone(), Arc::clone(&spec));
+            let wanted = TemplateRequest { kind, spec, name, client: client_id, timeout_ms };
+            match client.find_template(engine, wanted).await? {
+                Some(Ok(template)) => Some(template),
+                Some(Err(refusal)) => return client.send(&EngineMessage::Refused(refusal)).await,
+                // The client is gone.
+                None => return Ok(()),
+            }
+        }
+    };
+    let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
+    let (reply, answer) = oneshot::channel();
+    engine.tell(Message::Acquire { waiter, client: client_id, key, spec, template, timeout_ms, reply }).await?;
     let waited = client.wait_with_heartbeat(answer, "waiting for a cluster to become free").await;
     let served = match waited {
         Ok(Some(Ok(grant))) => {
@@ -177,15 +195,19 @@ async fn change_network(
 }
 
 impl Engine {
-    async fn tell(&self, message: Message) -> Result<(), ConnectionError> {
+    pub(super) async fn tell(&self, message: Message) -> Result<(), ConnectionError> {
         self.messages.send(message).await.map_err(|_| ConnectionError::Ending)
     }
 }
 
 impl Client {
     async fn receive(&mut self) -> Result<Option<ClientMessage>, ConnectionError> {
+        self.receive_within(LINE_BYTES_MAX).await
+    }
+
+    async fn receive_within(&mut self, bytes_max: u64) -> Result<Option<ClientMessage>, ConnectionError> {
         let mut line = String::new();
-        let mut reader = (&mut self.reader).take(LINE_BYTES_MAX);
+        let mut reader = (&mut self.reader).take(bytes_max);
         let read = reader.read_line(&mut line);
         match tokio::time::timeout(CLIENT_TIMEOUT, read).await?? {
             0 => Ok(None),
@@ -227,6 +249,54 @@ impl Client {
         }
     }
 
+    /// The template that the client wants; made from its content, for which the client is asked, if nobody knows it yet.
+    /// `None` if the client goes first.
+    async fn find_template(
+        &mut self,
+        engine: &Arc<Engine>,
+        wanted: TemplateRequest,
+    ) -> Result<Option<Result<Arc<Template>, Refusal>>, ConnectionError> {
+        let lookup = match engine.templates.look_up(&wanted.kind, &wanted.name).await {
+            Lookup::Unknown => {
+                self.send(&EngineMessage::TemplateWanted).await?;
+                let content = match self.receive_within(TEMPLATE_BYTES_MAX).await? {
+                    Some(ClientMessage::Template(content)) => content,
+                    _ => return Ok(None),
+                };
+                if content.hash() != *wanted.name.0 {
+                    let message = "the content of the template is not what its name says".to_owned();
+                    return Ok(Some(Err(Refusal { kind: RefusalKind::User, message })));
+                }
+                engine.templates.make(engine, wanted, content)
+            }
+            lookup => lookup,
+        };
+        match lookup {
+            Lookup::Found(template) => Ok(Some(Ok(template))),
+            Lookup::Making(making) => self.wait_template(making).await,
+            Lookup::Unknown => Err(ConnectionError::Ending),
+        }
+    }
+
+    async fn wait_template(
+        &mut self,
+        mut making: Making,
+    ) -> Result<Option<Result<Arc<Template>, Refusal>>, ConnectionError> {
+        let mut heartbeat = heartbeat();
+        let mut byte = [0];
+        loop {
+            tokio::select! {
+                biased;
+                made = made(&mut making) => return Ok(Some(made.ok_or(ConnectionError::Ending)?)),
+                // Clients say nothing while they wait: anything to read is their end.
+                _ = self.reader.read(&mut byte) => return Ok(None),
+                _ = heartbeat.tick() => {
+                    self.send(&EngineMessage::Progress { text: "making the template".to_owned() }).await?;
+                }
+            }
+        }
+    }
+
     /// Waits for an answer of the dispatcher; `None` if the client goes first.
     async fn wait_with_heartbeat<Answer>(
         &mut self,
@@ -263,6 +333,11 @@ impl Client {
             () = process_ended => {}
         }
     }
+}
+
+/// What became of a template; `None` if the engine ends.
+async fn made(making: &mut Making) -> Option<Result<Arc<Template>, Refusal>> {
+    making.wait_for(Option::is_some).await.ok()?.clone()
 }
 
 fn heartbeat() -> tokio::time::Interval {

@@ -10,6 +10,8 @@ use crate::settings::EngineSettings;
 const MEMORY_RESERVED_BYTES: u64 = 1 << 30;
 /// Left to the user on a machine of any size; more clusters than this serve nobody.
 const SLOTS_MAX: usize = 32;
+/// Long enough for a run of tests that share a template, too short to be noticed.
+const TEMPLATE_PATIENCE_MS: u64 = 250;
 /// How long the state of a stopped cluster is kept.
 const STOPPED_AGE_MAX_MS: u64 = 3_600_000;
 
@@ -45,6 +47,7 @@ pub(super) fn pool_limits(settings: &EngineSettings, machine: MachineLimits, cap
         boots_max: settings.boots_max.unwrap_or(capabilities.parallel_boots_max).max(1),
         // A rewind takes both cores for some 40 ms where there are two.
         rewinds_max: machine.cores,
+        template_patience_ms: TEMPLATE_PATIENCE_MS,
         waiting_max: settings.waiting_max,
         memory_max_bytes: machine.memory_bytes,
         slot_memory_bytes: capabilities.memory_per_cluster_bytes,

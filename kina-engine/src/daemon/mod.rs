@@ -22,6 +22,8 @@ mod process_watch;
 mod server;
 mod slot;
 mod status;
+mod template_store;
+mod templates;
 
 use crate::client::BECOME_ENGINE;
 

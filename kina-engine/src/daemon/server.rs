@@ -17,6 +17,8 @@ use super::connection::{self, Engine};
 use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
 use super::limits::{MachineLimits, pool_limits};
 use super::status::StatusSource;
+use super::template_store::TemplateStore;
+use super::templates::Templates;
 use crate::ProviderName;
 use crate::budget::{Budget, Total};
 use crate::journal::{Journal, SweepReport, sweep};
@@ -80,10 +82,14 @@ pub(super) async fn serve(
         baseline_directory: paths.cache_directory.join("baselines"),
         bootstrapping: tokio::sync::Mutex::new(()),
     };
-    let mut dispatcher = Dispatcher::new(booter, limits, budget, paths.clone(), messages.clone());
+    let store = TemplateStore::new(paths.cache_directory.join("templates"), booter.baseline_directory.clone());
+    let templates = Arc::new(Templates::new(store));
+    let mut dispatcher =
+        Dispatcher::new(booter, limits, budget, Arc::clone(&templates), paths.clone(), messages.clone());
     let engine = Arc::new(Engine {
         messages,
         binaries: Binaries::new(paths.cache_directory.clone(), capabilities.binaries_platform.clone()),
+        templates,
         status_source: StatusSource {
             start: Instant::now(),
             log: paths.log.clone(),

@@ -1,13 +1,13 @@
 //! What stands behind a slot of the pool.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
-use crate::rewind::{RewindError, RewindReport, Rewinder};
+use crate::rewind::{RewindError, RewindReport, Rewinder, Template};
 
 /// How often a slot is proven, and rewound in between, before it is given up.
 const PROOFS_MAX: u64 = 4;
@@ -122,16 +122,22 @@ impl SlotHandle {
             if rewinder.prove_pristine().await? {
                 return Ok(late_writes);
             }
-            rewinder.rewind().await?;
+            let template = rewinder.template().cloned();
+            rewinder.rewind_to(template).await?;
         }
         Err(SlotError::NeverPristine { proofs: PROOFS_MAX })
     }
 
-    /// Rewinds, and prepares for the next lease.
-    pub(super) async fn rewind(&self) -> Result<RewindReport, SlotError> {
+    /// Takes what a lease has made of the cluster, which was bare before, as a template.
+    pub(super) async fn take_template(&self, name: &str, directory: &Path) -> Result<Arc<Template>, SlotError> {
+        Ok(self.rewinder.lock().await.take_template(name, directory).await?)
+    }
+
+    /// Rewinds, and prepares for the next lease, which finds this template.
+    pub(super) async fn rewind(&self, template: Option<Arc<Template>>) -> Result<RewindReport, SlotError> {
         // A hook that has not looked yet could still bring back what this rewind has to put back.
         self.follow_up_readiness().await?;
-        let report = self.rewinder.lock().await.rewind().await?;
+        let report = self.rewinder.lock().await.rewind_to(template).await?;
         if report.restarted {
             self.is_fully_ready.store(false, Ordering::Relaxed);
         }

@@ -13,6 +13,8 @@ pub struct Limits {
     pub boots_max: usize,
     /// How many may be rewound at a time.
     pub rewinds_max: usize,
+    /// How long who is next may wait while a slot keeps its template for others.
+    pub template_patience_ms: TimeMs,
     /// How many clients may wait.
     pub waiting_max: usize,
     /// What all clusters together may take. One cluster may always run, or nobody would ever be served.

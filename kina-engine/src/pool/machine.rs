@@ -4,7 +4,7 @@ use super::autoscale::DemandHistory;
 use super::breaker::{Breaker, Permission};
 use super::queue::{Queue, Waiter};
 use super::slot::{Layer, Slot, SlotState};
-use super::{Action, DestroyCause, Event, Limits, PoolRefusal, SlotId, SlotKey, TimeMs};
+use super::{Action, DestroyCause, Event, Limits, PoolRefusal, SlotId, SlotKey, TemplateName, TimeMs};
 
 /// The pool.
 #[derive(Clone, Debug)]
@@ -15,6 +15,7 @@ pub struct Pool {
     pub(super) breakers: BTreeMap<SlotKey, Breaker>,
     pub(super) demand: BTreeMap<SlotKey, DemandHistory>,
     pub(super) warm_targets: BTreeMap<SlotKey, usize>,
+    pub(super) template_memory_bytes: BTreeMap<(SlotKey, TemplateName), u64>,
     next_slot: u64,
 }
 
@@ -28,6 +29,7 @@ impl Pool {
             breakers: BTreeMap::new(),
             demand: BTreeMap::new(),
             warm_targets: BTreeMap::new(),
+            template_memory_bytes: BTreeMap::new(),
             next_slot: 1,
         }
     }
@@ -38,8 +40,8 @@ impl Pool {
     pub fn handle(&mut self, event: Event, now: TimeMs) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Acquire { waiter, client, key, deadline } => {
-                self.acquire(Waiter { id: waiter, client, key, since: now, deadline }, &mut actions);
+            Event::Acquire { waiter, client, key, template, deadline } => {
+                self.acquire(Waiter { id: waiter, client, key, template, since: now, deadline }, &mut actions);
             }
             Event::WaiterLeft { waiter } => drop(self.queue.remove(waiter)),
             Event::Started { slot } => self.started(slot, now),
@@ -48,6 +50,10 @@ impl Pool {
             }
             Event::Released { slot } => self.released(slot, now, &mut actions),
             Event::Rewound { slot, is_settled } => self.rewound(slot, is_settled, now, &mut actions),
+            Event::TemplateTaken { slot, template } => self.template_taken(slot, template),
+            Event::TemplateBroke { key, template, reason } => {
+                self.template_broke(&key, &template, &reason, &mut actions);
+            }
             Event::Settled { slot } => {
                 if let Some(slot) = self.slots.get_mut(&slot) {
                     slot.is_settled = true;
@@ -75,6 +81,7 @@ impl Pool {
             }
         }
         self.hand_out(now, &mut actions);
+        self.change_templates(now);
         self.observe_demand(now);
         self.rewind_next(now, &mut actions);
         self.grow(now, &mut actions);
@@ -86,6 +93,18 @@ impl Pool {
     /// All slots and their states.
     pub fn slots(&self) -> impl Iterator<Item = (SlotId, SlotState)> + '_ {
         self.slots.iter().map(|(id, slot)| (*id, slot.state))
+    }
+
+    /// What a slot starts from, or will once it is rewound.
+    pub fn template(&self, slot: SlotId) -> Option<&TemplateName> {
+        self.slots.get(&slot)?.template.as_ref()
+    }
+
+    /// Whether a slot has this template, or somebody waits for it.
+    pub fn needs_template(&self, key: &SlotKey, template: &TemplateName) -> bool {
+        let is_this = |other_key: &SlotKey, other: Option<&TemplateName>| other_key == key && other == Some(template);
+        self.slots.values().any(|slot| is_this(&slot.key, slot.template.as_ref()))
+            || self.queue.iter().any(|waiter| is_this(&waiter.key, waiter.template.as_ref()))
     }
 
     /// What a slot is of.
@@ -217,11 +236,26 @@ impl Pool {
         let wear = self.limits.wear;
         let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.state == SlotState::Rewinding) else { return };
         slot.is_settled = is_settled;
-        slot.origin = Layer::Rewound;
+        slot.origin = if slot.changes_template { Layer::OtherTemplate } else { Layer::Rewound };
+        slot.changes_template = false;
         slot.state = SlotState::Ready;
         slot.since = now;
         if slot.is_worn(&wear) {
             self.destroy(id, DestroyCause::Worn, now, actions);
+        }
+    }
+
+    fn template_taken(&mut self, id: SlotId, template: TemplateName) {
+        let slot = self.slots.get_mut(&id).filter(|slot| matches!(slot.state, SlotState::Leased(_)));
+        if let Some(slot) = slot {
+            slot.template = Some(template);
+        }
+    }
+
+    fn template_broke(&mut self, key: &SlotKey, template: &TemplateName, reason: &str, actions: &mut Vec<Action>) {
+        for waiter in self.queue.remove_all_for_template(key, template) {
+            let refusal = PoolRefusal::TemplateBroke { reason: reason.to_owned() };
+            actions.push(Action::Refuse { waiter: waiter.id, refusal });
         }
     }
 
@@ -236,6 +270,7 @@ impl Pool {
 
     fn measured(&mut self, id: SlotId, memory_bytes: u64, database_bytes: u64, now: TimeMs, actions: &mut Vec<Action>) {
         let wear = self.limits.wear;
+        self.learn_template_memory(id, memory_bytes);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.memory_bytes = memory_bytes;
         slot.database_bytes = database_bytes;
@@ -269,6 +304,7 @@ impl Pool {
         if let Some(slot) = self.slots.get_mut(&id) {
             // A stopped one takes no memory while it is removed either.
             slot.memory_bytes = slot.held_memory_bytes();
+            slot.template_memory_bytes = 0;
         }
         self.set_state(id, SlotState::Broken, now);
         actions.push(Action::Destroy { slot: id, cause });

@@ -6,6 +6,7 @@
 //! - `machine`: what each event does to the state of its slot.
 //! - `supply`: what the pool wants next: to hand out, thaw, start, boot, freeze, stop, replace.
 //! - `slot`: the states.
+//! - `templates`: which slot is put to which template.
 //! - `queue`: whose turn it is.
 //! - `breaker`: what does not boot is not tried for ever.
 //! - `autoscale`: how many there should be ahead of demand.
@@ -20,6 +21,7 @@ mod machine;
 mod queue;
 mod slot;
 mod supply;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +50,10 @@ pub struct ClientId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey(pub Arc<str>);
 
+/// What a slot's state starts from beyond what every cluster of its kind has: a template's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TemplateName(pub Arc<str>);
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -59,6 +65,8 @@ pub enum Event {
         client: ClientId,
         /// What it wants.
         key: SlotKey,
+        /// What that shall start from.
+        template: Option<TemplateName>,
         /// When it gives up.
         deadline: TimeMs,
     },
@@ -94,6 +102,22 @@ pub enum Event {
         slot: SlotId,
         /// Whether everything, OpenAPI included, has followed.
         is_settled: bool,
+    },
+    /// What the lease has made of its slot is the baseline of this template from now on.
+    TemplateTaken {
+        /// The slot, still leased.
+        slot: SlotId,
+        /// The template.
+        template: TemplateName,
+    },
+    /// No slot can be put to this template.
+    TemplateBroke {
+        /// Of which kind.
+        key: SlotKey,
+        /// The template.
+        template: TemplateName,
+        /// Why, for whoever waits.
+        reason: String,
     },
     /// The rest, OpenAPI, has followed as well.
     Settled {
@@ -177,10 +201,12 @@ pub enum Action {
         /// What the client was spared, for statistics.
         layer: Layer,
     },
-    /// Rewind. Answer: `Rewound` or `Broke`.
+    /// Rewind, to the baseline or to that of a template. Answer: `Rewound` or `Broke`.
     Rewind {
         /// The slot.
         slot: SlotId,
+        /// The template, which may be another than before.
+        template: Option<TemplateName>,
     },
     /// Freeze. Answer: `Frozen` or `Broke`.
     Freeze {
@@ -243,6 +269,11 @@ pub enum PoolRefusal {
         is_user_error: bool,
         /// After which time it will be tried again, if asked.
         retry_after_ms: TimeMs,
+    },
+    /// No cluster can be put to what was asked for.
+    TemplateBroke {
+        /// What happened.
+        reason: String,
     },
     /// Too many wait already.
     QueueFull {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::{ClientId, SlotKey, TimeMs, WaiterId};
+use super::{ClientId, SlotKey, TemplateName, TimeMs, WaiterId};
 
 /// The clients that wait, in the order in which they are served: in turns by client process, and in the order of their
 /// coming within a turn. So a process that asks for a hundred clusters waits no shorter for its second than another
@@ -23,6 +23,7 @@ pub(super) struct Waiter {
     pub(super) id: WaiterId,
     pub(super) client: ClientId,
     pub(super) key: SlotKey,
+    pub(super) template: Option<TemplateName>,
     pub(super) since: TimeMs,
     pub(super) deadline: TimeMs,
 }
@@ -47,15 +48,25 @@ impl Queue {
         self.take(place)
     }
 
-    /// The next that waits for this kind.
-    pub(super) fn pop_for(&mut self, key: &SlotKey) -> Option<Waiter> {
-        let place = *self.waiters.iter().find(|(_, waiter)| waiter.key == *key)?.0;
+    /// Who waits, the next first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiter> {
+        self.waiters.values()
+    }
+
+    /// The next that waits for this kind, at this template.
+    pub(super) fn pop_for(&mut self, key: &SlotKey, template: Option<&TemplateName>) -> Option<Waiter> {
+        let fits = |waiter: &Waiter| waiter.key == *key && waiter.template.as_ref() == template;
+        let place = *self.waiters.iter().find(|(_, waiter)| fits(waiter))?.0;
         self.turn = self.turn.max(place.0);
         self.take(place)
     }
 
     pub(super) fn remove_all_for(&mut self, key: &SlotKey) -> Vec<Waiter> {
         self.remove_where(|waiter| waiter.key == *key)
+    }
+
+    pub(super) fn remove_all_for_template(&mut self, key: &SlotKey, template: &TemplateName) -> Vec<Waiter> {
+        self.remove_where(|waiter| waiter.key == *key && waiter.template.as_ref() == Some(template))
     }
 
     pub(super) fn remove_overdue(&mut self, now: TimeMs) -> Vec<Waiter> {

@@ -1,10 +1,14 @@
 use super::limits::WearLimits;
-use super::{SlotKey, TimeMs, WaiterId};
+use super::{SlotKey, TemplateName, TimeMs, WaiterId};
 
 /// The place for one cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) key: SlotKey,
+    /// What it was last proven to be at, is being rewound to, or was when its lease began.
+    pub(super) template: Option<TemplateName>,
+    /// Whether the rewind under way is to another one.
+    pub(super) changes_template: bool,
     pub(super) state: SlotState,
     /// Whether everything in the API server, OpenAPI included, has followed the last rewind.
     pub(super) is_settled: bool,
@@ -18,6 +22,8 @@ pub(super) struct Slot {
     pub(super) leases: u64,
     /// What it takes while it runs or is frozen.
     pub(super) memory_bytes: u64,
+    /// What slots with its template take at least.
+    pub(super) template_memory_bytes: u64,
     /// How large its database is.
     pub(super) database_bytes: u64,
 }
@@ -58,6 +64,8 @@ pub enum Layer {
     Ready,
     /// A slot that had to be rewound first.
     Rewound,
+    /// A slot that had another template.
+    OtherTemplate,
     /// A frozen one.
     Frozen,
     /// A stopped one.
@@ -70,6 +78,8 @@ impl Slot {
     pub(super) fn new(key: SlotKey, now: TimeMs, memory_bytes: u64) -> Self {
         Self {
             key,
+            template: None,
+            changes_template: false,
             state: SlotState::Booting,
             is_settled: false,
             since: now,
@@ -77,6 +87,7 @@ impl Slot {
             origin: Layer::Booted,
             leases: 0,
             memory_bytes,
+            template_memory_bytes: 0,
             database_bytes: 0,
         }
     }
@@ -84,12 +95,18 @@ impl Slot {
     pub(super) fn is_worn(&self, wear: &WearLimits) -> bool {
         wear.leases_max <= self.leases
             || wear.database_max_bytes < self.database_bytes
-            || wear.memory_max_bytes < self.memory_bytes
+            // What a large template takes is no wear.
+            || wear.memory_max_bytes.max(self.template_memory_bytes / 2 * 3) < self.memory_bytes
     }
 
     /// What it takes of the memory now.
     pub(super) fn held_memory_bytes(&self) -> u64 {
-        if self.state == SlotState::Stopped { 0 } else { self.memory_bytes }
+        if self.state == SlotState::Stopped { 0 } else { self.running_memory_bytes() }
+    }
+
+    /// What it takes while it runs.
+    pub(super) fn running_memory_bytes(&self) -> u64 {
+        self.memory_bytes.max(self.template_memory_bytes)
     }
 }
 

@@ -12,7 +12,7 @@ impl Pool {
         ready.sort_by_key(|id| (!self.slots[id].is_settled, std::cmp::Reverse(self.slots[id].used_at)));
         for id in ready {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
-            let Some(waiter) = self.queue.pop_for(&slot.key) else { continue };
+            let Some(waiter) = self.queue.pop_for(&slot.key, slot.template.as_ref()) else { continue };
             let layer = if slot.since <= waiter.since { Layer::Ready } else { slot.origin };
             slot.state = SlotState::Leased(waiter.id);
             slot.since = now;
@@ -43,9 +43,18 @@ impl Pool {
         let under_way = self.count(|slot| slot.state == SlotState::Rewinding);
         let mut released = self.ids(|slot| slot.state == SlotState::Released);
         released.sort_by_key(|id| self.slots[id].since);
+        let mut taken = Vec::new();
         for id in released.into_iter().take(self.limits.rewinds_max.saturating_sub(under_way)) {
-            self.set_state(id, SlotState::Rewinding, now);
-            actions.push(Action::Rewind { slot: id });
+            let template = self.next_template(id, &mut taken, now);
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            let of_template = template.clone().map(|name| (slot.key.clone(), name));
+            let least_bytes = of_template.and_then(|of_template| self.template_memory_bytes.get(&of_template)).copied();
+            slot.changes_template = slot.template != template;
+            slot.template_memory_bytes = least_bytes.unwrap_or_default();
+            slot.template.clone_from(&template);
+            slot.state = SlotState::Rewinding;
+            slot.since = now;
+            actions.push(Action::Rewind { slot: id, template });
         }
     }
 
@@ -144,7 +153,7 @@ impl Pool {
             }
             let holders = self.count(|slot| !slot.state.is_leaving() && slot.state != SlotState::Stopped);
             let idle = self.ids(|slot| matches!(slot.state, SlotState::Ready | SlotState::Frozen));
-            let largest = idle.into_iter().max_by_key(|id| self.slots[id].memory_bytes);
+            let largest = idle.into_iter().max_by_key(|id| self.slots[id].held_memory_bytes());
             // One may always run.
             let Some(id) = largest.filter(|_| 1 < holders) else { return };
             self.stop(id, now, actions);
@@ -197,16 +206,25 @@ impl Pool {
 
     fn thaw(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
         let frozen = self.ids(|slot| slot.key == *key && slot.state == SlotState::Frozen);
-        let Some(id) = frozen.into_iter().max_by_key(|id| self.slots[id].used_at) else { return false };
+        let Some(id) = frozen.into_iter().max_by_key(|id| self.fitness(*id)) else { return false };
         self.set_state(id, SlotState::Thawing, now);
         actions.push(Action::Thaw { slot: id });
         true
     }
 
+    /// Which of the slots that are not running is the best to bring back: one whose template somebody waits for, among
+    /// those the one that was used last.
+    fn fitness(&self, id: SlotId) -> (bool, TimeMs) {
+        let slot = &self.slots[&id];
+        let fits =
+            self.unserved(|_| true).iter().any(|waiter| waiter.key == slot.key && waiter.template == slot.template);
+        (fits, slot.used_at)
+    }
+
     fn start_or_boot(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
         let stopped = self.ids(|slot| slot.key == *key && slot.state == SlotState::Stopped);
-        if let Some(id) = stopped.into_iter().max_by_key(|id| self.slots[id].used_at) {
-            if !self.has_memory_for(self.slots[&id].memory_bytes) {
+        if let Some(id) = stopped.into_iter().max_by_key(|id| self.fitness(*id)) {
+            if !self.has_memory_for(self.slots[&id].running_memory_bytes()) {
                 return false;
             }
             self.set_state(id, SlotState::Starting, now);

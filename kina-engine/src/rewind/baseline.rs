@@ -1,12 +1,15 @@
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::ServerOwned;
+use super::template::{Overlay, Template};
 use super::value_file::{ValueFile, ValuePlace, ValueWriter};
 use crate::etcd::{PackedKeys, StoredKey};
 
-/// The exact stored state that every lease of a slot starts from. Keys, revisions and hashes are in memory, some 60
-/// bytes a key beside the key itself; values are on disk.
+/// The exact stored state that the next lease of a slot starts from: that of every cluster of its kind, and what a
+/// template adds. Keys, revisions and hashes are in memory, some 60 bytes a key beside the key itself; values are on
+/// disk.
 #[derive(Debug)]
 pub(crate) struct Baseline {
     keys: PackedKeys,
@@ -15,8 +18,9 @@ pub(crate) struct Baseline {
     values: ValueFile,
     /// What is left alone.
     pub(super) server_owned: ServerOwned,
-    /// What discovery and OpenAPI say in this state.
-    pub(super) fingerprint: Fingerprint,
+    /// What discovery and OpenAPI say without a template.
+    bare_fingerprint: Fingerprint,
+    overlay: Option<Overlay>,
 }
 
 /// Takes a state down as it is read.
@@ -84,14 +88,57 @@ impl BaselineWriter {
         let Self { mut keys, mut entries, values, server_owned } = self;
         keys.shrink_to_fit();
         entries.shrink_to_fit();
-        Ok(Baseline { keys, entries, values: values.finish()?, server_owned, fingerprint })
+        let values = values.finish()?;
+        Ok(Baseline { keys, entries, values, server_owned, bare_fingerprint: fingerprint, overlay: None })
     }
 }
 
 impl Baseline {
     /// Each key with the revision at which it was last seen to have its value, sorted.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], i64)> {
+        let mut template = self.overlay.iter().flat_map(Overlay::iter).peekable();
+        let mut bare = self.iter_bare().filter(|(key, _)| !self.is_removed(key)).peekable();
+        std::iter::from_fn(move || match (template.peek(), bare.peek()) {
+            (Some((key, _)), Some((bare_key, _))) if bare_key < key => bare.next(),
+            (Some((key, _)), Some((bare_key, _))) => {
+                // What a template has instead of the bare baseline's.
+                if key == bare_key {
+                    bare.next();
+                }
+                template.next()
+            }
+            (Some(_), None) => template.next(),
+            (None, _) => bare.next(),
+        })
+    }
+
+    /// Each key without a template, with the revision at which it was last seen to have its value, sorted.
+    pub(super) fn iter_bare(&self) -> impl Iterator<Item = (&[u8], i64)> {
         self.entries.iter().enumerate().map(|(index, entry)| (self.keys.get(index), entry.mod_revision))
+    }
+
+    /// What a slot has beyond what every cluster of its kind has.
+    pub(super) fn template(&self) -> Option<&Arc<Template>> {
+        self.overlay.as_ref().map(|overlay| &overlay.template)
+    }
+
+    /// Is that of another template from now on.
+    pub(super) fn set_template(&mut self, template: Option<Arc<Template>>) {
+        self.overlay = template.map(Overlay::new);
+    }
+
+    /// Takes note that this template is what the slot is at, with its keys at these revisions.
+    pub(super) fn adopt(&mut self, template: Arc<Template>, revisions: Vec<i64>) {
+        self.overlay = Some(Overlay { template, revisions });
+    }
+
+    /// What discovery and OpenAPI say in this state.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.template().map_or_else(|| self.bare_fingerprint.clone(), |template| template.fingerprint())
+    }
+
+    fn is_removed(&self, key: &[u8]) -> bool {
+        self.overlay.as_ref().is_some_and(|overlay| overlay.removes(key))
     }
 
     /// The value of one of its keys.
@@ -99,13 +146,22 @@ impl Baseline {
     /// # Errors
     /// If it cannot be read from disk or is not what was written, and if there is no such key.
     pub(super) fn value(&self, key: &[u8]) -> io::Result<Vec<u8>> {
-        let index = self.keys.find(key).ok_or(io::ErrorKind::NotFound)?;
+        if let Some(overlay) = &self.overlay
+            && let Some(index) = overlay.find(key)
+        {
+            return overlay.value(index);
+        }
+        let index = self.keys.find(key).filter(|_| !self.is_removed(key)).ok_or(io::ErrorKind::NotFound)?;
         self.values.read(self.entries[index].value)
     }
 
     /// Takes note that a key was seen with its value at this revision.
     pub(super) fn set_revision(&mut self, key: &[u8], mod_revision: i64) {
-        if let Some(index) = self.keys.find(key) {
+        if let Some(overlay) = &mut self.overlay
+            && let Some(index) = overlay.find(key)
+        {
+            overlay.revisions[index] = mod_revision;
+        } else if let Some(index) = self.keys.find(key) {
             self.entries[index].mod_revision = mod_revision;
         }
     }

@@ -4,7 +4,8 @@
 //! waits until everything in the API server that follows etcd has seen it.
 //!
 //! - `baseline`: what the state is put back to.
-//! - `value_file`: its values, on disk.
+//! - `template`: what some slots have beyond that; `take`: how it is taken from one of them.
+//! - `value_file`: the values of both, on disk.
 //! - `server_owned`: the few keys that the servers renew by themselves.
 //! - `plan`: the difference between a listing and the baseline, as writes. Pure.
 //! - `resource`: from storage keys to the API that serves them. Pure.
@@ -20,12 +21,15 @@ mod resource;
 mod rewinder;
 mod server_owned;
 mod settle;
+mod take;
+mod template;
 mod value_file;
 
 pub(crate) use baseline::{Baseline, BaselineWriter, Fingerprint};
 pub(crate) use rewinder::{RewindReport, Rewinder};
 pub(crate) use server_owned::ServerOwned;
 pub(crate) use settle::read_fingerprint;
+pub(crate) use template::{Template, TemplateWriter};
 
 use crate::api_client::NoAnswer;
 use crate::etcd::EtcdError;
@@ -64,6 +68,15 @@ pub enum RewindError {
     /// The API server could not be restarted.
     #[error("restarting the cluster's API server failed")]
     Restart(#[from] ProviderError),
+    /// What a lease made of the cluster could not be taken down.
+    #[error("writing the template to disk failed")]
+    KeepTemplate(#[source] std::io::Error),
+    /// What a lease made of the cluster kept changing.
+    #[error("after {waited_ms} ms the cluster was still being written to, so no template was taken from it")]
+    NotQuiet {
+        /// For how long it was waited.
+        waited_ms: u128,
+    },
     /// Something keeps writing.
     #[error("after {passes} passes {keys} keys still differ from the baseline, among them {example}")]
     Unsettled {

@@ -100,6 +100,12 @@ impl ApiPaths {
         Self(paths)
     }
 
+    /// The paths that list what is not served there.
+    pub(super) fn beyond<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
+        let is_new = |(resource, _): &(&String, _)| resource.contains('/') && !other.0.contains_key(*resource);
+        self.0.iter().filter(is_new).map(|(_, path)| path.as_str())
+    }
+
     /// The path that lists a resource in all namespaces.
     pub(super) fn list_path(&self, resource: &StorageResource) -> Option<&str> {
         let renamed = RENAMED.iter().find(|(storage, _)| *storage == resource.as_str()).map(|(_, api)| *api);

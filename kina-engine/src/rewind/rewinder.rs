@@ -1,10 +1,13 @@
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::canary::Canary;
 use super::plan::{Change, Plan};
 use super::resource::{ApiPaths, StorageResource};
+use super::take;
+use super::template::Template;
 use super::{Baseline, PREFIX, RewindError, allocators, settle};
 use crate::api_client::ApiClient;
 use crate::etcd::{EtcdClient, KeyListing, StoredKey, TRANSACTION_KEYS_MAX, WriteOperation};
@@ -15,12 +18,18 @@ const PASSES_MAX: usize = 6;
 /// Storage is compacted after so many transactions: some twenty tests of an operator.
 const COMPACTION_REVISIONS: i64 = 10_000;
 
+/// What a lease has made is complete when nothing was written for so long.
+const QUIET: Duration = Duration::from_millis(40);
+const QUIET_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Rewinds one running cluster.
 pub(crate) struct Rewinder {
     cluster: Arc<dyn ProvidedCluster>,
     etcd: EtcdClient,
     api: ApiClient,
     api_paths: ApiPaths,
+    /// Where the kinds are served that the template brings.
+    template_paths: Vec<String>,
     baseline: Baseline,
     /// The state that was last proven to be the baseline.
     proven: ProvenState,
@@ -62,7 +71,7 @@ impl Rewinder {
         baseline: Baseline,
     ) -> Result<Self, RewindError> {
         // Groups appear in discovery one after the other while the API server starts.
-        settle::wait_discovery(&api, &baseline.fingerprint).await?;
+        settle::wait_discovery(&api, &baseline.fingerprint()).await?;
         let api_paths = settle::read_api_paths(&api).await?;
         let proven = ProvenState::default();
         let mut rewinder = Self {
@@ -70,6 +79,7 @@ impl Rewinder {
             etcd,
             api,
             api_paths,
+            template_paths: Vec::new(),
             baseline,
             proven,
             rewind_count: 0,
@@ -82,9 +92,95 @@ impl Rewinder {
 
     /// Proves a cluster whose API server was just started.
     pub(crate) async fn resume(&mut self) -> Result<(), RewindError> {
-        settle::wait_discovery(&self.api, &self.baseline.fingerprint).await?;
+        settle::wait_discovery(&self.api, &self.baseline.fingerprint()).await?;
         self.openapi_lags = true;
         self.rewind().await.map(drop)
+    }
+
+    /// Puts storage to the baseline with this template, which may be another than before.
+    pub(crate) async fn rewind_to(&mut self, template: Option<Arc<Template>>) -> Result<RewindReport, RewindError> {
+        let start = Instant::now();
+        let name = |template: Option<&Arc<Template>>| template.map(|template| template.name().to_owned());
+        let is_other = name(template.as_ref()) != name(self.baseline.template());
+        let mut report = RewindReport::default();
+        // Kinds that are redefined in place keep their old definition for a moment, and nothing tells when that has
+        // passed. What discovery has forgotten is defined anew. So the way leads through a cluster without any.
+        let is_redefined = self.baseline.template().is_some() && (is_other || self.kinds_were_changed().await?);
+        if is_redefined {
+            self.baseline.set_template(None);
+            self.template_paths.clear();
+            report = self.rewind().await?;
+        }
+        if is_redefined || is_other {
+            self.baseline.set_template(template);
+        }
+        let second = self.rewind().await?;
+        if (is_redefined || is_other) && self.baseline.template().is_some() {
+            self.follow_template().await?;
+        }
+        report.changed_keys += second.changed_keys;
+        report.passes += second.passes;
+        report.restarted |= second.restarted;
+        report.openapi_lags = second.openapi_lags;
+        report.duration = start.elapsed();
+        Ok(report)
+    }
+
+    /// Takes down what the lease has made of the bare cluster, and counts that as the slot's baseline from now on.
+    pub(crate) async fn take_template(&mut self, name: &str, directory: &Path) -> Result<Arc<Template>, RewindError> {
+        let start = Instant::now();
+        loop {
+            let discovery_etag = settle::discovery_etag(&self.api).await?;
+            let taken = take::read(&self.etcd, &self.baseline, directory).await?;
+            tokio::time::sleep(QUIET).await;
+            let changed = self.etcd.list_changed_heads(PREFIX, taken.revision + 1).await?;
+            let is_quiet = changed.key_count == taken.key_count
+                && changed.heads().all(|head| self.baseline.server_owned.contains(head.key))
+                && settle::discovery_etag(&self.api).await? == discovery_etag;
+            if is_quiet {
+                let (template, revisions) = taken.finish(name.to_owned(), discovery_etag)?;
+                let template = Arc::new(template);
+                self.baseline.adopt(Arc::clone(&template), revisions);
+                self.openapi_lags = true;
+                self.follow_template().await?;
+                return Ok(template);
+            }
+            if QUIET_TIMEOUT < start.elapsed() {
+                return Err(RewindError::NotQuiet { waited_ms: start.elapsed().as_millis() });
+            }
+        }
+    }
+
+    /// What the cluster has beyond its bare baseline.
+    pub(crate) fn template(&self) -> Option<&Arc<Template>> {
+        self.baseline.template()
+    }
+
+    /// Waits until the kinds of the template are served, and remembers where.
+    async fn follow_template(&mut self) -> Result<(), RewindError> {
+        let all = settle::read_api_paths(&self.api).await?;
+        self.template_paths = all.beyond(&self.api_paths).map(str::to_owned).collect();
+        self.wait_template_served(self.proven.revision).await
+    }
+
+    async fn wait_template_served(&self, revision: i64) -> Result<(), RewindError> {
+        settle::wait_served(&self.api, self.template_paths.iter().map(String::as_str), revision).await
+    }
+
+    /// Whether a CRD or an APIService of the template is another than it was.
+    async fn kinds_were_changed(&self) -> Result<bool, RewindError> {
+        if !self.baseline.template().is_some_and(|template| template.shapes_discovery()) {
+            return Ok(false);
+        }
+        let listing = self.etcd.list_heads(PREFIX).await?;
+        let mut found = listing.heads().peekable();
+        let shapes = |key: &[u8]| StorageResource::of_key(key).is_some_and(|resource| resource.shapes_discovery());
+        // Both sides are sorted.
+        let is_unchanged = self.baseline.iter().filter(|(key, _)| shapes(key)).all(|(key, mod_revision)| {
+            while found.next_if(|head| head.key < key).is_some() {}
+            found.peek().is_some_and(|head| head.key == key && head.mod_revision == mod_revision)
+        });
+        Ok(!is_unchanged)
     }
 
     /// Puts storage back to the baseline and waits until the API server has followed.
@@ -156,8 +252,14 @@ impl Rewinder {
 
     /// Waits until OpenAPI has followed the last rewind.
     pub(crate) fn follow_openapi(&self) -> impl Future<Output = Result<(), RewindError>> + Send + use<> {
-        let (api, fingerprint) = (self.api.clone(), self.baseline.fingerprint.clone());
-        async move { settle::wait_openapi(&api, &fingerprint).await }
+        let (api, fingerprint) = (self.api.clone(), self.baseline.fingerprint());
+        let template = self.baseline.template().cloned();
+        async move {
+            let Some(template) = template else { return settle::wait_openapi(&api, &fingerprint).await };
+            let index_hash = settle::wait_openapi_quiet(&api, &fingerprint.openapi_index_hash).await?;
+            template.learn_openapi(index_hash);
+            Ok(())
+        }
     }
 
     /// Takes note that it has.
@@ -185,7 +287,7 @@ impl Rewinder {
             self.openapi_lags = true;
             self.cluster.restart_api_server().await?;
             self.cluster.wait_ready(Readiness::Early).await?;
-            settle::wait_discovery(&self.api, &self.baseline.fingerprint).await?;
+            settle::wait_discovery(&self.api, &self.baseline.fingerprint()).await?;
         } else {
             // One after the other, on the connection that is open: each further connection costs more than it saves.
             // First what is waited for inside the API server, without polling: asking in vain would only take the
@@ -194,7 +296,10 @@ impl Rewinder {
             self.follow_authorization(&canaries, &canary_id).await?;
             let node_ports = self.refresh_allocators(plan).await?;
             if shapes_discovery {
-                settle::wait_discovery(&self.api, &self.baseline.fingerprint).await?;
+                settle::wait_discovery(&self.api, &self.baseline.fingerprint()).await?;
+            }
+            if plan.touched.iter().any(StorageResource::is_custom) {
+                self.wait_template_served(revision).await?;
             }
             if let Some(stored) = node_ports
                 && self.value(allocators::NODE_PORTS)? == stored.value

@@ -15,6 +15,8 @@ const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=A
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 const DISCOVERY_POLL_INTERVAL: Duration = Duration::from_millis(3);
+/// After this without a change OpenAPI has followed, where nobody knows what it should say.
+const OPENAPI_QUIET: Duration = Duration::from_secs(3);
 /// OpenAPI lags by 0.4 to 0.9 s; nobody waits for it.
 pub(super) const OPENAPI_TIMEOUT: Duration = Duration::from_secs(20);
 const OPENAPI_POLL_INTERVAL: Duration = Duration::from_millis(25);
@@ -92,7 +94,52 @@ pub(super) async fn wait_openapi(client: &ApiClient, fingerprint: &Fingerprint) 
     .await
 }
 
-async fn discovery_etag(client: &ApiClient) -> Result<String, RewindError> {
+/// Waits until OpenAPI says this, or nothing new for a while. Returns what it says.
+pub(super) async fn wait_openapi_quiet(client: &ApiClient, expected_hash: &str) -> Result<String, RewindError> {
+    let start = Instant::now();
+    let mut last_hash = String::new();
+    let mut quiet_since = Instant::now();
+    loop {
+        let index_hash = openapi_index_hash(client).await?;
+        if index_hash != last_hash {
+            quiet_since = Instant::now();
+            last_hash = index_hash;
+        }
+        if last_hash == expected_hash || OPENAPI_QUIET < quiet_since.elapsed() {
+            return Ok(last_hash);
+        }
+        if OPENAPI_TIMEOUT < start.elapsed() {
+            return Err(RewindError::Lagging { what: "OpenAPI".to_owned(), waited_ms: start.elapsed().as_millis() });
+        }
+        tokio::time::sleep(OPENAPI_POLL_INTERVAL).await;
+    }
+}
+
+/// Waits until each of these lists is served, and shows what was written until `revision`: what a template's CRDs
+/// define is served some milliseconds after they are there.
+pub(super) async fn wait_served(
+    client: &ApiClient,
+    paths: impl Iterator<Item = &str>,
+    revision: i64,
+) -> Result<(), RewindError> {
+    for path in paths {
+        let list = format!("{path}?limit=1&resourceVersion={revision}&resourceVersionMatch=NotOlderThan");
+        let list = &list;
+        poll(path, FOLLOW_TIMEOUT, DISCOVERY_POLL_INTERVAL, || async move {
+            match client.get(list).await?.status {
+                http::StatusCode::OK => Ok(true),
+                http::StatusCode::NOT_FOUND | http::StatusCode::SERVICE_UNAVAILABLE => Ok(false),
+                // The storage of a kind that was redefined is made anew: ask again.
+                http::StatusCode::TOO_MANY_REQUESTS | http::StatusCode::GATEWAY_TIMEOUT => Ok(false),
+                status => Err(unexpected(list, format!("HTTP status {status}"))),
+            }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn discovery_etag(client: &ApiClient) -> Result<String, RewindError> {
     let answer = client.get_accepting("/apis", DISCOVERY_ACCEPT).await?;
     answer.etag.ok_or_else(|| unexpected("/apis", format!("HTTP status {} without an ETag", answer.status)))
 }

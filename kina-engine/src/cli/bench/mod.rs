@@ -4,6 +4,7 @@
 //! client straight to a running cluster, and the boot recipe of controller-runtime's envtest with the same binaries.
 //! The engine is a private one, of this very executable.
 
+pub(super) mod compare;
 mod dirt;
 mod envtest_recipe;
 pub(super) mod gateway;

@@ -5,6 +5,7 @@
 //! - `supervisor`: starts the workers, notes what becomes of each lease.
 //! - `worker`: a client process that takes leases one after the other; this very executable.
 //! - `canary`: what a lease leaves behind on purpose, and looks for.
+//! - `templates`: what a lease starts from, and whether it does.
 //! - `old_client`: whether an earlier lease's credentials still get anybody in, and who goes on writing with them.
 //! - `disturb`: carries the planned disturbances out.
 //! - `ledger`: what was disturbed when, and so which failures are explained. Pure.
@@ -27,6 +28,7 @@ mod queue;
 mod realm;
 mod report;
 mod supervisor;
+mod templates;
 mod worker;
 
 use clap::{Args, Subcommand, ValueEnum};

@@ -2,10 +2,14 @@
 
 use serde::Serialize;
 
+use super::templates;
+
 /// Of so many leases one has the engine itself disturbed, so that most measure reuse.
 const LEASES_PER_ENGINE_DISTURBANCE: u64 = 200;
 /// Of so many leases one has its cluster, the disk or the ports disturbed.
 const LEASES_PER_OTHER_DISTURBANCE: u64 = 40;
+/// Of so many leases one starts from a template.
+const LEASES_PER_TEMPLATE: u64 = 4;
 /// Of so many leases one leaves an admission policy, which costs its cluster a restart of the API server.
 const LEASES_PER_POLICY: u64 = 20;
 /// In fewer leases than this there is no room for one disturbance of each kind.
@@ -22,6 +26,8 @@ pub(super) struct Plan {
 pub(super) struct LeasePlan {
     /// Unique in the run.
     pub(super) index: usize,
+    /// The number of the template that it starts from.
+    pub(super) template: Option<u64>,
     pub(super) canary: CanaryPlan,
     pub(super) end: End,
     /// Whether something goes on writing after the end.
@@ -189,7 +195,8 @@ impl LeasePlan {
             let ends = [End::Return, End::Return, End::Return, End::Panic, End::Abort, End::Kill];
             random.choose(&ends).unwrap_or(End::Return)
         };
-        Self { index, canary, end, writes_late: random.one_in(5), hold_ms: random.below(20) }
+        let template = random.one_in(LEASES_PER_TEMPLATE).then(|| 1 + random.below(templates::COUNT));
+        Self { index, template, canary, end, writes_late: random.one_in(5), hold_ms: random.below(20) }
     }
 }
 
@@ -294,5 +301,8 @@ mod tests {
         }
         assert!(plan.leases().any(|lease| lease.writes_late));
         assert!(plan.leases().any(|lease| lease.canary.policy));
+        for number in 1..=templates::COUNT {
+            assert!(plan.leases().any(|lease| lease.template == Some(number)), "{number}");
+        }
     }
 }

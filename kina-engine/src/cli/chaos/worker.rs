@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::canary::{self, Api, Sighting};
 use super::old_client::{self, Credentials};
 use super::plan::{End, LeasePlan, Made, Plan};
+use super::templates;
 use crate::client::{EngineClient, EngineProgram, Lease};
+use crate::fixtures::FixtureSet;
 use crate::protocol::AcquireRequest;
 
 /// After a refusal, so that a bad moment does not use up the plan.
@@ -97,8 +99,10 @@ impl Worker {
     async fn take(&mut self, plan: &LeasePlan) -> anyhow::Result<()> {
         let lease = plan.index;
         tell(&WorkerEvent::Acquiring { lease })?;
-        let request = AcquireRequest::from_environment(&format!("chaos lease {lease}"), None)?;
-        let held = match self.engine.acquire(request, &|_| {}).await {
+        let mut request = AcquireRequest::from_environment(&format!("chaos lease {lease}"), None)?;
+        let content = plan.template.map(templates::content);
+        request.template = content.as_ref().map(FixtureSet::hash);
+        let held = match self.engine.acquire_from(request, &content.unwrap_or_default(), &|_| {}).await {
             Ok(held) => held,
             Err(error) => {
                 tell(&WorkerEvent::NotServed { lease, error: crate::with_causes(&error) })?;
@@ -126,7 +130,8 @@ impl Worker {
         let credentials = Credentials::of(&held.grant);
         let api = credentials.connect()?;
         // First of all, while what lags would still be seen.
-        let sightings = canary::look(&api).await.context("looking for canaries failed")?;
+        let mut sightings = canary::look(&api).await.context("looking for canaries failed")?;
+        sightings.extend(templates::look(&api, plan.template).await.context("looking at the template failed")?);
         let old_client_let_in = match Credentials::load(&self.leaked) {
             Some(old) => old_client::is_let_in(&old, self.old_api.as_ref()).await?,
             None => false,

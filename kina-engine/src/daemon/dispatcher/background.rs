@@ -121,7 +121,7 @@ impl Dispatcher {
         });
     }
 
-    fn measure(&mut self, slot: SlotId) {
+    pub(super) fn measure(&mut self, slot: SlotId) {
         let Some(handle) = self.handles.get(&slot).cloned() else { return };
         let messages = self.messages.clone();
         self.tasks.spawn(async move {

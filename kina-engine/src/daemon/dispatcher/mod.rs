@@ -7,6 +7,7 @@ mod background;
 mod lease;
 mod outcome;
 mod refusal;
+mod template;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,15 +19,20 @@ use tokio::task::{AbortHandle, JoinSet};
 use self::lease::{ActiveLease, Release};
 use self::outcome::Outcome;
 use self::refusal::to_refusal;
+use self::template::TemplatesInUse;
 use super::boot::{Booter, SlotSpec};
 use super::high_water::HighWaterMark;
 use super::slot::SlotHandle;
+use super::templates::Templates;
 use crate::budget::Budget;
 use crate::error_text::with_causes;
 use crate::gateway::{NetworkControl, TrafficLedger};
 use crate::paths::EnginePaths;
-use crate::pool::{Action, ClientId, DestroyCause, Event, Layer, Limits, Pool, SlotId, SlotKey, TimeMs, WaiterId};
+use crate::pool::{
+    Action, ClientId, DestroyCause, Event, Layer, Limits, Pool, SlotId, SlotKey, TemplateName, TimeMs, WaiterId,
+};
 use crate::protocol::{Counters, HighWater, LeaseGrant, LeaseStatus, Refusal, RefusalKind, ReleaseStatus, Traffic};
+use crate::rewind::Template;
 
 /// How many releases the status tells about.
 const RELEASES_KEPT: usize = 256;
@@ -41,9 +47,12 @@ pub(super) enum Message {
         client: ClientId,
         key: SlotKey,
         spec: Arc<SlotSpec>,
+        template: Option<Arc<Template>>,
         timeout_ms: u64,
         reply: LeaseReply,
     },
+    /// What this lease has made of its cluster is a template.
+    TakeTemplate { waiter: WaiterId, name: TemplateName, reply: TemplateReply },
     /// A client is gone, or its lease has ended.
     Left { waiter: WaiterId },
     /// So many clusters shall exist; the answer comes when they do.
@@ -62,6 +71,9 @@ pub(super) enum Message {
 
 /// How a waiting client is answered.
 pub(super) type LeaseReply = oneshot::Sender<Result<LeaseGrant, Refusal>>;
+
+/// How it is answered who wants a template taken: with the template, or with why there is none.
+pub(super) type TemplateReply = oneshot::Sender<Result<Arc<Template>, String>>;
 
 /// What the status is made from.
 pub(super) struct Inspection {
@@ -94,6 +106,7 @@ pub(super) struct Dispatcher {
     messages: mpsc::Sender<Message>,
     start: Instant,
     specs: HashMap<SlotKey, Arc<SlotSpec>>,
+    templates: TemplatesInUse,
     handles: HashMap<SlotId, Arc<SlotHandle>>,
     waiting: HashMap<WaiterId, LeaseReply>,
     leases: HashMap<WaiterId, ActiveLease>,
@@ -117,9 +130,11 @@ impl Dispatcher {
         booter: Booter,
         limits: Limits,
         budget: Option<Budget>,
+        templates: Arc<Templates>,
         paths: EnginePaths,
         messages: mpsc::Sender<Message>,
     ) -> Self {
+        let templates = TemplatesInUse::new(templates);
         Self {
             pool: Pool::new(limits),
             limits,
@@ -131,6 +146,7 @@ impl Dispatcher {
             messages,
             start: Instant::now(),
             specs: HashMap::new(),
+            templates,
             handles: HashMap::new(),
             waiting: HashMap::new(),
             leases: HashMap::new(),
@@ -152,14 +168,16 @@ impl Dispatcher {
     pub(super) fn handle(&mut self, message: Message) {
         while self.tasks.try_join_next().is_some() {}
         match message {
-            Message::Acquire { waiter, client, key, spec, timeout_ms, reply } => {
+            Message::Acquire { waiter, client, key, spec, template, timeout_ms, reply } => {
                 self.specs.insert(key.clone(), spec);
+                let template = template.map(|template| self.templates.add(&self.pool, &key, template));
                 self.waiting.insert(waiter, reply);
                 self.share_memory(true);
                 let deadline = self.now().saturating_add(timeout_ms);
-                self.feed(Event::Acquire { waiter, client, key, deadline });
+                self.feed(Event::Acquire { waiter, client, key, template, deadline });
             }
             Message::Left { waiter } => self.left(waiter),
+            Message::TakeTemplate { waiter, name, reply } => self.take_template(waiter, name, reply),
             Message::Warm { key, spec, count, reply } => {
                 self.specs.insert(key.clone(), spec);
                 self.warm_wishes.push(WarmWish { key: key.clone(), count: count.min(self.limits.slots_max), reply });
@@ -241,16 +259,7 @@ impl Dispatcher {
                     result: handle.open_gateway().await,
                 });
             }
-            Action::Rewind { slot } => {
-                let ended = self.ended.remove(&slot);
-                self.with_handle(slot, async move |handle| {
-                    let mut release = ended;
-                    if let Some(release) = &mut release {
-                        release.wait_closed().await;
-                    }
-                    Outcome::Rewound { slot, release, result: handle.rewind().await }
-                });
-            }
+            Action::Rewind { slot, template } => self.rewind(slot, template),
             Action::Freeze { slot } => {
                 self.with_handle(slot, async move |handle| Outcome::Frozen { slot, result: handle.freeze().await })
             }
@@ -312,6 +321,7 @@ impl Dispatcher {
         let count = match layer {
             Layer::Ready => &mut hits.ready,
             Layer::Rewound => &mut hits.rewound,
+            Layer::OtherTemplate => &mut hits.other_template,
             Layer::Frozen => &mut hits.frozen,
             Layer::Stopped => &mut hits.stopped,
             Layer::Booted if is_from_snapshot => &mut hits.snapshot,

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::lease::Release;
-use super::{Dispatcher, RELEASES_KEPT, destroy, milliseconds};
+use super::{Dispatcher, RELEASES_KEPT, TemplateReply, destroy, milliseconds};
 use crate::daemon::boot::BootError;
 use crate::daemon::slot::{SlotError, SlotHandle, SlotSize};
 use crate::error_text::with_causes;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway};
 use crate::pool::{Event, SlotId, WaiterId};
 use crate::protocol::ReleaseStatus;
-use crate::rewind::RewindReport;
+use crate::rewind::{RewindReport, Template};
 
 /// What became of an action.
 pub(crate) enum Outcome {
@@ -44,6 +44,11 @@ pub(crate) enum Outcome {
         slot: SlotId,
         lease: Option<u64>,
         lag_ms: f64,
+    },
+    TemplateTaken {
+        slot: SlotId,
+        result: Result<Arc<Template>, String>,
+        reply: TemplateReply,
     },
     Frozen {
         slot: SlotId,
@@ -114,6 +119,7 @@ impl Dispatcher {
                 }
                 self.feed(Event::Settled { slot });
             }
+            Outcome::TemplateTaken { slot, result, reply } => self.template_taken(slot, result, reply),
             Outcome::Frozen { slot, result: Ok(()) } => {
                 self.counters.freezes += 1;
                 self.feed(Event::Frozen { slot });
@@ -143,10 +149,13 @@ impl Dispatcher {
         let report = match result {
             Ok(report) => report,
             Err(error) => {
-                self.broke(slot, &with_causes(&error));
+                let reason = with_causes(&error);
+                self.note_template(slot, Some(&reason));
+                self.broke(slot, &reason);
                 return;
             }
         };
+        self.note_template(slot, None);
         self.counters.rewinds += 1;
         self.counters.api_server_restarts += u64::from(report.restarted);
         let lease = release.as_ref().map(|release| release.lease);

@@ -24,6 +24,10 @@ pub(super) fn to_refusal(refusal: PoolRefusal) -> Refusal {
                 retry_after_ms.div_ceil(1000)
             ),
         },
+        PoolRefusal::TemplateBroke { reason } => Refusal {
+            kind: RefusalKind::Engine,
+            message: format!("no cluster could be put to the template; the last failure: {reason}"),
+        },
         PoolRefusal::QueueFull { waiting_max } => Refusal {
             kind: RefusalKind::Timeout,
             message: format!("{waiting_max} clients wait for a cluster already: run fewer tests at a time"),

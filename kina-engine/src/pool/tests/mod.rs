@@ -11,6 +11,7 @@ fn limits(slots_max: usize, boots_max: usize) -> Limits {
         slots_max,
         boots_max,
         rewinds_max: 2,
+        template_patience_ms: 20,
         waiting_max: 8,
         memory_max_bytes: 1000 * MEGABYTE,
         slot_memory_bytes: 100 * MEGABYTE,
@@ -42,7 +43,16 @@ fn acquire(waiter: u64, name: &str) -> Event {
 }
 
 fn acquire_by(client: u64, waiter: u64, name: &str) -> Event {
-    Event::Acquire { waiter: WaiterId(waiter), client: ClientId(client), key: key(name), deadline: 10_000 }
+    acquire_at(client, waiter, name, None)
+}
+
+fn acquire_at(client: u64, waiter: u64, name: &str, template: Option<&str>) -> Event {
+    let template = template.map(|name| TemplateName(name.into()));
+    Event::Acquire { waiter: WaiterId(waiter), client: ClientId(client), key: key(name), template, deadline: 10_000 }
+}
+
+fn rewind(slot: SlotId, template: Option<&str>) -> Action {
+    Action::Rewind { slot, template: template.map(|name| TemplateName(name.into())) }
 }
 
 fn hand_out(slot: SlotId, waiter: u64, layer: Layer) -> Action {
@@ -71,7 +81,7 @@ fn a_client_gets_a_booted_cluster_and_the_next_one_gets_it_rewound() {
     assert_eq!(pool.handle(acquire(1, "a"), 0), [Action::Boot { slot, key: key("a") }]);
     assert_eq!(pool.handle(acquire(2, "a"), 1), []);
     assert_eq!(pool.handle(Event::Started { slot }, 2), [hand_out(slot, 1, Layer::Booted)]);
-    assert_eq!(pool.handle(Event::Released { slot }, 4), [Action::Rewind { slot }]);
+    assert_eq!(pool.handle(Event::Released { slot }, 4), [rewind(slot, None)]);
     let rewound = Event::Rewound { slot, is_settled: true };
     assert_eq!(pool.handle(rewound, 5), [hand_out(slot, 2, Layer::Rewound)]);
     pool.handle(Event::Released { slot }, 6);
@@ -291,4 +301,59 @@ fn a_slot_that_does_not_thaw_is_replaced() {
     assert_eq!(pool.handle(Event::Broke { slot }, 504), destroyed);
     let booted = [Action::Boot { slot: SlotId(2), key: key("a") }];
     assert_eq!(pool.handle(Event::Destroyed { slot }, 505), booted);
+}
+
+#[test]
+fn a_slot_that_has_the_template_is_preferred() {
+    let mut pool = Pool::new(limits_without_scaling(2, 2));
+    let (first, second) = (SlotId(1), SlotId(2));
+    pool.handle(Event::WarmUp { key: key("a"), count: 2 }, 0);
+    pool.handle(Event::Started { slot: first }, 1);
+    pool.handle(Event::Started { slot: second }, 1);
+    // The first time any slot is put to it.
+    assert_eq!(pool.handle(acquire_at(1, 1, "a", Some("t")), 2), [rewind(first, Some("t"))]);
+    let rewound = Event::Rewound { slot: first, is_settled: true };
+    assert_eq!(pool.handle(rewound, 3), [hand_out(first, 1, Layer::OtherTemplate)]);
+    // Back to where it was, and not to the bare baseline.
+    assert_eq!(pool.handle(Event::Released { slot: first }, 4), [rewind(first, Some("t"))]);
+    pool.handle(Event::Rewound { slot: first, is_settled: true }, 5);
+    assert_eq!(pool.handle(acquire(2, "a"), 6), [hand_out(second, 2, Layer::Ready)]);
+    assert_eq!(pool.handle(acquire_at(3, 3, "a", Some("t")), 7), [hand_out(first, 3, Layer::Ready)]);
+}
+
+#[test]
+fn who_wants_another_template_is_passed_over_for_a_moment_only() {
+    let mut pool = Pool::new(limits_without_scaling(1, 1));
+    let slot = SlotId(1);
+    pool.handle(acquire(1, "a"), 0);
+    pool.handle(Event::Started { slot }, 1);
+    pool.handle(acquire_at(2, 2, "a", Some("t")), 2);
+    pool.handle(acquire_at(3, 3, "a", None), 3);
+    pool.handle(acquire_at(4, 4, "a", None), 4);
+    assert_eq!(pool.handle(Event::Released { slot }, 5), [rewind(slot, None)]);
+    pool.handle(Event::Rewound { slot, is_settled: true }, 6);
+    assert_eq!(pool.handle(Event::Released { slot }, 30), [rewind(slot, Some("t"))]);
+    let rewound = Event::Rewound { slot, is_settled: true };
+    assert_eq!(pool.handle(rewound, 31), [hand_out(slot, 2, Layer::OtherTemplate)]);
+}
+
+#[test]
+fn what_a_lease_was_made_into_needs_no_rewind_from_scratch() {
+    let (mut pool, slot) = pool_with_ready(limits_without_scaling(1, 1), "a");
+    let template = TemplateName("t".into());
+    pool.handle(acquire(1, "a"), 3);
+    assert_eq!(pool.handle(Event::TemplateTaken { slot, template }, 4), []);
+    assert_eq!(pool.handle(Event::Released { slot }, 5), [rewind(slot, Some("t"))]);
+    pool.handle(Event::Rewound { slot, is_settled: true }, 6);
+    assert_eq!(pool.handle(acquire_at(2, 2, "a", Some("t")), 7), [hand_out(slot, 2, Layer::Ready)]);
+}
+
+#[test]
+fn who_waits_for_a_template_that_cannot_be_had_is_told_so() {
+    let mut pool = Pool::new(limits_without_scaling(1, 1));
+    pool.handle(acquire_at(1, 1, "a", Some("t")), 0);
+    let (template, reason) = (TemplateName("t".into()), "too large".to_owned());
+    let broke = Event::TemplateBroke { key: key("a"), template, reason };
+    let refusal = PoolRefusal::TemplateBroke { reason: "too large".to_owned() };
+    assert_eq!(pool.handle(broke, 1), [Action::Refuse { waiter: WaiterId(1), refusal }]);
 }

@@ -3,7 +3,7 @@
 //! About 100,000 events in an ordinary run; `KINA_POOL_EVENTS=10000000 cargo test --release -p kina-engine --lib pool`
 //! tries that many.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
@@ -15,11 +15,13 @@ const EVENTS_PER_SEQUENCE: u32 = 100;
 /// What a random run does next. The numbers choose among what is possible then.
 #[derive(Clone, Debug)]
 enum Step {
-    Acquire { kind: u8, client: u8, patience: u16 },
+    Acquire { kind: u8, template: u8, client: u8, patience: u16 },
     Leave(u8),
     Succeed(u8),
     Fail { choice: u8, is_user_error: bool, jitter_permille: u16 },
     Release(u8),
+    TakeTemplate { choice: u8, template: u8 },
+    BreakTemplate(u8),
     Die(u8),
     Settle(u8),
     Measure { choice: u8, memory_megabytes: u16, database_megabytes: u16 },
@@ -31,13 +33,15 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..3_u8, 0..3_u8, 1..5_000_u16)
-            .prop_map(|(kind, client, patience)| Step::Acquire { kind, client, patience }),
+        6 => (0..3_u8, 0..4_u8, 0..3_u8, 1..5_000_u16)
+            .prop_map(|(kind, template, client, patience)| Step::Acquire { kind, template, client, patience }),
         1 => any::<u8>().prop_map(Step::Leave),
         12 => any::<u8>().prop_map(Step::Succeed),
         2 => (any::<u8>(), prop::bool::weighted(0.1), 0..1001_u16)
             .prop_map(|(choice, is_user_error, jitter_permille)| Step::Fail { choice, is_user_error, jitter_permille }),
         4 => any::<u8>().prop_map(Step::Release),
+        1 => (any::<u8>(), 0..4_u8).prop_map(|(choice, template)| Step::TakeTemplate { choice, template }),
+        1 => (0..40_u8).prop_map(Step::BreakTemplate),
         1 => any::<u8>().prop_map(Step::Die),
         2 => any::<u8>().prop_map(Step::Settle),
         1 => (any::<u8>(), 50..350_u16, 0..110_u16).prop_map(|(choice, memory_megabytes, database_megabytes)| {
@@ -58,10 +62,10 @@ struct World {
     memory_max_bytes: u64,
     now: TimeMs,
     under_way: Vec<Action>,
-    waiting: BTreeMap<WaiterId, SlotKey>,
+    waiting: BTreeMap<WaiterId, (SlotKey, Option<TemplateName>)>,
     leased: BTreeMap<SlotId, WaiterId>,
-    /// Booted or rewound, and not leased since.
-    pristine: BTreeSet<SlotId>,
+    /// Booted or rewound, and not leased since: at which template.
+    pristine: BTreeMap<SlotId, Option<TemplateName>>,
     next_waiter: u64,
 }
 
@@ -75,20 +79,21 @@ impl World {
             under_way: Vec::new(),
             waiting: BTreeMap::new(),
             leased: BTreeMap::new(),
-            pristine: BTreeSet::new(),
+            pristine: BTreeMap::new(),
             next_waiter: 1,
         }
     }
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Acquire { kind, client, patience } => {
+            Step::Acquire { kind, template, client, patience } => {
                 let waiter = WaiterId(self.next_waiter);
                 self.next_waiter += 1;
                 let key = key(&kind.to_string());
-                self.waiting.insert(waiter, key.clone());
+                let template = template_of(template);
+                self.waiting.insert(waiter, (key.clone(), template.clone()));
                 let deadline = self.now + TimeMs::from(patience);
-                self.feed(Event::Acquire { waiter, client: ClientId(u64::from(client)), key, deadline });
+                self.feed(Event::Acquire { waiter, client: ClientId(u64::from(client)), key, template, deadline });
             }
             Step::Leave(choice) => {
                 let in_queue: Vec<_> = self.waiting.keys().copied().collect();
@@ -106,6 +111,17 @@ impl World {
                 if let Some(slot) = choose(&leased, choice) {
                     self.leased.remove(&slot);
                     self.feed(Event::Released { slot });
+                }
+            }
+            Step::TakeTemplate { choice, template } => {
+                let leased: Vec<_> = self.leased.keys().copied().collect();
+                if let (Some(slot), Some(template)) = (choose(&leased, choice), template_of(template)) {
+                    self.feed(Event::TemplateTaken { slot, template });
+                }
+            }
+            Step::BreakTemplate(template) => {
+                if let Some(template) = template_of(template).filter(|_| template < 4) {
+                    self.feed(Event::TemplateBroke { key: key("0"), template, reason: "no such CRD".to_owned() });
                 }
             }
             Step::Die(choice) => self.die(choice),
@@ -143,12 +159,12 @@ impl World {
         self.under_way.retain(|other| *other != action);
         let event = match action {
             Action::Boot { slot, .. } => {
-                self.pristine.insert(slot);
+                self.pristine.insert(slot, None);
                 Event::Started { slot }
             }
             Action::Start { slot } | Action::Thaw { slot } => Event::Started { slot },
-            Action::Rewind { slot } => {
-                self.pristine.insert(slot);
+            Action::Rewind { slot, template } => {
+                self.pristine.insert(slot, template);
                 Event::Rewound { slot, is_settled: choice.is_multiple_of(2) }
             }
             Action::Freeze { slot } => Event::Frozen { slot },
@@ -199,9 +215,10 @@ impl World {
             assert!(!self.leased.contains_key(&slot), "{slot:?} is used while it is leased");
             match action {
                 Action::HandOut { waiter, .. } => {
-                    let wanted = self.waiting.remove(&waiter);
-                    assert_eq!(wanted.as_ref(), self.pool.key(slot), "{waiter:?} is served what it did not ask for");
-                    assert!(self.pristine.remove(&slot), "{slot:?} is handed out, but not pristine");
+                    let (kind, template) = self.waiting.remove(&waiter).expect("it waits");
+                    assert_eq!(Some(&kind), self.pool.key(slot), "{waiter:?} is served what it did not ask for");
+                    let pristine = self.pristine.remove(&slot).expect("what is handed out is pristine");
+                    assert_eq!(pristine, template, "{slot:?} is handed out at another template");
                     self.leased.insert(slot, waiter);
                 }
                 action => {
@@ -269,7 +286,7 @@ impl World {
                 self.feed(Event::Released { slot });
             } else if !self.under_way.is_empty() {
                 self.succeed(0);
-            } else if let Some((waiter, key)) = self.waiting.iter().next() {
+            } else if let Some((waiter, (key, _))) = self.waiting.iter().next() {
                 let is_paused = self.pool.is_paused(key, self.now);
                 assert!(is_paused, "{waiter:?} waits although nothing is under way");
                 self.now += 1;
@@ -288,12 +305,16 @@ fn slot_of(action: &Action) -> SlotId {
         | Action::Start { slot }
         | Action::Thaw { slot }
         | Action::HandOut { slot, .. }
-        | Action::Rewind { slot }
+        | Action::Rewind { slot, .. }
         | Action::Freeze { slot }
         | Action::Stop { slot }
         | Action::Destroy { slot, .. } => *slot,
         Action::Refuse { .. } => unreachable!("a refusal is about no slot"),
     }
+}
+
+fn template_of(number: u8) -> Option<TemplateName> {
+    (0 < number).then(|| TemplateName(number.to_string().into()))
 }
 
 fn choose<T: Clone>(candidates: &[T], choice: u8) -> Option<T> {

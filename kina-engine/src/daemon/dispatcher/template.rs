@@ -1,0 +1,112 @@
+//! Slots and their templates.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Dispatcher, Outcome, TemplateReply};
+use crate::daemon::templates::Templates;
+use crate::error_text::with_causes;
+use crate::pool::{Event, Pool, SlotId, SlotKey, TemplateName, WaiterId};
+use crate::rewind::Template;
+
+/// So many rewinds to a template may fail in a row: then it is the template that is at fault.
+const FAILURES_MAX: u32 = 2;
+
+/// The templates that slots have or clients wait for.
+pub(super) struct TemplatesInUse {
+    all: Arc<Templates>,
+    in_use: HashMap<(SlotKey, TemplateName), InUse>,
+}
+
+struct InUse {
+    template: Arc<Template>,
+    failures: u32,
+}
+
+impl TemplatesInUse {
+    pub(super) fn new(all: Arc<Templates>) -> Self {
+        Self { all, in_use: HashMap::new() }
+    }
+
+    /// Takes note of a template that somebody wants, and forgets those that nobody has any more.
+    pub(super) fn add(&mut self, pool: &Pool, key: &SlotKey, template: Arc<Template>) -> TemplateName {
+        let name = TemplateName(template.name().into());
+        self.in_use.retain(|(key, name), _| pool.needs_template(key, name));
+        self.in_use.entry((key.clone(), name.clone())).or_insert(InUse { template, failures: 0 });
+        name
+    }
+
+    fn get(&self, key: &SlotKey, name: &TemplateName) -> Option<Arc<Template>> {
+        self.in_use.get(&(key.clone(), name.clone())).map(|in_use| Arc::clone(&in_use.template))
+    }
+
+    /// Takes note of how a rewind to a template went. True if it is the template that is at fault.
+    fn note(&mut self, key: &SlotKey, name: &TemplateName, succeeded: bool) -> bool {
+        let Some(in_use) = self.in_use.get_mut(&(key.clone(), name.clone())) else { return false };
+        in_use.failures = if succeeded { 0 } else { in_use.failures + 1 };
+        FAILURES_MAX <= in_use.failures
+    }
+}
+
+impl Dispatcher {
+    pub(super) fn rewind(&mut self, slot: SlotId, name: Option<TemplateName>) {
+        let ended = self.ended.remove(&slot);
+        if let Some(follower) = self.followers.remove(&slot) {
+            follower.abort();
+        }
+        let key = self.pool.key(slot).cloned();
+        let template = key.zip(name.as_ref()).and_then(|(key, name)| self.templates.get(&key, name));
+        if name.is_some() && template.is_none() {
+            self.spawn(async move { Outcome::Died { slot, reason: "bug: its template is not known".to_owned() } });
+            return;
+        }
+        self.with_handle(slot, async move |handle| {
+            let mut release = ended;
+            if let Some(release) = &mut release {
+                release.wait_closed().await;
+            }
+            Outcome::Rewound { slot, release, result: handle.rewind(template).await }
+        });
+    }
+
+    /// Takes note of how a rewind went, and gives a template up that no slot can be put to.
+    pub(super) fn note_template(&mut self, slot: SlotId, failure: Option<&str>) {
+        let (Some(key), Some(name)) = (self.pool.key(slot).cloned(), self.pool.template(slot).cloned()) else { return };
+        if !self.templates.note(&key, &name, failure.is_none()) {
+            return;
+        }
+        let reason = failure.unwrap_or_default().to_owned();
+        tracing::error!(template = %name.0, reason, "clusters cannot be put to a template: it is given up");
+        let all = Arc::clone(&self.templates.all);
+        let (kind, forgotten) = (key.clone(), name.clone());
+        tokio::task::spawn_blocking(move || all.forget(&kind, &forgotten));
+        self.feed(Event::TemplateBroke { key, template: name, reason });
+    }
+
+    pub(super) fn take_template(&mut self, waiter: WaiterId, name: TemplateName, reply: TemplateReply) {
+        let found = self.leases.get(&waiter).map(|active| active.slot);
+        let handle = found.and_then(|slot| Some((slot, self.handles.get(&slot).cloned()?)));
+        let Some((slot, handle)) = handle else {
+            // The asker may have gone too.
+            let _ = reply.send(Err("its cluster was lost".to_owned()));
+            return;
+        };
+        let directory = self.booter.baseline_directory.clone();
+        self.spawn(async move {
+            let result = handle.take_template(&name.0, &directory).await.map_err(|error| with_causes(&error));
+            Outcome::TemplateTaken { slot, result, reply }
+        });
+    }
+
+    pub(super) fn template_taken(&mut self, slot: SlotId, result: Result<Arc<Template>, String>, reply: TemplateReply) {
+        if let Ok(template) = &result
+            && let Some(key) = self.pool.key(slot).cloned()
+        {
+            let name = self.templates.add(&self.pool, &key, Arc::clone(template));
+            self.feed(Event::TemplateTaken { slot, template: name });
+            self.measure(slot);
+        }
+        // The asker may have gone.
+        let _ = reply.send(result);
+    }
+}

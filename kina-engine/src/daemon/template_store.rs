@@ -1,0 +1,244 @@
+//! Templates on disk, so that one that was made outlives its engine.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::etcd::{PackedKeys, PackedState};
+use crate::pool::{SlotKey, TemplateName};
+use crate::rewind::{Template, TemplateWriter};
+use crate::set_aside::set_aside;
+
+/// Rises with each change of the file's content.
+const FORMAT: u32 = 1;
+/// No template is larger: etcd would not take it.
+const FILE_BYTES_MAX: u64 = 2 << 30;
+/// How many are kept, and how much they may take together; those that were used last.
+const KEPT_MAX: usize = 32;
+const KEPT_BYTES_MAX: u64 = 1 << 30;
+/// One that nobody used for so long goes.
+const AGE_MAX: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+const SET_ASIDE_MAX: usize = 4;
+const EXTENSION: &str = "template";
+
+/// Keeps templates in a directory. All of it blocks.
+#[derive(Clone, Debug)]
+pub(super) struct TemplateStore {
+    directory: PathBuf,
+    /// Where the values of those in use are, in files without a name.
+    value_directory: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    name: String,
+    discovery_etag: String,
+    removed: Vec<Vec<u8>>,
+    /// Of each key and its value, in order.
+    lengths: Vec<(usize, usize)>,
+}
+
+impl TemplateStore {
+    pub(super) fn new(directory: PathBuf, value_directory: PathBuf) -> Self {
+        Self { directory, value_directory }
+    }
+
+    /// The template of this name for clusters of this kind. What is not exactly what some engine of this format wrote
+    /// counts as absent, and is set aside.
+    pub(super) fn load(&self, kind: &SlotKey, name: &TemplateName) -> Option<Template> {
+        let path = self.path(kind, name);
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|mut file| {
+            // Those used last are kept. Where the time cannot be set, it goes a little earlier.
+            let _ = file.set_modified(SystemTime::now());
+            (&mut file).take(FILE_BYTES_MAX).read_to_end(&mut bytes)
+        });
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() != io::ErrorKind::IsADirectory => {
+                tracing::warn!(path = %path.display(), %error, "a template cannot be read: it is made anew");
+                None
+            }
+            _ => {
+                let template = self.parse(&bytes, name);
+                if template.is_none() {
+                    set_aside(&path, SET_ASIDE_MAX, "the template is damaged or of another version");
+                }
+                template
+            }
+        }
+    }
+
+    /// Keeps a template; whole or not at all.
+    pub(super) fn save(&self, kind: &SlotKey, template: &Template) -> io::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        let mut state = PackedState::default();
+        for stored in template.read_all() {
+            let stored = stored?;
+            state.push(&stored.key, &stored.value);
+        }
+        let (keys_and_values, lengths) = state.parts();
+        let header = Header {
+            format: FORMAT,
+            name: template.name().to_owned(),
+            discovery_etag: template.discovery_etag().to_owned(),
+            removed: template.removed().map(<[u8]>::to_vec).collect(),
+            lengths: lengths.to_vec(),
+        };
+        let mut bytes = serde_json::to_vec(&header)?;
+        bytes.push(b'\n');
+        bytes.extend_from_slice(keys_and_values);
+        let hash = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&hash);
+        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+        file.write_all(&bytes)?;
+        let path = self.path(kind, &TemplateName(template.name().into()));
+        file.persist(path).map_err(|error| error.error)?;
+        self.prune();
+        Ok(())
+    }
+
+    /// Forgets a template that turned out to be of no use.
+    pub(super) fn remove(&self, kind: &SlotKey, name: &TemplateName) {
+        // One that is not there is as good.
+        let _ = std::fs::remove_file(self.path(kind, name));
+    }
+
+    fn parse(&self, bytes: &[u8], name: &TemplateName) -> Option<Template> {
+        let (content, hash) = bytes.split_at_checked(bytes.len().checked_sub(Sha256::output_size())?)?;
+        if Sha256::digest(content).as_slice() != hash {
+            return None;
+        }
+        let header_end = content.iter().position(|byte| *byte == b'\n')?;
+        let header: Header = serde_json::from_slice(&content[..header_end]).ok()?;
+        if header.format != FORMAT || *header.name != *name.0 {
+            return None;
+        }
+        let state = PackedState::from_parts(content[header_end + 1..].to_vec(), header.lengths)?;
+        self.unpack(&state, header.name, &header.removed, header.discovery_etag).ok()
+    }
+
+    fn unpack(&self, state: &PackedState, name: String, removed: &[Vec<u8>], etag: String) -> io::Result<Template> {
+        let mut writer = TemplateWriter::create(&self.value_directory)?;
+        for (key, value) in state.iter() {
+            writer.add(key, value)?;
+        }
+        let mut removed_keys = PackedKeys::default();
+        removed.iter().for_each(|key| removed_keys.push(key));
+        writer.finish(name, removed_keys, etag)
+    }
+
+    /// Removes what nobody has used for longest, and what was left half written.
+    fn prune(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else { return };
+        let files = entries.flatten().filter_map(|entry| {
+            let metadata = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
+            Some((metadata.modified().ok()?, metadata.len(), entry.path()))
+        });
+        let mut files: Vec<_> = files.collect();
+        files.sort();
+        let (mut count, mut kept_bytes) = (0, 0);
+        for (modified, length, path) in files.into_iter().rev() {
+            let age = modified.elapsed().unwrap_or_default();
+            let is_template = path.extension().is_some_and(|extension| extension == EXTENSION);
+            count += 1;
+            kept_bytes += length;
+            let is_kept = is_template && count <= KEPT_MAX && kept_bytes <= KEPT_BYTES_MAX && age < AGE_MAX;
+            // What another engine is writing just now is young.
+            let is_being_written = !is_template && age < Duration::from_secs(600);
+            if !is_kept && !is_being_written && !is_set_aside(&path) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    fn path(&self, kind: &SlotKey, name: &TemplateName) -> PathBuf {
+        let identity = Sha256::digest(format!("{}\n{}", kind.0, name.0));
+        self.directory.join(format!("{}.{EXTENSION}", crate::hex::encode(&identity[..16])))
+    }
+}
+
+fn is_set_aside(path: &Path) -> bool {
+    path.to_string_lossy().contains(".set-aside-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind() -> SlotKey {
+        SlotKey("api/1.37.1/any".into())
+    }
+
+    fn template(store: &TemplateStore, name: &str) -> Template {
+        let mut writer = TemplateWriter::create(&store.value_directory).expect("begun");
+        writer.add(b"/registry/configmaps/default/a", b"one").expect("added");
+        writer.add(b"/registry/configmaps/default/b", name.as_bytes()).expect("added");
+        let mut removed = PackedKeys::default();
+        removed.push(b"/registry/priorityclasses/gone");
+        writer.finish(name.to_owned(), removed, "etag".to_owned()).expect("finished")
+    }
+
+    fn store(directory: &Path) -> TemplateStore {
+        TemplateStore::new(directory.join("templates"), directory.join("values"))
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_for_the_same_kind_alone() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = store(directory.path());
+        let name = TemplateName("t".into());
+        assert!(store.load(&kind(), &name).is_none());
+        store.save(&kind(), &template(&store, "t")).expect("saved");
+        let loaded = store.load(&kind(), &name).expect("loaded");
+        let keys: Vec<_> = loaded.read_all().map(|stored| stored.expect("read")).collect();
+        assert_eq!(keys.len(), 2);
+        assert_eq!(
+            (keys[1].key.as_slice(), keys[1].value.as_slice()),
+            (&b"/registry/configmaps/default/b"[..], &b"t"[..])
+        );
+        assert!(loaded.removed().eq([b"/registry/priorityclasses/gone"]));
+        assert_eq!((loaded.name(), loaded.discovery_etag()), ("t", "etag"));
+        assert!(store.load(&SlotKey("api/1.36.0/any".into()), &name).is_none());
+        store.remove(&kind(), &name);
+        assert!(store.load(&kind(), &name).is_none());
+    }
+
+    #[test]
+    fn what_was_damaged_is_set_aside() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = store(directory.path());
+        let name = TemplateName("t".into());
+        store.save(&kind(), &template(&store, "t")).expect("saved");
+        let path = store.path(&kind(), &name);
+        let bytes = std::fs::read(&path).expect("read");
+        for damaged in [&bytes[..bytes.len() - 1], &bytes[..10], &[], &[&bytes[..], b"x"].concat()] {
+            std::fs::write(&path, damaged).expect("written");
+            assert!(store.load(&kind(), &name).is_none());
+            assert!(!path.exists(), "it would be met again");
+        }
+    }
+
+    #[test]
+    fn only_those_used_last_are_kept() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = store(directory.path());
+        for number in 0..KEPT_MAX + 3 {
+            store.save(&kind(), &template(&store, &number.to_string())).expect("saved");
+            let path = store.path(&kind(), &TemplateName(number.to_string().into()));
+            let age = Duration::from_secs(u64::try_from(1000 - number).expect("few"));
+            let file = File::options().write(true).open(path).expect("opened");
+            file.set_modified(SystemTime::now() - age).expect("aged");
+        }
+        store.save(&kind(), &template(&store, "last")).expect("saved");
+        let kept = |name: &str| store.path(&kind(), &TemplateName(name.into())).exists();
+        assert_eq!(std::fs::read_dir(&store.directory).expect("listed").count(), KEPT_MAX);
+        assert!(kept("last") && kept(&(KEPT_MAX + 2).to_string()) && !kept("0") && !kept("3"));
+    }
+}

@@ -1,0 +1,56 @@
+//! Taking a template from a slot: what a lease has made of a bare cluster.
+
+use std::path::Path;
+
+use super::baseline::Baseline;
+use super::template::{Template, TemplateWriter};
+use super::{PREFIX, RewindError};
+use crate::etcd::{EtcdClient, PackedKeys};
+
+/// The difference between a state and the bare baseline, at one revision.
+pub(super) struct Taken {
+    writer: TemplateWriter,
+    revisions: Vec<i64>,
+    removed: PackedKeys,
+    /// The store's.
+    pub(super) revision: i64,
+    /// How many keys the store had, whosever they are.
+    pub(super) key_count: i64,
+}
+
+/// Reads what differs now. Values go to a file in `directory`.
+pub(super) async fn read(etcd: &EtcdClient, baseline: &Baseline, directory: &Path) -> Result<Taken, RewindError> {
+    let writer = TemplateWriter::create(directory).map_err(RewindError::KeepTemplate)?;
+    let mut taken = Taken { writer, revisions: Vec::new(), removed: PackedKeys::default(), revision: 0, key_count: 0 };
+    let mut bare = baseline.iter_bare().peekable();
+    let mut pages = etcd.pages(PREFIX);
+    while let Some(page) = pages.next().await? {
+        for stored in page {
+            taken.key_count += 1;
+            // Events are on an etcd lease, and vanish by themselves.
+            if stored.lease != 0 || baseline.server_owned.contains(&stored.key) {
+                continue;
+            }
+            // Both sides are sorted by key.
+            while let Some((key, _)) = bare.next_if(|(key, _)| *key < stored.key.as_slice()) {
+                taken.removed.push(key);
+            }
+            let known = bare.next_if(|(key, _)| *key == stored.key.as_slice());
+            if known.is_none_or(|(_, mod_revision)| mod_revision != stored.mod_revision) {
+                taken.writer.add(&stored.key, &stored.value).map_err(RewindError::KeepTemplate)?;
+                taken.revisions.push(stored.mod_revision);
+            }
+        }
+    }
+    bare.for_each(|(key, _)| taken.removed.push(key));
+    taken.revision = pages.revision();
+    Ok(taken)
+}
+
+impl Taken {
+    /// The template, and the revision of each of its keys.
+    pub(super) fn finish(self, name: String, discovery_etag: String) -> Result<(Template, Vec<i64>), RewindError> {
+        let template = self.writer.finish(name, self.removed, discovery_etag).map_err(RewindError::KeepTemplate)?;
+        Ok((template, self.revisions))
+    }
+}

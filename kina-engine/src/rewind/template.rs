@@ -1,0 +1,159 @@
+//! What a template adds to the baseline of every cluster of its kind.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::resource::StorageResource;
+use super::value_file::{ValueFile, ValuePlace, ValueWriter};
+use super::{Fingerprint, PREFIX};
+use crate::etcd::{PackedKeys, StoredKey};
+
+/// The difference between the baseline of a bare cluster and that of a template: shared by all slots that have it. Keys
+/// and hashes are in memory, values on disk.
+#[derive(Debug)]
+pub(crate) struct Template {
+    name: String,
+    keys: PackedKeys,
+    /// Of each key, in order.
+    places: Vec<ValuePlace>,
+    values: ValueFile,
+    /// Keys of the bare baseline that the template does not have.
+    removed: PackedKeys,
+    discovery_etag: String,
+    /// What OpenAPI says with this template: it lags, so the first slot that has it finds out.
+    openapi_index_hash: OnceLock<String>,
+}
+
+/// Takes a template down as it is read.
+pub(crate) struct TemplateWriter {
+    keys: PackedKeys,
+    places: Vec<ValuePlace>,
+    values: ValueWriter,
+}
+
+/// A template on a slot.
+#[derive(Debug)]
+pub(super) struct Overlay {
+    pub(super) template: std::sync::Arc<Template>,
+    /// Of each key, the revision at which it was last seen to have its value; 0 for never.
+    pub(super) revisions: Vec<i64>,
+}
+
+impl TemplateWriter {
+    /// Begins. Values go to a file in `directory` that nobody else sees.
+    ///
+    /// # Errors
+    /// If that file cannot be made.
+    pub(crate) fn create(directory: &Path) -> io::Result<Self> {
+        Ok(Self { keys: PackedKeys::default(), places: Vec::new(), values: ValueWriter::create(directory)? })
+    }
+
+    /// Takes the next key, in their order.
+    ///
+    /// # Errors
+    /// If the value cannot be written, or the key is out of order.
+    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        if self.keys.len().checked_sub(1).is_some_and(|last| key <= self.keys.get(last)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the keys of a template are not sorted"));
+        }
+        self.keys.push(key);
+        self.places.push(self.values.append(value)?);
+        Ok(())
+    }
+
+    /// Ends.
+    ///
+    /// # Errors
+    /// If the values cannot be written.
+    pub(crate) fn finish(self, name: String, removed: PackedKeys, discovery_etag: String) -> io::Result<Template> {
+        let Self { mut keys, mut places, values } = self;
+        keys.shrink_to_fit();
+        places.shrink_to_fit();
+        let (values, openapi_index_hash) = (values.finish()?, OnceLock::new());
+        Ok(Template { name, keys, places, values, removed, discovery_etag, openapi_index_hash })
+    }
+}
+
+impl Template {
+    /// The hash of its content.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many keys it has.
+    pub(crate) fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Keys of the bare baseline that it does not have, sorted.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = &[u8]> {
+        self.removed.iter()
+    }
+
+    /// What discovery says with it.
+    pub(crate) fn discovery_etag(&self) -> &str {
+        &self.discovery_etag
+    }
+
+    /// All of its keys with their values.
+    ///
+    /// # Errors
+    /// If a value cannot be read.
+    pub(crate) fn read_all(&self) -> impl Iterator<Item = io::Result<StoredKey>> {
+        self.keys.iter().zip(&self.places).map(|(key, place)| {
+            let value = self.values.read(*place)?;
+            Ok(StoredKey { key: key.to_vec(), value, mod_revision: 0, lease: 0 })
+        })
+    }
+
+    /// What an API server says of itself with this template; without the hash of OpenAPI as long as nobody knows it.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let openapi_index_hash = self.openapi_index_hash.get().cloned().unwrap_or_default();
+        Fingerprint { discovery_etag: self.discovery_etag.clone(), openapi_index_hash }
+    }
+
+    /// Takes note of what OpenAPI says with it.
+    pub(super) fn learn_openapi(&self, index_hash: String) {
+        // Whoever comes second has seen the same.
+        let _ = self.openapi_index_hash.set(index_hash);
+    }
+
+    /// Whether it brings kinds that a bare cluster does not have.
+    pub(super) fn shapes_discovery(&self) -> bool {
+        self.resources().iter().any(StorageResource::shapes_discovery)
+    }
+
+    fn resources(&self) -> BTreeSet<StorageResource> {
+        self.keys.iter().filter(|key| key.starts_with(PREFIX)).filter_map(StorageResource::of_key).collect()
+    }
+}
+
+impl Overlay {
+    /// A template on a slot of whose state nothing is known.
+    pub(super) fn new(template: std::sync::Arc<Template>) -> Self {
+        let revisions = vec![0; template.key_count()];
+        Self { template, revisions }
+    }
+
+    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+        self.template.keys.find(key)
+    }
+
+    pub(super) fn removes(&self, key: &[u8]) -> bool {
+        self.template.removed.find(key).is_some()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], i64)> {
+        self.template.keys.iter().zip(self.revisions.iter().copied())
+    }
+
+    /// The value of the key at this place.
+    ///
+    /// # Errors
+    /// If it cannot be read from disk or is not what was written.
+    pub(super) fn value(&self, index: usize) -> io::Result<Vec<u8>> {
+        self.template.values.read(self.template.places[index])
+    }
+}
