@@ -3,7 +3,10 @@
 mod complaints;
 mod expand;
 mod function;
+mod module;
 mod options;
+mod other_attributes;
+mod paths;
 mod render;
 #[cfg(test)]
 mod tests;
@@ -105,4 +108,10 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(options.into(), item.into()).into()
+}
+
+/// Options for all tests of a module.
+#[proc_macro_attribute]
+pub fn tests(options: TokenStream, item: TokenStream) -> TokenStream {
+    module::expand(options.into(), item.into()).into()
 }

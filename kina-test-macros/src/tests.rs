@@ -32,7 +32,7 @@ fn check_options(options: &str, expected: &[&str]) -> Options {
 fn check_function(item: &str, expected: &[&str]) {
     let mut complaints = Complaints::default();
     let mut function: TestFunction = syn::parse_str(item).expect("the test's own tokens");
-    function.remove_other_test_attributes(&mut complaints);
+    crate::other_attributes::remove_second_tests(&mut function.attributes, &mut complaints);
     let is_callable = function.check_signature(&mut complaints);
     assert!(is_callable || !expected.is_empty());
     check_complaints(&complaints, expected);

@@ -39,20 +39,26 @@
 
 mod argument;
 mod cluster;
+mod context;
 #[cfg(feature = "embedded")]
 mod engine_constructor;
 mod error;
 mod fixtures;
 mod harness;
+mod namespace;
 mod network;
+mod template;
 
-pub use argument::FromCluster;
+pub use argument::{FromTest, ScopeInTest};
 pub use cluster::Cluster;
+pub use context::Context;
 pub use error::Error;
 pub use fixtures::{ApplyOptions, ApplyReport, Fixtures, IntoFixtures};
-pub use kina_test_macros::test;
+pub use kina_test_macros::{test, tests};
 pub use kube;
+pub use namespace::Namespace;
 pub use network::Network;
+pub use template::{ReadError, Template};
 
 /// The program in the README is compiled and run like those in the documentation.
 #[cfg(doctest)]
@@ -62,5 +68,8 @@ struct ReadmeDoctests;
 /// What the attribute's expansion needs. Not for use by hand: may change with every version.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::harness::{TestCase, TestFunction, run_test};
+    pub use kina_engine::protocol::{Isolation, Profile};
+
+    pub use crate::harness::{Argument, Arguments, Flavor, TestCase, TestFunction, argument};
+    pub use crate::harness::{run_plain_test, run_test};
 }
