@@ -26,6 +26,16 @@ pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
         None => quote!(run_plain_test),
     };
     let fields = fields(options, &crate_path);
+    let plain_case = quote! {
+        #crate_path::__private::TestCase::new(
+            ::core::concat!(::core::module_path!(), "::", #name_text),
+            ::core::env!("CARGO_MANIFEST_DIR"),
+        )
+    };
+    let test_case = match fields.as_slice() {
+        [] => plain_case,
+        fields => quote!(#crate_path::__private::TestCase { #(#fields,)* ..#plain_case }),
+    };
     let function_pointer = function_pointer(function);
     let makers = makers(function, &crate_path);
     quote! {
@@ -36,13 +46,7 @@ pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
             #asyncness fn #name(#inputs) #output #body
 
             #crate_path::__private::#run(
-                #crate_path::__private::TestCase {
-                    #(#fields,)*
-                    ..#crate_path::__private::TestCase::new(
-                        ::core::concat!(::core::module_path!(), "::", #name_text),
-                        ::core::env!("CARGO_MANIFEST_DIR"),
-                    )
-                },
+                #test_case,
                 #function_pointer,
                 (#(#makers,)*),
             )

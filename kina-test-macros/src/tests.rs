@@ -6,6 +6,7 @@ use quote::quote;
 use crate::complaints::Complaints;
 use crate::expand::expand;
 use crate::function::TestFunction;
+use crate::module;
 use crate::options::Options;
 
 /// Compares tokens, blind to white space.
@@ -61,13 +62,12 @@ fn a_test_without_options() {
                 async fn scales_up(client: kube::Client) -> anyhow::Result<()> { body(client).await; Ok(()) }
 
                 ::kina::__private::run_test(
-                    ::kina::__private::TestCase {
-                        name: ::core::concat!(::core::module_path!(), "::", "scales_up"),
-                        package_directory: ::core::env!("CARGO_MANIFEST_DIR"),
-                        kubernetes: ::core::option::Option::None,
-                        provider: ::core::option::Option::None,
-                    },
+                    ::kina::__private::TestCase::new(
+                        ::core::concat!(::core::module_path!(), "::", "scales_up"),
+                        ::core::env!("CARGO_MANIFEST_DIR"),
+                    ),
                     scales_up as fn(_) -> _,
+                    (::kina::__private::argument(),),
                 )
             }
         },
@@ -77,7 +77,11 @@ fn a_test_without_options() {
 #[test]
 fn a_test_with_all_options_and_two_arguments() {
     check_expansion(
-        quote! { kubernetes = "1.36", provider = "apple", crate = "my::kina", },
+        quote! {
+            crds = [my::Widget<u8, u16>, "src/*.rs"], fixtures = ["Cargo.toml", "**/*.toml"], template = my::template,
+            kubernetes = "1.36", profile = "controllers", provider = "apple", isolation = "namespace", timeout = "2m",
+            flavor = "multi_thread", worker_threads = 3, crate = "my::kina",
+        },
         quote! { async fn two(mut client: kube::Client, Cluster { .. }: Cluster) {} },
         quote! {
             #[::core::prelude::v1::test]
@@ -87,12 +91,54 @@ fn a_test_with_all_options_and_two_arguments() {
 
                 my::kina::__private::run_test(
                     my::kina::__private::TestCase {
-                        name: ::core::concat!(::core::module_path!(), "::", "two"),
-                        package_directory: ::core::env!("CARGO_MANIFEST_DIR"),
                         kubernetes: ::core::option::Option::Some("1.36"),
+                        profile: ::core::option::Option::Some(my::kina::__private::Profile::Controllers),
                         provider: ::core::option::Option::Some("apple"),
+                        isolation: ::core::option::Option::Some(my::kina::__private::Isolation::Namespace),
+                        timeout_ms: ::core::option::Option::Some(120000u64),
+                        flavor: ::core::option::Option::Some(my::kina::__private::Flavor::MultiThread),
+                        worker_threads: ::core::option::Option::Some(3usize),
+                        template: ::core::option::Option::Some(|| {
+                            const _: &[u8] = ::core::include_bytes!(
+                                ::core::concat!(::core::env!("CARGO_MANIFEST_DIR"), "/", "Cargo.toml")
+                            );
+                            my::kina::Template::new()
+                                .and(my::template())
+                                .crd::<my::Widget<u8, u16> >()
+                                .crds("src/*.rs")
+                                .fixtures("Cargo.toml")
+                                .fixtures("**/*.toml")
+                        }),
+                        ..my::kina::__private::TestCase::new(
+                            ::core::concat!(::core::module_path!(), "::", "two"),
+                            ::core::env!("CARGO_MANIFEST_DIR"),
+                        )
                     },
                     two as fn(_, _) -> _,
+                    (my::kina::__private::argument(), my::kina::__private::argument(),),
+                )
+            }
+        },
+    );
+}
+
+#[test]
+fn a_plain_function() {
+    check_expansion(
+        quote! {},
+        quote! { fn plain(cluster: kina::Cluster) -> u8 { 3 } },
+        quote! {
+            #[::core::prelude::v1::test]
+            fn plain() -> u8 {
+                fn plain(cluster: kina::Cluster) -> u8 { 3 }
+
+                ::kina::__private::run_plain_test(
+                    ::kina::__private::TestCase::new(
+                        ::core::concat!(::core::module_path!(), "::", "plain"),
+                        ::core::env!("CARGO_MANIFEST_DIR"),
+                    ),
+                    plain as fn(_) -> _,
+                    (::kina::__private::argument(),),
                 )
             }
         },
@@ -111,11 +157,11 @@ fn a_wrong_option_still_leaves_the_test() {
     let item = quote! { async fn f(client: Client) {} };
     let sound = expand(quote! {}, item.clone());
     check_expansion(
-        quote! { flavor = "x" },
+        quote! { flavour = "x" },
         item,
         quote! {
             #sound
-            ::core::compile_error! { "unknown option `flavor`; the options are `kubernetes = \"1.NN\"`, `provider = \"name\"`, `crate = \"path\"`" }
+            ::core::compile_error! { "unknown option `flavour`; the options are `crds = [Type, \"path\"]`, `fixtures = [\"path\"]`, `template = function`, `kubernetes = \"1.NN\"`, `profile = \"name\"`, `provider = \"name\"`, `isolation = \"name\"`, `timeout = \"30s\"`, `flavor = \"name\"`, `worker_threads = 4`, `crate = \"path\"`" }
         },
     );
 }
@@ -126,16 +172,15 @@ fn a_function_that_cannot_be_called_is_left_as_written() {
         quote! {},
         quote! {
             #[ignore]
-            pub fn f(client: Client) -> u8 { 0 }
+            #[test_log::test]
+            pub const fn f(client: Client) -> u8 { 0 }
         },
         quote! {
             #[ignore]
             #[cfg(test)]
             #[allow(dead_code)]
-            pub fn f(client: Client) -> u8 { 0 }
-            ::core::compile_error! {
-                "a kina test talks to a cluster and has to be asynchronous: make it an `async fn`"
-            }
+            pub const fn f(client: Client) -> u8 { 0 }
+            ::core::compile_error! { "a kina test cannot be `const`" }
         },
     );
 }
@@ -145,7 +190,9 @@ fn what_is_no_function_is_left_as_written() {
     check_expansion(
         quote! {},
         quote! { pub struct Thing; },
-        quote! { pub struct Thing; ::core::compile_error! { "#[kina::test] goes on an `async fn`" } },
+        quote! { pub struct Thing; ::core::compile_error! {
+            "#[kina::test] goes on a function; options for all tests of a module go into #[kina::tests(…)]"
+        } },
     );
     check_expansion(
         quote! {},
@@ -210,9 +257,9 @@ fn wrong_values_of_kubernetes_list_the_known_minors() {
 #[test]
 fn one_wrong_option_does_not_hide_another() {
     let options = check_options(
-        r#"timeout = 3, kubernetes = "1.36" "1.37", crate, crate = "a b", kubernetes = "1.35", "1.37", crate: "x""#,
+        r#"timeouts = 3, kubernetes = "1.36" "1.37", crate, crate = "a b", kubernetes = "1.35", "1.37", crate: "x""#,
         &[
-            "unknown option `timeout`; the options are `kubernetes = \"1.NN\"`, `provider = \"name\"`, `crate = \"path\"`",
+            "unknown option `timeouts`; the options are `crds = [Type, \"path\"]`, ",
             "expected a comma or the end after the value of `kubernetes`",
             "option `crate` has no value",
             "option `crate` stands here twice",
@@ -232,11 +279,11 @@ fn signatures_that_are_no_test() {
     check_function("async fn f(client: Client) -> Result<()> {}", &[]);
     check_function("async fn f(client: Client, cluster: Cluster) {}", &[]);
     check_function("async fn f() {}", &["a kina test takes its cluster as an argument"]);
-    check_function("async fn f(a: Client, b: Cluster, c: Client, d: Client) {}", &["one argument too many"]);
+    check_function("fn f(a: A, b: B, c: C, d: D, e: E, f: F, g: G, h: H) {}", &[]);
+    check_function("async fn f(a: A, b: B, c: C, d: D, e: E, f: F, g: G, h: H, i: I) {}", &["one argument too many"]);
     check_function(
         "const unsafe extern \"C\" fn f<T>(client: T) where T: Clone {}",
         &[
-            "a kina test talks to a cluster and has to be asynchronous: make it an `async fn`",
             "a kina test cannot be `const`",
             "a kina test cannot be `unsafe`",
             "a kina test cannot be `extern`",
@@ -251,7 +298,6 @@ fn signatures_that_are_no_test() {
     check_function(
         "unsafe extern \"C\" fn f(mut arguments: ...) {}",
         &[
-            "a kina test talks to a cluster",
             "a kina test cannot be `unsafe`",
             "a kina test cannot be `extern`",
             "a kina test cannot take variadic arguments",
@@ -263,7 +309,7 @@ fn signatures_that_are_no_test() {
 #[test]
 fn other_test_attributes_are_refused_and_taken_away() {
     for attribute in
-        ["#[test]", "#[tokio::test]", "#[tokio::test(start_paused = true)]", "#[::core::prelude::v1::test]"]
+        ["#[test]", "#[tokio::test]", "#[tokio::test(start_paused = true)]", "#[test_log::test(tokio::test)]"]
     {
         check_function(&format!("{attribute} #[ignore] async fn f(client: Client) {{}}"), &["a second test attribute"]);
     }
@@ -280,4 +326,207 @@ fn other_test_attributes_are_refused_and_taken_away() {
     )
     .to_string();
     assert!(expansion.starts_with(&sound.to_string()), "{expansion}");
+}
+
+#[test]
+fn the_compilers_attribute_that_other_macros_leave_is_made_once() {
+    let item = quote! { async fn f(client: Client) {} };
+    check_expansion(quote! {}, quote! { #[::core::prelude::v1::test] #item }, expand(quote! {}, item.clone()));
+    // Where test_log comes later, it makes the test.
+    let sound = expand(quote! {}, item.clone()).to_string();
+    let without_attribute = sound.replace(&quote! { #[::core::prelude::v1::test] }.to_string(), "");
+    let expected: TokenStream = format!("#[test_log::test] {without_attribute}").parse().expect("tokens");
+    check_expansion(quote! {}, quote! { #[test_log::test] #item }, expected);
+}
+
+#[test]
+fn rstest_goes_first() {
+    check_expansion(
+        quote! { kubernetes = "1.36" },
+        quote! {
+            #[rstest]
+            #[case(1)]
+            async fn f(#[case] number: u8, #[ignore] client: Client) { half written . ; }
+        },
+        quote! {
+            #[rstest]
+            #[case(1)]
+            #[::kina::test(kubernetes = "1.36")]
+            async fn f(#[case] number: u8, #[ignore] client: Client) { half written . ; }
+        },
+    );
+    // What was told once is not told again for each case.
+    check_expansion(
+        quote! { crate = "my::kina", kubernetes = "1.2" },
+        quote! { #[rstest::rstest] fn f() {} },
+        quote! {
+            #[rstest::rstest]
+            #[my::kina::test()]
+            fn f() {}
+            ::core::compile_error! { "kina has no Kubernetes minor `1.2`; the known minors are 1.33, 1.34, 1.35, 1.36, 1.37" }
+        },
+    );
+}
+
+fn check_module(options: TokenStream, item: TokenStream, expected: TokenStream) {
+    assert_eq!(module::expand(options, item).to_string(), expected.to_string());
+}
+
+#[test]
+fn a_module_hands_its_options_on_and_changes_nothing_else() {
+    check_module(
+        quote! { timeout = "30s", crate = "my::support" },
+        quote! {
+            /// Tests.
+            #[cfg(test)]
+            pub(super) mod tests {
+                #![allow(unused)]
+                use kina::test;
+
+                #[should_panic]
+                #[kina::test]
+                async fn one(client: Client) { let x = #[kina::test] half written; mod inside { #[kina::test] fn f() {} } }
+
+                #[::kina::test(timeout = "1s",)]
+                fn two(client: Client) {}
+
+                #[my::support::test(kubernetes = "1.36")]
+                fn three(client: Client) {}
+
+                #[tokio::test]
+                async fn not_kinas() {}
+
+                #[kina::tests(kubernetes = "1.35")]
+                mod deeper {
+                    #[kina::test]
+                    fn four(client: Client) {}
+                }
+            }
+        },
+        quote! {
+            /// Tests.
+            #[cfg(test)]
+            pub(super) mod tests {
+                #![allow(unused)]
+                use kina::test;
+
+                #[should_panic]
+                #[kina::test(__of_module(timeout = "30s", crate = "my::support"))]
+                async fn one(client: Client) { let x = #[kina::test] half written; mod inside { #[kina::test] fn f() {} } }
+
+                #[::kina::test(timeout = "1s", __of_module(timeout = "30s", crate = "my::support"))]
+                fn two(client: Client) {}
+
+                #[my::support::test(kubernetes = "1.36", __of_module(timeout = "30s", crate = "my::support"))]
+                fn three(client: Client) {}
+
+                #[tokio::test]
+                async fn not_kinas() {}
+
+                #[kina::tests(kubernetes = "1.35", __of_module(timeout = "30s", crate = "my::support"))]
+                mod deeper {
+                    #[kina::test(__of_module(timeout = "30s", crate = "my::support"))]
+                    fn four(client: Client) {}
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn what_is_no_module_with_tests_is_left_as_written() {
+    const TEXT: &str = "#[kina::tests] goes on a module with its tests in braces: `mod tests { … }`";
+    for item in [quote! { mod elsewhere; }, quote! { fn f() {} }] {
+        check_module(quote! {}, item.clone(), quote! { #item ::core::compile_error! { #TEXT } });
+    }
+}
+
+#[test]
+fn a_tests_own_options_come_before_its_modules() {
+    let options = check_options(
+        r#"kubernetes = "1.36", flavor = "multi_thread",
+           __of_module(kubernetes = "1.35", timeout = "3s", flavor = "current_thread",
+                       __of_module(timeout = "4s", provider = "apple", profile = "none"))"#,
+        &[],
+    );
+    assert_eq!(options_of(&options), (Some("1.36".to_owned()), None));
+    assert_eq!(options.timeout_ms, Some(3000));
+    assert_eq!(options.provider.map(|literal| literal.value()).as_deref(), Some("apple"));
+    assert_eq!(options.flavor.map(|flavor| flavor.name), Some("multi_thread"));
+    assert!(options.profile.is_none());
+    // A number of threads goes with the flavor that it was said for.
+    let options =
+        check_options(r#"flavor = "current_thread", __of_module(flavor = "multi_thread", worker_threads = 3)"#, &[]);
+    assert!(options.worker_threads.is_none());
+}
+
+#[test]
+fn durations() {
+    for (text, expected) in [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000), ("24h", 86_400_000)] {
+        assert_eq!(check_options(&format!("timeout = \"{text}\""), &[]).timeout_ms, Some(expected), "{text}");
+    }
+    for (value, start) in [
+        (r#""30""#, "`30` is no duration; a duration is a whole number and a unit"),
+        (r#""s""#, "`s` is no duration"),
+        (r#""1.5s""#, "`1.5s` is no duration"),
+        (r#""-1s""#, "`-1s` is no duration"),
+        (r#""3 s""#, "`3 s` is no duration"),
+        (r#""0s""#, "a test that may take no time would always fail"),
+        (r#""25h""#, "a test may take a day at most"),
+        (r#""99999999999999999999s""#, "a test may take a day at most"),
+        ("30", "write `timeout = \"30s\"`"),
+        ("5m", "write `timeout = \"5m\"`"),
+        ("LIMIT", "expected a duration in quotes, as in `timeout = \"30s\"`"),
+    ] {
+        assert!(check_options(&format!("timeout = {value}"), &[start]).timeout_ms.is_none());
+    }
+}
+
+#[test]
+fn words_and_numbers() {
+    check_options("profile = \"nodes\"", &["`profile` cannot be `nodes`; there are `api` and `controllers`"]);
+    check_options("isolation = namespace", &["expected a word in quotes, as in `isolation = \"cluster\"`"]);
+    check_options("flavor = \"local\"", &["`flavor` cannot be `local`; there are `current_thread` and `multi_thread`"]);
+    check_options("start_paused = true", &["kina has no `start_paused`: a paused clock jumps"]);
+    check_options("worker_threads = 2", &["`worker_threads` needs `flavor = \"multi_thread\"` beside it"]);
+    for value in ["0", "\"2\"", "1025", "-1", "many"] {
+        let options = format!("flavor = \"multi_thread\", worker_threads = {value}");
+        let mut complaints = Complaints::default();
+        Options::parse(options.parse().expect("the test's own tokens"), &mut complaints);
+        assert!(complaints.texts()[0].starts_with("expected a number from 1 to 1024"), "{value}");
+    }
+}
+
+#[test]
+fn a_plain_function_has_no_runtime_on_its_own_thread() {
+    let item = quote! { fn f(client: Client) {} };
+    let text = expand(quote! { flavor = "current_thread" }, item.clone()).to_string();
+    assert!(text.contains("keeps its thread to itself"), "{text}");
+    // Said around the module, it is for the others.
+    let of_module = quote! { __of_module(flavor = "current_thread") };
+    check_expansion(of_module, item.clone(), expand(quote! {}, item));
+}
+
+#[test]
+fn lists_of_files_and_types() {
+    for (options, start) in [
+        (
+            "crds = []",
+            "an empty list: name types with a CRD and paths of files, as in `crds = [Widget, \"crds/*.yaml\"]`",
+        ),
+        ("crds = Widget", "expected a list of types with a CRD"),
+        ("crds = [3]", "expected types with a CRD and paths of files"),
+        ("crds = [\"nowhere.yaml\"]", "there is no file `nowhere.yaml`; paths are relative to the directory of"),
+        ("crds = [\"\"]", "an empty path names nothing"),
+        ("crds = [\"/etc/*.yaml\"]", "`/etc/*.yaml` is there on one machine only"),
+        ("fixtures = [\"src/*.yaml\"]", "no file matches `src/*.yaml`"),
+        ("fixtures = [\"src\"]", "no .yaml, .yml or .json file is in the folder `src`"),
+        ("fixtures = [\"***\"]", "`***` is no pattern"),
+        ("fixtures = [Widget]", "expected paths of files in quotes"),
+        ("fixtures = \"src\"", "expected a list of paths of files in quotes"),
+        ("template = 3", "expected the path of a function that returns a `kina::Template`"),
+        ("template = a b", "expected the path of a function"),
+    ] {
+        check_options(options, &[start]);
+    }
 }

@@ -20,11 +20,55 @@
 //! the test ends, however it ends, the engine rewinds the cluster and the next test gets it. An engine that nobody
 //! uses ends by itself.
 //!
-//! - [`test`](macro@test): the attribute.
+//! - [`test`](macro@test): the attribute, with all its options. [`tests`](macro@tests) says them for a whole module.
+//! - [`FromTest`]: what a test can take as an argument, and how a type of your own becomes one.
 //! - [`Cluster`]: the lease on a cluster; also for code that is no test ([`Cluster::acquire`]).
+//! - [`Namespace`] and [`Context`]: where a test works, and what it is called.
+//! - [`Template`]: what a test's cluster has in it at the start.
 //! - [`Network`]: takes the API server away, and brings it back ([`Cluster::network`]).
 //! - [`Cluster::install_crds`], [`Cluster::apply_fixtures`]: objects that a test starts from.
-//! - [`FromCluster`]: what a test can take as an argument.
+//!
+//! # Arguments
+//!
+//! A test takes what it needs, by type, up to eight arguments in any order:
+//!
+//! ```rust,test_harness
+//! use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+//! use kube::api::{Api, PostParams};
+//!
+//! #[kina::test]
+//! async fn what_one_cluster_has_the_other_has_not(
+//!     config_maps: Api<ConfigMap>, // in the test's namespace
+//!     namespaces: Api<Namespace>,  // in the cluster: a Namespace is in none
+//!     here: kina::Cluster,         // the cluster of all other arguments
+//!     there: kina::Cluster,        // another one
+//!     context: kina::Context,
+//! ) -> Result<(), kube::Error> {
+//!     let mut config_map = ConfigMap::default();
+//!     config_map.metadata.name = Some("settings".to_owned());
+//!     config_map.data = Some([("test".to_owned(), context.test_name().to_owned())].into());
+//!     config_maps.create(&PostParams::default(), &config_map).await?;
+//!
+//!     assert!(namespaces.get_opt("default").await?.is_some());
+//!     let in_cluster = |cluster: &kina::Cluster| Api::<ConfigMap>::default_namespaced(cluster.client());
+//!     assert!(in_cluster(&here).get_opt("settings").await?.is_some());
+//!     assert!(in_cluster(&there).get_opt("settings").await?.is_none());
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A test that is no `async fn` is a test too:
+//!
+//! ```rust,test_harness
+//! # use k8s_openapi::api::core::v1::ConfigMap;
+//! # use kube::api::{Api, ListParams};
+//! #[kina::test]
+//! fn nothing_is_there(config_maps: Api<ConfigMap>) -> Result<(), kube::Error> {
+//!     let list = tokio::runtime::Handle::current().block_on(config_maps.list(&ListParams::default()))?;
+//!     assert!(list.items.is_empty());
+//!     Ok(())
+//! }
+//! ```
 //!
 //! # Good to know
 //!
