@@ -15,7 +15,7 @@ pub use stand_in::ReadError;
 /// Mostly the options `crds` and `fixtures` of [`#[kina::test]`](macro@crate::test) say all there is to say. For a
 /// template that many tests share, or that is generated, there is the option `template`, which names a function:
 ///
-/// ```rust,test_harness
+/// ```rust,test_harness,no_run
 /// use k8s_openapi::api::core::v1::ConfigMap;
 ///
 /// fn three_shops() -> kina::Template {
@@ -24,14 +24,11 @@ pub use stand_in::ReadError;
 ///         .collect();
 ///     kina::Template::new().yaml("the shops", shops)
 /// }
-/// # #[cfg(any())]
 /// #[kina::test(template = three_shops)]
 /// async fn there_are_three_shops(shops: kube::Api<ConfigMap>) -> Result<(), kube::Error> {
 ///     assert_eq!(shops.list(&Default::default()).await?.items.len(), 3);
 ///     Ok(())
 /// }
-/// # #[kina::test]
-/// # async fn the_function_is_used(client: kube::Client) { drop((client, three_shops())) }
 /// ```
 ///
 /// The engine applies the content once, and keeps what came of it by the hash of the content. Every other test with the
@@ -41,10 +38,11 @@ pub use stand_in::ReadError;
 /// All CRDs are applied first, and each may be there once. Each entry of the other objects is a layer of its own: what a
 /// later one says of an object replaces what an earlier one said.
 ///
-/// Paths are relative to the package's directory, where it is when the test runs ([`Context::package_directory`]
-/// (crate::Context::package_directory)). A path names a file, or a folder, or is a pattern with `*`, `?`, `[…]`, or
-/// `**` for folders of any depth. Of a folder all `.yaml`, `.yml` and `.json` files are taken, in the order of their
-/// names; one with a `kustomization.yaml` or a `Chart.yaml` is rendered by your own `kustomize` or `helm`.
+/// Paths are relative to the package's directory, which is where it is when the test runs: see
+/// [`Context::package_directory`](crate::Context::package_directory). A path names a file, or a folder, or is a pattern
+/// with `*`, `?`, `[…]`, or `**` for folders of any depth. Of a folder all `.yaml`, `.yml` and `.json` files are taken, in
+/// the order of their names; one with a `kustomization.yaml` or a `Chart.yaml` is rendered by your own `kustomize` or
+/// `helm`.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Template {
