@@ -12,7 +12,7 @@ pub enum Error {
     Acquire(#[from] ClientError),
     /// The files of a template could not be read.
     #[error("reading the files of the template failed")]
-    Template(#[source] crate::template::ReadError),
+    Template(#[source] ReadError),
     /// An argument of the test could not be made.
     #[error("making the argument of type `{argument}` failed")]
     Argument {

@@ -102,7 +102,7 @@ pub use kina_test_macros::{test, tests};
 pub use kube;
 pub use namespace::Namespace;
 pub use network::Network;
-pub use template::{ReadError, Template};
+pub use template::Template;
 
 /// The program in the README is compiled and run like those in the documentation.
 #[cfg(doctest)]

@@ -3,12 +3,10 @@
 //! - `read`: from the entries of a template to texts, once for each process.
 
 mod read;
-mod stand_in;
 
 use kube::CustomResourceExt;
 
 pub(crate) use read::ReadTemplate;
-pub use stand_in::ReadError;
 
 /// What a test's cluster has in it when the test starts: CRDs and other objects.
 ///
