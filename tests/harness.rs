@@ -11,7 +11,7 @@ use common::children::{Realm, output, text_of};
 use common::{PATIENCE, wait_until_blocking};
 use kina::{Cluster, Context, FromTest, Template};
 use kina_engine::fixtures::{Overlay, Source};
-use kina_engine::protocol::{ClientMessage, EngineMessage, Refusal, RefusalKind};
+use kina_engine::protocol::{ClientMessage, EngineMessage, Isolation, Profile, Refusal, RefusalKind};
 use tokio::runtime::Handle;
 
 /// Set for those of the tests below that shall fail. Left alone, they are tests like any other.
@@ -175,7 +175,11 @@ fn those_who_want_several_do_not_wait_for_each_other() {
 /// Its engine is none: it wants the content, and then gives nothing.
 #[test]
 fn the_content_of_a_template_is_sent_to_who_wants_it() {
-    let realm = Realm::new();
+    let realm = Realm::new()
+        .with("KINA_KUBERNETES", "1.36")
+        .with("KINA_PROFILE", "controllers")
+        .with("KINA_ISOLATION", "namespace")
+        .with("KINA_ACQUIRE_TIMEOUT_SECONDS", "7");
     let listener = UnixListener::bind(realm.socket()).expect("nobody else is there");
     let engine = std::thread::spawn(move || {
         let (stream, _) = listener.accept().expect("a client");
@@ -198,6 +202,9 @@ fn the_content_of_a_template_is_sent_to_who_wants_it() {
 
     let (request, template) = engine.join().expect("all was said");
     assert_eq!(request.template, Some(template.hash()));
+    assert_eq!(request.kubernetes.as_deref(), Some("1.36"));
+    assert_eq!((request.profile, request.isolation), (Profile::Controllers, Isolation::Namespace));
+    assert_eq!((request.test.as_str(), request.timeout_ms), ("harness::starts_from_a_template", 7000));
     let overlay = |name: &str, sources: &[&str]| {
         let source = |name: &&str| {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);

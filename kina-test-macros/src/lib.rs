@@ -217,7 +217,7 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// The options are those of [`macro@test`]. One that a test names itself counts instead of the module's. The module has to be
 /// written with its tests in braces, and they need the attribute under its own name: what an attribute called `#[test]`
-/// means, a macro cannot know. For all tests of a workspace there is its `kina.toml`.
+/// means, a macro cannot know, nor what another macro in the module makes. For all tests of a workspace there is its `kina.toml`.
 ///
 /// A module that is a file of its own (`mod tests;`) cannot carry it, but there can be one with braces in that file.
 #[proc_macro_attribute]

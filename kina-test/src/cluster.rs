@@ -47,6 +47,9 @@ impl Cluster {
     ///
     /// Progress (of a first download or build of the Kubernetes binaries, say) goes to standard error.
     ///
+    /// Not for a second cluster of a test, which takes several [as arguments](crate::FromTest): who holds one and waits for
+    /// another may wait for somebody who does the same.
+    ///
     /// # Errors
     /// If the engine cannot be started or reached, or has no cluster to give within the time limit
     /// (`KINA_ACQUIRE_TIMEOUT_SECONDS`, 300 by default).
