@@ -109,6 +109,42 @@ pub use template::Template;
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
 
+/// What only the compiler can find, and only where tests are compiled, so that the UI tests cannot show it. Each of these is
+/// an error of its kind:
+///
+/// ```rust,compile_fail,E0277,test_harness
+/// #[kina::test]
+/// async fn an_argument_that_nobody_can_make(client: kube::Client, number: u32) {}
+/// ```
+///
+/// ```rust,compile_fail,E0277,test_harness
+/// #[kina::test]
+/// fn the_same_of_a_plain_function(number: u32) {}
+/// ```
+///
+/// ```rust,compile_fail,E0277,test_harness
+/// #[kina::test(crds = [String])]
+/// async fn a_type_without_a_crd(client: kube::Client) {}
+/// ```
+///
+/// ```rust,compile_fail,E0308,test_harness
+/// fn number() -> u8 {
+///     3
+/// }
+///
+/// #[kina::test(template = number)]
+/// async fn a_function_that_gives_no_template(client: kube::Client) {}
+/// ```
+///
+/// ```rust,compile_fail,E0308,test_harness
+/// #[kina::test]
+/// async fn a_mistake_in_the_body(client: kube::Client) {
+///     let number: u32 = "no number";
+/// }
+/// ```
+#[cfg(doctest)]
+struct CompilerErrors;
+
 /// What the attribute's expansion needs. Not for use by hand: may change with every version.
 #[doc(hidden)]
 pub mod __private {

@@ -22,6 +22,6 @@ mod with_a_wrong_test {
 }
 
 #[kina::tests(timeout = "3s")]
-async fn no_module(client: kube::Client) {}
+async fn no_module(_client: kube::Client) {}
 
 fn main() {}

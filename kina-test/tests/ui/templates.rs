@@ -9,9 +9,6 @@ async fn no_match(client: kube::Client) {}
 #[kina::test(fixtures = ["/etc/*.yaml"])]
 async fn on_one_machine(client: kube::Client) {}
 
-#[kina::test(crds = [String])]
-async fn no_crd(client: kube::Client) {}
-
 #[kina::test(crds = "crds/*.yaml")]
 async fn no_list(client: kube::Client) {}
 
@@ -20,16 +17,6 @@ async fn empty(client: kube::Client) {}
 
 #[kina::test(fixtures = [String])]
 async fn type_among_fixtures(client: kube::Client) {}
-
-fn number() -> u8 {
-    3
-}
-
-#[kina::test(template = number)]
-async fn no_template(client: kube::Client) {}
-
-#[kina::test(template = nowhere)]
-async fn no_function(client: kube::Client) {}
 
 #[kina::test(template = "my_template")]
 async fn function_in_quotes(client: kube::Client) {}
