@@ -14,7 +14,7 @@
 mod error;
 mod find;
 mod keys;
-mod nearest;
+pub(crate) mod nearest;
 mod read;
 #[cfg(test)]
 mod tests;
