@@ -27,6 +27,7 @@
 //! - [`Template`]: what a test's cluster has in it at the start.
 //! - [`Network`]: takes the API server away, and brings it back ([`Cluster::network`]).
 //! - [`Cluster::install_crds`], [`Cluster::apply_fixtures`]: objects that a test starts from.
+//! - [`wait`]: until an object is as it should be ([`Cluster::wait_for`] and its like).
 //!
 //! # Arguments
 //!
@@ -92,6 +93,7 @@ mod harness;
 mod namespace;
 mod network;
 mod template;
+pub mod wait;
 
 pub use argument::{FromTest, ScopeInTest};
 pub use cluster::Cluster;
@@ -103,6 +105,7 @@ pub use kube;
 pub use namespace::Namespace;
 pub use network::Network;
 pub use template::Template;
+pub use wait::{AsObjectRef, ObjectRef, WaitError, object};
 
 /// The program in the README is compiled and run like those in the documentation.
 #[cfg(doctest)]
