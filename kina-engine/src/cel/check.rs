@@ -16,6 +16,8 @@ use super::roots;
 
 /// The variable that the object is bound to. No expression can spell it.
 pub(super) const OBJECT: &str = "@object";
+/// How the names of variables begin that hold patterns.
+const PATTERN: &str = "@pattern";
 
 /// What an expression has to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -194,6 +196,9 @@ impl Check<'_> {
     }
 
     fn variable(&self, name: &str) -> Option<Known> {
+        if name.starts_with(PATTERN) {
+            return Some(Known::Text);
+        }
         self.scope.iter().rev().find(|(variable, _)| variable == name).map(|(_, known)| *known)
     }
 
@@ -217,6 +222,10 @@ impl Check<'_> {
     }
 
     fn call(&mut self, id: u64, call: &mut CallExpr) -> Result<Known, ExpressionError> {
+        if call.func_name.chars().all(char::is_alphanumeric) {
+            // Before its arguments, which may only make sense to a function that was meant.
+            self.function(id, &call.func_name, None)?;
+        }
         if call.func_name == "matches" {
             self.compile_pattern(id, call)?;
         }
@@ -375,9 +384,7 @@ impl Check<'_> {
             let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
             self.error(id, format!("`{}` is no regular expression: {reason}", text.inner()), None)
         })?;
-        let name = format!("@pattern{}", self.patterns.len());
-        // Its type is known here, and to nobody else.
-        self.scope.insert(0, (name.clone(), Known::Text));
+        let name = format!("{PATTERN}{}", self.patterns.len());
         if let Some(argument) = call.args.last_mut() {
             argument.expr = Expr::Ident(name.clone());
         }

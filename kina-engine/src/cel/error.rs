@@ -134,6 +134,7 @@ fn type_name(name: &str) -> &str {
         "list" => "a list",
         "null_type" => "null",
         "iterable" => "a list or map",
+        "kina.pattern" => "a pattern",
         other => other,
     }
 }

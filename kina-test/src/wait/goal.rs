@@ -33,9 +33,14 @@ pub(super) struct Ready<'goal, 'a, K> {
 enum Check<'goal, 'a, K> {
     #[cfg(feature = "cel")]
     Expression(kina_engine::cel::Expression),
-    Condition { name: &'goal str, status: &'goal str },
+    Condition {
+        name: &'goal str,
+        status: &'goal str,
+    },
     Predicate(&'goal mut Predicate<'a, K>),
-    Deletion { uid: &'goal mut Option<String> },
+    Deletion {
+        uid: &'goal mut Option<String>,
+    },
 }
 
 impl<'a, K: Object> Goal<'a, K> {
@@ -49,19 +54,20 @@ impl<'a, K: Object> Goal<'a, K> {
         // Only an expression can be wrong.
         #[cfg(not(feature = "cel"))]
         let _ = target;
-        let check = match self {
-            #[cfg(feature = "cel")]
-            Self::Expression(text) => {
-                let compiled = kina_engine::cel::Expression::compile(text);
-                Check::Expression(compiled.map_err(|error| WaitError::Condition {
-                    object: target.object.clone(),
-                    source: Box::new(error),
-                })?)
-            }
-            Self::Condition { name, status } => Check::Condition { name, status },
-            Self::Predicate(predicate) => Check::Predicate(predicate),
-            Self::Deletion { uid } => Check::Deletion { uid },
-        };
+        let check =
+            match self {
+                #[cfg(feature = "cel")]
+                Self::Expression(text) => {
+                    let compiled = kina_engine::cel::Expression::compile(text);
+                    Check::Expression(compiled.map_err(|error| WaitError::Condition {
+                        object: target.object.clone(),
+                        source: Box::new(error),
+                    })?)
+                }
+                Self::Condition { name, status } => Check::Condition { name, status },
+                Self::Predicate(predicate) => Check::Predicate(predicate),
+                Self::Deletion { uid } => Check::Deletion { uid },
+            };
         Ok(Ready { check, object: PhantomData })
     }
 }
@@ -88,13 +94,11 @@ impl<K: Object> Ready<'_, '_, K> {
         let Some(object) = object else { return Ok(ControlFlow::Continue(())) };
         let is_reached = match &mut self.check {
             #[cfg(feature = "cel")]
-            Check::Expression(expression) => {
-                expression.bind(object).evaluate().map_err(|error| WaitError::Unfit {
-                    object: target.object.clone(),
-                    resource_version: resource_version(object),
-                    source: Box::new(error),
-                })?
-            }
+            Check::Expression(expression) => expression.bind(object).evaluate().map_err(|error| WaitError::Unfit {
+                object: target.object.clone(),
+                resource_version: resource_version(object),
+                source: Box::new(error),
+            })?,
             Check::Condition { name, status } => condition_problem(object, name, status).is_none(),
             Check::Predicate(predicate) => {
                 let object = read(target, object)?;
@@ -106,7 +110,11 @@ impl<K: Object> Ready<'_, '_, K> {
             }
             Check::Deletion { .. } => false,
         };
-        if is_reached { read(target, object).map(|object| ControlFlow::Break(Some(object))) } else { Ok(ControlFlow::Continue(())) }
+        if is_reached {
+            read(target, object).map(|object| ControlFlow::Break(Some(object)))
+        } else {
+            Ok(ControlFlow::Continue(()))
+        }
     }
 
     /// The goal in a few words.

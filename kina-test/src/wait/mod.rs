@@ -85,7 +85,6 @@ impl Cluster {
     ///     assert_eq!(settings.data.unwrap_or_default()["colour"], "green");
     ///     Ok(())
     /// }
-    /// # fn main() {}
     /// ```
     #[cfg(feature = "cel")]
     pub fn wait_for<'a, K: AsObjectRef>(&self, object: &K, condition: &str) -> Wait<'a, K::Object> {
@@ -158,7 +157,6 @@ impl Cluster {
     ///     cluster.wait_deleted(&settings).await?;
     ///     Ok(())
     /// }
-    /// # fn main() {}
     /// ```
     pub fn wait_deleted<K: AsObjectRef>(&self, object: &K) -> WaitDeleted<K::Object> {
         WaitDeleted { client: self.client(), reference: object.as_object_ref(), timeout: TIMEOUT_DEFAULT }
