@@ -194,10 +194,8 @@ async fn a_deletion_ends_with_the_last_finalizer(cluster: Cluster) -> anyhow::Re
     ensure!(error.unmet().is_some_and(|unmet| unmet.problems() == [expected]), "{error}");
 
     let released = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    let (gone, released) = futures::join!(
-        cluster.wait_deleted(&held).into_future(),
-        config_maps(&cluster).patch("held", &PatchParams::default(), &released)
-    );
+    let released = async { config_maps(&cluster).patch("held", &PatchParams::default(), &released).await };
+    let (gone, released) = futures::join!(cluster.wait_deleted(&held).into_future(), released);
     released?;
     gone?;
     // What is not there is gone already.

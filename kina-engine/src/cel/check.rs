@@ -6,9 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use ::cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, SourceInfo, operators,
-};
+use ::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
 
 use super::error::ExpressionError;
 use super::functions::{DIFFERS, EQUALS, MATCHES, Pattern};
@@ -50,7 +48,8 @@ pub(super) enum Known {
 
 struct Check<'a> {
     text: &'a str,
-    positions: &'a SourceInfo,
+    /// Where a node is in the text, in characters.
+    place: &'a dyn Fn(u64) -> Option<usize>,
     /// Variables of comprehensions, the innermost last.
     scope: Vec<(String, Known)>,
     fields: BTreeSet<String>,
@@ -62,12 +61,12 @@ struct Check<'a> {
 pub(super) fn check(
     text: &str,
     root: &mut IdedExpr,
-    positions: &SourceInfo,
+    place: &dyn Fn(u64) -> Option<usize>,
     wanted: Wanted,
 ) -> Result<Findings, ExpressionError> {
     let mut check = Check {
         text,
-        positions,
+        place,
         scope: Vec::new(),
         fields: BTreeSet::new(),
         uses_whole_object: false,
@@ -409,9 +408,7 @@ impl Check<'_> {
     }
 
     fn error(&self, id: u64, problem: String, hint: Option<String>) -> ExpressionError {
-        // Counted in characters.
-        let offset = self.positions.offset_for(id).map(|(start, _)| start as usize);
-        ExpressionError::at_offset(self.text, offset, problem, hint)
+        ExpressionError::at_offset(self.text, (self.place)(id), problem, hint)
     }
 }
 

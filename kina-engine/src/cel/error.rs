@@ -3,6 +3,7 @@
 use ::cel::{ExecutionError, ParseErrors};
 
 use super::EXPRESSION_BYTES_MAX;
+use super::prepared::Prepared;
 
 /// Why a text is no condition. Whoever wrote it can repair it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,15 +54,16 @@ impl ExpressionError {
     }
 
     /// The first of the parser's complaints: those that follow are mostly consequences.
-    pub(super) fn from_parser(text: &str, errors: &ParseErrors) -> Self {
+    pub(super) fn from_parser(text: &str, prepared: &Prepared, errors: &ParseErrors) -> Self {
         let Some(first) = errors.errors.first() else {
             return Self::at_offset(text, None, "it is no expression".to_owned(), None);
         };
         let (line, column) = first.pos;
         let lines_before = usize::try_from(line).unwrap_or(1).saturating_sub(1);
         let characters_before: usize =
-            text.split_inclusive('\n').take(lines_before).map(|line| line.chars().count()).sum();
+            prepared.text.split_inclusive('\n').take(lines_before).map(|line| line.chars().count()).sum();
         let offset = (0 < line).then(|| characters_before + usize::try_from(column).unwrap_or(1).saturating_sub(1));
+        let offset = offset.map(|offset| prepared.original(offset));
         let problem = first.msg.trim().replace('\n', " ");
         Self { text: text.to_owned(), problem, column: offset.map(|offset| offset + 1), hint: hint_for(text, offset) }
     }

@@ -15,13 +15,14 @@
 //! - A pattern of `matches` that is a literal is compiled with the expression, and is an error there.
 //!
 //! Modules: `check` looks for mistakes before any object is there, and prepares what the interpreter runs; `value` makes
-//! values of objects; `functions` are those that the interpreter does not have; `parts` and `explain` say what was false.
+//! values of objects; `prepared` is the text that the parser gets; `functions` are those that the interpreter does not have; `parts` and `explain` say what was false.
 
 mod check;
 mod error;
 mod explain;
 mod functions;
 mod parts;
+mod prepared;
 mod roots;
 mod value;
 
@@ -37,6 +38,7 @@ pub use error::{EvaluationError, ExpressionError};
 pub use explain::{Part, Verdict};
 
 use functions::Pattern;
+use prepared::Prepared;
 
 /// The longest text of an expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 10_000;
@@ -90,9 +92,11 @@ impl Expression {
             return Err(ExpressionError::too_long(text));
         }
         let parser = functions::environment().parser().enable_ident_escape_syntax(true);
-        let parsed = parser.parse_with_source_info(text);
-        let (mut root, positions) = parsed.map_err(|errors| ExpressionError::from_parser(text, &errors))?;
-        let findings = check::check(text, &mut root, &positions, wanted)?;
+        let prepared = Prepared::new(text);
+        let parsed = parser.parse_with_source_info(&prepared.text);
+        let (mut root, positions) = parsed.map_err(|errors| ExpressionError::from_parser(text, &prepared, &errors))?;
+        let place = |id| positions.offset_for(id).map(|(start, _)| prepared.original(start as usize));
+        let findings = check::check(text, &mut root, &place, wanted)?;
         Ok(Self { text: text.to_owned(), root, fields: findings.fields, patterns: findings.patterns })
     }
 

@@ -117,7 +117,7 @@ fn is_word_in(rest: &str) -> bool {
 
 /// Calls `visit` with each place that is code, neither string nor comment, and the number of brackets around it: an opening
 /// bracket is outside of its own, a closing one inside.
-fn walk(text: &str, mut visit: impl FnMut(usize, usize)) {
+pub(super) fn walk(text: &str, mut visit: impl FnMut(usize, usize)) {
     let bytes = text.as_bytes();
     let (mut at, mut depth) = (0, 0_usize);
     while at < bytes.len() {

@@ -100,6 +100,7 @@ fn what_is_missing_is_not_met() {
         ("has(status.a.b.c)", false),
         ("!has(status.a.b.c)", true),
         ("!has(data.key)", true),
+        ("has(status) && !has(data)", true),
         ("has(spec.paused)", false),
         ("!has(metadata.deletionTimestamp)", true),
         ("status.unavailableReplicas == 0 || spec.replicas == 3", true),

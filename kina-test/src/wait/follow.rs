@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use futures::{TryStreamExt, pin_mut};
+use futures::{StreamExt, pin_mut};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Request;
 use serde::Deserialize;
@@ -190,23 +190,23 @@ async fn watch<K: Object>(
         Err(error) => return Ok(ControlFlow::Continue(Ended::Broken(error))),
     };
     let events = match within_request_timeout(client.request_events::<Value>(request)).await {
-        Ok(events) => events.into_stream(),
+        Ok(events) => events,
         Err(error) => return Ok(ControlFlow::Continue(Ended::of(error))),
     };
     pin_mut!(events);
     loop {
-        let (object, is_there) = match events.try_next().await {
-            Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => (object, true),
-            Ok(Some(WatchEvent::Deleted(object))) => (object, false),
-            Ok(Some(WatchEvent::Bookmark(bookmark))) => {
+        let (object, is_there) = match events.next().await {
+            Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => (object, true),
+            Some(Ok(WatchEvent::Deleted(object))) => (object, false),
+            Some(Ok(WatchEvent::Bookmark(bookmark))) => {
                 *version = bookmark.metadata.resource_version;
                 continue;
             }
-            Ok(Some(WatchEvent::Error(status))) => {
+            Some(Ok(WatchEvent::Error(status))) => {
                 return Ok(ControlFlow::Continue(Ended::of(kube::Error::Api(status))));
             }
-            Ok(None) => return Ok(ControlFlow::Continue(Ended::InOrder)),
-            Err(error) => return Ok(ControlFlow::Continue(Ended::of(error))),
+            None => return Ok(ControlFlow::Continue(Ended::InOrder)),
+            Some(Err(error)) => return Ok(ControlFlow::Continue(Ended::of(error))),
         };
         if let Some(seen) = object["metadata"]["resourceVersion"].as_str() {
             *version = seen.to_owned();
