@@ -231,5 +231,5 @@ fn a_scratch_directory_goes_with_the_lease() {
     let text = text_of(&output);
     assert!(output.status.success(), "{text}");
     let path = text.lines().find_map(|line| line.split_once("scratch directory: ")).expect("its path").1;
-    wait_until_blocking("the directory goes", || !std::path::Path::new(path).exists());
+    wait_until_blocking("the directory goes", || !Path::new(path).exists());
 }

@@ -9,6 +9,9 @@ use crate::function::TestFunction;
 use crate::options::{Choice, Entry, EntryKind, Options};
 use crate::other_attributes;
 
+/// More are a lint of clippy's.
+const CLIPPYS_ARGUMENT_COUNT_MAX: usize = 7;
+
 /// A test as libtest knows it. In it the user's function, for kina to call.
 ///
 /// The generated test attribute comes after the user's, so that a macro which follows can see it.
@@ -20,7 +23,9 @@ pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
     let crate_path = crate_path(options);
     let test_attribute = (!other_attributes::is_test_already(attributes)).then(|| quote!(#[::core::prelude::v1::test]));
     // kina needs the `async`, the body may not.
-    let allowance = asyncness.map(|_| quote!(#[allow(clippy::unused_async)]));
+    let allow_async = asyncness.map(|_| quote!(#[allow(clippy::unused_async)]));
+    // Nobody but kina calls it.
+    let allow_many = (CLIPPYS_ARGUMENT_COUNT_MAX < inputs.len()).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     let run = match asyncness {
         Some(_) => quote!(run_test),
         None => quote!(run_plain_test),
@@ -42,7 +47,8 @@ pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
         #(#attributes)*
         #test_attribute
         #visibility fn #name() #output {
-            #allowance
+            #allow_async
+            #allow_many
             #asyncness fn #name(#inputs) #output #body
 
             #crate_path::__private::#run(
