@@ -31,8 +31,8 @@ pub mod assets;
 pub mod backoff;
 #[cfg(feature = "engine")]
 mod budget;
-#[cfg(feature = "engine")]
-mod certificates;
+#[cfg(feature = "certificates")]
+pub mod certificates;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod client;

@@ -131,6 +131,11 @@ impl Cluster {
 }
 
 impl Cluster {
+    #[cfg(feature = "webhook")]
+    pub(crate) fn provider(&self) -> kina_engine::ProviderName {
+        self.shared.engine.provider()
+    }
+
     pub(crate) async fn change_network(&self, change: NetworkChange) -> Result<(), Error> {
         self.shared.engine.change_network(&self.shared.lease.grant, change).await.map_err(Error::Network)
     }

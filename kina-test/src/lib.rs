@@ -24,6 +24,7 @@
 //! - [`Cluster`]: the lease on a cluster; also for code that is no test ([`Cluster::acquire`]).
 //! - [`Network`]: takes the API server away, and brings it back ([`Cluster::network`]).
 //! - [`Cluster::install_crds`], [`Cluster::apply_fixtures`]: objects that a test starts from.
+//! - [`webhook`]: admission and conversion webhooks that the test itself answers ([`Cluster::webhook`]).
 //! - [`FromCluster`]: what a test can take as an argument.
 //!
 //! # Good to know
@@ -45,6 +46,8 @@ mod error;
 mod fixtures;
 mod harness;
 mod network;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 pub use argument::FromCluster;
 pub use cluster::Cluster;

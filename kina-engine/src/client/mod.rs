@@ -55,6 +55,11 @@ impl EngineClient {
         Self { paths, provider, program }
     }
 
+    /// What the engine's clusters are made of.
+    pub fn provider(&self) -> ProviderName {
+        self.provider
+    }
+
     /// The engine's paths.
     pub fn paths(&self) -> &EnginePaths {
         &self.paths
