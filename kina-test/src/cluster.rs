@@ -66,10 +66,12 @@ impl Cluster {
         };
         let engine = EngineClient::for_provider(provider, engine_program())?;
         let request = AcquireRequest::with_settings(test, kubernetes, settings);
+        let user_agent = client::user_agent(&request.test);
         let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
         let auth_info = client::auth_info(&lease.grant.client_certificate_pem, &lease.grant.client_key_pem);
-        let config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)
+        let mut config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)
             .map_err(|error| Error::Client(Box::new(error)))?;
+        config.headers.push((http::header::USER_AGENT, user_agent));
         let client = kube::Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
         Ok(Self { shared: Arc::new(Shared { lease, engine, config, client, kubeconfig_path: OnceCell::new() }) })
     }

@@ -13,6 +13,15 @@ pub enum Error {
     /// No client could be made for it.
     #[error("making a client for the cluster failed")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There can be no such user.
+    #[error(
+        "no client can act as the user {user:?}: names of users and groups are not empty, and have visible ASCII \
+         characters and spaces only, since they are sent as headers"
+    )]
+    User {
+        /// The user.
+        user: String,
+    },
     /// The cluster's network could not be changed.
     #[error("changing the cluster's network failed")]
     Network(#[source] ClientError),
@@ -42,7 +51,7 @@ impl Error {
         match self {
             Self::Acquire(error) | Self::Network(error) => error.is_user_error(),
             Self::Fixtures(error) => error.is_user_error(),
-            Self::Kubeconfig { .. } | Self::ReadFixtures(_) => true,
+            Self::Kubeconfig { .. } | Self::ReadFixtures(_) | Self::User { .. } => true,
             Self::Client(_) | Self::Runtime(_) => false,
         }
     }

@@ -30,7 +30,11 @@
 //! # Good to know
 //!
 //! - The client does not retry: a test sees what the server answered, also where that is 429, 503 or 504. For retries,
-//!   build a client of your own from [`Cluster::config`].
+//!   build a client of your own from [`Cluster::config`] with `default_retry` set.
+//! - Its timeouts end what hangs and cut no watch: half a minute for a connection, five minutes for an answer. It has no
+//!   rate limit of its own. It calls itself `kina/<version> (<name of the test>)`, so what it writes without naming a
+//!   field manager has `kina` as one.
+//! - [`Cluster::client`] may do everything. For what others may, there is [`Cluster::as_user`].
 //! - A `kube::Client` belongs to the runtime that built it. On another runtime, build one there.
 //! - kina installs `ring` as the process's TLS provider unless one is installed already. To use another, install it
 //!   first; an `install_default()` that comes later returns an error.
@@ -46,6 +50,7 @@ mod error;
 mod fixtures;
 mod harness;
 mod network;
+mod user;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 
