@@ -71,6 +71,9 @@ impl Cluster {
         let auth_info = client::auth_info(&lease.grant.client_certificate_pem, &lease.grant.client_key_pem);
         let mut config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)
             .map_err(|error| Error::Client(Box::new(error)))?;
+        if let Some(namespace) = &lease.grant.namespace {
+            config.default_namespace.clone_from(namespace);
+        }
         config.headers.push((http::header::USER_AGENT, user_agent));
         let client = kube::Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
         Ok(Self { shared: Arc::new(Shared { lease, engine, config, client, kubeconfig_path: OnceCell::new() }) })

@@ -101,11 +101,13 @@ pub fn kubeconfig_text(grant: &LeaseGrant) -> String {
            context:\n    \
              cluster: kina\n    \
              user: kina\n\
+             {namespace}\
          current-context: kina\n",
         address = grant.address,
         ca = STANDARD.encode(&grant.ca_pem),
         certificate = STANDARD.encode(&grant.client_certificate_pem),
         key = STANDARD.encode(&grant.client_key_pem),
+        namespace = grant.namespace.as_ref().map(|name| format!("    namespace: {name}\n")).unwrap_or_default(),
     );
     text
 }
@@ -117,12 +119,9 @@ mod tests {
     #[test]
     fn a_user_agent_is_a_header_whatever_the_test_is_called() {
         let version = env!("CARGO_PKG_VERSION");
-        for (test, expected) in [
-            ("scale::up", "scale::up"),
-            ("a (b) \\c\nd: e", "a _b_ _c_d: e"),
-            ("größe", "gr__e"),
-            ("", ""),
-        ] {
+        for (test, expected) in
+            [("scale::up", "scale::up"), ("a (b) \\c\nd: e", "a _b_ _c_d: e"), ("größe", "gr__e"), ("", "")]
+        {
             assert_eq!(user_agent(test).to_str().expect("plain"), format!("kina/{version} ({expected})"));
         }
         let long = user_agent(&"x".repeat(10_000));
