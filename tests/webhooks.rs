@@ -176,7 +176,7 @@ async fn what_cannot_be_registered_is_said(cluster: kina::Cluster) -> anyhow::Re
     let error = named("short").start(handler).await.err().context("such a name is refused")?;
     let text = kina_engine::with_causes(&error);
     ensure!(text.contains("creating ValidatingWebhookConfiguration short failed"), "{text}");
-    ensure!(text.contains("fully qualified"), "the API server says why: {text}");
+    ensure!(text.contains("at least three segments"), "the API server says why: {text}");
     let error = cluster.webhook().conversion("nothing.example.com");
     let error = error.start(|request| async { ConversionResponse::for_request(request) }).await;
     let text = kina_engine::with_causes(&error.err().context("there is no such definition")?);

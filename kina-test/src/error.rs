@@ -15,8 +15,8 @@ pub enum Error {
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// There can be no such user.
     #[error(
-        "no client can act as the user {user:?}: names of users and groups are not empty, and have visible ASCII \
-         characters and spaces only, since they are sent as headers"
+        "no client can act as the user {user:?}: names of users and groups are not empty and have no control characters, \
+         since they are sent as headers"
     )]
     User {
         /// The user.

@@ -6,11 +6,12 @@ impl Cluster {
     /// A client that acts as another user, who may do what RBAC says and nothing else.
     ///
     /// The API server takes the user and the groups from whoever may say so, as with `kubectl --as`. It adds the group
-    /// `system:authenticated`.
+    /// `system:authenticated`. The ClusterRoles `view`, `edit` and `admin` are empty on a cluster without controllers,
+    /// because one of those fills them.
     ///
     /// ```rust,test_harness
     /// use k8s_openapi::api::core::v1::ConfigMap;
-    /// use k8s_openapi::api::rbac::v1::RoleBinding;
+    /// use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
     /// use kina::kube::api::{Api, ListParams, PostParams};
     ///
     /// #[kina::test]
@@ -20,11 +21,16 @@ impl Cluster {
     ///     let error = config_maps.list(&ListParams::default()).await.unwrap_err();
     ///     assert!(matches!(error, kina::kube::Error::Api(status) if status.code == 403));
     ///
+    ///     let role: Role = serde_json::from_value(serde_json::json!({
+    ///         "metadata": {"name": "readers"},
+    ///         "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}],
+    ///     }))?;
     ///     let binding: RoleBinding = serde_json::from_value(serde_json::json!({
     ///         "metadata": {"name": "devs"},
-    ///         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+    ///         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "readers"},
     ///         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "devs"}],
     ///     }))?;
+    ///     Api::default_namespaced(cluster.client()).create(&PostParams::default(), &role).await?;
     ///     Api::default_namespaced(cluster.client()).create(&PostParams::default(), &binding).await?;
     ///     // The authorizer hears of it a moment later.
     ///     while config_maps.list(&ListParams::default()).await.is_err() {

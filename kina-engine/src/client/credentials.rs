@@ -117,6 +117,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_kubeconfig_names_the_namespace_of_a_lease_that_has_one() {
+        let grant = |namespace: Option<&str>| LeaseGrant {
+            lease: 1,
+            cluster: "cluster-1-1".to_owned(),
+            address: ([127, 0, 0, 1], 6443).into(),
+            ca_pem: String::new(),
+            client_certificate_pem: String::new(),
+            client_key_pem: String::new(),
+            kubernetes: String::new(),
+            lease_directory: "lease".into(),
+            log_directory: "log".into(),
+            namespace: namespace.map(str::to_owned),
+        };
+        let read = |namespace| {
+            let text = kubeconfig_text(&grant(namespace));
+            let kubeconfig = kube::config::Kubeconfig::from_yaml(&text).expect("a kubeconfig");
+            kubeconfig.contexts[0].context.clone().expect("a context")
+        };
+        assert_eq!(read(None).namespace, None);
+        let context = read(Some("kina-7"));
+        assert_eq!((context.namespace.as_deref(), context.user.as_deref()), (Some("kina-7"), Some("kina")));
+    }
+
+    #[test]
     fn a_user_agent_is_a_header_whatever_the_test_is_called() {
         let version = env!("CARGO_PKG_VERSION");
         for (test, expected) in
