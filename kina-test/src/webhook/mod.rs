@@ -1,10 +1,10 @@
-//! Webhooks that the test itself answers.
-//!
-//! - `admission`, `conversion`: what is served, and how a handler of it is called.
-//! - `registration`: telling the API server, and waiting until it has taken notice.
-//! - `server`: HTTP over TLS on a loopback port.
-//! - `reviewer`: from a request to the handler and back, whatever the handler does.
-//! - `journal`: what was asked, and what went wrong.
+//! Webhooks that the test itself answers. They begin with [`Cluster::webhook`].
+
+// - `admission`, `conversion`: what is served, and how a handler of it is called.
+// - `registration`: telling the API server, and waiting until it has taken notice.
+// - `server`: HTTP over TLS on a loopback port.
+// - `reviewer`: from a request to the handler and back, whatever the handler does.
+// - `journal`: what was asked, and what went wrong.
 
 mod admission;
 mod conversion;
@@ -148,6 +148,9 @@ impl Webhook {
     }
 
     /// Takes the registration away, waits until the API server has taken notice, and ends.
+    ///
+    /// What is registered when the lease ends goes with it. But then the API server has to be restarted, to be sure of
+    /// it, which takes a second or more before the next test can have the cluster.
     ///
     /// # Errors
     /// If the handler failed since [`Self::failures`] was last asked, or if the API server does not forget it.

@@ -232,7 +232,9 @@ impl World {
     }
 
     fn vacate(&mut self, tenant: TenantId) {
-        self.ready.values_mut().for_each(|tenants| drop(tenants.remove(&tenant)));
+        for tenants in self.ready.values_mut() {
+            tenants.remove(&tenant);
+        }
     }
 }
 
