@@ -10,15 +10,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::host::{Host, HostError, Tenancy};
-use super::machine::{Action, Event, HostId, Machine, NamespaceLimits, TenantId};
+use super::machine::{Action, Event, HostId, HostKind, Machine, NamespaceLimits, TenantId};
 use super::{FIRST_LEASE, NamespaceRequest, NamespacesInspection, Request};
 use crate::daemon::boot::SlotSpec;
 use crate::daemon::dispatcher::{Inspection, LeaseReply, Message};
 use crate::error_text::with_causes;
 use crate::gateway::{NetworkControl, OpenGateway};
 use crate::paths::EnginePaths;
-use crate::pool::{SlotKey, TimeMs, WaiterId};
+use crate::pool::{TemplateName, TimeMs, WaiterId};
 use crate::protocol::{LeaseGrant, LeaseStatus, NamespaceStatus, Refusal, RefusalKind};
+use crate::rewind::Template;
 
 /// How often idle hosts and deadlines are looked at, as long as there are any.
 const TICK_INTERVAL: Duration = Duration::from_millis(500);
@@ -37,7 +38,8 @@ pub(super) struct Actor {
     next_waiter: Arc<AtomicU64>,
     requests: mpsc::Sender<Request>,
     start: Instant,
-    specs: HashMap<SlotKey, Arc<SlotSpec>>,
+    /// What hosts are made from, as long as there is anybody.
+    sources: HashMap<HostKind, (Arc<SlotSpec>, Option<Arc<Template>>)>,
     hosts: HashMap<HostId, KnownHost>,
     tenants: HashMap<TenantId, Tenant>,
     tasks: JoinSet<()>,
@@ -82,7 +84,7 @@ impl Actor {
             next_waiter,
             requests,
             start: Instant::now(),
-            specs: HashMap::new(),
+            sources: HashMap::new(),
             hosts: HashMap::new(),
             tenants: HashMap::new(),
             tasks: JoinSet::new(),
@@ -112,12 +114,15 @@ impl Actor {
     async fn handle(&mut self, request: Request) {
         match request {
             Request::Acquire(request) => {
-                let NamespaceRequest { waiter, client, key, spec, timeout_ms, awaits_service_account, reply } = request;
-                self.specs.insert(key.clone(), spec);
+                let NamespaceRequest { waiter, client, key, spec, template, .. } = request;
+                let NamespaceRequest { timeout_ms, awaits_service_account, reply, .. } = request;
+                let name = template.as_ref().map(|template| TemplateName(template.name().into()));
+                let kind = HostKind { key, template: name };
+                self.sources.insert(kind.clone(), (spec, template));
                 let tenant = TenantId(waiter.0);
                 self.tenants.insert(tenant, Tenant { reply: Some(reply), awaits_service_account, tenancy: None });
                 let deadline = self.now().saturating_add(timeout_ms);
-                self.feed(Event::Acquire { tenant, client, key, deadline }).await;
+                self.feed(Event::Acquire { tenant, client, kind, deadline }).await;
             }
             Request::Left { waiter } => {
                 let tenant = TenantId(waiter.0);
@@ -198,17 +203,21 @@ impl Actor {
         for action in self.machine.handle(event, self.now()) {
             self.carry_out(action).await;
         }
+        if self.machine.is_empty() {
+            self.sources.clear();
+        }
     }
 
     async fn carry_out(&mut self, action: Action) {
         match action {
-            Action::RequestHost { host, client, key, deadline } => {
-                let Some(spec) = self.specs.get(&key).cloned() else { return };
+            Action::RequestHost { host, client, kind, deadline } => {
+                let Some((spec, template)) = self.sources.get(&kind).cloned() else { return };
                 let waiter = WaiterId(self.next_waiter.fetch_add(1, Ordering::Relaxed));
                 self.hosts.insert(host, KnownHost { waiter, host: None });
                 let (reply, answer) = oneshot::channel();
                 let timeout_ms = deadline.saturating_sub(self.now());
-                self.tell_dispatcher(Message::Acquire { waiter, client, key, spec, timeout_ms, reply }).await;
+                let key = kind.key;
+                self.tell_dispatcher(Message::Acquire { waiter, client, key, spec, template, timeout_ms, reply }).await;
                 let dispatcher = self.dispatcher.clone();
                 self.spawn(async move { Outcome::Host { host, result: prepare_host(answer, &dispatcher).await } });
             }

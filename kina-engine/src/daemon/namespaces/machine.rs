@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::pool::{ClientId, SlotKey, TimeMs};
+use crate::pool::{ClientId, SlotKey, TemplateName, TimeMs};
 use crate::protocol::{Refusal, RefusalKind};
 
 /// How long a tenant waits beyond its deadline for the pool's own words, which say more.
@@ -18,6 +18,13 @@ pub(super) struct HostId(pub(super) u64);
 /// Who wants, has or had a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct TenantId(pub(super) u64);
+
+/// What clusters have to have in common to be hosts for the same tenants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct HostKind {
+    pub(super) key: SlotKey,
+    pub(super) template: Option<TemplateName>,
+}
 
 /// What is never exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +45,7 @@ pub(super) struct NamespaceLimits {
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     /// Somebody wants a namespace on a cluster of this kind.
-    Acquire { tenant: TenantId, client: ClientId, key: SlotKey, deadline: TimeMs },
+    Acquire { tenant: TenantId, client: ClientId, kind: HostKind, deadline: TimeMs },
     /// A tenant has gone, whatever it had.
     Left { tenant: TenantId },
     /// The pool has given a cluster, and it is prepared.
@@ -61,7 +68,7 @@ pub(super) enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Ask the pool for a cluster.
-    RequestHost { host: HostId, client: ClientId, key: SlotKey, deadline: TimeMs },
+    RequestHost { host: HostId, client: ClientId, kind: HostKind, deadline: TimeMs },
     /// Make a namespace.
     Prepare { host: HostId, tenant: TenantId },
     /// Take it away.
@@ -89,7 +96,7 @@ pub(super) struct Machine {
 
 #[derive(Debug)]
 struct Host {
-    key: SlotKey,
+    kind: HostKind,
     state: HostState,
     /// Namespaces that it has, in whatever state.
     tenants: usize,
@@ -109,7 +116,7 @@ enum HostState {
 #[derive(Debug)]
 struct Tenant {
     client: ClientId,
-    key: SlotKey,
+    kind: HostKind,
     deadline: TimeMs,
     attempts: u32,
     place: Place,
@@ -145,10 +152,10 @@ impl Machine {
     pub(super) fn handle(&mut self, event: Event, now: TimeMs) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Acquire { tenant, client, key, deadline } => {
+            Event::Acquire { tenant, client, kind, deadline } => {
                 if self.queue.len() < self.limits.waiting_max {
                     let place = Place::Waiting;
-                    self.tenants.insert(tenant, Tenant { client, key, deadline, attempts: 0, place });
+                    self.tenants.insert(tenant, Tenant { client, kind, deadline, attempts: 0, place });
                     self.queue.push_back(tenant);
                 } else {
                     actions.push(Action::Refuse { tenant, refusal: queue_full(self.limits.waiting_max) });
@@ -201,12 +208,12 @@ impl Machine {
     }
 
     fn host_refused(&mut self, host: HostId, refusal: &Refusal, now: TimeMs, actions: &mut Vec<Action>) {
-        let Some(Host { key, .. }) = self.hosts.remove(&host) else { return };
+        let Some(Host { kind, .. }) = self.hosts.remove(&host) else { return };
         // Where it was only a matter of time, those who have more of it go on waiting.
         let is_final = |deadline| refusal.kind != RefusalKind::Timeout || deadline <= now + DEADLINE_GRACE_MS;
         let (tenants, queue) = (&mut self.tenants, &mut self.queue);
         queue.retain(|tenant| {
-            let is_refused = tenants.get(tenant).is_some_and(|found| found.key == key && is_final(found.deadline));
+            let is_refused = tenants.get(tenant).is_some_and(|found| found.kind == kind && is_final(found.deadline));
             if is_refused {
                 tenants.remove(tenant);
                 actions.push(Action::Refuse { tenant: *tenant, refusal: refusal.clone() });
@@ -279,7 +286,7 @@ impl Machine {
         let (hosts, tenants) = (&mut self.hosts, &mut self.tenants);
         self.queue.retain(|tenant| {
             let Some(found) = tenants.get_mut(tenant) else { return false };
-            let place = hosts.iter_mut().find(|(_, host)| host.key == found.key && host.takes(&limits, others_wait));
+            let place = hosts.iter_mut().find(|(_, host)| host.kind == found.kind && host.takes(&limits, others_wait));
             let Some((id, host)) = place else { return true };
             host.tenants += 1;
             host.served += 1;
@@ -291,19 +298,19 @@ impl Machine {
 
     /// Asks for as many hosts as those who wait would fill, and for none that nobody waits for any more.
     fn request_hosts(&mut self, actions: &mut Vec<Action>) {
-        let mut waiting: BTreeMap<SlotKey, (usize, TenantId)> = BTreeMap::new();
+        let mut waiting: BTreeMap<HostKind, (usize, TenantId)> = BTreeMap::new();
         for tenant in &self.queue {
             if let Some(found) = self.tenants.get(tenant) {
-                waiting.entry(found.key.clone()).or_insert((0, *tenant)).0 += 1;
+                waiting.entry(found.kind.clone()).or_insert((0, *tenant)).0 += 1;
             }
         }
-        let mut requested: BTreeMap<SlotKey, usize> = BTreeMap::new();
+        let mut requested: BTreeMap<HostKind, usize> = BTreeMap::new();
         self.hosts.retain(|id, host| {
             if host.state != HostState::Requested {
                 return true;
             }
-            let count = requested.entry(host.key.clone()).or_default();
-            let wanted = waiting.get(&host.key).map_or(0, |(count, _)| count.div_ceil(self.limits.per_host_max));
+            let count = requested.entry(host.kind.clone()).or_default();
+            let wanted = waiting.get(&host.kind).map_or(0, |(count, _)| count.div_ceil(self.limits.per_host_max));
             let is_wanted = *count < wanted;
             if is_wanted {
                 *count += 1;
@@ -312,15 +319,15 @@ impl Machine {
             }
             is_wanted
         });
-        for (key, (count, first)) in waiting {
+        for (kind, (count, first)) in waiting {
             let Some(tenant) = self.tenants.get(&first) else { continue };
             let (client, deadline) = (tenant.client, tenant.deadline);
-            for _ in requested.get(&key).copied().unwrap_or_default()..count.div_ceil(self.limits.per_host_max) {
+            for _ in requested.get(&kind).copied().unwrap_or_default()..count.div_ceil(self.limits.per_host_max) {
                 let host = HostId(self.next_host);
                 self.next_host += 1;
                 let state = HostState::Requested;
-                self.hosts.insert(host, Host { key: key.clone(), state, tenants: 0, served: 0, idle_since: 0 });
-                actions.push(Action::RequestHost { host, client, key: key.clone(), deadline });
+                self.hosts.insert(host, Host { kind: kind.clone(), state, tenants: 0, served: 0, idle_since: 0 });
+                actions.push(Action::RequestHost { host, client, kind: kind.clone(), deadline });
             }
         }
     }

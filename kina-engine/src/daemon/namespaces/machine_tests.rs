@@ -1,19 +1,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::machine::{Action, Event, HostId, Machine, NamespaceLimits, TenantId};
-use crate::pool::{ClientId, SlotKey, TimeMs};
+use super::machine::{Action, Event, HostId, HostKind, Machine, NamespaceLimits, TenantId};
+use crate::pool::{ClientId, SlotKey, TemplateName, TimeMs};
 use crate::protocol::{Refusal, RefusalKind};
 
 const LIMITS: NamespaceLimits =
     NamespaceLimits { per_host_max: 2, host_namespaces_max: 5, idle_ms: 1000, attempts_max: 2, waiting_max: 8 };
 const FAR: TimeMs = 1_000_000;
 
-fn key(name: &str) -> SlotKey {
-    SlotKey(name.into())
+/// Kinds differ by their template just as by their key.
+fn kind(template: &str) -> HostKind {
+    HostKind { key: SlotKey("api".into()), template: Some(TemplateName(template.into())) }
 }
 
 fn acquire(tenant: u64) -> Event {
-    Event::Acquire { tenant: TenantId(tenant), client: ClientId(tenant), key: key("api"), deadline: FAR }
+    Event::Acquire { tenant: TenantId(tenant), client: ClientId(tenant), kind: kind("api"), deadline: FAR }
 }
 
 /// A machine whose first host is ready and has these tenants.
@@ -158,10 +159,10 @@ fn who_leaves_early_is_cleaned_up_after() {
 fn a_refusal_reaches_those_it_is_meant_for() {
     let refusal = |kind| Refusal { kind, message: "no".to_owned() };
     let mut machine = Machine::new(LIMITS);
-    let short = Event::Acquire { tenant: TenantId(1), client: ClientId(1), key: key("api"), deadline: 10 };
+    let short = Event::Acquire { tenant: TenantId(1), client: ClientId(1), kind: kind("api"), deadline: 10 };
     machine.handle(short, 0);
     machine.handle(acquire(2), 0);
-    let other = Event::Acquire { tenant: TenantId(3), client: ClientId(3), key: key("other"), deadline: 10 };
+    let other = Event::Acquire { tenant: TenantId(3), client: ClientId(3), kind: kind("other"), deadline: 10 };
     machine.handle(other, 0);
     let timeout = Event::HostRefused { host: HostId(1), refusal: refusal(RefusalKind::Timeout) };
     let actions = machine.handle(timeout, 10);
@@ -265,8 +266,8 @@ fn run(seed: u64) {
                 let tenant = TenantId(next_tenant);
                 next_tenant += 1;
                 world.present.insert(tenant);
-                let key = key(["api", "other"][roll(2)]);
-                Event::Acquire { tenant, client: ClientId(1), key, deadline: now + 5000 }
+                let kind = kind(["api", "other"][roll(2)]);
+                Event::Acquire { tenant, client: ClientId(1), kind, deadline: now + 5000 }
             }
             1 => {
                 let Some(tenant) = pick(&world.present, roll(world.present.len())) else { continue };

@@ -37,6 +37,7 @@ use crate::gateway::NetworkControl;
 use crate::paths::EnginePaths;
 use crate::pool::{ClientId, SlotKey, WaiterId};
 use crate::protocol::NamespaceStatus;
+use crate::rewind::Template;
 use crate::settings::EngineSettings;
 
 /// Messages that may be under way; who sends more waits.
@@ -55,6 +56,8 @@ pub(super) struct NamespaceRequest {
     pub(super) client: ClientId,
     pub(super) key: SlotKey,
     pub(super) spec: Arc<SlotSpec>,
+    /// What its cluster starts from. Only what is in no namespace is of use to it.
+    pub(super) template: Option<Arc<Template>>,
     pub(super) timeout_ms: u64,
     /// Whether something makes a service account in each namespace, which has to be there.
     pub(super) awaits_service_account: bool,
