@@ -11,6 +11,10 @@
 //! - [`fixtures`]: CRDs and other objects that a test starts from, and how they get into a cluster.
 //! - [`backoff`]: every retry.
 //!
+//! With the feature `cel`:
+//!
+//! - `cel`: conditions on objects.
+//!
 //! With the feature `engine`:
 //!
 //! - `daemon`: the background process.
@@ -31,6 +35,8 @@ pub mod assets;
 pub mod backoff;
 #[cfg(feature = "engine")]
 mod budget;
+#[cfg(feature = "cel")]
+pub mod cel;
 #[cfg(feature = "certificates")]
 pub mod certificates;
 #[cfg(feature = "cli")]

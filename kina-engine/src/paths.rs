@@ -21,6 +21,8 @@ pub struct EnginePaths {
     pub socket: PathBuf,
     /// Locked by whoever is starting an engine.
     pub start_lock: PathBuf,
+    /// Locked by whoever is acquiring several clusters.
+    pub ticket_lock: PathBuf,
     /// Locked by the engine as long as it runs.
     pub running_lock: PathBuf,
     /// States of clusters. Empty when no engine runs.
@@ -139,6 +141,7 @@ impl EnginePaths {
         let log_directory = cache_directory.join("logs");
         Ok(Self {
             start_lock: runtime_directory.join(format!("{name}.start-lock")),
+            ticket_lock: runtime_directory.join(format!("{name}.ticket-lock")),
             running_lock: runtime_directory.join(format!("{name}.running-lock")),
             cluster_directory: state_directory.join("clusters"),
             lease_directory: state_directory.join("leases"),

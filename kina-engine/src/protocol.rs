@@ -126,6 +126,34 @@ pub enum Isolation {
     Namespace,
 }
 
+impl Profile {
+    /// As users write them.
+    pub const NAMES: [&str; 2] = ["api", "controllers"];
+
+    /// The profile of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "api" => Some(Self::Api),
+            "controllers" => Some(Self::Controllers),
+            _ => None,
+        }
+    }
+}
+
+impl Isolation {
+    /// As users write them.
+    pub const NAMES: [&str; 2] = ["cluster", "namespace"];
+
+    /// The isolation of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "cluster" => Some(Self::Cluster),
+            "namespace" => Some(Self::Namespace),
+            _ => None,
+        }
+    }
+}
+
 /// What may happen to the network of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,19 +6,29 @@ use quote::quote;
 use crate::complaints::Complaints;
 use crate::function::TestFunction;
 use crate::options::Options;
-use crate::render;
+use crate::{other_attributes, render};
 
 /// Expands `#[kina::test(options)] item`. Whatever is wrong, the item stays and all errors are reported at once.
-pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand(option_tokens: TokenStream, item: TokenStream) -> TokenStream {
     let mut complaints = Complaints::default();
-    let options = Options::parse(options, &mut complaints);
+    let options = Options::parse(option_tokens.clone(), &mut complaints);
     let parsed = syn::parse2::<TestFunction>(item.clone());
     let expansion = match complaints.keep(parsed) {
+        Some(function) if other_attributes::make_tests(&function.attributes) => {
+            // What was complained about here is not to be complained about once more for each of their tests.
+            let option_tokens = if complaints.count() == 0 { option_tokens } else { TokenStream::new() };
+            render::after_others(&function, &options, &option_tokens)
+        }
         Some(mut function) => {
-            function.remove_other_test_attributes(&mut complaints);
-            if function.check_signature(&mut complaints) {
-                render::test(&function, &options)
+            other_attributes::remove_second_tests(&mut function.attributes, &mut complaints);
+            let is_callable = function.check_signature(&mut complaints);
+            let is_runnable = function.check_flavor(&options, &mut complaints);
+            if is_callable {
+                // A runtime of the wrong flavor is as good as any to go on compiling with.
+                let flavor = if is_runnable { options.flavor } else { None };
+                render::test(&function, &Options { flavor, ..options })
             } else {
+                other_attributes::remove_all_tests(&mut function.attributes);
                 render::as_written(&function)
             }
         }

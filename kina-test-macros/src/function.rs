@@ -5,9 +5,10 @@ use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Error, FnArg, LitStr, Safety, Signature, Token, Type, Visibility};
 
 use crate::complaints::Complaints;
+use crate::options::{Choice, Options};
 
-/// A client and a cluster: there is nothing else to ask for.
-const ARGUMENT_COUNT_MAX: usize = 2;
+/// More than anybody asked for; who needs more can put them together in a type of their own.
+const ARGUMENT_COUNT_MAX: usize = 8;
 
 /// A function, its body unread: kina changes nothing there, and an editor can still work while it is half written.
 pub(crate) struct TestFunction {
@@ -26,7 +27,9 @@ impl Parse for TestFunction {
         let attributes = input.call(Attribute::parse_outer)?;
         let visibility = input.parse()?;
         if !starts_a_function(input) {
-            return Err(input.error("#[kina::test] goes on an `async fn`"));
+            return Err(input.error(
+                "#[kina::test] goes on a function; options for all tests of a module go into #[kina::tests(…)]",
+            ));
         }
         let signature = input.parse()?;
         if input.peek(Token![;]) {
@@ -41,18 +44,6 @@ impl Parse for TestFunction {
 }
 
 impl TestFunction {
-    /// Takes the attributes away that would make a second test of the function, and complains about each.
-    pub(crate) fn remove_other_test_attributes(&mut self, complaints: &mut Complaints) {
-        self.attributes.retain(|attribute| {
-            let is_other_test = attribute.path().segments.last().is_some_and(|segment| segment.ident == "test");
-            if is_other_test {
-                let text = "a second test attribute: #[kina::test] makes a test by itself, remove this one";
-                complaints.push(Error::new_spanned(attribute, text));
-            }
-            !is_other_test
-        });
-    }
-
     /// Complains about what a test's signature cannot have. True if kina can call the function.
     pub(crate) fn check_signature(&self, complaints: &mut Complaints) -> bool {
         let count_before = complaints.count();
@@ -62,12 +53,24 @@ impl TestFunction {
         complaints.count() == count_before
     }
 
+    /// Complains about a runtime that this function cannot run in. True if there is none.
+    pub(crate) fn check_flavor(&self, options: &Options, complaints: &mut Complaints) -> bool {
+        match options.flavor {
+            Some(Choice { name: "current_thread", place }) if self.signature.asyncness.is_none() => {
+                // Around a module it is for those of its tests that it suits.
+                if let Some(place) = place {
+                    let text = "a test that is no `async fn` keeps its thread to itself, so that its runtime needs \
+                                another one: leave `flavor` out, or make the test an `async fn`";
+                    complaints.push(Error::new(place, text));
+                }
+                false
+            }
+            _ => true,
+        }
+    }
+
     fn check_qualifiers(&self, complaints: &mut Complaints) {
         let signature = &self.signature;
-        if signature.asyncness.is_none() {
-            let text = "a kina test talks to a cluster and has to be asynchronous: make it an `async fn`";
-            complaints.push(Error::new(signature.fn_token.span, text));
-        }
         if let Some(constness) = &signature.constness {
             complaints.push(Error::new(constness.span, "a kina test cannot be `const`"));
         }
@@ -103,7 +106,10 @@ impl TestFunction {
         }
         let mut arguments = signature.inputs.iter().filter(|input| matches!(input, FnArg::Typed(_)));
         if let Some(extra) = arguments.nth(ARGUMENT_COUNT_MAX) {
-            let text = "one argument too many: a kina test takes a `kube::Client`, a `kina::Cluster`, or one of each";
+            let text = format!(
+                "one argument too many: a kina test takes {ARGUMENT_COUNT_MAX} at most; put some of them together in a \
+                 type of your own, with `kina::FromTest`"
+            );
             complaints.push(Error::new_spanned(extra, text));
         }
         for input in &signature.inputs {
@@ -118,7 +124,7 @@ impl TestFunction {
                         complaints.push(Error::new_spanned(reference, text));
                     }
                     Type::ImplTrait(type_) => {
-                        let text = "name the type: a kina test takes `kube::Client` or `kina::Cluster`";
+                        let text = "name the type: kina makes each argument by its type, such as `kube::Client`";
                         complaints.push(Error::new_spanned(type_, text));
                     }
                     _ => {}

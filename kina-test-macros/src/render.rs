@@ -1,44 +1,68 @@
 //! What the attribute leaves behind: plain functions, the user's tokens in them unchanged.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::FnArg;
+use syn::spanned::Spanned;
+use syn::{FnArg, LitStr};
 
 use crate::function::TestFunction;
-use crate::options::Options;
+use crate::options::{Choice, Entry, EntryKind, Options};
+use crate::other_attributes;
 
 /// A test as libtest knows it. In it the user's function, for kina to call.
 ///
 /// The generated test attribute comes after the user's, so that a macro which follows can see it.
 pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
     let TestFunction { attributes, visibility, signature, body } = function;
-    let (name, inputs, output) = (&signature.ident, &signature.inputs, &signature.output);
+    let (name, inputs, output, asyncness) =
+        (&signature.ident, &signature.inputs, &signature.output, &signature.asyncness);
     let name_text = name.to_string();
-    let function_pointer = function_pointer(function);
-    let crate_path = options.crate_path.as_ref().map_or_else(|| quote!(::kina), ToTokens::to_token_stream);
-    let optional = |literal: &Option<syn::LitStr>| match literal {
-        Some(literal) => quote!(::core::option::Option::Some(#literal)),
-        None => quote!(::core::option::Option::None),
+    let crate_path = crate_path(options);
+    let test_attribute = (!other_attributes::is_test_already(attributes)).then(|| quote!(#[::core::prelude::v1::test]));
+    // kina needs the `async`, the body may not.
+    let allowance = asyncness.map(|_| quote!(#[allow(clippy::unused_async)]));
+    let run = match asyncness {
+        Some(_) => quote!(run_test),
+        None => quote!(run_plain_test),
     };
-    let (kubernetes, provider) = (optional(&options.kubernetes), optional(&options.provider));
+    let fields = fields(options, &crate_path);
+    let plain_case = quote! {
+        #crate_path::__private::TestCase::new(
+            ::core::concat!(::core::module_path!(), "::", #name_text),
+            ::core::env!("CARGO_MANIFEST_DIR"),
+        )
+    };
+    let test_case = match fields.as_slice() {
+        [] => plain_case,
+        fields => quote!(#crate_path::__private::TestCase { #(#fields,)* ..#plain_case }),
+    };
+    let function_pointer = function_pointer(function);
+    let makers = makers(function, &crate_path);
     quote! {
         #(#attributes)*
-        #[::core::prelude::v1::test]
+        #test_attribute
         #visibility fn #name() #output {
-            // kina needs the `async`, the body may not.
-            #[allow(clippy::unused_async)]
-            async fn #name(#inputs) #output #body
+            #allowance
+            #asyncness fn #name(#inputs) #output #body
 
-            #crate_path::__private::run_test(
-                #crate_path::__private::TestCase {
-                    name: ::core::concat!(::core::module_path!(), "::", #name_text),
-                    package_directory: ::core::env!("CARGO_MANIFEST_DIR"),
-                    kubernetes: #kubernetes,
-                    provider: #provider,
-                },
+            #crate_path::__private::#run(
+                #test_case,
                 #function_pointer,
+                (#(#makers,)*),
             )
         }
+    }
+}
+
+/// The function with kina's attribute as the last one, where rstest has to go first: it makes a function for each case,
+/// and each gets the attributes.
+pub(crate) fn after_others(function: &TestFunction, options: &Options, option_tokens: &TokenStream) -> TokenStream {
+    let TestFunction { attributes, visibility, signature, body } = function;
+    let crate_path = crate_path(options);
+    quote! {
+        #(#attributes)*
+        #[#crate_path::test(#option_tokens)]
+        #visibility #signature #body
     }
 }
 
@@ -54,24 +78,122 @@ pub(crate) fn as_written(function: &TestFunction) -> TokenStream {
     }
 }
 
-/// The user's function as a function pointer, so that its signature chooses how kina calls it. The expression is placed
-/// on the types of the arguments: there the compiler complains about one that kina cannot provide.
+fn crate_path(options: &Options) -> TokenStream {
+    options.crate_path.as_ref().map_or_else(|| quote!(::kina), ToTokens::to_token_stream)
+}
+
+/// The fields of the test case that the options are about.
+fn fields(options: &Options, crate_path: &TokenStream) -> Vec<TokenStream> {
+    let mut fields = Vec::new();
+    let mut field = |name: &str, value: TokenStream| {
+        let name = Ident::new(name, Span::call_site());
+        fields.push(quote!(#name: ::core::option::Option::Some(#value)));
+    };
+    let variant = |type_: &str, name: &str| {
+        let (type_, name) = (Ident::new(type_, Span::call_site()), Ident::new(name, Span::call_site()));
+        quote!(#crate_path::__private::#type_::#name)
+    };
+    if let Some(kubernetes) = &options.kubernetes {
+        field("kubernetes", quote!(#kubernetes));
+    }
+    if let Some(Choice { name, .. }) = options.profile {
+        field("profile", variant("Profile", if name == "api" { "Api" } else { "Controllers" }));
+    }
+    if let Some(provider) = &options.provider {
+        field("provider", quote!(#provider));
+    }
+    if let Some(Choice { name, .. }) = options.isolation {
+        field("isolation", variant("Isolation", if name == "cluster" { "Cluster" } else { "Namespace" }));
+    }
+    if let Some(timeout_ms) = options.timeout_ms {
+        field("timeout_ms", quote!(#timeout_ms));
+    }
+    if let Some(Choice { name, .. }) = options.flavor {
+        field("flavor", variant("Flavor", if name == "current_thread" { "CurrentThread" } else { "MultiThread" }));
+    }
+    if let Some(worker_threads) = options.worker_threads {
+        let number = worker_threads.number;
+        field("worker_threads", quote!(#number));
+    }
+    if let Some(template) = template(options, crate_path) {
+        field("template", template);
+    }
+    fields
+}
+
+/// A function that says where the objects of the template come from.
+fn template(options: &Options, crate_path: &TokenStream) -> Option<TokenStream> {
+    let entries = || options.crds.iter().flatten().chain(options.fixtures.iter().flatten());
+    if options.template.is_none() && entries().next().is_none() {
+        return None;
+    }
+    let calls = |entries: &Option<Vec<Entry>>, name: &str| {
+        let calls = entries.iter().flatten().map(|entry| match entry {
+            // Placed on the type: there the compiler complains about one that has no CRD.
+            Entry::Type(type_) => quote_spanned!(type_.span()=> .crd::<#type_>()),
+            Entry::Files { pattern, .. } => {
+                let name = Ident::new(name, Span::call_site());
+                quote!(.#name(#pattern))
+            }
+        });
+        calls.collect::<TokenStream>()
+    };
+    let (crds, fixtures) = (calls(&options.crds, "crds"), calls(&options.fixtures, "fixtures"));
+    let given = options.template.as_ref().map(|function| quote_spanned!(function.span()=> .and(#function())));
+    let tracked = entries().filter_map(|entry| match entry {
+        Entry::Files { pattern, kind: EntryKind::File } => Some(tracked(pattern)),
+        _ => None,
+    });
+    Some(quote! {
+        || {
+            #(#tracked)*
+            #crate_path::Template::new() #given #crds #fixtures
+        }
+    })
+}
+
+/// Makes the compiler look at the file: when it changes, the test is compiled again. Nothing of it gets into the program.
+fn tracked(path: &LitStr) -> TokenStream {
+    quote! {
+        const _: &[u8] = ::core::include_bytes!(::core::concat!(::core::env!("CARGO_MANIFEST_DIR"), "/", #path));
+    }
+}
+
+/// The user's function as a function pointer, so that its signature says what kina has to make.
 fn function_pointer(function: &TestFunction) -> TokenStream {
-    let signature = &function.signature;
-    let types: TokenStream = signature
-        .inputs
-        .iter()
-        .filter_map(|input| match input {
-            FnArg::Typed(argument) => Some(argument.ty.to_token_stream()),
-            _ => None,
-        })
-        .collect();
-    let place = |token: Option<proc_macro2::TokenTree>| {
+    let name = &function.signature.ident;
+    let arguments = argument_places(function).into_iter().map(|(place, _)| quote_spanned!(place=> _));
+    quote!(#name as fn(#(#arguments),*) -> _)
+}
+
+/// What makes the arguments. Each expression is placed on the type of its argument: there the compiler complains about
+/// one that cannot be made.
+fn makers(function: &TestFunction, crate_path: &TokenStream) -> Vec<TokenStream> {
+    let maker = |(first, last): (Span, Span)| {
+        let crate_path = crate_path.clone().into_iter().map(|mut token| {
+            token.set_span(first);
+            token
+        });
+        let crate_path: TokenStream = crate_path.collect();
+        let call = quote_spanned!(last=> ());
+        quote_spanned!(first=> #crate_path::__private::argument #call)
+    };
+    argument_places(function).into_iter().map(maker).collect()
+}
+
+/// Where the types of the arguments begin and end.
+fn argument_places(function: &TestFunction) -> Vec<(Span, Span)> {
+    let types = function.signature.inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(argument) => Some(&argument.ty),
+        FnArg::Receiver(_) => None,
+    });
+    let place = |token: Option<&TokenTree>| {
         token.map_or_else(Span::call_site, |token| Span::call_site().located_at(token.span()))
     };
-    let (first, last) = (place(types.clone().into_iter().next()), place(types.into_iter().last()));
-    let mut name: Ident = signature.ident.clone();
-    name.set_span(first);
-    let arguments = signature.inputs.iter().map(|_| quote_spanned!(last=> _));
-    quote_spanned!(last=> #name as fn(#(#arguments),*) -> _)
+    types
+        .map(|type_| {
+            let tokens: Vec<TokenTree> = type_.to_token_stream().into_iter().collect();
+            (place(tokens.first()), place(tokens.last()))
+        })
+        .collect()
 }

@@ -1,30 +1,155 @@
-use crate::Cluster;
+use std::convert::Infallible;
+use std::error::Error as StdError;
 
-/// What a test function can take as an argument.
+use kube::Resource;
+use kube::core::{ClusterResourceScope, NamespaceResourceScope};
+
+use crate::{Cluster, Context, Error, Namespace};
+
+/// What a test can take as an argument.
+///
+/// kina makes each argument by its type. Implement this for a type of your own, and tests can take that too:
+///
+/// ```rust,test_harness
+/// use k8s_openapi::api::core::v1::ConfigMap;
+/// use kube::api::{Api, PostParams};
+///
+/// /// A place with a ConfigMap in it.
+/// struct Settings(Api<ConfigMap>);
+///
+/// impl kina::FromTest for Settings {
+///     type Error = kube::Error;
+///
+///     async fn from_test(context: &kina::Context) -> Result<Self, kube::Error> {
+///         let config_maps: Api<ConfigMap> = context.namespace().api();
+///         let mut config_map = ConfigMap::default();
+///         config_map.metadata.name = Some("settings".to_owned());
+///         config_maps.create(&PostParams::default(), &config_map).await?;
+///         Ok(Self(config_maps))
+///     }
+/// }
+///
+/// #[kina::test]
+/// async fn the_settings_are_there(Settings(config_maps): Settings) -> Result<(), kube::Error> {
+///     config_maps.get("settings").await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// Arguments are made one after the other, in their order, before the first line of the test.
 #[diagnostic::on_unimplemented(
     message = "a test cannot take an argument of type `{Self}`",
     label = "kina does not know how to make this",
-    note = "a #[kina::test] takes `kube::Client` or `kina::Cluster`, or both"
+    note = "a #[kina::test] takes `kube::Client`, `kube::Config`, `kube::Api<K>`, `kina::Cluster`, `kina::Namespace` \
+            and `kina::Context`, and every type that implements `kina::FromTest`"
 )]
-pub trait FromCluster: Sized {
-    /// Whether this is the cluster itself: a test has one.
+pub trait FromTest: Sized {
+    /// Why it could not be made. The test fails with it: any error does, and `anyhow::Error` too.
+    type Error: Into<Box<dyn StdError + Send + Sync>>;
+
+    /// How many clusters of its own the argument takes, each by `Cluster::from_test`. Usually none: the test's cluster,
+    /// [`Context::cluster`], is there for all arguments.
+    const CLUSTER_COUNT: usize = 0;
+
+    /// Makes the argument.
+    fn from_test(context: &Context) -> impl Future<Output = Result<Self, Self::Error>>;
+}
+
+/// Each `Cluster` that a test takes is another one. The first is the one that all other arguments belong to.
+impl FromTest for Cluster {
+    type Error = Error;
+
+    const CLUSTER_COUNT: usize = 1;
+
+    async fn from_test(context: &Context) -> Result<Self, Error> {
+        context.next_cluster()
+    }
+}
+
+/// With all rights on the test's cluster. Its default namespace is the test's.
+impl FromTest for kube::Client {
+    type Error = Infallible;
+
+    async fn from_test(context: &Context) -> Result<Self, Infallible> {
+        Ok(context.cluster().client())
+    }
+}
+
+/// What the client is made from, to make others.
+impl FromTest for kube::Config {
+    type Error = Infallible;
+
+    async fn from_test(context: &Context) -> Result<Self, Infallible> {
+        Ok(context.cluster().config())
+    }
+}
+
+/// Objects of this kind in the test's namespace, or in the cluster where the kind has no namespaces.
+impl<K> FromTest for kube::Api<K>
+where
+    K: Resource<Scope: ScopeInTest>,
+    K::DynamicType: Default,
+{
+    type Error = Infallible;
+
+    async fn from_test(context: &Context) -> Result<Self, Infallible> {
+        Ok(context.namespace().api())
+    }
+}
+
+impl FromTest for Namespace {
+    type Error = Infallible;
+
+    async fn from_test(context: &Context) -> Result<Self, Infallible> {
+        Ok(context.namespace())
+    }
+}
+
+impl FromTest for Context {
+    type Error = Infallible;
+
+    async fn from_test(context: &Context) -> Result<Self, Infallible> {
+        Ok(context.clone())
+    }
+}
+
+/// Whether the objects of a kind are in namespaces: known for every kind that is a Rust type.
+#[diagnostic::on_unimplemented(
+    message = "kina cannot tell whether these objects are in a namespace or in the cluster",
+    label = "its scope is `{Self}`",
+    note = "take a `kube::Client` and make the `Api` from it"
+)]
+pub trait ScopeInTest: Sized + sealed::Sealed {
     #[doc(hidden)]
-    const IS_CLUSTER: bool = false;
-
-    /// Makes the argument from the test's cluster.
-    fn from_cluster(cluster: &Cluster) -> Self;
+    fn api<K>(client: kube::Client, namespace: &str) -> kube::Api<K>
+    where
+        K: Resource<Scope = Self>,
+        K::DynamicType: Default;
 }
 
-impl FromCluster for Cluster {
-    const IS_CLUSTER: bool = true;
-
-    fn from_cluster(cluster: &Cluster) -> Self {
-        cluster.clone()
+impl ScopeInTest for NamespaceResourceScope {
+    fn api<K>(client: kube::Client, namespace: &str) -> kube::Api<K>
+    where
+        K: Resource<Scope = Self>,
+        K::DynamicType: Default,
+    {
+        kube::Api::namespaced(client, namespace)
     }
 }
 
-impl FromCluster for kube::Client {
-    fn from_cluster(cluster: &Cluster) -> Self {
-        cluster.client()
+impl ScopeInTest for ClusterResourceScope {
+    fn api<K>(client: kube::Client, _namespace: &str) -> kube::Api<K>
+    where
+        K: Resource<Scope = Self>,
+        K::DynamicType: Default,
+    {
+        kube::Api::all(client)
     }
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for super::NamespaceResourceScope {}
+    impl Sealed for super::ClusterResourceScope {}
 }

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kina_engine::client::{self, ClientError, EngineClient, EngineProgram, Lease};
-use kina_engine::protocol::{AcquireRequest, NetworkChange};
+use kina_engine::fixtures::FixtureSet;
+use kina_engine::protocol::{AcquireRequest, Isolation, NetworkChange, Profile};
 use kina_engine::settings::WorkspaceSettings;
 use once_cell::sync::OnceCell;
 
+use crate::template::ReadTemplate;
 use crate::{Error, Network};
 
 /// An exclusive lease on a real cluster.
@@ -28,10 +30,25 @@ struct Shared {
     kubeconfig_path: OnceCell<PathBuf>,
 }
 
+/// What kind of clusters are wanted, and how many. `None` is what the settings say.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) test: &'a str,
+    pub(crate) kubernetes: Option<&'a str>,
+    pub(crate) provider: Option<&'a str>,
+    pub(crate) profile: Option<Profile>,
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) template: Option<&'a ReadTemplate>,
+    pub(crate) count: usize,
+}
+
 impl Cluster {
     /// Leases a cluster, for code that is no test. Starts kina's engine if it does not run.
     ///
     /// Progress (of a first download or build of the Kubernetes binaries, say) goes to standard error.
+    ///
+    /// Not for a second cluster of a test, which takes several [as arguments](crate::FromTest): who holds one and waits for
+    /// another may wait for somebody who does the same.
     ///
     /// # Errors
     /// If the engine cannot be started or reached, or has no cluster to give within the time limit
@@ -51,32 +68,10 @@ impl Cluster {
     /// ```
     pub async fn acquire() -> Result<Self, Error> {
         let program = std::env::current_exe().map(|path| path.display().to_string());
-        Self::acquire_for(&program.unwrap_or_default(), None, None).await
-    }
-
-    pub(crate) async fn acquire_for(
-        test: &str,
-        kubernetes: Option<&str>,
-        provider: Option<&str>,
-    ) -> Result<Self, Error> {
         let settings = WorkspaceSettings::of_this_process().map_err(ClientError::from)?;
-        let provider = match provider {
-            Some(name) => name.parse().map_err(ClientError::from)?,
-            None => settings.provider,
-        };
-        let engine = EngineClient::for_provider(provider, engine_program())?;
-        let request = AcquireRequest::with_settings(test, kubernetes, settings);
-        let user_agent = client::user_agent(&request.test);
-        let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
-        let auth_info = client::auth_info(&lease.grant.client_certificate_pem, &lease.grant.client_key_pem);
-        let mut config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)
-            .map_err(|error| Error::Client(Box::new(error)))?;
-        if let Some(namespace) = &lease.grant.namespace {
-            config.default_namespace.clone_from(namespace);
-        }
-        config.headers.push((http::header::USER_AGENT, user_agent));
-        let client = kube::Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
-        Ok(Self { shared: Arc::new(Shared { lease, engine, config, client, kubeconfig_path: OnceCell::new() }) })
+        let test = program.unwrap_or_default();
+        let mut clusters = Self::acquire_all(Wanted { test: &test, count: 1, ..Wanted::default() }, settings).await?;
+        Ok(clusters.remove(0))
     }
 
     /// A client with all rights (`system:masters`). It belongs to the runtime on which the cluster was acquired.
@@ -139,6 +134,45 @@ impl Cluster {
     #[cfg(feature = "webhook")]
     pub(crate) fn provider(&self) -> kina_engine::ProviderName {
         self.shared.engine.provider()
+    }
+
+    /// Leases as many clusters as are wanted, all of the same kind.
+    pub(crate) async fn acquire_all(wanted: Wanted<'_>, settings: WorkspaceSettings) -> Result<Vec<Self>, Error> {
+        let provider = match wanted.provider {
+            Some(name) => name.parse().map_err(ClientError::from)?,
+            None => settings.provider,
+        };
+        let engine = EngineClient::for_provider(provider, engine_program())?;
+        let mut request = AcquireRequest::with_settings(wanted.test, wanted.kubernetes, settings);
+        request.profile = wanted.profile.unwrap_or(request.profile);
+        request.isolation = wanted.isolation.unwrap_or(request.isolation);
+        request.template = wanted.template.map(|template| template.hash.clone());
+        if 1 < wanted.count && request.isolation == Isolation::Namespace {
+            return Err(Error::SeveralNamespaces { count: wanted.count });
+        }
+        let nothing = FixtureSet::default();
+        let template = wanted.template.map_or(&nothing, |template| &template.set);
+        let user_agent = client::user_agent(wanted.test);
+        let leases = engine.acquire_several(request, wanted.count, template, &|text| eprintln!("kina: {text}")).await?;
+        leases.into_iter().map(|lease| Self::from_lease(lease, &engine, user_agent.clone())).collect()
+    }
+
+    fn from_lease(lease: Lease, engine: &EngineClient, user_agent: http::HeaderValue) -> Result<Self, Error> {
+        let auth_info = client::auth_info(&lease.grant.client_certificate_pem, &lease.grant.client_key_pem);
+        let mut config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)
+            .map_err(|error| Error::Client(Box::new(error)))?;
+        if let Some(namespace) = &lease.grant.namespace {
+            config.default_namespace.clone_from(namespace);
+        }
+        config.headers.push((http::header::USER_AGENT, user_agent));
+        let client = kube::Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
+        let (engine, kubeconfig_path) = (engine.clone(), OnceCell::new());
+        Ok(Self { shared: Arc::new(Shared { lease, engine, config, client, kubeconfig_path }) })
+    }
+
+    /// Where files go that shall be removed when the lease ends.
+    pub(crate) fn lease_directory(&self) -> &Path {
+        &self.shared.lease.grant.lease_directory
     }
 
     pub(crate) async fn change_network(&self, change: NetworkChange) -> Result<(), Error> {

@@ -10,6 +10,36 @@ pub enum Error {
     /// The engine could not be reached, or refused.
     #[error("no cluster could be had")]
     Acquire(#[from] ClientError),
+    /// The files of a template could not be read.
+    #[error("reading the files of the template failed")]
+    Template(#[source] ReadError),
+    /// An argument of the test could not be made.
+    #[error("making the argument of type `{argument}` failed")]
+    Argument {
+        /// Its type.
+        argument: &'static str,
+        /// What its [`FromTest`](crate::FromTest) said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Several clusters were asked for, but no whole one.
+    #[error(
+        "the test takes {count} clusters, but each would be a namespace of a cluster that others use too, perhaps of the \
+         same one: say `isolation = \"cluster\"` at the test"
+    )]
+    SeveralNamespaces {
+        /// How many.
+        count: usize,
+    },
+    /// More clusters were taken than announced.
+    #[error(
+        "all of the test's clusters ({count}) are taken: a type that makes a `Cluster` of its own with \
+         `Cluster::from_test` has to say so with `const CLUSTER_COUNT: usize = 1;` in its `impl FromTest`"
+    )]
+    NoClusterLeft {
+        /// How many there are.
+        count: usize,
+    },
     /// No client could be made for it.
     #[error("making a client for the cluster failed")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -40,6 +70,15 @@ pub enum Error {
     /// The files of the fixtures could not be read.
     #[error("the fixtures were not read")]
     ReadFixtures(#[source] ReadError),
+    /// The scratch directory could not be made.
+    #[error("making the scratch directory {path} failed")]
+    ScratchDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
     /// There is no runtime to run the test on.
     #[error("starting the test's runtime failed")]
     Runtime(#[source] std::io::Error),
@@ -51,7 +90,14 @@ impl Error {
         match self {
             Self::Acquire(error) | Self::Network(error) => error.is_user_error(),
             Self::Fixtures(error) => error.is_user_error(),
-            Self::Kubeconfig { .. } | Self::ReadFixtures(_) | Self::User { .. } => true,
+            Self::Template(_)
+            | Self::User { .. }
+            | Self::ReadFixtures(_)
+            | Self::Argument { .. }
+            | Self::SeveralNamespaces { .. }
+            | Self::NoClusterLeft { .. }
+            | Self::Kubeconfig { .. }
+            | Self::ScratchDirectory { .. } => true,
             Self::Client(_) | Self::Runtime(_) => false,
         }
     }

@@ -90,6 +90,15 @@ enum Scenario {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// How long fixtures take: applied, from a template; their graph, and conditions on objects
+    Fixtures {
+        /// How often each measurement in a cluster; the figures are their medians
+        #[arg(long, default_value_t = 5)]
+        samples: usize,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// How long a cluster takes to be pristine again, by how many objects a lease made
     Rewind {
         /// Numbers of ConfigMaps
@@ -220,6 +229,9 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
             }
             Command::Bench { scenario: Scenario::Gateway { runs, format } } => {
                 bench::gateway::measure(provider, runs, format).await
+            }
+            Command::Bench { scenario: Scenario::Fixtures { samples, format } } => {
+                bench::fixtures::measure(provider, samples, format).await
             }
             Command::Bench { scenario: Scenario::Rewind { objects, samples, format } } => {
                 bench::rewind::measure(provider, &objects, samples, format).await

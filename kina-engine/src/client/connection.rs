@@ -144,6 +144,26 @@ pub enum ClientError {
         /// What the queue looked like.
         message: String,
     },
+    /// There can never be so many clusters at the same time.
+    #[error(
+        "{count} clusters were asked for at the same time, but the engine may have {slots_max}: raise `slots_max` in your \
+         own kina.toml, or KINA_SLOTS_MAX, and run `cargo kina stop`, or take fewer"
+    )]
+    TooManyClusters {
+        /// How many were asked for.
+        count: usize,
+        /// How many there may be.
+        slots_max: usize,
+    },
+    /// Others who want several clusters took too long to get theirs.
+    #[error(
+        "several clusters were asked for, but others who did the same took more than {waited_seconds} s to get theirs: \
+         raise `slots_max` if the machine has room for more clusters, or `acquire_timeout_seconds`"
+    )]
+    NoTicket {
+        /// How long this client waited.
+        waited_seconds: u64,
+    },
     /// Something in the engine failed that should not.
     #[error("{message}; the engine's log is {log}")]
     Engine {
@@ -259,6 +279,8 @@ impl ClientError {
                 | Self::NoProgram { .. }
                 | Self::UserError { .. }
                 | Self::Timeout { .. }
+                | Self::TooManyClusters { .. }
+                | Self::NoTicket { .. }
         )
     }
 }

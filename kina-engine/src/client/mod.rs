@@ -1,11 +1,13 @@
 //! The client's side: find the engine or start one, ask it for something, keep the connection that is the lease.
 //!
 //! - `connection`: the socket and the messages on it.
+//! - `several`: more than one lease at once.
 //! - `starter`: starting the engine, once, whoever else wants to.
 //! - `credentials`: from a lease to a `kube::Config` and to a kubeconfig.
 
 mod connection;
 mod credentials;
+mod several;
 mod starter;
 
 use std::path::PathBuf;
@@ -221,6 +223,8 @@ impl AcquireRequest {
             test: test.to_owned(),
             timeout_ms: settings.acquire_timeout_seconds.saturating_mul(1000),
             assets_directory: settings.assets_directory,
+            profile: settings.profile,
+            isolation: settings.isolation,
             // The engine has another working directory.
             kubebuilder_assets: kubebuilder_assets
                 .map(PathBuf::from)

@@ -170,6 +170,7 @@ pub(super) async fn serve(
         tracing::warn!(%error, "the journal cannot be removed");
     }
     let _ = std::fs::remove_file(&paths.start_lock);
+    let _ = std::fs::remove_file(&paths.ticket_lock);
     let _ = std::fs::remove_file(&paths.running_lock);
     tracing::info!("the engine has ended");
     for reply in stop_replies {

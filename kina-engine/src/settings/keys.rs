@@ -3,6 +3,7 @@
 use Owner::{Engine, Workspace};
 
 use crate::ProviderName;
+use crate::protocol::{Isolation, Profile};
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,8 @@ pub(super) enum Takes {
     Kubernetes,
     /// The name of a provider.
     Provider,
+    /// One of these words.
+    Word { known: &'static [&'static str] },
     /// A directory.
     Directory,
 }
@@ -46,6 +49,11 @@ const TEBIBYTE: u64 = 1 << 40;
 
 pub(super) const KUBERNETES: Key = key("kubernetes", "KINA_KUBERNETES", Workspace, Takes::Kubernetes);
 pub(super) const PROVIDER: Key = key("provider", "KINA_PROVIDER", Workspace, Takes::Provider);
+pub(super) const PROFILE: Key = key("profile", "KINA_PROFILE", Workspace, Takes::Word { known: &Profile::NAMES });
+pub(super) const ISOLATION: Key =
+    key("isolation", "KINA_ISOLATION", Workspace, Takes::Word { known: &Isolation::NAMES });
+pub(super) const TEST_TIMEOUT_SECONDS: Key =
+    key("test_timeout_seconds", "KINA_TEST_TIMEOUT_SECONDS", Workspace, number(1, DAY_SECONDS));
 pub(super) const ACQUIRE_TIMEOUT_SECONDS: Key =
     key("acquire_timeout_seconds", "KINA_ACQUIRE_TIMEOUT_SECONDS", Workspace, number(1, DAY_SECONDS));
 pub(super) const ASSETS_DIRECTORY: Key = key("assets_directory", "KINA_ASSETS_DIR", Workspace, Takes::Directory);
@@ -76,9 +84,12 @@ pub(super) const SLOT_DATABASE_BYTES_MAX: Key =
     key("slot_database_bytes_max", "KINA_SLOT_DATABASE_BYTES_MAX", Engine, bytes(64 * MEBIBYTE, TEBIBYTE));
 
 /// All of them.
-pub(super) const KEYS: [Key; 19] = [
+pub(super) const KEYS: [Key; 22] = [
     KUBERNETES,
     PROVIDER,
+    PROFILE,
+    ISOLATION,
+    TEST_TIMEOUT_SECONDS,
     ACQUIRE_TIMEOUT_SECONDS,
     ASSETS_DIRECTORY,
     SLOTS_MAX,
@@ -120,6 +131,10 @@ impl std::fmt::Display for Takes {
             }
             Self::Kubernetes => write!(formatter, "a Kubernetes minor as text, such as \"1.36\""),
             Self::Provider => write!(formatter, "the name of a provider: {}", ProviderName::known()),
+            Self::Word { known } => {
+                let known: Vec<_> = known.iter().map(|word| format!("\"{word}\"")).collect();
+                write!(formatter, "{}", known.join(" or "))
+            }
             Self::Directory => write!(formatter, "the path of a directory, as text"),
         }
     }

@@ -14,7 +14,7 @@
 mod error;
 mod find;
 mod keys;
-mod nearest;
+pub(crate) mod nearest;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -26,6 +26,7 @@ pub use error::SettingsError;
 pub(crate) use nearest::nearest;
 
 use crate::ProviderName;
+use crate::protocol::{Isolation, Profile};
 use keys::Owner;
 use read::{Surroundings, Values};
 
@@ -36,6 +37,12 @@ pub struct WorkspaceSettings {
     pub kubernetes: Option<String>,
     /// What clusters are made of, for tests that do not say.
     pub provider: ProviderName,
+    /// How much of a cluster a test gets, for tests that do not say.
+    pub profile: Profile,
+    /// What a test holds alone, for tests that do not say.
+    pub isolation: Isolation,
+    /// How long a test may take, for tests that do not say. `None`: as long as it likes.
+    pub test_timeout_seconds: Option<u64>,
     /// How long a test waits for a cluster, once the binaries are there.
     pub acquire_timeout_seconds: u64,
     /// Directory with the binaries to use.
@@ -91,6 +98,9 @@ impl WorkspaceSettings {
         Self {
             kubernetes: values.text(&keys::KUBERNETES),
             provider: values.provider(&keys::PROVIDER).unwrap_or(default.provider),
+            profile: values.text(&keys::PROFILE).and_then(|name| Profile::from_name(&name)).unwrap_or_default(),
+            isolation: values.text(&keys::ISOLATION).and_then(|name| Isolation::from_name(&name)).unwrap_or_default(),
+            test_timeout_seconds: values.number(&keys::TEST_TIMEOUT_SECONDS),
             acquire_timeout_seconds: values
                 .number(&keys::ACQUIRE_TIMEOUT_SECONDS)
                 .unwrap_or(default.acquire_timeout_seconds),
@@ -141,6 +151,9 @@ impl Default for WorkspaceSettings {
         Self {
             kubernetes: None,
             provider: ProviderName::Process,
+            profile: Profile::default(),
+            isolation: Isolation::default(),
+            test_timeout_seconds: None,
             // Long, because a suite with more tests than slots spends it queueing behind tests that take their time.
             acquire_timeout_seconds: 300,
             assets_directory: None,

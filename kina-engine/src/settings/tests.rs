@@ -3,6 +3,7 @@ use std::path::Path;
 
 use super::*;
 use crate::ProviderName;
+use crate::protocol::{Isolation, Profile};
 
 /// A machine with a home directory and a workspace below it, made up in a directory of its own.
 struct Machine {
@@ -72,12 +73,16 @@ fn who_says_nothing_gets_the_defaults() {
 #[test]
 fn a_workspace_says_what_its_tests_want() {
     let machine = Machine::new().workspace(
-        "kubernetes = \"1.36\"\nprovider = \"apple\"\nacquire_timeout_seconds = 20\n\
+        "kubernetes = \"1.36\"\nprovider = \"apple\"\nprofile = \"controllers\"\nisolation = \"namespace\"\n\
+         acquire_timeout_seconds = 20\ntest_timeout_seconds = 90\n\
          assets_directory = \"binaries\" # beside this file\n",
     );
     let expected = WorkspaceSettings {
         kubernetes: Some("1.36".to_owned()),
         provider: ProviderName::Apple,
+        profile: Profile::Controllers,
+        isolation: Isolation::Namespace,
+        test_timeout_seconds: Some(90),
         acquire_timeout_seconds: 20,
         assets_directory: Some(machine.root.path().join("home/work/binaries")),
     };
@@ -120,11 +125,16 @@ fn the_environment_lies_over_the_files() {
         .user("slots_max = 8\nmemory_max = \"4GiB\"\n")
         .variable("KINA_KUBERNETES", "1.35")
         .variable("KINA_ASSETS_DIR", "/opt/binaries")
+        .variable("KINA_PROFILE", "controllers")
+        .variable("KINA_ISOLATION", "namespace")
+        .variable("KINA_TEST_TIMEOUT_SECONDS", "7")
         .variable("KINA_SLOTS_MAX", "3")
         .variable("KINA_MEMORY_MAX", "2GiB");
     let workspace = machine.of_workspace().expect("understood");
     assert_eq!(workspace.kubernetes.as_deref(), Some("1.35"));
     assert_eq!(workspace.assets_directory.as_deref(), Some(Path::new("/opt/binaries")));
+    assert_eq!((workspace.profile, workspace.isolation), (Profile::Controllers, Isolation::Namespace));
+    assert_eq!(workspace.test_timeout_seconds, Some(7));
     let engine = machine.of_engine().expect("understood");
     assert_eq!((engine.slots_max, engine.memory_max_bytes), (Some(3), Some(2 << 30)));
 }
@@ -186,6 +196,20 @@ fn every_mistake_in_a_workspaces_file_is_told() {
         (
             "assets_directory = true",
             "line 1: `assets_directory` is true, but must be the path of a directory, as text".to_owned(),
+        ),
+        (
+            "profile = \"nodes\"",
+            "line 1: `profile` is the text \"nodes\", but must be \"api\" or \"controllers\"".to_owned(),
+        ),
+        ("isolation = true", "line 1: `isolation` is true, but must be \"cluster\" or \"namespace\"".to_owned()),
+        (
+            "test_timeout_seconds = 0",
+            "line 1: `test_timeout_seconds` is the number 0, but must be a whole number from 1 to 86400".to_owned(),
+        ),
+        ("profil = \"api\"", "line 1: there is no setting `profil`: did you mean `profile`?".to_owned()),
+        (
+            "test_timeout = 3",
+            "line 1: there is no setting `test_timeout`: did you mean `test_timeout_seconds`?".to_owned(),
         ),
         ("kubernetes = \"1.36\"\nkubernetes = \"1.35\"", "line 2: this is no TOML (".to_owned()),
         ("kubernetes", "line 1: this is no TOML (".to_owned()),
@@ -261,6 +285,9 @@ fn every_mistake_in_the_environment_is_told() {
         let machine = Machine::new().variable(name, value);
         assert_eq!(machine.message(&machine.of_engine().expect_err(name)), expected);
     }
+    let machine = Machine::new().variable("KINA_PROFILE", "nodes");
+    let message = machine.message(&machine.of_workspace().expect_err("no profile"));
+    assert_eq!(message, "the variable KINA_PROFILE is `nodes`, but must be \"api\" or \"controllers\"");
     // What is far from everything may be somebody else's.
     let machine = Machine::new().variable("KINA_TEST_DOOMED", "1").variable("SLOTS_MAX", "x");
     machine.of_engine().expect("nothing of kina's");

@@ -31,6 +31,7 @@ pub(super) fn from_file(value: &ValueInner<'_>, takes: Takes, directory: &Path) 
         }
         (Takes::Kubernetes, ValueInner::String(text)) => kubernetes(text),
         (Takes::Provider, ValueInner::String(text)) => provider(text),
+        (Takes::Word { known }, ValueInner::String(text)) => word(text, known),
         (Takes::Directory, ValueInner::String(text)) if !text.is_empty() => {
             Some(Value::Directory(directory.join(text.as_ref())))
         }
@@ -46,6 +47,7 @@ pub(super) fn from_variable(value: &OsStr, takes: Takes) -> Option<Value> {
         Takes::Bytes { minimum, maximum } => bounded(bytes(value.to_str()?)?, minimum, maximum),
         Takes::Kubernetes => kubernetes(value.to_str()?),
         Takes::Provider => provider(value.to_str()?),
+        Takes::Word { known } => word(value.to_str()?, known),
         // The engine has another working directory.
         Takes::Directory => {
             let path = Path::new(value);
@@ -87,6 +89,10 @@ fn kubernetes(text: &str) -> Option<Value> {
 
 fn provider(text: &str) -> Option<Value> {
     text.parse().ok().map(Value::Provider)
+}
+
+fn word(text: &str, known: &[&str]) -> Option<Value> {
+    known.contains(&text).then(|| Value::Text(text.to_owned()))
 }
 
 fn describe(value: &ValueInner<'_>) -> String {

@@ -1,6 +1,6 @@
 //! Options that do not exist, stand twice or are written wrongly.
 
-#[kina::test(flavor = "multi_thread")]
+#[kina::test(flavour = "multi_thread")]
 async fn unknown(client: kube::Client) {}
 
 #[kina::test("1.37")]

@@ -10,6 +10,10 @@ async fn tokio(client: kube::Client) {}
 async fn plain(client: kube::Client) {}
 
 #[kina::test]
+#[test_log::test(tokio::test)]
+async fn another_in_it(client: kube::Client) {}
+
+#[kina::test]
 #[kina::test(kubernetes = "1.36")]
 async fn kina_twice(client: kube::Client) {}
 

@@ -1,13 +1,12 @@
 //! Functions that kina could not call.
 
-#[kina::test]
-fn synchronous(client: kube::Client) {}
+type Any = kube::Client;
 
 #[kina::test]
 async fn no_arguments() {}
 
 #[kina::test]
-async fn three_arguments(client: kube::Client, cluster: kina::Cluster, another_client: kube::Client) {}
+async fn nine_arguments(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any) {}
 
 #[kina::test]
 async fn borrowed(client: &kube::Client) {}

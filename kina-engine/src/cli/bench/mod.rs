@@ -7,6 +7,7 @@
 pub(super) mod compare;
 mod dirt;
 mod envtest_recipe;
+pub(super) mod fixtures;
 pub(super) mod gateway;
 pub(super) mod lifecycle;
 pub(super) mod probe;

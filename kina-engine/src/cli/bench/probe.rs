@@ -13,7 +13,7 @@ use kube::api::{Api, ListParams};
 use serde::{Deserialize, Serialize};
 
 use super::dirt::{self, Dirt};
-use super::gateway;
+use super::{fixtures, gateway};
 use crate::client::{self, EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
 
@@ -38,6 +38,12 @@ pub(crate) enum Probe {
     Define {
         /// The group
         group: String,
+    },
+    /// Lease a cluster and time what is done with fixtures in it
+    Fixtures {
+        /// What
+        #[command(subcommand)]
+        work: fixtures::Work,
     },
     /// Make requests through a lease's gateway, and the same straight to a cluster, in turns
     Crud {
@@ -78,6 +84,7 @@ pub(crate) fn run(probe: &Probe, start: Instant) -> anyhow::Result<()> {
             Probe::Fill { objects } => serde_json::to_string(&lease(start, &Dirt::ConfigMaps(*objects)).await?)?,
             Probe::Define { group } => serde_json::to_string(&lease(start, &Dirt::Definition(group)).await?)?,
             Probe::Direct { access } => serde_json::to_string(&direct(start, access).await?)?,
+            Probe::Fixtures { work } => serde_json::to_string(&fixtures::probe(work).await?)?,
             Probe::Crud { access, runs } => serde_json::to_string(&crud(access, *runs).await?)?,
         })
     })?;
@@ -115,7 +122,12 @@ async fn direct(start: Instant, access: &PathBuf) -> anyhow::Result<ProbeReport>
     Ok(ProbeReport { took_ms: start.elapsed().as_secs_f64() * 1e3, lease: None, kubernetes: None })
 }
 
-fn connect(address: SocketAddr, ca_pem: &str, certificate_pem: &str, key_pem: &str) -> anyhow::Result<kube::Client> {
+pub(super) fn connect(
+    address: SocketAddr,
+    ca_pem: &str,
+    certificate_pem: &str,
+    key_pem: &str,
+) -> anyhow::Result<kube::Client> {
     let config = client::kube_config(address, ca_pem, client::auth_info(certificate_pem, key_pem))?;
     Ok(kube::Client::try_from(config)?)
 }

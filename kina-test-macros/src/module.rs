@@ -1,0 +1,111 @@
+//! `#[kina::tests(options)] mod …`: options that count for every test of a module.
+
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
+use quote::quote;
+use syn::parse::{ParseStream, Parser};
+use syn::{Attribute, Error, Path, Token, Visibility};
+
+use crate::complaints::Complaints;
+use crate::options::{OF_MODULE, Options};
+
+/// Modules in modules that are looked into; deeper ones are nobody's.
+const DEPTH_MAX: usize = 64;
+
+/// Expands `#[kina::tests(options)] item`. Whatever is wrong, the item stays and all errors are reported at once.
+pub(crate) fn expand(option_tokens: TokenStream, item: TokenStream) -> TokenStream {
+    let mut complaints = Complaints::default();
+    let options = Options::parse(option_tokens.clone(), &mut complaints);
+    if !is_inline_module(&item) {
+        let place = item.clone().into_iter().next().map_or_else(Span::call_site, |token| token.span());
+        let text = "#[kina::tests] goes on a module with its tests in braces: `mod tests { … }`";
+        complaints.push(Error::new(place, text));
+        let errors = complaints.into_tokens();
+        return quote!(#item #errors);
+    }
+    // Each test would complain once more.
+    let handed_on = if complaints.count() == 0 { option_tokens } else { TokenStream::new() };
+    let expansion = hand_on(item, &handed_on, options.crate_path.as_ref(), 0);
+    let errors = complaints.into_tokens();
+    quote!(#expansion #errors)
+}
+
+fn is_inline_module(item: &TokenStream) -> bool {
+    let parser = |input: ParseStream<'_>| -> syn::Result<bool> {
+        input.call(Attribute::parse_outer)?;
+        input.parse::<Visibility>()?;
+        input.parse::<Token![mod]>()?;
+        input.parse::<Ident>()?;
+        let body: Group = input.parse()?;
+        Ok(body.delimiter() == Delimiter::Brace)
+    };
+    parser.parse2(item.clone()).unwrap_or(false)
+}
+
+/// Adds the options to each attribute of kina's on these items, and on those of modules among them. Nothing else is
+/// looked into: no body of a function changes.
+fn hand_on(items: TokenStream, options: &TokenStream, crate_path: Option<&Path>, depth: usize) -> TokenStream {
+    let mut changed = Vec::new();
+    let mut is_in_attribute = false;
+    let mut words_after_mod = None;
+    for token in items {
+        let token = match token {
+            TokenTree::Group(group) if is_in_attribute && group.delimiter() == Delimiter::Bracket => {
+                TokenTree::Group(with_options(group, options, crate_path))
+            }
+            TokenTree::Group(group)
+                if words_after_mod == Some(1) && group.delimiter() == Delimiter::Brace && depth < DEPTH_MAX =>
+            {
+                TokenTree::Group(rebuilt(&group, hand_on(group.stream(), options, crate_path, depth + 1)))
+            }
+            other => other,
+        };
+        is_in_attribute = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '#');
+        words_after_mod = match &token {
+            TokenTree::Ident(word) if word == "mod" => Some(0),
+            TokenTree::Ident(_) => words_after_mod.map(|count: u32| count + 1),
+            _ => None,
+        };
+        changed.push(token);
+    }
+    changed.into_iter().collect()
+}
+
+/// The inside of an attribute, with the options if it is one of kina's.
+fn with_options(attribute: Group, options: &TokenStream, crate_path: Option<&Path>) -> Group {
+    let parser = |input: ParseStream<'_>| -> syn::Result<(Path, TokenStream)> {
+        Ok((input.call(Path::parse_mod_style)?, input.parse()?))
+    };
+    let Ok((path, arguments)) = parser.parse2(attribute.stream()) else { return attribute };
+    if !is_kinas(&path, crate_path) {
+        return attribute;
+    }
+    let own = match arguments.into_iter().next() {
+        None => TokenStream::new(),
+        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis => group.stream(),
+        // No way to write an attribute of kina's. It says so itself.
+        Some(_) => return attribute,
+    };
+    let comma = (!own.is_empty() && !ends_with_comma(&own)).then(|| quote!(,));
+    let of_module = Ident::new(OF_MODULE, Span::call_site());
+    rebuilt(&attribute, quote!(#path(#own #comma #of_module(#options))))
+}
+
+fn is_kinas(path: &Path, crate_path: Option<&Path>) -> bool {
+    let names = |path: &Path| path.segments.iter().map(|segment| segment.ident.to_string()).collect::<Vec<_>>();
+    let path = names(path);
+    let Some((last, before)) = path.split_last() else { return false };
+    let is_in_crate =
+        before.last().is_some_and(|name| name == "kina") || crate_path.is_some_and(|path| names(path) == before);
+    is_in_crate && (last == "test" || last == "tests")
+}
+
+fn ends_with_comma(tokens: &TokenStream) -> bool {
+    matches!(tokens.clone().into_iter().last(), Some(TokenTree::Punct(punct)) if punct.as_char() == ',')
+}
+
+/// The same group around other tokens.
+fn rebuilt(group: &Group, tokens: TokenStream) -> Group {
+    let mut rebuilt = Group::new(group.delimiter(), tokens);
+    rebuilt.set_span(group.span());
+    rebuilt
+}

@@ -1,0 +1,65 @@
+//! Looks whether a path of the user's has files behind it. Cargo tells a macro where its user's package is.
+
+use std::path::Path;
+
+use glob::MatchOptions;
+
+use crate::options::EntryKind;
+
+const WHERE: &str = "paths are relative to the directory of the package's Cargo.toml";
+/// What is read from a folder.
+const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+/// Folders with one of these are rendered by the program that they belong to.
+const RENDERED: [&str; 4] = ["kustomization.yaml", "kustomization.yml", "Kustomization", "Chart.yaml"];
+/// As when the files are read.
+const MATCH_OPTIONS: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: false, require_literal_leading_dot: true };
+
+/// What the path names, or what is wrong with it.
+pub(crate) fn look_up(pattern: &str) -> Result<EntryKind, String> {
+    match std::env::var_os("CARGO_MANIFEST_DIR") {
+        Some(directory) => look_up_in(Path::new(&directory), pattern),
+        // Not under cargo: who compiles in another way will find out when the tests run.
+        None => Ok(EntryKind::Several),
+    }
+}
+
+pub(crate) fn look_up_in(directory: &Path, pattern: &str) -> Result<EntryKind, String> {
+    if pattern.is_empty() {
+        return Err(format!("an empty path names nothing; {WHERE}"));
+    }
+    if Path::new(pattern).is_absolute() {
+        return Err(format!("`{pattern}` is there on one machine only; {WHERE}"));
+    }
+    if pattern.contains(['*', '?', '[']) {
+        return look_up_pattern(directory, pattern);
+    }
+    let path = directory.join(pattern);
+    if path.is_file() {
+        return Ok(EntryKind::File);
+    }
+    if !path.is_dir() {
+        return Err(format!("there is no file `{pattern}`; {WHERE}"));
+    }
+    let has_files = std::fs::read_dir(&path).into_iter().flatten().flatten().any(|entry| {
+        let name = entry.file_name();
+        let ending = Path::new(&name).extension().and_then(|ending| ending.to_str());
+        ending.is_some_and(|ending| ENDINGS.contains(&ending)) || RENDERED.iter().any(|rendered| name == *rendered)
+    });
+    if has_files {
+        Ok(EntryKind::Several)
+    } else {
+        Err(format!("no .yaml, .yml or .json file is in the folder `{pattern}`; {WHERE}"))
+    }
+}
+
+fn look_up_pattern(directory: &Path, pattern: &str) -> Result<EntryKind, String> {
+    let escaped = glob::Pattern::escape(&directory.to_string_lossy());
+    let mut found = glob::glob_with(&format!("{escaped}/{pattern}"), MATCH_OPTIONS)
+        .map_err(|error| format!("`{pattern}` is no pattern: {}", error.msg))?;
+    if found.any(|path| path.is_ok_and(|path| path.is_file())) {
+        Ok(EntryKind::Several)
+    } else {
+        Err(format!("no file matches `{pattern}`; {WHERE}"))
+    }
+}

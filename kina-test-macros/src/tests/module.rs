@@ -1,0 +1,79 @@
+//! Tests of options around a module.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::module;
+
+fn check_module(options: TokenStream, item: TokenStream, expected: TokenStream) {
+    assert_eq!(module::expand(options, item).to_string(), expected.to_string());
+}
+
+#[test]
+fn a_module_hands_its_options_on_and_changes_nothing_else() {
+    check_module(
+        quote! { timeout = "30s", crate = "my::support" },
+        quote! {
+            /// Tests.
+            #[cfg(test)]
+            pub(super) mod tests {
+                #![allow(unused)]
+                use kina::test;
+
+                #[should_panic]
+                #[kina::test]
+                async fn one(client: Client) { let x = #[kina::test] half written; mod inside { #[kina::test] fn f() {} } }
+
+                #[::kina::test(timeout = "1s",)]
+                fn two(client: Client) {}
+
+                #[my::support::test(kubernetes = "1.36")]
+                fn three(client: Client) {}
+
+                #[tokio::test]
+                async fn not_kinas() {}
+
+                #[kina::tests(kubernetes = "1.35")]
+                mod deeper {
+                    #[kina::test]
+                    fn four(client: Client) {}
+                }
+            }
+        },
+        quote! {
+            /// Tests.
+            #[cfg(test)]
+            pub(super) mod tests {
+                #![allow(unused)]
+                use kina::test;
+
+                #[should_panic]
+                #[kina::test(__of_module(timeout = "30s", crate = "my::support"))]
+                async fn one(client: Client) { let x = #[kina::test] half written; mod inside { #[kina::test] fn f() {} } }
+
+                #[::kina::test(timeout = "1s", __of_module(timeout = "30s", crate = "my::support"))]
+                fn two(client: Client) {}
+
+                #[my::support::test(kubernetes = "1.36", __of_module(timeout = "30s", crate = "my::support"))]
+                fn three(client: Client) {}
+
+                #[tokio::test]
+                async fn not_kinas() {}
+
+                #[kina::tests(kubernetes = "1.35", __of_module(timeout = "30s", crate = "my::support"))]
+                mod deeper {
+                    #[kina::test(__of_module(timeout = "30s", crate = "my::support"))]
+                    fn four(client: Client) {}
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn what_is_no_module_with_tests_is_left_as_written() {
+    const TEXT: &str = "#[kina::tests] goes on a module with its tests in braces: `mod tests { … }`";
+    for item in [quote! { mod elsewhere; }, quote! { fn f() {} }] {
+        check_module(quote! {}, item.clone(), quote! { #item ::core::compile_error! { #TEXT } });
+    }
+}

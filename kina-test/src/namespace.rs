@@ -1,0 +1,57 @@
+use kube::Resource;
+
+use crate::Cluster;
+use crate::argument::ScopeInTest;
+
+/// The namespace of a test.
+///
+/// With `isolation = "cluster"` it is `default`: the whole cluster is the test's own, so nobody else is in it. With
+/// `isolation = "namespace"` it is one that was made for this lease, and goes with it.
+///
+/// ```rust,test_harness
+/// use k8s_openapi::api::core::v1::{ConfigMap, Node};
+///
+/// #[kina::test]
+/// async fn everything_starts_empty(namespace: kina::Namespace) -> Result<(), kube::Error> {
+///     assert!(namespace.api::<ConfigMap>().list(&Default::default()).await?.items.is_empty());
+///     assert!(namespace.api::<Node>().list(&Default::default()).await?.items.is_empty()); // in no namespace
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Namespace {
+    name: String,
+    client: kube::Client,
+}
+
+impl Namespace {
+    pub(crate) fn of(cluster: &Cluster) -> Self {
+        let client = cluster.client();
+        Self { name: client.default_namespace().to_owned(), client }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A client whose default namespace it is.
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// Objects of this kind in the namespace, or in the cluster where the kind has no namespaces.
+    pub fn api<K>(&self) -> kube::Api<K>
+    where
+        K: Resource<Scope: ScopeInTest>,
+        K::DynamicType: Default,
+    {
+        K::Scope::api(self.client(), &self.name)
+    }
+}
+
+impl std::fmt::Debug for Namespace {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Namespace").field("name", &self.name).finish_non_exhaustive()
+    }
+}

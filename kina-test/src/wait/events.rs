@@ -1,0 +1,86 @@
+use std::time::Duration;
+
+use kube::api::ListParams;
+use kube::core::Request;
+use serde_json::Value;
+
+/// Events that are shown, the newest.
+const SHOWN_MAX: usize = 10;
+/// Events that are read. What controllers repeat is one event with a count.
+const READ_MAX: u32 = 200;
+/// The deadline has passed: nobody waits for long.
+const TIMEOUT: Duration = Duration::from_secs(2);
+const MESSAGE_CHARACTERS_MAX: usize = 300;
+
+/// The newest events about the object, the oldest of them first, each in a line.
+pub(super) async fn of(client: &kube::Client, object: &Value) -> Result<Vec<String>, String> {
+    let metadata = &object["metadata"];
+    let Some(uid) = metadata["uid"].as_str() else { return Ok(Vec::new()) };
+    // Those about objects without a namespace are in some namespace that their author chose.
+    let path = match metadata["namespace"].as_str() {
+        Some(namespace) => format!("/api/v1/namespaces/{namespace}/events"),
+        None => "/api/v1/events".to_owned(),
+    };
+    let parameters = ListParams::default().fields(&format!("involvedObject.uid={uid}")).limit(READ_MAX);
+    let request = Request::new(path).list(&parameters).map_err(|error| error.to_string())?;
+    match tokio::time::timeout(TIMEOUT, client.request::<Value>(request)).await {
+        Ok(Ok(list)) => Ok(newest(list["items"].as_array().map(Vec::as_slice).unwrap_or_default())),
+        Ok(Err(error)) => Err(kina_engine::with_causes(&error)),
+        Err(_) => Err(format!("the server has not answered for {} s", TIMEOUT.as_secs())),
+    }
+}
+
+fn newest(events: &[Value]) -> Vec<String> {
+    let mut events: Vec<&Value> = events.iter().collect();
+    events.sort_by_key(|event| time(event));
+    let skipped = events.len().saturating_sub(SHOWN_MAX);
+    let earlier = (0 < skipped).then(|| format!("({skipped} earlier)"));
+    earlier.into_iter().chain(events[skipped..].iter().map(|event| line(event))).collect()
+}
+
+/// When it happened last. Texts of this format sort by time.
+fn time(event: &Value) -> &str {
+    let fields = [&event["series"]["lastObservedTime"], &event["lastTimestamp"], &event["eventTime"]];
+    let time = fields.into_iter().find_map(Value::as_str);
+    time.or(event["metadata"]["creationTimestamp"].as_str()).unwrap_or_default()
+}
+
+fn line(event: &Value) -> String {
+    let text = |field: &str| event[field].as_str().unwrap_or_default();
+    let message = text("message").trim().replace('\n', " ");
+    let message = match message.char_indices().nth(MESSAGE_CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    };
+    let count = event["series"]["count"].as_i64().or(event["count"].as_i64()).unwrap_or(1);
+    let times = if 1 < count { format!(" ({count} times)") } else { String::new() };
+    format!("{} {}: {message}{times}", text("type"), text("reason"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_newest_events_are_told_in_their_order() {
+        let event = |second: usize, count: i64| {
+            json!({
+                "type": "Warning", "reason": "Failed", "message": format!("at\n{second} "),
+                "lastTimestamp": format!("2026-01-01T00:00:{second:02}Z"), "count": count,
+            })
+        };
+        assert_eq!(newest(&[event(2, 1), event(1, 3)]), ["Warning Failed: at 1 (3 times)", "Warning Failed: at 2"]);
+        let many: Vec<Value> = (0..25).map(|second| event(second, 1)).collect();
+        let shown = newest(&many);
+        assert_eq!((shown.len(), shown[0].as_str()), (SHOWN_MAX + 1, "(15 earlier)"));
+        assert_eq!(shown[SHOWN_MAX], "Warning Failed: at 24");
+        assert!(newest(&[]).is_empty());
+    }
+
+    #[test]
+    fn long_messages_are_cut() {
+        let shown = line(&json!({"type": "Normal", "reason": "Long", "message": "ü".repeat(1000)}));
+        assert_eq!(shown.chars().count(), "Normal Long: ".len() + MESSAGE_CHARACTERS_MAX + 1);
+    }
+}

@@ -1,0 +1,271 @@
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use futures::{StreamExt, pin_mut};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::Request;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::error::WaitError;
+use super::goal::Ready;
+use super::object_ref::{Object, ObjectRef, Scope};
+
+/// Between the end of a watch and the next one: none is started more often than this.
+const RESTART_PAUSE: Duration = Duration::from_millis(50);
+/// How long a server may refuse what it may soon allow: a kind whose CRD is being installed, a right that was just given.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+/// No request takes longer, lest a connection that died without a word takes the whole of the time. What a server answers at
+/// all, it answers sooner.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The object that is followed.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// For people.
+    pub(super) object: String,
+    pub(super) kind: String,
+    api_version: String,
+    collection: String,
+    name: String,
+}
+
+/// What was seen of it.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// As it was last, also where it is gone since.
+    last: Option<Value>,
+    is_there: bool,
+    /// How many versions of it were seen.
+    pub(super) versions: usize,
+    /// How many objects of this name were seen, one after the other.
+    pub(super) objects: usize,
+    /// How often the server could not be heard.
+    pub(super) interruptions: usize,
+    pub(super) last_interruption: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    metadata: ListMetadata,
+    #[serde(default)]
+    items: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMetadata {
+    #[serde(default)]
+    resource_version: String,
+}
+
+/// How a watch ended without the goal.
+enum Ended {
+    /// The server ends each watch after a while.
+    InOrder,
+    /// The server has forgotten the version that the watch was to begin with.
+    Expired,
+    Broken(kube::Error),
+}
+
+impl Target {
+    pub(super) fn new<K: Object>(reference: &ObjectRef<K>, default_namespace: &str) -> Result<Self, WaitError> {
+        let dynamic_type = reference.dynamic_type();
+        let kind = K::kind(dynamic_type).into_owned();
+        if reference.name().is_empty() {
+            return Err(WaitError::NoName { kind });
+        }
+        let namespace = K::Scope::namespace(reference.namespace(), default_namespace);
+        let object = match &namespace {
+            Some(namespace) => format!("{kind} {namespace}/{}", reference.name()),
+            None => format!("{kind} {}", reference.name()),
+        };
+        Ok(Self {
+            object,
+            kind,
+            api_version: K::api_version(dynamic_type).into_owned(),
+            collection: K::url_path(dynamic_type, namespace.as_deref()),
+            name: reference.name().to_owned(),
+        })
+    }
+
+    fn selector(&self) -> String {
+        format!("metadata.name={}", self.name)
+    }
+}
+
+impl History {
+    /// The object as it was last.
+    pub(super) fn last(&self) -> Option<&Value> {
+        self.last.as_ref()
+    }
+
+    /// The object, if it is there.
+    pub(super) fn present(&self) -> Option<&Value> {
+        self.last.as_ref().filter(|_| self.is_there)
+    }
+
+    fn saw(&mut self, object: Option<Value>) {
+        self.is_there = object.is_some();
+        if let Some(object) = object {
+            let is_other = self.last.as_ref().is_none_or(|last| last["metadata"]["uid"] != object["metadata"]["uid"]);
+            self.objects += usize::from(is_other);
+            self.versions += 1;
+            self.last = Some(object);
+        }
+    }
+
+    fn interrupted(&mut self, error: &kube::Error) {
+        self.interruptions += 1;
+        self.last_interruption = Some(kina_engine::with_causes(error));
+    }
+}
+
+/// Follows the object until the goal is reached, however long that takes. Returns the object that reached it; none where the
+/// goal is that there is none.
+pub(super) async fn follow<K: Object>(
+    client: &kube::Client,
+    target: &Target,
+    timeout: Duration,
+    history: &mut History,
+    goal: &mut Ready<'_, '_, K>,
+) -> Result<Option<K>, WaitError> {
+    let patience_ends = Instant::now() + REFUSAL_PATIENCE.min(timeout / 2);
+    let mut version: Option<String> = None;
+    // Each round waits for the server or pauses, and the caller has a deadline.
+    loop {
+        let ended = match version.take() {
+            None => match list(client, target).await {
+                Ok(list) => {
+                    version = Some(list.metadata.resource_version);
+                    let object = list.items.into_iter().next().map(|object| with_kind(object, target));
+                    if let ControlFlow::Break(reached) = look(object, target, history, goal)? {
+                        return Ok(reached);
+                    }
+                    continue;
+                }
+                Err(error) => Ended::Broken(error),
+            },
+            Some(mut from) => {
+                let ended = watch(client, target, &mut from, history, goal).await?;
+                version = Some(from);
+                match ended {
+                    ControlFlow::Break(reached) => return Ok(reached),
+                    ControlFlow::Continue(ended) => ended,
+                }
+            }
+        };
+        match ended {
+            Ended::InOrder => {}
+            Ended::Expired => version = None,
+            Ended::Broken(error) => {
+                history.interrupted(&error);
+                if is_final(&error, Instant::now() < patience_ends) {
+                    return Err(WaitError::Refused { object: target.object.clone(), source: Box::new(error) });
+                }
+            }
+        }
+        tokio::time::sleep(RESTART_PAUSE).await;
+    }
+}
+
+async fn list(client: &kube::Client, target: &Target) -> Result<List, kube::Error> {
+    let parameters = ListParams::default().fields(&target.selector());
+    let request = Request::new(target.collection.as_str()).list(&parameters).map_err(kube::Error::BuildRequest)?;
+    within_request_timeout(client.request(request)).await
+}
+
+async fn watch<K: Object>(
+    client: &kube::Client,
+    target: &Target,
+    version: &mut String,
+    history: &mut History,
+    goal: &mut Ready<'_, '_, K>,
+) -> Result<ControlFlow<Option<K>, Ended>, WaitError> {
+    let parameters = WatchParams::default().fields(&target.selector());
+    let request = Request::new(target.collection.as_str()).watch(&parameters, version);
+    let request = match request.map_err(kube::Error::BuildRequest) {
+        Ok(request) => request,
+        Err(error) => return Ok(ControlFlow::Continue(Ended::Broken(error))),
+    };
+    let events = match within_request_timeout(client.request_events::<Value>(request)).await {
+        Ok(events) => events,
+        Err(error) => return Ok(ControlFlow::Continue(Ended::of(error))),
+    };
+    pin_mut!(events);
+    loop {
+        let (object, is_there) = match events.next().await {
+            Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => (object, true),
+            Some(Ok(WatchEvent::Deleted(object))) => (object, false),
+            Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+                *version = bookmark.metadata.resource_version;
+                continue;
+            }
+            Some(Ok(WatchEvent::Error(status))) => {
+                return Ok(ControlFlow::Continue(Ended::of(kube::Error::Api(status))));
+            }
+            None => return Ok(ControlFlow::Continue(Ended::InOrder)),
+            Some(Err(error)) => return Ok(ControlFlow::Continue(Ended::of(error))),
+        };
+        if let Some(seen) = object["metadata"]["resourceVersion"].as_str() {
+            *version = seen.to_owned();
+        }
+        if let ControlFlow::Break(reached) = look(is_there.then_some(object), target, history, goal)? {
+            return Ok(ControlFlow::Break(reached));
+        }
+    }
+}
+
+fn look<K: Object>(
+    object: Option<Value>,
+    target: &Target,
+    history: &mut History,
+    goal: &mut Ready<'_, '_, K>,
+) -> Result<ControlFlow<Option<K>>, WaitError> {
+    history.saw(object);
+    goal.look(target, history.present())
+}
+
+/// Items of lists do not say what they are.
+fn with_kind(mut object: Value, target: &Target) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        for (field, value) in [("kind", &target.kind), ("apiVersion", &target.api_version)] {
+            fields.entry(field).or_insert_with(|| Value::String(value.clone()));
+        }
+    }
+    object
+}
+
+async fn within_request_timeout<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let seconds = REQUEST_TIMEOUT.as_secs();
+            Err(kube::Error::Service(format!("the server has not answered for {seconds} s").into()))
+        }
+    }
+}
+
+impl Ended {
+    fn of(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.code == 410 => Self::Expired,
+            error => Self::Broken(error),
+        }
+    }
+}
+
+/// Whether it makes no sense to ask again.
+fn is_final(error: &kube::Error, is_patient: bool) -> bool {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            403 | 404 => !is_patient,
+            408 | 410 | 429 => false,
+            code => code < 500,
+        },
+        kube::Error::BuildRequest(_) => true,
+        // No answer: the way to the server, or what lies on it.
+        _ => false,
+    }
+}
