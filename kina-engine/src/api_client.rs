@@ -1,5 +1,6 @@
 //! The engine's own client of a cluster's API server: raw requests, no retries.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
@@ -7,6 +8,7 @@ use http::{Method, Request, StatusCode};
 use kube::client::Body;
 use serde_json::Value;
 
+use crate::protocol::LeaseGrant;
 use crate::provider::{ClusterAccess, ProviderError};
 
 /// How long one request may take.
@@ -39,8 +41,17 @@ pub struct NoAnswer {
 
 impl ApiClient {
     pub(crate) fn new(access: &ClusterAccess) -> Result<Self, ProviderError> {
-        let auth_info = crate::client::auth_info(&access.admin.certificate_pem, &access.admin.key_pem);
-        let config = crate::client::kube_config(access.api_address, &access.api_ca_pem, auth_info)
+        Self::connect(access.api_address, &access.api_ca_pem, &access.admin.certificate_pem, &access.admin.key_pem)
+    }
+
+    /// Asks through the gateway of a lease, so that nothing of it reaches the cluster before that was proven, or once the
+    /// lease has ended.
+    pub(crate) fn of_lease(grant: &LeaseGrant) -> Result<Self, ProviderError> {
+        Self::connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)
+    }
+
+    fn connect(address: SocketAddr, ca_pem: &str, certificate_pem: &str, key_pem: &str) -> Result<Self, ProviderError> {
+        let config = crate::client::kube_config(address, ca_pem, crate::client::auth_info(certificate_pem, key_pem))
             .map_err(|error| ProviderError::Client(Box::new(kube::Error::Service(error.into()))))?;
         let client = kube::Client::try_from(config).map_err(|error| ProviderError::Client(Box::new(error)))?;
         Ok(Self { client })
@@ -61,6 +72,15 @@ impl ApiClient {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer, NoAnswer> {
         self.send(Method::POST, path, &[(CONTENT_TYPE, "application/json")], Some(body)).await
+    }
+
+    /// Changes what the patch names (RFC 7396).
+    pub(crate) async fn merge(&self, path: &str, patch: &Value) -> Result<Answer, NoAnswer> {
+        self.send(Method::PATCH, path, &[(CONTENT_TYPE, "application/merge-patch+json")], Some(patch)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, NoAnswer> {
+        self.send(Method::DELETE, path, &[], None).await
     }
 
     async fn send(

@@ -104,6 +104,13 @@ impl SigningKeyPair {
 }
 
 /// Never shows the key.
+impl std::fmt::Debug for CertificateAuthority {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("CertificateAuthority").finish_non_exhaustive()
+    }
+}
+
+/// Never shows the key.
 impl std::fmt::Debug for IssuedIdentity {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("IssuedIdentity").finish_non_exhaustive()

@@ -37,8 +37,8 @@ pub mod backoff;
 mod budget;
 #[cfg(feature = "cel")]
 pub mod cel;
-#[cfg(feature = "engine")]
-mod certificates;
+#[cfg(feature = "certificates")]
+pub mod certificates;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod client;

@@ -192,10 +192,13 @@ pub struct LeaseGrant {
     pub lease_directory: PathBuf,
     /// Where the cluster's components write their logs.
     pub log_directory: PathBuf,
+    /// The namespace that the lease is on, if it is not on the whole cluster.
+    #[serde(default)]
+    pub namespace: Option<String>,
 }
 
 /// Why a request was not met.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Whose turn it is.
     pub kind: RefusalKind,
@@ -274,6 +277,18 @@ pub struct SlotStatus {
     pub leases: u64,
     /// The one that it serves now.
     pub lease: Option<LeaseStatus>,
+    /// The leases on namespaces of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<NamespaceStatus>,
+}
+
+/// A lease on a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceStatus {
+    /// Its name.
+    pub namespace: String,
+    /// The lease.
+    pub lease: LeaseStatus,
 }
 
 /// A lease that has not ended.
@@ -315,6 +330,9 @@ pub struct Counters {
     pub api_server_restarts: u64,
     /// Leases given out.
     pub leases: u64,
+    /// Leases on namespaces given out. The clusters that they are on are leases as well.
+    #[serde(default)]
+    pub namespace_leases: u64,
     /// Rewinds done.
     pub rewinds: u64,
     /// Clusters given up because they could not be rewound, or died.

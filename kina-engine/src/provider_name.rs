@@ -32,6 +32,14 @@ impl ProviderName {
         }
     }
 
+    /// Whether clusters of this provider reach what listens on this machine's loopback: they share its network.
+    pub fn shares_loopback(self) -> bool {
+        match self {
+            Self::Process => true,
+            Self::Apple => false,
+        }
+    }
+
     /// All names, for messages.
     pub(crate) fn known() -> String {
         Self::ALL.map(|provider| format!("`{provider}`")).join(", ")

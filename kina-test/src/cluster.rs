@@ -131,6 +131,11 @@ impl Cluster {
 }
 
 impl Cluster {
+    #[cfg(feature = "webhook")]
+    pub(crate) fn provider(&self) -> kina_engine::ProviderName {
+        self.shared.engine.provider()
+    }
+
     /// Leases as many clusters as are wanted, all of the same kind.
     pub(crate) async fn acquire_all(wanted: Wanted<'_>, settings: WorkspaceSettings) -> Result<Vec<Self>, Error> {
         let provider = match wanted.provider {
@@ -147,14 +152,19 @@ impl Cluster {
         }
         let nothing = FixtureSet::default();
         let template = wanted.template.map_or(&nothing, |template| &template.set);
+        let user_agent = client::user_agent(wanted.test);
         let leases = engine.acquire_several(request, wanted.count, template, &|text| eprintln!("kina: {text}")).await?;
-        leases.into_iter().map(|lease| Self::from_lease(lease, &engine)).collect()
+        leases.into_iter().map(|lease| Self::from_lease(lease, &engine, user_agent.clone())).collect()
     }
 
-    fn from_lease(lease: Lease, engine: &EngineClient) -> Result<Self, Error> {
+    fn from_lease(lease: Lease, engine: &EngineClient, user_agent: http::HeaderValue) -> Result<Self, Error> {
         let auth_info = client::auth_info(&lease.grant.client_certificate_pem, &lease.grant.client_key_pem);
-        let config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)
+        let mut config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)
             .map_err(|error| Error::Client(Box::new(error)))?;
+        if let Some(namespace) = &lease.grant.namespace {
+            config.default_namespace.clone_from(namespace);
+        }
+        config.headers.push((http::header::USER_AGENT, user_agent));
         let client = kube::Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
         let (engine, kubeconfig_path) = (engine.clone(), OnceCell::new());
         Ok(Self { shared: Arc::new(Shared { lease, engine, config, client, kubeconfig_path }) })

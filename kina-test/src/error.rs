@@ -43,6 +43,15 @@ pub enum Error {
     /// No client could be made for it.
     #[error("making a client for the cluster failed")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There can be no such user.
+    #[error(
+        "no client can act as the user {user:?}: names of users and groups are not empty and have no control characters, \
+         since they are sent as headers"
+    )]
+    User {
+        /// The user.
+        user: String,
+    },
     /// The cluster's network could not be changed.
     #[error("changing the cluster's network failed")]
     Network(#[source] ClientError),
@@ -82,6 +91,7 @@ impl Error {
             Self::Acquire(error) | Self::Network(error) => error.is_user_error(),
             Self::Fixtures(error) => error.is_user_error(),
             Self::Template(_)
+            | Self::User { .. }
             | Self::ReadFixtures(_)
             | Self::Argument { .. }
             | Self::SeveralNamespaces { .. }

@@ -27,6 +27,7 @@
 //! - [`Template`]: what a test's cluster has in it at the start.
 //! - [`Network`]: takes the API server away, and brings it back ([`Cluster::network`]).
 //! - [`Cluster::install_crds`], [`Cluster::apply_fixtures`]: objects that a test starts from.
+//! - [`webhook`]: admission and conversion webhooks that the test itself answers ([`Cluster::webhook`]).
 //! - [`wait`]: until an object is as it should be ([`Cluster::wait_for`] and its like).
 //!
 //! # Arguments
@@ -74,7 +75,11 @@
 //! # Good to know
 //!
 //! - The client does not retry: a test sees what the server answered, also where that is 429, 503 or 504. For retries,
-//!   build a client of your own from [`Cluster::config`].
+//!   build a client of your own from [`Cluster::config`] with `default_retry` set.
+//! - Its timeouts end what hangs and cut no watch: half a minute for a connection, five minutes for an answer. It has no
+//!   rate limit of its own. It calls itself `kina/<version> (<name of the test>)`, so what it writes without naming a
+//!   field manager has `kina` as one.
+//! - [`Cluster::client`] may do everything. For what others may, there is [`Cluster::as_user`].
 //! - A `kube::Client` belongs to the runtime that built it. On another runtime, build one there.
 //! - kina installs `ring` as the process's TLS provider unless one is installed already. To use another, install it
 //!   first; an `install_default()` that comes later returns an error.
@@ -93,7 +98,10 @@ mod harness;
 mod namespace;
 mod network;
 mod template;
+mod user;
 pub mod wait;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 pub use argument::{FromTest, ScopeInTest};
 pub use cluster::Cluster;

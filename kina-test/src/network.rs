@@ -14,8 +14,7 @@ use crate::{Cluster, Error};
 /// It lasts until the next change, or until the lease ends; whoever gets the cluster next has a network in order. Nothing
 /// happens to the cluster itself. What it was asked before it carries out, whoever still hears the answer.
 ///
-/// kina's clients do not retry, and have kube's timeouts: half a minute for a connection, nearly five for an answer.
-/// For a network that drops packets, give the client under test shorter ones, as below.
+/// kina's clients do not retry. They wait half a minute for a connection and five for an answer. For a network that drops packets, give the client under test shorter ones, as below.
 ///
 /// ```rust,no_run
 /// use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use super::Format;
 use crate::client::EngineClient;
-use crate::protocol::Status;
+use crate::protocol::{NamespaceStatus, Status};
 
 /// Prints what the engine is doing.
 pub(super) async fn print(client: &EngineClient, format: Format) -> anyhow::Result<()> {
@@ -52,5 +52,8 @@ fn print_text(status: &Status) {
             slot.leases,
             slot.cluster.as_deref().unwrap_or("-"),
         );
+        for NamespaceStatus { namespace, lease } in &slot.namespaces {
+            println!("          namespace {namespace:<10}  {} connections", lease.traffic.connections_open);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +11,16 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::protocol::LeaseGrant;
+
+/// How long a connection may take, TLS included, on a busy machine.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long nothing may be heard on a connection while something is expected. An API server ends what is no watch after a
+/// minute, and a watch of kube's lasts less than five, so this cuts neither; it ends what would hang for ever.
+const READ_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long an API server may not read what it is sent.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Names of tests are cut to this: an API server refuses long headers.
+const USER_AGENT_NAME_BYTES_MAX: usize = 200;
 
 /// A certificate is no PEM.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +33,8 @@ pub struct BadCertificate {
 
 /// A configuration for `kube::Client` that reads no kubeconfig and no environment.
 ///
-/// It does not retry: a test sees what the server answered, also where that is 429, 503 or 504.
+/// It does not retry: a test sees what the server answered, also where that is 429, 503 or 504. Its timeouts end what
+/// hangs: half a minute for a connection, five minutes for an answer, counted from the request.
 ///
 /// # Errors
 /// If `ca_pem` is no certificate.
@@ -36,9 +48,25 @@ pub fn kube_config(address: SocketAddr, ca_pem: &str, auth_info: AuthInfo) -> Re
     config.root_cert = Some(vec![ca.as_ref().to_vec()]);
     config.auth_info = auth_info;
     config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.write_timeout = Some(WRITE_TIMEOUT);
+    // Or the time that a connection was idle before would count.
+    config.reset_reader_on_write = true;
     // Nothing between a test and loopback.
     config.proxy_url = None;
     Ok(config)
+}
+
+/// What the clients of a test call themselves: `kina/<version> (<test>)`. The part before the slash is what API servers
+/// take for the field manager of a client that names none.
+pub fn user_agent(test: &str) -> http::HeaderValue {
+    // What has a meaning in a header, or no place there, would make it another one or none.
+    let is_plain = |character: char| (character.is_ascii_graphic() || character == ' ') && !"()\\".contains(character);
+    let name = test.chars().take(USER_AGENT_NAME_BYTES_MAX);
+    let name = name.map(|character| if is_plain(character) { character } else { '_' }).collect::<String>();
+    let text = format!("kina/{} ({name})", env!("CARGO_PKG_VERSION"));
+    http::HeaderValue::try_from(text).unwrap_or_else(|_| http::HeaderValue::from_static("kina"))
 }
 
 /// Client certificate and key, in the form that kube wants.
@@ -73,11 +101,54 @@ pub fn kubeconfig_text(grant: &LeaseGrant) -> String {
            context:\n    \
              cluster: kina\n    \
              user: kina\n\
+             {namespace}\
          current-context: kina\n",
         address = grant.address,
         ca = STANDARD.encode(&grant.ca_pem),
         certificate = STANDARD.encode(&grant.client_certificate_pem),
         key = STANDARD.encode(&grant.client_key_pem),
+        namespace = grant.namespace.as_ref().map(|name| format!("    namespace: {name}\n")).unwrap_or_default(),
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubeconfig_names_the_namespace_of_a_lease_that_has_one() {
+        let grant = |namespace: Option<&str>| LeaseGrant {
+            lease: 1,
+            cluster: "cluster-1-1".to_owned(),
+            address: ([127, 0, 0, 1], 6443).into(),
+            ca_pem: String::new(),
+            client_certificate_pem: String::new(),
+            client_key_pem: String::new(),
+            kubernetes: String::new(),
+            lease_directory: "lease".into(),
+            log_directory: "log".into(),
+            namespace: namespace.map(str::to_owned),
+        };
+        let read = |namespace| {
+            let text = kubeconfig_text(&grant(namespace));
+            let kubeconfig = kube::config::Kubeconfig::from_yaml(&text).expect("a kubeconfig");
+            kubeconfig.contexts[0].context.clone().expect("a context")
+        };
+        assert_eq!(read(None).namespace, None);
+        let context = read(Some("kina-7"));
+        assert_eq!((context.namespace.as_deref(), context.user.as_deref()), (Some("kina-7"), Some("kina")));
+    }
+
+    #[test]
+    fn a_user_agent_is_a_header_whatever_the_test_is_called() {
+        let version = env!("CARGO_PKG_VERSION");
+        for (test, expected) in
+            [("scale::up", "scale::up"), ("a (b) \\c\nd: e", "a _b_ _c_d: e"), ("größe", "gr__e"), ("", "")]
+        {
+            assert_eq!(user_agent(test).to_str().expect("plain"), format!("kina/{version} ({expected})"));
+        }
+        let long = user_agent(&"x".repeat(10_000));
+        assert!(long.len() < USER_AGENT_NAME_BYTES_MAX + 50, "{}", long.len());
+    }
 }

@@ -13,7 +13,7 @@ mod starter;
 use std::path::PathBuf;
 
 pub use connection::{ClientError, Lease};
-pub use credentials::{auth_info, kube_config, kubeconfig_text};
+pub use credentials::{auth_info, kube_config, kubeconfig_text, user_agent};
 pub use starter::{BECOME_ENGINE, EngineProgram};
 
 use crate::ProviderName;
@@ -55,6 +55,11 @@ impl EngineClient {
     /// A client of the engine of this provider with these paths.
     pub fn new(paths: EnginePaths, provider: ProviderName, program: EngineProgram) -> Self {
         Self { paths, provider, program }
+    }
+
+    /// What the engine's clusters are made of.
+    pub fn provider(&self) -> ProviderName {
+        self.provider
     }
 
     /// The engine's paths.

@@ -11,14 +11,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::binaries::Binaries;
 use super::dispatcher::Message;
+use super::namespaces::{NamespaceRequest, Namespaces};
 use super::process_watch;
 use super::status::StatusSource;
 use super::templates::{Lookup, Making, TemplateRequest, Templates};
 use crate::gateway::NetworkError;
 use crate::pool::{ClientId, TemplateName, WaiterId};
 use crate::protocol::{
-    AcquireRequest, ClientMessage, EngineMessage, LINE_BYTES_MAX, NetworkChange, PROTOCOL, Refusal, RefusalKind,
-    TEMPLATE_BYTES_MAX,
+    AcquireRequest, ClientMessage, EngineMessage, Isolation, LINE_BYTES_MAX, NetworkChange, PROTOCOL, Profile, Refusal,
+    RefusalKind, TEMPLATE_BYTES_MAX,
 };
 use crate::rewind::Template;
 
@@ -30,10 +31,11 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// What all connections share.
 pub(super) struct Engine {
     pub(super) messages: mpsc::Sender<Message>,
+    pub(super) namespaces: Namespaces,
     pub(super) binaries: Binaries,
     pub(super) templates: Arc<Templates>,
     pub(super) status_source: StatusSource,
-    pub(super) next_waiter: AtomicU64,
+    pub(super) next_waiter: Arc<AtomicU64>,
     /// Asks the server to end. The inner sender is told when everything is gone.
     pub(super) stop: mpsc::Sender<oneshot::Sender<()>>,
 }
@@ -79,11 +81,12 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
         Some(ClientMessage::Acquire(request)) => acquire(client, &engine, &request).await,
         Some(ClientMessage::Warm { count, request }) => warm(client, &engine, count, &request).await,
         Some(ClientMessage::Status { with_memory }) => {
-            let status =
-                engine.status_source.read(&engine.messages, with_memory).await.ok_or(ConnectionError::Ending)?;
+            let status = engine.status_source.read(&engine.messages, &engine.namespaces, with_memory).await;
+            let status = status.ok_or(ConnectionError::Ending)?;
             client.send(&EngineMessage::Status(Box::new(status))).await
         }
         Some(ClientMessage::StopIdleClusters) => {
+            engine.namespaces.release_idle().await;
             let (reply, done) = oneshot::channel();
             engine.tell(Message::StopIdle { reply }).await?;
             done.await.map_err(|_| ConnectionError::Ending)?;
@@ -126,8 +129,21 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
     };
     let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
     let (reply, answer) = oneshot::channel();
-    engine.tell(Message::Acquire { waiter, client: client_id, key, spec, template, timeout_ms, reply }).await?;
-    let waited = client.wait_with_heartbeat(answer, "waiting for a cluster to become free").await;
+    let doing = match request.isolation {
+        Isolation::Cluster => {
+            engine.tell(Message::Acquire { waiter, client: client_id, key, spec, template, timeout_ms, reply }).await?;
+            "waiting for a cluster to become free"
+        }
+        Isolation::Namespace => {
+            let awaits_service_account = request.profile == Profile::Controllers;
+            let client = client_id;
+            let wanted =
+                NamespaceRequest { waiter, client, key, spec, template, timeout_ms, awaits_service_account, reply };
+            engine.namespaces.acquire(wanted).await.map_err(|()| ConnectionError::Ending)?;
+            "waiting for a namespace to become free"
+        }
+    };
+    let waited = client.wait_with_heartbeat(answer, doing).await;
     let served = match waited {
         Ok(Some(Ok(grant))) => {
             tracing::debug!(lease = grant.lease, cluster = grant.cluster, test = request.test, "leased");
@@ -145,7 +161,10 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
         Err(error) => Err(error),
     };
     // Whatever became of it: the lease, if there is one, ends here.
-    engine.tell(Message::Left { waiter }).await?;
+    match request.isolation {
+        Isolation::Cluster => engine.tell(Message::Left { waiter }).await?,
+        Isolation::Namespace => engine.namespaces.left(waiter).await.map_err(|()| ConnectionError::Ending)?,
+    }
     served
 }
 
@@ -175,9 +194,14 @@ async fn change_network(
     cluster: String,
     change: NetworkChange,
 ) -> Result<(), ConnectionError> {
-    let (reply, found) = oneshot::channel();
-    engine.tell(Message::FindNetwork { lease, cluster: cluster.clone(), reply }).await?;
-    let changed = match found.await.map_err(|_| ConnectionError::Ending)? {
+    let found = if Namespaces::is_theirs(lease) {
+        engine.namespaces.find_network(lease, cluster.clone()).await
+    } else {
+        let (reply, found) = oneshot::channel();
+        engine.tell(Message::FindNetwork { lease, cluster: cluster.clone(), reply }).await?;
+        found.await.map_err(|_| ConnectionError::Ending)?
+    };
+    let changed = match found {
         Some(network) => network.apply(change).await,
         None => Err(NetworkError::LeaseEnded),
     };

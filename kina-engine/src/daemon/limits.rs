@@ -118,6 +118,7 @@ mod tests {
             freeze_after_idle_seconds: 4,
             stop_after_idle_seconds: 6,
             idle_exit_seconds: 7,
+            namespaces_max: 11,
             slot_leases_max: 8,
             slot_database_bytes_max: 9,
         };

@@ -9,6 +9,7 @@
 //! - `binaries`: the assets, found once for all who want the same.
 //! - `high_water`: the most there ever was at a time.
 //! - `limits`: how much this machine can take.
+//! - `namespaces`: leases on single namespaces, many on one cluster.
 //! - `status`: what the engine tells about itself.
 
 mod binaries;
@@ -18,6 +19,7 @@ mod detach;
 mod dispatcher;
 mod high_water;
 mod limits;
+mod namespaces;
 mod process_watch;
 mod server;
 mod slot;

@@ -16,6 +16,7 @@ use super::boot::Booter;
 use super::connection::{self, Engine};
 use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
 use super::limits::{MachineLimits, pool_limits};
+use super::namespaces::Namespaces;
 use super::status::StatusSource;
 use super::template_store::TemplateStore;
 use super::templates::Templates;
@@ -86,8 +87,11 @@ pub(super) async fn serve(
     let templates = Arc::new(Templates::new(store));
     let mut dispatcher =
         Dispatcher::new(booter, limits, budget, Arc::clone(&templates), paths.clone(), messages.clone());
+    let next_waiter = Arc::new(AtomicU64::new(1));
+    let namespaces = Namespaces::start(&settings, paths.clone(), messages.clone(), Arc::clone(&next_waiter));
     let engine = Arc::new(Engine {
         messages,
+        namespaces,
         binaries: Binaries::new(paths.cache_directory.clone(), capabilities.binaries_platform.clone()),
         templates,
         status_source: StatusSource {
@@ -96,7 +100,7 @@ pub(super) async fn serve(
             provider: provider_name,
             simulated: capabilities.simulated,
         },
-        next_waiter: AtomicU64::new(1),
+        next_waiter,
         stop,
     });
     let connection_count = Arc::new(AtomicUsize::new(0));
@@ -157,6 +161,7 @@ pub(super) async fn serve(
     // From here on a new client finds no socket, and starts the next engine, which waits for the lock.
     drop(listener);
     let _ = std::fs::remove_file(&paths.socket);
+    engine.namespaces.end();
     if tokio::time::timeout(END_MAX, dispatcher.shut_down()).await.is_err() {
         tracing::warn!("clusters took too long to end: whoever watches over them ends them once this engine is gone");
     }

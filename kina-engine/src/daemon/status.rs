@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dispatcher::{Inspection, Message};
+use super::namespaces::Namespaces;
 use crate::ProviderName;
 use crate::process_memory as memory;
 use crate::protocol::{SlotStatus, Status, VERSION};
@@ -20,11 +21,18 @@ pub(super) struct StatusSource {
 
 impl StatusSource {
     /// `None` when the engine is ending. Reading the memory of clusters takes some milliseconds for each.
-    pub(super) async fn read(&self, messages: &mpsc::Sender<Message>, with_memory: bool) -> Option<Status> {
+    pub(super) async fn read(
+        &self,
+        messages: &mpsc::Sender<Message>,
+        namespaces: &Namespaces,
+        with_memory: bool,
+    ) -> Option<Status> {
         let (reply, inspection) = oneshot::channel();
         messages.send(Message::Inspect { reply }).await.ok()?;
-        let Inspection { slots, waiting, counters, high_water, traffic, mut leases, releases } =
+        let mut of_namespaces = namespaces.inspect().await;
+        let Inspection { slots, waiting, mut counters, high_water, traffic, mut leases, releases } =
             inspection.await.ok()?;
+        counters.namespace_leases = of_namespaces.leases;
         let mut slot_statuses = Vec::with_capacity(slots.len());
         for (slot, state, handle) in slots {
             let memory_bytes = match handle.as_ref().filter(|_| with_memory) {
@@ -41,6 +49,10 @@ impl StatusSource {
                 database_bytes: handle.as_ref().map_or(0, |handle| handle.database_bytes()),
                 leases: handle.as_ref().map_or(0, |handle| handle.lease_count()),
                 lease: leases.remove(&slot),
+                namespaces: handle
+                    .as_ref()
+                    .and_then(|handle| of_namespaces.by_cluster.remove(handle.name()))
+                    .unwrap_or_default(),
             });
         }
         Some(Status {
@@ -53,7 +65,7 @@ impl StatusSource {
             uptime_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
             engine_rss_bytes: if with_memory { memory::resident_bytes(std::process::id()) } else { 0 },
             slots: slot_statuses,
-            waiting,
+            waiting: waiting + of_namespaces.waiting,
             counters,
             high_water,
             traffic,

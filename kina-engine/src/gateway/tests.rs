@@ -41,6 +41,7 @@ impl Echo {
             etcd_address: address,
             etcd_ca_pem: authority.certificate_pem(),
             etcd_client: admin,
+            client_authority: Arc::new(authority),
         };
         let server = tokio::spawn(async move {
             // They end with the server.

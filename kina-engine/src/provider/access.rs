@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::arguments::file;
 use super::files::write_private_file;
@@ -38,6 +39,7 @@ pub(super) fn issue_certificates(
         api_address,
         api_ca_pem: api_ca.certificate_pem(),
         admin: api_ca.issue_client("kina-admin", Some("system:masters"))?,
+        client_authority: Arc::new(api_ca),
         etcd_address,
         etcd_ca_pem: etcd_ca.certificate_pem(),
         etcd_client,

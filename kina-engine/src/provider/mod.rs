@@ -27,7 +27,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::assets::{Assets, Platform};
-use crate::certificates::IssuedIdentity;
+use crate::certificates::{CertificateAuthority, IssuedIdentity};
 use crate::etcd::PackedState;
 
 pub(crate) use self::connect::{Surroundings, connect};
@@ -154,6 +154,8 @@ pub struct ClusterAccess {
     pub api_address: SocketAddr,
     /// Authority of the API server's certificate.
     pub api_ca_pem: String,
+    /// Signs certificates of clients that the API server accepts.
+    pub client_authority: Arc<CertificateAuthority>,
     /// A member of `system:masters`.
     pub admin: IssuedIdentity,
     /// etcd's address.

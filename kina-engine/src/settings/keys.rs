@@ -77,13 +77,14 @@ pub(super) const STOP_AFTER_IDLE_SECONDS: Key =
     key("stop_after_idle_seconds", "KINA_STOP_AFTER_IDLE_SECONDS", Engine, number(1, WEEK_SECONDS));
 pub(super) const IDLE_EXIT_SECONDS: Key =
     key("idle_exit_seconds", "KINA_IDLE_EXIT_SECONDS", Engine, number(1, WEEK_SECONDS));
+pub(super) const NAMESPACES_MAX: Key = key("namespaces_max", "KINA_NAMESPACES_MAX", Engine, number(1, 1000));
 pub(super) const SLOT_LEASES_MAX: Key =
     key("slot_leases_max", "KINA_SLOT_LEASES_MAX", Engine, number(1, 1_000_000_000));
 pub(super) const SLOT_DATABASE_BYTES_MAX: Key =
     key("slot_database_bytes_max", "KINA_SLOT_DATABASE_BYTES_MAX", Engine, bytes(64 * MEBIBYTE, TEBIBYTE));
 
 /// All of them.
-pub(super) const KEYS: [Key; 21] = [
+pub(super) const KEYS: [Key; 22] = [
     KUBERNETES,
     PROVIDER,
     PROFILE,
@@ -103,6 +104,7 @@ pub(super) const KEYS: [Key; 21] = [
     FREEZE_AFTER_IDLE_SECONDS,
     STOP_AFTER_IDLE_SECONDS,
     IDLE_EXIT_SECONDS,
+    NAMESPACES_MAX,
     SLOT_LEASES_MAX,
     SLOT_DATABASE_BYTES_MAX,
 ];

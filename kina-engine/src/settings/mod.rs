@@ -76,6 +76,8 @@ pub struct EngineSettings {
     pub stop_after_idle_seconds: u64,
     /// After which an engine that nobody uses ends.
     pub idle_exit_seconds: u64,
+    /// Tests with `isolation = "namespace"` that may share one cluster at a time.
+    pub namespaces_max: usize,
     /// Leases after which a slot is replaced.
     pub slot_leases_max: u64,
     /// Size of a slot's database at which it is replaced.
@@ -136,6 +138,7 @@ impl EngineSettings {
             freeze_after_idle_seconds: number(&keys::FREEZE_AFTER_IDLE_SECONDS, default.freeze_after_idle_seconds),
             stop_after_idle_seconds: number(&keys::STOP_AFTER_IDLE_SECONDS, default.stop_after_idle_seconds),
             idle_exit_seconds: number(&keys::IDLE_EXIT_SECONDS, default.idle_exit_seconds),
+            namespaces_max: count(&keys::NAMESPACES_MAX).unwrap_or(default.namespaces_max),
             slot_leases_max: number(&keys::SLOT_LEASES_MAX, default.slot_leases_max),
             slot_database_bytes_max: number(&keys::SLOT_DATABASE_BYTES_MAX, default.slot_database_bytes_max),
         }
@@ -174,6 +177,7 @@ impl Default for EngineSettings {
             freeze_after_idle_seconds: 10,
             stop_after_idle_seconds: 60,
             idle_exit_seconds: 600,
+            namespaces_max: 64,
             slot_leases_max: 1000,
             slot_database_bytes_max: 512 << 20,
         }

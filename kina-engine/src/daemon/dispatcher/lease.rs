@@ -57,6 +57,7 @@ impl Dispatcher {
             kubernetes: handle.kubernetes().to_owned(),
             lease_directory: self.lease_directory(lease),
             log_directory: handle.log_directory(),
+            namespace: None,
         };
         self.traffic.open(gateway.network().traffic_counter());
         self.leases.insert(waiter, ActiveLease { slot, lease, gateway });

@@ -264,6 +264,10 @@ impl Dispatcher {
                 self.with_handle(slot, async move |handle| Outcome::Frozen { slot, result: handle.freeze().await })
             }
             Action::Stop { slot } => {
+                // What it asks would get no answer, which is no fault of the cluster.
+                if let Some(follower) = self.followers.remove(&slot) {
+                    follower.abort();
+                }
                 self.with_handle(slot, async move |handle| Outcome::Stopped { slot, result: handle.stop().await })
             }
             Action::Destroy { slot, cause } => self.destroy(slot, cause),

@@ -1,0 +1,162 @@
+//! Leases on single namespaces, many on one cluster.
+//!
+//! To the pool this is a client like any other: it holds ordinary leases, the hosts, and gives out namespaces on them.
+//! When a host has been without namespaces for a while, has served many, or others wait for a cluster, its lease ends
+//! and the pool rewinds it.
+//!
+//! Each namespace has a gateway of its own, with an identity of its own towards the API server, which may do everything
+//! in its namespace, read what is in none, and nothing else. So what one test does is refused by RBAC wherever it would
+//! reach another. Names of namespaces are never used twice.
+//!
+//! - `machine`: who gets a namespace where, and when. Pure.
+//! - `host`: a cluster that has namespaces: makes one, takes it away.
+//! - `access`: what their tests may do. Pure.
+//! - `purge`: what a namespace has in storage. Pure.
+//! - `actor`: feeds the machine and carries its actions out.
+
+mod access;
+mod actor;
+mod host;
+mod machine;
+#[cfg(test)]
+mod machine_tests;
+mod purge;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use self::actor::{Actor, Outcome};
+use self::machine::NamespaceLimits;
+use super::boot::SlotSpec;
+use super::dispatcher::{LeaseReply, Message};
+use crate::gateway::NetworkControl;
+use crate::paths::EnginePaths;
+use crate::pool::{ClientId, SlotKey, WaiterId};
+use crate::protocol::NamespaceStatus;
+use crate::rewind::Template;
+use crate::settings::EngineSettings;
+
+/// Messages that may be under way; who sends more waits.
+const MESSAGES_MAX: usize = 1024;
+/// Leases of namespaces are numbered from here, those of clusters from 1.
+const FIRST_LEASE: u64 = 1 << 40;
+/// Namespaces that a host serves before its cluster is rewound: each leaves a little in the API server's memory.
+const HOST_NAMESPACES_MAX: u64 = 1000;
+/// How long a host is kept for the next test.
+const HOST_IDLE_MS: u64 = 10_000;
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Who wants a namespace.
+pub(super) struct NamespaceRequest {
+    pub(super) waiter: WaiterId,
+    pub(super) client: ClientId,
+    pub(super) key: SlotKey,
+    pub(super) spec: Arc<SlotSpec>,
+    /// What its cluster starts from. Only what is in no namespace is of use to it.
+    pub(super) template: Option<Arc<Template>>,
+    pub(super) timeout_ms: u64,
+    /// Whether something makes a service account in each namespace, which has to be there.
+    pub(super) awaits_service_account: bool,
+    pub(super) reply: LeaseReply,
+}
+
+/// What the status says of them.
+#[derive(Default)]
+pub(super) struct NamespacesInspection {
+    /// Those of each cluster, by its name.
+    pub(super) by_cluster: HashMap<String, Vec<NamespaceStatus>>,
+    /// How many clients wait for one.
+    pub(super) waiting: usize,
+    /// How many there have been.
+    pub(super) leases: u64,
+}
+
+/// What reaches the actor.
+enum Request {
+    Acquire(NamespaceRequest),
+    Left { waiter: WaiterId },
+    FindNetwork { lease: u64, cluster: String, reply: oneshot::Sender<Option<NetworkControl>> },
+    Inspect { reply: oneshot::Sender<NamespacesInspection> },
+    ReleaseIdle { reply: oneshot::Sender<()> },
+    Outcome(Outcome),
+}
+
+/// The engine's namespaces. Their task ends with this.
+pub(super) struct Namespaces {
+    requests: mpsc::Sender<Request>,
+    task: AbortHandle,
+}
+
+impl Namespaces {
+    pub(super) fn start(
+        settings: &EngineSettings,
+        paths: EnginePaths,
+        dispatcher: mpsc::Sender<Message>,
+        next_waiter: Arc<AtomicU64>,
+    ) -> Self {
+        let limits = NamespaceLimits {
+            per_host_max: settings.namespaces_max,
+            host_namespaces_max: HOST_NAMESPACES_MAX,
+            idle_ms: HOST_IDLE_MS,
+            attempts_max: ATTEMPTS_MAX,
+            waiting_max: settings.waiting_max,
+        };
+        let (requests, received) = mpsc::channel(MESSAGES_MAX);
+        let actor = Actor::new(limits, paths, dispatcher, next_waiter, requests.clone());
+        Self { requests, task: tokio::spawn(actor.run(received)).abort_handle() }
+    }
+
+    /// Whether a lease of that number is one of a namespace.
+    pub(super) fn is_theirs(lease: u64) -> bool {
+        FIRST_LEASE <= lease
+    }
+
+    /// An error means that the engine is ending.
+    pub(super) async fn acquire(&self, request: NamespaceRequest) -> Result<(), ()> {
+        self.tell(Request::Acquire(request)).await
+    }
+
+    /// Whoever waited or had one has gone.
+    pub(super) async fn left(&self, waiter: WaiterId) -> Result<(), ()> {
+        self.tell(Request::Left { waiter }).await
+    }
+
+    /// The network of a lease; `None` where there is no such lease.
+    pub(super) async fn find_network(&self, lease: u64, cluster: String) -> Option<NetworkControl> {
+        let (reply, found) = oneshot::channel();
+        self.tell(Request::FindNetwork { lease, cluster, reply }).await.ok()?;
+        found.await.ok()?
+    }
+
+    pub(super) async fn inspect(&self) -> NamespacesInspection {
+        let (reply, inspection) = oneshot::channel();
+        let _ = self.tell(Request::Inspect { reply }).await;
+        inspection.await.unwrap_or_default()
+    }
+
+    /// Gives back the clusters that have no namespaces.
+    pub(super) async fn release_idle(&self) {
+        let (reply, done) = oneshot::channel();
+        let _ = self.tell(Request::ReleaseIdle { reply }).await;
+        let _ = done.await;
+    }
+
+    /// Cuts all namespaces off.
+    pub(super) fn end(&self) {
+        self.task.abort();
+    }
+
+    async fn tell(&self, request: Request) -> Result<(), ()> {
+        self.requests.send(request).await.map_err(drop)
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,72 @@
+use kube::config::AuthInfo;
+
+use crate::{Cluster, Error};
+
+impl Cluster {
+    /// A client that acts as another user, who may do what RBAC says and nothing else.
+    ///
+    /// The API server takes the user and the groups from whoever may say so, as with `kubectl --as`. It adds the group
+    /// `system:authenticated`. The ClusterRoles `view`, `edit` and `admin` are empty on a cluster without controllers,
+    /// because one of those fills them.
+    ///
+    /// ```rust,test_harness
+    /// use k8s_openapi::api::core::v1::ConfigMap;
+    /// use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+    /// use kina::kube::api::{Api, ListParams, PostParams};
+    ///
+    /// #[kina::test]
+    /// async fn developers_may_look(cluster: kina::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let alice = cluster.as_user("alice", ["devs"])?;
+    ///     let config_maps: Api<ConfigMap> = Api::default_namespaced(alice);
+    ///     let error = config_maps.list(&ListParams::default()).await.unwrap_err();
+    ///     assert!(matches!(error, kina::kube::Error::Api(status) if status.code == 403));
+    ///
+    ///     let role: Role = serde_json::from_value(serde_json::json!({
+    ///         "metadata": {"name": "readers"},
+    ///         "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}],
+    ///     }))?;
+    ///     let binding: RoleBinding = serde_json::from_value(serde_json::json!({
+    ///         "metadata": {"name": "devs"},
+    ///         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "readers"},
+    ///         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "devs"}],
+    ///     }))?;
+    ///     Api::default_namespaced(cluster.client()).create(&PostParams::default(), &role).await?;
+    ///     Api::default_namespaced(cluster.client()).create(&PostParams::default(), &binding).await?;
+    ///     // The authorizer hears of it a moment later.
+    ///     while config_maps.list(&ListParams::default()).await.is_err() {
+    ///         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// If a name is empty or cannot be sent.
+    pub fn as_user<const GROUPS: usize>(&self, user: &str, groups: [&str; GROUPS]) -> Result<kube::Client, Error> {
+        for name in std::iter::once(&user).chain(&groups) {
+            // Without a user the request would be the administrator's own.
+            if name.is_empty() || http::HeaderValue::from_str(name).is_err() {
+                return Err(Error::User { user: (*name).to_owned() });
+            }
+        }
+        let mut config = self.config();
+        config.auth_info = AuthInfo {
+            impersonate: Some(user.to_owned()),
+            impersonate_groups: Some(groups.map(str::to_owned).into()),
+            ..config.auth_info
+        };
+        kube::Client::try_from(config).map_err(|error| Error::Client(Box::new(error)))
+    }
+
+    /// A client that acts as a service account, whether there is such a one or not. Otherwise like [`Self::as_user`];
+    /// the API server adds the groups of service accounts.
+    ///
+    /// # Errors
+    /// As for [`Self::as_user`].
+    pub fn as_service_account(&self, namespace: &str, name: &str) -> Result<kube::Client, Error> {
+        if namespace.is_empty() || name.is_empty() {
+            return Err(Error::User { user: format!("{namespace}/{name}") });
+        }
+        self.as_user(&format!("system:serviceaccount:{namespace}:{name}"), [])
+    }
+}

@@ -1,0 +1,165 @@
+use std::fmt;
+use std::time::Duration;
+
+use k8s_openapi::api::admissionregistration::v1::RuleWithOperations;
+use kube::Resource;
+use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::registration::{AdmissionKind, Registration};
+use super::reviewer::{Handler, HandlerError};
+use super::{HANDLER_TIMEOUT, Webhook, WebhookError};
+use crate::Cluster;
+
+/// The longest that an API server waits for a webhook.
+const API_SERVER_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
+/// An admission webhook to be. From [`WebhookBuilder`](super::WebhookBuilder).
+#[must_use = "nothing is served until `start`"]
+pub struct AdmissionWebhookBuilder {
+    cluster: Cluster,
+    kind: AdmissionKind,
+    name: String,
+    rules: Vec<Value>,
+    timeout: Duration,
+    fields: Map<String, Value>,
+}
+
+/// What the handler of an admission webhook may return: a response, or a result with one. An error is denied, and is a
+/// failure of the handler; to deny something is no error.
+pub trait AdmissionOutcome {
+    /// As a result.
+    fn into_result(self) -> Result<AdmissionResponse, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+impl AdmissionWebhookBuilder {
+    pub(super) fn new(cluster: Cluster, kind: AdmissionKind, name: &str) -> Self {
+        let (rules, fields) = (Vec::new(), Map::new());
+        Self { cluster, kind, name: name.to_owned(), rules, timeout: HANDLER_TIMEOUT, fields }
+    }
+
+    /// Asks it about these operations on objects of this type. Can be said several times.
+    pub fn on<K: Resource<DynamicType = ()>>(mut self, operations: impl IntoIterator<Item = Operation>) -> Self {
+        self.rules.push(json!({
+            "apiGroups": [K::group(&())],
+            "apiVersions": [K::version(&())],
+            "resources": [K::plural(&())],
+            "operations": operations.into_iter().collect::<Vec<_>>(),
+        }));
+        self
+    }
+
+    /// Asks it about whatever fits this rule: subresources, say, or all resources of a group. Can be said several times.
+    pub fn rule(mut self, rule: RuleWithOperations) -> Self {
+        // A rule is plain data. One that could not be written would be missed by the API server, which says so.
+        self.rules.push(serde_json::to_value(rule).unwrap_or_default());
+        self
+    }
+
+    /// How long the handler may take, 10 s by default. After that the request is denied.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets any other field of the webhook in its registration, such as `matchConditions`, `objectSelector` or
+    /// `reinvocationPolicy`. Without it, `failurePolicy` is `Fail` and `sideEffects` is `None`.
+    pub fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Serves and registers it, and waits until the API server asks it.
+    ///
+    /// `K` is the type of the objects, or [`DynamicObject`](kube::api::DynamicObject) for any.
+    ///
+    /// # Errors
+    /// If the API server refuses the registration, or does not act upon it; and for a cluster that cannot reach this
+    /// process.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn start<K, Answer>(
+        self,
+        handler: impl Fn(AdmissionRequest<K>) -> Answer + Send + Sync + 'static,
+    ) -> Result<Webhook, WebhookError>
+    where
+        K: Resource + DeserializeOwned + Send + 'static,
+        Answer: Future<Output: AdmissionOutcome> + Send + 'static,
+    {
+        let Self { cluster, kind, name, rules, timeout, fields } = self;
+        if rules.is_empty() {
+            return Err(WebhookError::NoRules { name });
+        }
+        // The API server waits a little longer, so that it hears what happened.
+        let api_server_seconds = timeout.as_secs() + 1 + u64::from(timeout.subsec_nanos() != 0);
+        if timeout.is_zero() || API_SERVER_TIMEOUT_MAX.as_secs() < api_server_seconds {
+            return Err(WebhookError::Timeout { name, timeout });
+        }
+        let mut webhook = json!({
+            "name": name,
+            "rules": rules,
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "failurePolicy": "Fail",
+            "timeoutSeconds": api_server_seconds,
+        });
+        for (field, value) in fields {
+            webhook[field] = value;
+        }
+        super::start(&cluster, &name, timeout, erased(handler), async |server, reviewer| {
+            let registration = Registration::admission(cluster.client(), kind, &name, server);
+            registration.create_admission(webhook, reviewer).await?;
+            Ok(registration)
+        })
+        .await
+    }
+}
+
+impl AdmissionOutcome for AdmissionResponse {
+    fn into_result(self) -> Result<AdmissionResponse, HandlerError> {
+        Ok(self)
+    }
+}
+
+impl<E: Into<HandlerError>> AdmissionOutcome for Result<AdmissionResponse, E> {
+    fn into_result(self) -> Result<AdmissionResponse, HandlerError> {
+        self.map_err(Into::into)
+    }
+}
+
+impl fmt::Debug for AdmissionWebhookBuilder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AdmissionWebhookBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+fn erased<K, Answer>(handler: impl Fn(AdmissionRequest<K>) -> Answer + Send + Sync + 'static) -> Handler
+where
+    K: Resource + DeserializeOwned + Send + 'static,
+    Answer: Future<Output: AdmissionOutcome> + Send + 'static,
+{
+    Box::new(move |review| {
+        let request: Result<AdmissionRequest<K>, _> = serde_json::from_value::<AdmissionReview<K>>(review)
+            .map_err(HandlerError::from)
+            .and_then(|review| review.try_into().map_err(HandlerError::from));
+        match request {
+            Ok(request) => {
+                let answer = handler(request);
+                Box::pin(async move { Ok(serde_json::to_value(answer.await.into_result()?)?) })
+            }
+            Err(error) => {
+                Box::pin(async move { Err(Unreadable { type_name: std::any::type_name::<K>(), source: error }.into()) })
+            }
+        }
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("was not called: the request's object cannot be read as {type_name}")]
+struct Unreadable {
+    type_name: &'static str,
+    #[source]
+    source: HandlerError,
+}

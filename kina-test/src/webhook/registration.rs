@@ -1,0 +1,266 @@
+use std::time::{Duration, Instant};
+
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::{GroupVersionKind, ObjectMeta};
+use serde_json::{Value, json};
+
+use super::WebhookError;
+use super::reviewer::Reviewer;
+use super::server::{Server, random_name};
+
+/// The label by which a probe is told from what a test writes.
+pub(super) const PROBE_LABEL: &str = "kina.local/webhook-probe";
+/// How long an API server may take to act upon a registration: it does within milliseconds.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(30);
+const PROBE_PAUSE: Duration = Duration::from_millis(2);
+/// How long an API server may take for one probe, in seconds.
+const PROBE_TIMEOUT_SECONDS: u64 = 5;
+
+/// Which of the two kinds of admission webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdmissionKind {
+    Validating,
+    Mutating,
+}
+
+/// What the API server was told about a webhook.
+#[derive(Debug)]
+pub(super) struct Registration {
+    target: Target,
+    name: String,
+    client_config: Value,
+}
+
+enum Target {
+    Admission { client: kube::Client, kind: AdmissionKind },
+    Conversion { client: kube::Client, before: Value },
+}
+
+impl Registration {
+    pub(super) fn admission(client: kube::Client, kind: AdmissionKind, name: &str, server: &Server) -> Self {
+        let target = Target::Admission { client, kind };
+        Self { target, name: name.to_owned(), client_config: client_config(server) }
+    }
+
+    /// Registers an admission webhook and waits until it is asked.
+    pub(super) async fn create_admission(&self, mut webhook: Value, reviewer: &Reviewer) -> Result<(), WebhookError> {
+        let Target::Admission { client, kind } = &self.target else { return Ok(()) };
+        webhook["clientConfig"] = self.client_config.clone();
+        create(client, *kind, &self.name, webhook).await?;
+        self.wait_noticed(client, *kind, reviewer).await
+    }
+
+    /// Makes the server the conversion of a CustomResourceDefinition, and waits until that is in force.
+    pub(super) async fn create_conversion(
+        client: kube::Client,
+        name: &str,
+        server: &Server,
+    ) -> Result<Self, WebhookError> {
+        let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &definition_resource());
+        let found = definitions.get(name).await.map_err(|source| failed("reading", definition(name), source))?;
+        let before = found.data.pointer("/spec/conversion").cloned().unwrap_or_default();
+        let client_config = client_config(server);
+        let registration = Self { target: Target::Conversion { client, before }, name: name.to_owned(), client_config };
+        let webhook = json!({"clientConfig": registration.client_config, "conversionReviewVersions": ["v1"]});
+        registration.change_conversion(json!({"strategy": "Webhook", "webhook": webhook})).await?;
+        Ok(registration)
+    }
+
+    /// Takes it back and waits until nobody is asked any more.
+    pub(super) async fn remove(&self, reviewer: &Reviewer) -> Result<(), WebhookError> {
+        match &self.target {
+            Target::Admission { client, kind } => {
+                delete(client, *kind, &self.name).await?;
+                self.wait_noticed(client, *kind, reviewer).await
+            }
+            Target::Conversion { before, .. } => {
+                let mut before = before.clone();
+                if before["strategy"] != "Webhook" {
+                    // A merge patch leaves what it does not name.
+                    before["webhook"] = Value::Null;
+                }
+                self.change_conversion(before).await
+            }
+        }
+    }
+
+    /// Waits until the API server acts upon all that it was told about webhooks so far. It learns of them in order: once
+    /// it asks one that was registered later, it has heard of those before.
+    async fn wait_noticed(
+        &self,
+        client: &kube::Client,
+        kind: AdmissionKind,
+        reviewer: &Reviewer,
+    ) -> Result<(), WebhookError> {
+        let probe = random_name()?;
+        let configuration = format!("kina-probe-{probe}");
+        let webhook = json!({
+            "name": "probe.webhook.kina.local",
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}],
+            "objectSelector": {"matchLabels": {PROBE_LABEL: probe}},
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "failurePolicy": "Ignore",
+            "timeoutSeconds": PROBE_TIMEOUT_SECONDS,
+            "clientConfig": self.client_config,
+        });
+        create(client, kind, &configuration, webhook).await?;
+        let noticed = self.probe(client, &probe, kind, reviewer).await;
+        delete(client, kind, &configuration).await?;
+        noticed
+    }
+
+    /// Writes, without writing, until the API server asks about it.
+    async fn probe(
+        &self,
+        client: &kube::Client,
+        probe: &str,
+        kind: AdmissionKind,
+        reviewer: &Reviewer,
+    ) -> Result<(), WebhookError> {
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", "ConfigMap"), "configmaps");
+        let config_maps: Api<DynamicObject> = Api::namespaced_with(client.clone(), "default", &resource);
+        let mut config_map = DynamicObject::new("", &resource);
+        config_map.metadata = ObjectMeta {
+            name: Some(format!("kina-probe-{probe}")),
+            labels: Some([(PROBE_LABEL.to_owned(), probe.to_owned())].into()),
+            ..ObjectMeta::default()
+        };
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        let start = Instant::now();
+        loop {
+            // Somebody else may deny it, and that proves nothing in either direction.
+            let answer = config_maps.create(&dry_run, &config_map).await;
+            if reviewer.journal().take_probe(probe) {
+                return Ok(());
+            }
+            if NOTICE_TIMEOUT < start.elapsed() {
+                let last_answer = answer.map_or_else(|error| error.to_string(), |_| "admitted".to_owned());
+                return Err(self.not_noticed(kind.object(&self.name), last_answer));
+            }
+            tokio::time::sleep(PROBE_PAUSE).await;
+        }
+    }
+
+    /// Sets the conversion of the definition, and waits until the API server serves it that way. That cannot be asked
+    /// for; but the columns of a table come from the same state, so one more column shows when it is in force.
+    async fn change_conversion(&self, conversion: Value) -> Result<(), WebhookError> {
+        let Target::Conversion { client, .. } = &self.target else { return Ok(()) };
+        let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &definition_resource());
+        let reading = |source| failed("reading", definition(&self.name), source);
+        let changing = |source| failed("setting the conversion of", definition(&self.name), source);
+        let mut found = definitions.get(&self.name).await.map_err(reading)?;
+        let versions = found.data.pointer("/spec/versions").cloned().unwrap_or_default();
+        let mut probed = versions.clone();
+        let column = format!("kina-probe-{}", random_name()?);
+        let served = probed.as_array_mut().and_then(|all| all.iter_mut().find(|version| version["served"] == true));
+        let path = served.map(|version| {
+            let probe = json!({"name": column, "type": "string", "jsonPath": ".metadata.name"});
+            match version["additionalPrinterColumns"].as_array_mut() {
+                Some(columns) => columns.push(probe),
+                None => version["additionalPrinterColumns"] = json!([probe]),
+            }
+            let text = |pointer: &str| found.data.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let version = version["name"].as_str().unwrap_or_default();
+            format!("/apis/{}/{version}/{}?limit=1", text("/spec/group"), text("/spec/names/plural"))
+        });
+        // With the resource version that was read, so that nobody else's change of the versions is lost.
+        let resource_version = found.metadata.resource_version.take();
+        let patch = |resource_version: Option<String>, spec: Value| {
+            Patch::Merge(json!({"metadata": {"resourceVersion": resource_version}, "spec": spec}))
+        };
+        let probe = patch(resource_version, json!({"conversion": conversion, "versions": probed}));
+        let changed = definitions.patch(&self.name, &PatchParams::default(), &probe).await.map_err(changing)?;
+        let noticed = match path {
+            Some(path) => self.wait_for_column(client, &path, &column).await,
+            // Nothing is served, so nothing is converted.
+            None => Ok(()),
+        };
+        let restored = patch(changed.metadata.resource_version, json!({"versions": versions}));
+        definitions.patch(&self.name, &PatchParams::default(), &restored).await.map_err(changing)?;
+        noticed
+    }
+
+    async fn wait_for_column(&self, client: &kube::Client, path: &str, column: &str) -> Result<(), WebhookError> {
+        let start = Instant::now();
+        loop {
+            let request = http::Request::get(path).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+            let request = request.body(Vec::new());
+            let request = request.map_err(|error| failed("reading", path.to_owned(), kube::Error::HttpError(error)))?;
+            let answer = client.request::<Value>(request).await;
+            let columns = answer.as_ref().ok().and_then(|table| table["columnDefinitions"].as_array());
+            if columns.is_some_and(|columns| columns.iter().any(|definition| definition["name"] == column)) {
+                return Ok(());
+            }
+            if NOTICE_TIMEOUT < start.elapsed() {
+                let last_answer = answer.map_or_else(|error| error.to_string(), |_| "other columns".to_owned());
+                return Err(self.not_noticed(definition(&self.name), last_answer));
+            }
+            tokio::time::sleep(PROBE_PAUSE).await;
+        }
+    }
+
+    fn not_noticed(&self, object: String, last_answer: String) -> WebhookError {
+        WebhookError::NotNoticed { object, waited_seconds: NOTICE_TIMEOUT.as_secs(), last_answer }
+    }
+}
+
+/// Clients have no other form.
+impl std::fmt::Debug for Target {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Admission { .. } => "Admission",
+            Self::Conversion { .. } => "Conversion",
+        })
+    }
+}
+
+impl AdmissionKind {
+    fn resource(self) -> ApiResource {
+        let (kind, plural) = match self {
+            Self::Validating => ("ValidatingWebhookConfiguration", "validatingwebhookconfigurations"),
+            Self::Mutating => ("MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
+        };
+        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
+        ApiResource::from_gvk_with_plural(&kind, plural)
+    }
+
+    fn object(self, name: &str) -> String {
+        format!("{} {name}", self.resource().kind)
+    }
+}
+
+async fn create(client: &kube::Client, kind: AdmissionKind, name: &str, webhook: Value) -> Result<(), WebhookError> {
+    let resource = kind.resource();
+    let configurations: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let configuration = DynamicObject::new(name, &resource).data(json!({"webhooks": [webhook]}));
+    let created = configurations.create(&PostParams::default(), &configuration).await;
+    created.map(drop).map_err(|source| failed("creating", kind.object(name), source))
+}
+
+/// Whoever deleted it before: it is gone.
+async fn delete(client: &kube::Client, kind: AdmissionKind, name: &str) -> Result<(), WebhookError> {
+    let configurations: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
+    match configurations.delete(name, &DeleteParams::default()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(source) => Err(failed("deleting", kind.object(name), source)),
+    }
+}
+
+fn client_config(server: &Server) -> Value {
+    json!({"url": server.url(), "caBundle": k8s_openapi::ByteString(server.ca_pem().as_bytes().to_vec())})
+}
+
+fn definition_resource() -> ApiResource {
+    let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    ApiResource::from_gvk_with_plural(&kind, "customresourcedefinitions")
+}
+
+fn definition(name: &str) -> String {
+    format!("CustomResourceDefinition {name}")
+}
+
+fn failed(action: &'static str, object: String, source: kube::Error) -> WebhookError {
+    WebhookError::Api { action, object, source: Box::new(source) }
+}
