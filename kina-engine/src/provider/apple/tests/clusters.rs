@@ -75,6 +75,7 @@ fn request() -> CreateRequest {
         identity: "none".to_owned(),
         version: None,
         source: AssetSource::ExplicitDirectory,
+        controllers: None,
     };
     CreateRequest { name: "c1".to_owned(), assets, initial_state: Arc::default() }
 }

@@ -41,6 +41,7 @@ fn request(name: &str, initial_state: PackedState) -> CreateRequest {
         identity: "none".to_owned(),
         version: None,
         source: AssetSource::ExplicitDirectory,
+        controllers: None,
     };
     CreateRequest { name: name.to_owned(), assets, initial_state: Arc::new(initial_state) }
 }
