@@ -83,7 +83,7 @@ pub(super) async fn serve(
     let mut dispatcher = Dispatcher::new(booter, limits, budget, paths.clone(), messages.clone());
     let engine = Arc::new(Engine {
         messages,
-        binaries: Binaries::new(paths.cache_directory.clone(), capabilities.binaries_platform.clone()),
+        binaries: Binaries::new(paths.cache_directory.clone(), provider_name, &capabilities),
         status_source: StatusSource {
             start: Instant::now(),
             log: paths.log.clone(),
