@@ -122,7 +122,7 @@ impl SlotHandle {
             if rewinder.prove_pristine().await? {
                 return Ok(late_writes);
             }
-            rewinder.rewind().await?;
+            self.rewind_with_controllers(&mut rewinder).await?;
         }
         Err(SlotError::NeverPristine { proofs: PROOFS_MAX })
     }
@@ -131,12 +131,23 @@ impl SlotHandle {
     pub(super) async fn rewind(&self) -> Result<RewindReport, SlotError> {
         // A hook that has not looked yet could still bring back what this rewind has to put back.
         self.follow_up_readiness().await?;
-        let report = self.rewinder.lock().await.rewind().await?;
+        let mut rewinder = self.rewinder.lock().await;
+        let report = self.rewind_with_controllers(&mut rewinder).await?;
+        drop(rewinder);
         if report.restarted {
             self.is_fully_ready.store(false, Ordering::Relaxed);
         }
         self.prepare_gateway().await?;
         Ok(report)
+    }
+
+    /// Rewinds, and lets no controller remember anything of what was: it would be done to the next lease.
+    async fn rewind_with_controllers(&self, rewinder: &mut Rewinder) -> Result<RewindReport, SlotError> {
+        if !self.cluster.has_controllers() {
+            return Ok(rewinder.rewind().await?);
+        }
+        self.cluster.stop_controllers().await?;
+        Ok(rewinder.rewind_controlled().await?)
     }
 
     /// Starts a stopped cluster and proves that it still is what it was.
@@ -145,7 +156,10 @@ impl SlotHandle {
         self.is_frozen.store(false, Ordering::Relaxed);
         self.cluster.start().await?;
         self.cluster.wait_ready(Readiness::Early).await?;
-        self.rewinder.lock().await.resume().await?;
+        let mut rewinder = self.rewinder.lock().await;
+        rewinder.resume().await?;
+        self.rewind_with_controllers(&mut rewinder).await?;
+        drop(rewinder);
         self.prepare_gateway().await?;
         Ok(())
     }

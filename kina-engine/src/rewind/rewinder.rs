@@ -17,8 +17,8 @@ const COMPACTION_REVISIONS: i64 = 10_000;
 
 /// Rewinds one running cluster.
 pub(crate) struct Rewinder {
-    cluster: Arc<dyn ProvidedCluster>,
-    etcd: EtcdClient,
+    pub(super) cluster: Arc<dyn ProvidedCluster>,
+    pub(super) etcd: EtcdClient,
     api: ApiClient,
     api_paths: ApiPaths,
     baseline: Baseline,
