@@ -42,6 +42,7 @@ mod cluster;
 mod engine_constructor;
 mod error;
 mod harness;
+mod namespace_deletion;
 mod network;
 
 pub use argument::FromCluster;
@@ -49,6 +50,7 @@ pub use cluster::Cluster;
 pub use error::Error;
 pub use kina_test_macros::test;
 pub use kube;
+pub use namespace_deletion::DeleteNamespaceError;
 pub use network::Network;
 
 /// The program in the README is compiled and run like those in the documentation.

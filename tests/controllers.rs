@@ -1,0 +1,231 @@
+//! Clusters whose controllers run: what they do, and that they remember nothing.
+
+mod common;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use common::children::Realm;
+use common::server::Server;
+use common::state::ClusterState;
+use common::wait_until;
+use kina_engine::client::{self, EngineClient, EngineProgram, Lease};
+use kina_engine::protocol::{AcquireRequest, Profile};
+use kina_engine::settings::WorkspaceSettings;
+use serde_json::{Value, json};
+
+/// Names the file with what the first lease of a slot saw, and asks a test to compare.
+const FIRST_LEASE: &str = "KINA_TEST_FIRST_LEASE";
+/// Tells a tenant what else to do to its cluster.
+const RAMPAGE: &str = "KINA_TEST_RAMPAGE";
+const LEASES: usize = 51;
+
+/// A lease on a cluster with controllers.
+struct Controlled {
+    server: Server,
+    _lease: Lease,
+}
+
+impl Controlled {
+    async fn acquire(test: &str) -> anyhow::Result<Self> {
+        let settings = WorkspaceSettings::of_this_process()?;
+        let engine = EngineClient::for_provider(settings.provider, EngineProgram::ThisExecutable)?;
+        let mut request = AcquireRequest::with_settings(test, None, settings);
+        request.profile = Profile::Controllers;
+        let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
+        let auth_info = client::auth_info(&lease.grant.client_certificate_pem, &lease.grant.client_key_pem);
+        let config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)?;
+        Ok(Self { server: Server(kube::Client::try_from(config)?), _lease: lease })
+    }
+}
+
+fn namespace(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })
+}
+
+fn pod_template(name: &str) -> Value {
+    json!({ "metadata": { "labels": { "app": name } }, "spec": { "containers": [{ "name": "main", "image": name }] } })
+}
+
+fn deployment(name: &str, replicas: u32) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": name },
+        "spec": { "replicas": replicas, "selector": { "matchLabels": { "app": name } }, "template": pod_template(name) },
+    })
+}
+
+async fn wait_available(server: &Server, path: &str, replicas: u32) -> anyhow::Result<()> {
+    let is_available = || async {
+        let answer = server.get(path).await;
+        answer.is_ok_and(|deployment| deployment["status"]["availableReplicas"] == replicas)
+    };
+    wait_until("the deployment is available", is_available).await
+}
+
+async fn count(server: &Server, path: &str) -> anyhow::Result<usize> {
+    Ok(server.get(path).await?["items"].as_array().map_or(0, Vec::len))
+}
+
+async fn wait_gone(server: &Server, path: &str) -> anyhow::Result<()> {
+    let is_gone = || async { matches!(server.get(path).await, Err(kube::Error::Api(status)) if status.code == 404) };
+    wait_until(&format!("{path} is gone"), is_gone).await
+}
+
+/// A namespace whose `default` service account is there, so that it takes pods.
+async fn make_namespace(server: &Server, name: &str) -> anyhow::Result<()> {
+    server.create("/api/v1/namespaces", &namespace(name)).await?;
+    let account = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
+    wait_until("the service account is there", || async { server.get(&account).await.is_ok() }).await
+}
+
+#[tokio::test]
+async fn controllers_do_what_they_do_everywhere() -> anyhow::Result<()> {
+    let controlled = Controlled::acquire("controllers_do_what_they_do_everywhere").await?;
+    let server = &controlled.server;
+    make_namespace(server, "shop").await?;
+    server.create("/apis/apps/v1/namespaces/shop/deployments", &deployment("web", 2)).await?;
+    wait_available(server, "/apis/apps/v1/namespaces/shop/deployments/web", 2).await?;
+    let pods = server.get("/api/v1/namespaces/shop/pods").await?;
+    for pod in pods["items"].as_array().context("pods")? {
+        anyhow::ensure!(pod["status"]["phase"] == "Running", "{pod}");
+        anyhow::ensure!(pod["spec"]["nodeName"].as_str().is_some_and(|name| name.starts_with("node-")), "{pod}");
+        anyhow::ensure!(pod["status"]["podIP"].is_string() && pod["status"]["hostIP"].is_string(), "{pod}");
+    }
+
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "report" },
+        "spec": { "template": { "spec": { "restartPolicy": "Never", "containers": [{ "name": "main", "image": "report" }] } } },
+    });
+    server.create("/apis/batch/v1/namespaces/shop/jobs", &job).await?;
+    let is_complete = || async {
+        let answer = server.get("/apis/batch/v1/namespaces/shop/jobs/report").await;
+        answer.is_ok_and(|job| job["status"]["succeeded"] == 1)
+    };
+    wait_until("the job has succeeded", is_complete).await?;
+
+    // Owner references are followed: of what a test owns, and through all generations of a Deployment.
+    let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owner" } });
+    let owner = server.create("/api/v1/namespaces/shop/configmaps", &owner).await?;
+    let owned = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owned", "ownerReferences": [{
+        "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"],
+    }] } });
+    server.create("/api/v1/namespaces/shop/configmaps", &owned).await?;
+    server.delete("/api/v1/namespaces/shop/configmaps/owner").await?;
+    wait_gone(server, "/api/v1/namespaces/shop/configmaps/owned").await?;
+    server.delete("/apis/apps/v1/namespaces/shop/deployments/web").await?;
+    let are_collected = || async {
+        let pods = count(server, "/api/v1/namespaces/shop/pods?labelSelector=app%3Dweb").await;
+        let replica_sets = count(server, "/apis/apps/v1/namespaces/shop/replicasets").await;
+        matches!((pods, replica_sets), (Ok(0), Ok(0)))
+    };
+    wait_until("the deployment's pods and replica sets are collected", are_collected).await?;
+
+    // A node that a test brings comes to life too.
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "mine" } });
+    server.create("/api/v1/nodes", &node).await?;
+    let is_ready = || async {
+        let answer = server.get("/api/v1/nodes/mine").await;
+        answer.is_ok_and(|node| node["spec"]["taints"].is_null() && node["status"]["conditions"].is_array())
+    };
+    wait_until("the new node is ready", is_ready).await?;
+
+    server.delete("/api/v1/namespaces/shop").await?;
+    wait_gone(server, "/api/v1/namespaces/shop").await
+}
+
+/// One lease of the test below, as a process of its own.
+#[tokio::test]
+async fn tenant() -> anyhow::Result<()> {
+    let controlled = Controlled::acquire("tenant").await?;
+    let server = &controlled.server;
+    let state = ClusterState::read(server).await?;
+    if let Some(path) = std::env::var_os(FIRST_LEASE).map(PathBuf::from) {
+        match std::fs::read(&path) {
+            Ok(first) => state.expect_equal(&serde_json::from_slice(&first)?)?,
+            Err(_) => std::fs::write(&path, serde_json::to_vec(&state)?)?,
+        }
+    }
+    anyhow::ensure!(count(server, "/api/v1/events").await? == 0, "somebody else's events");
+    make_namespace(server, "team").await?;
+    server.create("/apis/apps/v1/namespaces/team/deployments", &deployment("web", 3)).await?;
+    wait_available(server, "/apis/apps/v1/namespaces/team/deployments/web", 3).await?;
+    let rampage = std::env::var(RAMPAGE).unwrap_or_default().parse::<usize>().unwrap_or_default();
+    match rampage % 5 {
+        0 => {
+            server.delete("/api/v1/nodes/node-1").await?;
+        }
+        1 => {
+            server.delete("/api/v1/namespaces/kube-public").await?;
+        }
+        2 => {
+            server.delete("/api/v1/namespaces/default/serviceaccounts/default").await?;
+            server.delete("/api/v1/namespaces/kube-system/configmaps/kube-root-ca.crt").await?;
+            server.delete("/api/v1/namespaces/kube-system/serviceaccounts/deployment-controller").await?;
+        }
+        3 => {
+            let many = json!({ "spec": { "replicas": 60 } });
+            server.merge("/apis/apps/v1/namespaces/team/deployments/web", &many).await?;
+        }
+        _ => {
+            server.delete("/apis/apps/v1/namespaces/team/deployments/web").await?;
+        }
+    }
+    // Nobody waits for any of it.
+    server.delete("/api/v1/namespaces/team").await?;
+    Ok(())
+}
+
+#[test]
+fn one_slot_serves_fifty_more_leases_and_each_is_pristine() {
+    let realm = Realm::new().with("KINA_SLOTS_MAX", "1");
+    let first_lease = realm.temporary_directory().join("first-lease.json");
+    for number in 0..LEASES {
+        let mut command = realm.command("tenant");
+        command.env(FIRST_LEASE, &first_lease).env(RAMPAGE, number.to_string());
+        let output = common::children::output(command);
+        assert!(output.status.success(), "lease {number}: {}", common::children::text_of(&output));
+    }
+    let counters = realm.status_of_running().counters;
+    assert_eq!((counters.leases, counters.boots, counters.broken), (51, 1, 0), "{counters:?}");
+}
+
+/// Without controllers, nobody else would finish it.
+#[kina::test]
+async fn a_namespace_goes_at_once(cluster: kina::Cluster) -> anyhow::Result<()> {
+    let server = Server(cluster.client());
+    server.create("/api/v1/namespaces", &namespace("shop")).await?;
+    server.create("/apis/apps/v1/namespaces/shop/deployments", &deployment("web", 2)).await?;
+    let config = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "settings" } });
+    server.create("/api/v1/namespaces/shop/configmaps", &config).await?;
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": "data" },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
+    });
+    server.create("/api/v1/namespaces/shop/persistentvolumeclaims", &claim).await?;
+    let held = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+        "name": "held", "finalizers": ["example.com/held"],
+    } });
+    server.create("/api/v1/namespaces/shop/configmaps", &held).await?;
+    // Whoever put a finalizer there is waited for.
+    let release = async {
+        let path = "/api/v1/namespaces/shop/configmaps/held";
+        let is_terminating =
+            || async { server.get(path).await.is_ok_and(|held| held["metadata"]["deletionTimestamp"].is_string()) };
+        wait_until("it is being deleted", is_terminating).await?;
+        server.merge(path, &json!({ "metadata": { "finalizers": null } })).await?;
+        anyhow::Ok(())
+    };
+    let (deleted, released) = tokio::join!(cluster.delete_namespace("shop"), release);
+    (deleted?, released?);
+    wait_gone(&server, "/api/v1/namespaces/shop").await?;
+    let missing = cluster.delete_namespace("shop").await.expect_err("it is gone");
+    anyhow::ensure!(missing.to_string().contains("`shop`"), "{missing}");
+    // The name is free again, and nothing comes back with it.
+    server.create("/api/v1/namespaces", &namespace("shop")).await?;
+    for list in ["/api/v1/namespaces/shop/configmaps", "/apis/apps/v1/namespaces/shop/deployments"] {
+        anyhow::ensure!(count(&server, list).await? == 0, "{list}");
+    }
+    Ok(())
+}
