@@ -56,26 +56,29 @@ pub(super) fn add(request: &AssetRequest, assets: Assets, report: &Report<'_>) -
                 Ok(found) => return with(assets, found),
                 Err(missing) => missing,
             };
-            for component in missing {
+            for components in batches(asked, &missing) {
                 if request.is_cancelled() {
                     return Err(AssetsError::Cancelled { minor: request.minor });
                 }
-                let (place, outcome) = match (asked, component) {
-                    (AssetSource::Download, KWOK) => {
+                let (place, outcome) = match (asked, components) {
+                    (AssetSource::Download, [KWOK]) => {
                         (Some(request.kwok_release_url.clone()), release::download_kwok(request, &lock, report))
                     }
-                    (AssetSource::Download, _) => (
-                        Some(request.release_url.clone()),
-                        release::download_component(request, &lock, version, component, report),
-                    ),
-                    (_, KWOK) => (None, go_build::build_kwok(request, &lock, report)),
-                    _ => (None, go_build::build_components(request, &lock, version, &[component], report)),
+                    (AssetSource::Download, components) => {
+                        let mut downloads = components.iter();
+                        let outcome = downloads.try_for_each(|component| {
+                            release::download_component(request, &lock, version, component, report)
+                        });
+                        (Some(request.release_url.clone()), outcome)
+                    }
+                    (_, [KWOK]) => (None, go_build::build_kwok(request, &lock, report)),
+                    (_, components) => (None, go_build::build_components(request, &lock, version, components, report)),
                 };
                 match outcome {
                     Ok(()) => {}
                     Err(SourceFailure::Fatal(error)) => return Err(error),
                     Err(SourceFailure::Answered(answer)) => {
-                        let answer = format!("{component}: {answer}");
+                        let answer = format!("{}: {answer}", components.join(", "));
                         report(Progress::new(format!("{asked}: {answer}")));
                         answers.push(SourceAnswer { asked, place, answer });
                     }
@@ -90,6 +93,18 @@ pub(super) fn add(request: &AssetRequest, assets: Assets, report: &Report<'_>) -
     let components = missing;
     let (minor, platform) = (request.minor, request.platform.clone());
     Err(AssetsError::NoSource(Box::new(NoSource { minor, platform, components, answers })))
+}
+
+/// What one source is asked for at a time: what is built of one module is prepared once.
+fn batches<'a>(source: AssetSource, missing: &'a [&'static str]) -> Vec<&'a [&'static str]> {
+    match source {
+        AssetSource::GoBuild => {
+            // The order of all components puts kwok last.
+            let (kubernetes, kwok) = missing.split_at(missing.iter().take_while(|name| **name != KWOK).count());
+            [kubernetes, kwok].into_iter().filter(|batch| !batch.is_empty()).collect()
+        }
+        _ => missing.chunks(1).collect(),
+    }
 }
 
 impl Places {

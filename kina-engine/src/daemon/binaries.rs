@@ -137,3 +137,35 @@ impl Binaries {
 fn user_error(message: String) -> Refusal {
     Refusal { kind: RefusalKind::User, message }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_profile_that_the_provider_does_not_have_is_the_users_to_change() {
+        let capabilities = Capabilities {
+            stop: true,
+            freeze: false,
+            parallel_boots_max: 1,
+            memory_per_cluster_bytes: 1,
+            publish: true,
+            memory_returned_when_frozen: false,
+            memory_returned_when_stopped: true,
+            parallel_starts: false,
+            binaries_platform: Platform::host(),
+            profiles: &[Profile::Api],
+            simulated: false,
+        };
+        let binaries = Binaries::new("/none".into(), ProviderName::Apple, &capabilities);
+        let request = AcquireRequest { profile: Profile::Controllers, ..AcquireRequest::default() };
+        let (steps, _) = mpsc::channel(1);
+        let refusal = binaries.find(&request, steps).await.expect_err("no such profile");
+        assert_eq!(refusal.kind, RefusalKind::User);
+        assert_eq!(
+            refusal.message,
+            "clusters of the provider `apple` have no profile `controllers`, only `api`: ask for that, or for the provider \
+             `process`"
+        );
+    }
+}
