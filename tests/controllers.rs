@@ -152,6 +152,11 @@ async fn tenant() -> anyhow::Result<()> {
     make_namespace(server, "team").await?;
     server.create("/apis/apps/v1/namespaces/team/deployments", &deployment("web", 3)).await?;
     wait_available(server, "/apis/apps/v1/namespaces/team/deployments/web", 3).await?;
+    // What a controller remembers of an earlier lease would come alive by now, beside what this one has made.
+    for (list, expected) in [("/api/v1/pods", 3), ("/apis/apps/v1/replicasets", 1), ("/api/v1/namespaces", 5)] {
+        let found = count(server, list).await?;
+        anyhow::ensure!(found == expected, "{list} shows {found} objects, this lease has {expected}");
+    }
     let rampage = std::env::var(RAMPAGE).unwrap_or_default().parse::<usize>().unwrap_or_default();
     match rampage % 5 {
         0 => {
