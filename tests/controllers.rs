@@ -5,13 +5,13 @@ mod common;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use common::children::Realm;
+use common::children::{Realm, output, text_of};
 use common::server::Server;
 use common::state::ClusterState;
-use common::wait_until;
+use common::{wait_until, wait_until_blocking};
 use kina_engine::assets::AssetRequest;
 use kina_engine::client::{self, EngineClient, EngineProgram, Lease};
-use kina_engine::protocol::{AcquireRequest, Profile};
+use kina_engine::protocol::{AcquireRequest, ClientMessage, Profile};
 use kina_engine::settings::WorkspaceSettings;
 use serde_json::{Value, json};
 
@@ -202,13 +202,60 @@ fn one_slot_serves_fifty_more_leases_and_each_is_pristine() {
     for number in 0..LEASES {
         let mut command = realm.command("tenant");
         command.env(FIRST_LEASE, &first_lease).env(RAMPAGE, number.to_string());
-        let output = common::children::output(command);
-        assert!(output.status.success(), "lease {number}: {}", common::children::text_of(&output));
+        let output = output(command);
+        assert!(output.status.success(), "lease {number}: {}", text_of(&output));
     }
-    let status = realm.status_of_running();
-    eprintln!("{:?}", status.releases.iter().map(|release| release.release_ms).collect::<Vec<_>>());
-    let counters = status.counters;
+    let counters = realm.status_of_running().counters;
     assert_eq!((counters.leases, counters.boots, counters.broken), (51, 1, 0), "{counters:?}");
+}
+
+fn run_tenant(realm: &Realm) {
+    let mut command = realm.command("tenant");
+    command.env(FIRST_LEASE, realm.temporary_directory().join("first-lease.json"));
+    let output = output(command);
+    assert!(output.status.success(), "{}", text_of(&output));
+}
+
+#[test]
+fn controllers_are_frozen_stopped_and_started_with_their_cluster() {
+    ensure_binaries().expect("binaries");
+    let realm = Realm::new()
+        .with("KINA_SLOTS_MAX", "1")
+        .with("KINA_FREEZE_AFTER_IDLE_SECONDS", "1")
+        .with("KINA_IDLE_EXIT_SECONDS", "120");
+    let state = || realm.status_of_running().slots.first().map(|slot| slot.state.clone()).unwrap_or_default();
+    run_tenant(&realm);
+    wait_until_blocking("the cluster freezes", || state() == "frozen");
+    assert_eq!(realm.status_of_running().slots[0].process_ids.len(), 5);
+    run_tenant(&realm);
+    wait_until_blocking("the cluster freezes again", || state() == "frozen");
+    assert!(realm.ask(&ClientMessage::StopIdleClusters).is_some());
+    assert_eq!(state(), "stopped");
+    assert!(realm.status_of_running().slots[0].process_ids.is_empty());
+    run_tenant(&realm);
+    let counters = realm.status_of_running().counters;
+    assert_eq!((counters.boots, counters.broken, counters.hits.stopped), (1, 0, 1), "{counters:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_cluster_whose_controller_dies_is_replaced() {
+    ensure_binaries().expect("binaries");
+    let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with("KINA_FREEZE_AFTER_IDLE_SECONDS", "30");
+    run_tenant(&realm);
+    let is_ready = || realm.status_of_running().slots.first().is_some_and(|slot| slot.state == "ready");
+    wait_until_blocking("the cluster is rewound", is_ready);
+    let process_ids = realm.status_of_running().slots[0].process_ids.clone();
+    let program = |id: &u32| std::fs::read_link(format!("/proc/{id}/exe")).unwrap_or_default();
+    let scheduler = process_ids.into_iter().find(|id| program(id).ends_with("kube-scheduler")).expect("a scheduler");
+    let scheduler = i32::try_from(scheduler).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+    rustix::process::kill_process(scheduler, rustix::process::Signal::KILL).expect("killed");
+    wait_until_blocking("its death is noticed", || realm.status_of_running().counters.broken == 1);
+    let mut command = realm.command("tenant");
+    command.env_remove(FIRST_LEASE);
+    let output = output(command);
+    assert!(output.status.success(), "{}", text_of(&output));
+    assert_eq!(realm.status_of_running().counters.boots, 2);
 }
 
 /// Without controllers, nobody else would finish it.
@@ -238,7 +285,8 @@ async fn a_namespace_goes_at_once(cluster: kina::Cluster) -> anyhow::Result<()> 
         anyhow::Ok(())
     };
     let (deleted, released) = tokio::join!(cluster.delete_namespace("shop"), release);
-    (deleted?, released?);
+    deleted?;
+    released?;
     wait_gone(&server, "/api/v1/namespaces/shop").await?;
     let missing = cluster.delete_namespace("shop").await.expect_err("it is gone");
     anyhow::ensure!(missing.to_string().contains("`shop`"), "{missing}");
