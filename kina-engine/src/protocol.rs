@@ -115,6 +115,16 @@ pub enum Profile {
     Controllers,
 }
 
+/// As users write it.
+impl std::fmt::Display for Profile {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Api => "api",
+            Self::Controllers => "controllers",
+        })
+    }
+}
+
 /// What a lease holds alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -29,6 +29,11 @@ const UNFINISHED_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 const LEFT_OUT: [&[u8]; 2] =
     [b"/registry/namespaces/", b"/registry/configmaps/kube-system/extension-apiserver-authentication"];
 
+/// kube-controller-manager publishes the authority of the API server's certificate under a name that ends with its hash.
+const TRUST_BUNDLES: &[u8] = b"/registry/clustertrustbundles/kubernetes.io:kube-apiserver-serving:";
+/// In each namespace, kube-controller-manager publishes the cluster's own authority under this name.
+const ROOT_CERTIFICATE: (&[u8], &[u8]) = (b"/registry/configmaps/", b"/kube-root-ca.crt");
+
 /// A bootstrapped state.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
@@ -63,7 +68,8 @@ impl Snapshot {
         let kept = stored_keys.iter().filter(|stored| stored.lease == 0 && !server_owned.contains(&stored.key));
         let (mut state, mut awaited_keys) = (PackedState::default(), Vec::new());
         for stored in kept {
-            match LEFT_OUT.iter().any(|prefix| stored.key.starts_with(prefix)) {
+            match is_left_out(&stored.key) {
+                true if stored.key.starts_with(TRUST_BUNDLES) => awaited_keys.push(TRUST_BUNDLES.to_vec()),
                 true => awaited_keys.push(stored.key.clone()),
                 false => state.push(&stored.key, &stored.value),
             }
@@ -175,6 +181,18 @@ impl SnapshotStore {
     }
 }
 
+/// Whether each cluster has to make this for itself.
+pub(crate) fn is_left_out(key: &[u8]) -> bool {
+    let (prefix, suffix) = ROOT_CERTIFICATE;
+    LEFT_OUT.iter().chain([&TRUST_BUNDLES]).any(|prefix| key.starts_with(prefix))
+        || (key.starts_with(prefix) && key.ends_with(suffix))
+}
+
+/// Whether an awaited key is only the beginning of one, which each cluster ends in its own way.
+pub(crate) fn is_name_of_many(key: &[u8]) -> bool {
+    key.ends_with(b":")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +209,8 @@ mod tests {
     fn snapshot() -> Snapshot {
         let keys = [
             stored("/registry/clusterroles/admin", 0),
+            stored("/registry/clustertrustbundles/kubernetes.io:kube-apiserver-serving:65c32a", 0),
+            stored("/registry/configmaps/kube-system/kube-root-ca.crt", 0),
             stored("/registry/events/default/booted", 5),
             stored("/registry/leases/kube-system/apiserver-x", 0),
             stored("/registry/namespaces/default", 0),
@@ -203,7 +223,16 @@ mod tests {
         let snapshot = snapshot();
         let keys: Vec<_> = snapshot.state.iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [b"/registry/clusterroles/admin"]);
-        assert_eq!(snapshot.awaited_keys, [b"/registry/namespaces/default"]);
+        let awaited: Vec<_> = snapshot.awaited_keys.iter().map(|key| String::from_utf8_lossy(key)).collect();
+        assert_eq!(
+            awaited,
+            [
+                // Each cluster ends the name in its own way.
+                "/registry/clustertrustbundles/kubernetes.io:kube-apiserver-serving:",
+                "/registry/configmaps/kube-system/kube-root-ca.crt",
+                "/registry/namespaces/default",
+            ]
+        );
     }
 
     #[test]

@@ -12,6 +12,15 @@ use super::platform::Platform;
 /// The components that every set of assets has, by the names of their programs.
 pub(super) const COMPONENTS: [&str; 2] = ["kube-apiserver", "etcd"];
 
+/// The program that runs the controllers.
+pub(super) const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+/// The program that decides which node a pod runs on.
+pub(super) const SCHEDULER: &str = "kube-scheduler";
+/// The program that simulates nodes.
+pub(super) const KWOK: &str = "kwok";
+/// What a cluster with controllers has beside [`COMPONENTS`].
+pub(super) const CONTROLLER_COMPONENTS: [&str; 3] = [CONTROLLER_MANAGER, SCHEDULER, KWOK];
+
 /// The binaries of a directory that was found complete.
 #[derive(Clone, Debug)]
 pub(super) struct Binaries {
@@ -49,18 +58,23 @@ impl Binaries {
     ///
     /// Size and time stand for the content: reading a hundred megabytes at every start would cost more than the start itself.
     pub(super) fn fingerprint(&self, with_paths: bool) -> Result<String, std::io::Error> {
-        let mut hasher = Sha256::new();
-        for path in [&self.kube_apiserver, &self.etcd] {
-            let metadata = std::fs::metadata(path)?;
-            if with_paths {
-                hasher.update(path.as_os_str().as_encoded_bytes());
-            }
-            for number in [metadata.len().cast_signed(), metadata.mtime(), metadata.mtime_nsec()] {
-                hasher.update(number.to_be_bytes());
-            }
-        }
-        Ok(hexadecimal(&hasher.finalize()[..8]))
+        fingerprint(&[&self.kube_apiserver, &self.etcd], with_paths)
     }
+}
+
+/// A digest that changes when one of these files is replaced.
+pub(super) fn fingerprint(paths: &[&Path], with_paths: bool) -> Result<String, std::io::Error> {
+    let mut hasher = Sha256::new();
+    for path in paths {
+        let metadata = std::fs::metadata(path)?;
+        if with_paths {
+            hasher.update(path.as_os_str().as_encoded_bytes());
+        }
+        for number in [metadata.len().cast_signed(), metadata.mtime(), metadata.mtime_nsec()] {
+            hasher.update(number.to_be_bytes());
+        }
+    }
+    Ok(hexadecimal(&hasher.finalize()[..8]))
 }
 
 /// Bytes as lower-case hexadecimal digits.
@@ -72,7 +86,8 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-fn problem_of(path: &Path, name: &str) -> Option<String> {
+/// What is wrong with the program `name` at `path`, if anything is.
+pub(super) fn problem_of(path: &Path, name: &str) -> Option<String> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(format!("`{name}` is missing")),

@@ -66,7 +66,8 @@ pub(super) fn download(
     let (version, archive) = look_up(request, report).map_err(|error| SourceFailure::answered(&error))?;
     let staging = lock.staging()?;
     let archive_path = staging.path().join("archive.tar.gz");
-    let actual = receive_archive(request, version, &archive, &archive_path, report)?;
+    let what = format!("Kubernetes {version}");
+    let actual = receive::<Sha512>(request, &Transfer { what: &what, url: &archive.url, path: &archive_path }, report)?;
     let url = archive.url;
     if !actual.eq_ignore_ascii_case(&archive.hash) {
         return Err(SourceFailure::answered(&DownloadError::WrongHash { url, expected: archive.hash, actual }));
@@ -101,45 +102,49 @@ fn look_up(request: &AssetRequest, report: &Report<'_>) -> Result<(KubernetesVer
     Ok(found)
 }
 
-/// Receives the archive into `path` and gives its SHA-512; it starts over as often as that may help.
-fn receive_archive(
+/// Something to receive into a file.
+pub(super) struct Transfer<'a> {
+    /// What it is, for people who wait.
+    pub(super) what: &'a str,
+    pub(super) url: &'a str,
+    pub(super) path: &'a Path,
+}
+
+/// Receives a file and gives its hash; it starts over as often as that may help.
+pub(super) fn receive<Hash: Digest>(
     request: &AssetRequest,
-    version: KubernetesVersion,
-    archive: &ListedArchive,
-    path: &Path,
+    transfer: &Transfer<'_>,
     report: &Report<'_>,
 ) -> Result<String, SourceFailure> {
     retries(request, request.limits.archive_timeout)
         .run_blocking(
-            || receive_once(request, version, archive, path, report),
+            || receive_once::<Hash>(request, transfer, report),
             |error| matches!(error, ReceiveError::Http(error) if error.is_transient()),
             |error, pause| {
                 if let ReceiveError::Http(error) = error {
-                    report_retry(report, "the archive", error, pause);
+                    report_retry(report, transfer.what, error, pause);
                 }
             },
         )
         .map_err(|error| match error {
             ReceiveError::Http(source) => {
-                SourceFailure::answered(&DownloadError::Archive { url: archive.url.clone(), source })
+                SourceFailure::answered(&DownloadError::Archive { url: transfer.url.to_owned(), source })
             }
             ReceiveError::Fatal(error) => SourceFailure::Fatal(error),
         })
 }
 
-fn receive_once(
+fn receive_once<Hash: Digest>(
     request: &AssetRequest,
-    version: KubernetesVersion,
-    archive: &ListedArchive,
-    path: &Path,
+    transfer: &Transfer<'_>,
     report: &Report<'_>,
 ) -> Result<String, ReceiveError> {
-    let store_error = |error| ReceiveError::Fatal(AssetsError::store("write", path, error));
+    let store_error = |error| ReceiveError::Fatal(AssetsError::store("write", transfer.path, error));
     let limits = &request.limits;
-    let mut body = http::get(request, &archive.url, limits.archive_timeout, limits.archive_bytes_max)
+    let mut body = http::get(request, transfer.url, limits.archive_timeout, limits.archive_bytes_max)
         .map_err(ReceiveError::Http)?;
-    let mut file = File::create(path).map_err(store_error)?;
-    let mut hasher = Sha512::new();
+    let mut file = File::create(transfer.path).map_err(store_error)?;
+    let mut hasher = Hash::new();
     let mut buffer = vec![0; 256 * 1024];
     let mut reported: Option<Instant> = None;
     loop {
@@ -150,7 +155,7 @@ fn receive_once(
             reported = Some(Instant::now());
             let total = body.announced_bytes.map(|bytes| format!("/{}", megabytes(bytes))).unwrap_or_default();
             let received = megabytes(body.received_bytes);
-            report(Progress::new(format!("downloading Kubernetes {version}: {received}{total} MB")));
+            report(Progress::new(format!("downloading {}: {received}{total} MB", transfer.what)));
         }
         let length = body.receive(&mut buffer).map_err(ReceiveError::Http)?;
         if length == 0 {

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::binaries::CONTROLLER_COMPONENTS;
 use super::platform::Platform;
 use super::version::KubernetesMinor;
 
@@ -39,6 +40,14 @@ pub enum AssetsError {
         directory: PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A directory that the user named holds no controllers, and does not say of which version they would have to be.
+    #[error("a cluster with controllers needs {} beside kube-apiserver in `{}`, and the name of that directory says no version to get them for; put them there, or unset what names it", missing.join(", "), directory.display())]
+    NoControllers {
+        /// The directory.
+        directory: PathBuf,
+        /// What it does not hold.
+        missing: Vec<&'static str>,
     },
     /// Every source was asked and none had the binaries.
     #[error("{0}")]
@@ -87,6 +96,8 @@ pub struct NoSource {
     pub minor: KubernetesMinor,
     /// The platform that it was asked for.
     pub platform: Platform,
+    /// What nobody has.
+    pub components: Vec<&'static str>,
     /// What each source answered, in the order in which they were asked.
     pub answers: Vec<SourceAnswer>,
 }
@@ -113,7 +124,7 @@ pub(super) enum SourceFailure {
 impl AssetsError {
     /// Whether something that the user named is wrong, so that another try can only fail the same way.
     pub fn is_user_error(&self) -> bool {
-        matches!(self, Self::GivenDirectory { .. })
+        matches!(self, Self::GivenDirectory { .. } | Self::NoControllers { .. })
     }
 
     /// The error for a failed operation on kina's store.
@@ -156,8 +167,10 @@ impl fmt::Display for NoSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "no source has the binaries of Kubernetes {} for {}; asked were",
-            self.minor, self.platform
+            "no source has {} of Kubernetes {} for {}; asked were",
+            if self.is_of_controllers() { self.components.join(", ") } else { "the binaries".to_owned() },
+            self.minor,
+            self.platform
         )?;
         for answer in &self.answers {
             match &answer.place {
@@ -168,8 +181,25 @@ impl fmt::Display for NoSource {
         write!(
             formatter,
             "do one of these: install Go ({} or later) and let it reach a module proxy; allow the download; set KUBEBUILDER_ASSETS to \
-             a directory with `kube-apiserver` and `etcd`; ask for a minor that is in a store already",
-            super::go_build::OLDEST_GO
+             a directory with {}; ask for {}",
+            super::go_build::OLDEST_GO,
+            if self.is_of_controllers() {
+                format!("`kube-apiserver`, `etcd` and `{}`", self.components.join("`, `"))
+            } else {
+                "`kube-apiserver` and `etcd`".to_owned()
+            },
+            if self.is_of_controllers() {
+                "profile `api`, if no controllers are needed"
+            } else {
+                "a minor that is in a store already"
+            }
         )
+    }
+}
+
+impl NoSource {
+    /// Whether the control plane is there, and only its controllers are not.
+    fn is_of_controllers(&self) -> bool {
+        self.components.iter().all(|component| CONTROLLER_COMPONENTS.contains(component))
     }
 }

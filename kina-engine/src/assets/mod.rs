@@ -5,6 +5,7 @@
 //! goes into kina's store, so they run once. All of it blocks: call it from a thread that may.
 
 mod binaries;
+mod controllers;
 mod download;
 mod error;
 mod executable;
@@ -12,6 +13,7 @@ mod go_build;
 mod http;
 mod index;
 mod platform;
+mod release;
 mod request;
 mod store;
 mod unpack;
@@ -24,7 +26,9 @@ use std::sync::atomic::Ordering;
 pub use self::error::{AssetSource, AssetsError, NoSource, SourceAnswer};
 pub(crate) use self::executable::program_kind;
 pub use self::platform::Platform;
-pub use self::request::{AssetLimits, AssetRequest, DEFAULT_INDEX_URL, ENVIRONMENT};
+pub use self::request::{
+    AssetLimits, AssetRequest, DEFAULT_INDEX_URL, DEFAULT_KWOK_RELEASE_URL, DEFAULT_RELEASE_URL, ENVIRONMENT,
+};
 pub use self::version::{InvalidVersion, KubernetesMinor, KubernetesVersion, UnknownMinor};
 
 use self::binaries::Binaries;
@@ -45,6 +49,20 @@ pub struct Assets {
     pub version: Option<KubernetesVersion>,
     /// Where the binaries came from.
     pub source: AssetSource,
+    /// What controllers need, where that was asked for.
+    pub controllers: Option<ControllerAssets>,
+}
+
+/// The programs that make a control plane act by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ControllerAssets {
+    /// The program kube-controller-manager.
+    pub kube_controller_manager: PathBuf,
+    /// The program kube-scheduler.
+    pub kube_scheduler: PathBuf,
+    /// The program kwok, which simulates nodes.
+    pub kwok: PathBuf,
 }
 
 /// A sign of life from work that takes its time.
@@ -68,6 +86,11 @@ type Report<'a> = dyn Fn(Progress) + 'a;
 /// When the user named a directory that does not hold the binaries, when the store cannot be written, when cancelled, and, with the
 /// answer of each, when no source has them.
 pub fn provide(request: &AssetRequest, report: &dyn Fn(Progress)) -> Result<Assets, AssetsError> {
+    let assets = provide_control_plane(request, report)?;
+    if request.with_controllers { controllers::add(request, assets, report) } else { Ok(assets) }
+}
+
+fn provide_control_plane(request: &AssetRequest, report: &Report<'_>) -> Result<Assets, AssetsError> {
     if let Some(assets) = from_given_directory(request, report)? {
         return Ok(assets);
     }
@@ -94,7 +117,8 @@ pub fn provide(request: &AssetRequest, report: &dyn Fn(Progress)) -> Result<Asse
             return Ok(assets);
         }
     }
-    let no_source = NoSource { minor: request.minor, platform: request.platform.clone(), answers };
+    let (minor, platform) = (request.minor, request.platform.clone());
+    let no_source = NoSource { minor, platform, components: binaries::COMPONENTS.to_vec(), answers };
     Err(AssetsError::NoSource(Box::new(no_source)))
 }
 
@@ -196,7 +220,14 @@ fn from_network(
 }
 
 fn assets(binaries: Binaries, identity: String, version: Option<KubernetesVersion>, source: AssetSource) -> Assets {
-    Assets { kube_apiserver: binaries.kube_apiserver, etcd: binaries.etcd, identity, version, source }
+    Assets {
+        kube_apiserver: binaries.kube_apiserver,
+        etcd: binaries.etcd,
+        identity,
+        version,
+        source,
+        controllers: None,
+    }
 }
 
 /// The version that the name of a directory in the layout of a store gives away.

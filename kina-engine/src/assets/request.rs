@@ -16,6 +16,11 @@ use super::version::KubernetesMinor;
 pub const DEFAULT_INDEX_URL: &str =
     "https://raw.githubusercontent.com/kubernetes-sigs/controller-tools/HEAD/envtest-releases.yaml";
 
+/// Where the Kubernetes project releases single programs, unless the request names another place.
+pub const DEFAULT_RELEASE_URL: &str = "https://dl.k8s.io";
+/// Where the release of the simulated nodes is described, unless the request names another place.
+pub const DEFAULT_KWOK_RELEASE_URL: &str = "https://api.github.com/repos/kubernetes-sigs/kwok/releases/tags/v0.8.0";
+
 /// The environment variables that decide where assets come from and how the network is reached.
 ///
 /// They are what has to travel from a client to the engine, and all that a `go` command run by kina gets to see.
@@ -72,8 +77,14 @@ pub struct AssetRequest {
     pub cache_directory: PathBuf,
     /// The root of setup-envtest's store, which holds a directory `k8s`.
     pub setup_envtest_root: Option<PathBuf>,
+    /// Whether kube-controller-manager, kube-scheduler and simulated nodes are wanted as well.
+    pub with_controllers: bool,
     /// The release index to download by.
     pub download_index_url: String,
+    /// Below which address the Kubernetes project's own releases are.
+    pub release_url: String,
+    /// What describes the release of the simulated nodes.
+    pub kwok_release_url: String,
     /// Whether the network may not be used: neither a download nor a build is tried.
     pub offline: bool,
     /// Where a `go` program may be, in order of preference.
@@ -126,7 +137,10 @@ impl AssetRequest {
             kubebuilder_assets: None,
             cache_directory,
             setup_envtest_root: None,
+            with_controllers: false,
             download_index_url: DEFAULT_INDEX_URL.to_owned(),
+            release_url: DEFAULT_RELEASE_URL.to_owned(),
+            kwok_release_url: DEFAULT_KWOK_RELEASE_URL.to_owned(),
             offline: false,
             go_programs: Vec::new(),
             environment: Vec::new(),
@@ -163,6 +177,14 @@ impl AssetRequest {
     #[must_use]
     pub fn for_platform(self, platform: Platform) -> Self {
         Self { platform, ..self }
+    }
+}
+
+impl AssetRequest {
+    /// The same request for a cluster with or without controllers.
+    #[must_use]
+    pub fn for_controllers(self, with_controllers: bool) -> Self {
+        Self { with_controllers, ..self }
     }
 }
 

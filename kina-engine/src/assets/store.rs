@@ -1,6 +1,8 @@
 //! kina's store of assets, in the layout that setup-envtest uses: `k8s/<version>-<os>-<arch>/<program>`.
 //!
-//! Nothing appears in the store but by one rename of a directory that is complete and on disk. Work in progress lies in `staging`,
+//! The program that simulates nodes goes with every version: `kwok/<version>-<os>-<arch>/kwok`.
+//!
+//! Nothing appears in the store but by one rename of a directory or a file that is complete and on disk. Work in progress lies in `staging`,
 //! beside the store on the same file system, under the lock of its minor; so whoever holds that lock knows that everything there
 //! under the same name was left behind by somebody who died.
 
@@ -11,7 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 
-use super::binaries::{Binaries, COMPONENTS};
+use super::binaries::{Binaries, COMPONENTS, CONTROLLER_COMPONENTS, KWOK, problem_of};
+use super::controllers::KWOK_VERSION;
 use super::error::AssetsError;
 use super::platform::Platform;
 use super::request::AssetRequest;
@@ -38,6 +41,16 @@ pub(super) fn versions_directory(root: &Path) -> PathBuf {
 /// The root of kina's store.
 pub(super) fn root(cache_directory: &Path) -> PathBuf {
     cache_directory.join("assets")
+}
+
+/// Where the binaries of one version of Kubernetes are, below the root of a store.
+pub(super) fn version_directory(root: &Path, version: KubernetesVersion, platform: &Platform) -> PathBuf {
+    versions_directory(root).join(format!("{version}-{platform}"))
+}
+
+/// Where the program that simulates nodes is, below the root of kina's store.
+pub(super) fn kwok_path(root: &Path, platform: &Platform) -> PathBuf {
+    root.join(KWOK).join(format!("{KWOK_VERSION}-{platform}")).join(KWOK)
 }
 
 /// The newest complete set of `minor` in the store at `root`, or why there is none.
@@ -133,9 +146,16 @@ impl<'a> StoreLock<'a> {
             AssetsError::store("use", directory, problem)
         })?;
         let versions = versions_directory(&root(&self.request.cache_directory));
-        let destination = versions.join(format!("{version}-{}", self.request.platform));
+        let destination = self.version_directory(version);
         if Binaries::in_directory(&destination).is_ok() {
             return Ok(());
+        }
+        // Controllers may have been there before what they control.
+        for component in CONTROLLER_COMPONENTS {
+            let (here, there) = (destination.join(component), directory.join(component));
+            if problem_of(&here, component).is_none() {
+                std::fs::rename(&here, &there).map_err(|error| AssetsError::store("create", &there, error))?;
+            }
         }
         if std::fs::symlink_metadata(&destination).is_ok() {
             // Something incomplete or foreign is in the way, and a directory with content cannot be renamed over. It may
@@ -145,6 +165,20 @@ impl<'a> StoreLock<'a> {
         }
         std::fs::rename(directory, &destination).map_err(|error| AssetsError::store("create", &destination, error))?;
         sync_directory(&versions)
+    }
+
+    /// Moves the program at `path`, which lies in a staging directory, into the store as `component` of `version`.
+    pub(super) fn add(&self, path: &Path, component: &str, version: KubernetesVersion) -> Result<(), AssetsError> {
+        add_file(path, component, &self.version_directory(version).join(component))
+    }
+
+    /// Moves the program that simulates nodes, which lies in a staging directory, into the store.
+    pub(super) fn add_kwok(&self, path: &Path) -> Result<(), AssetsError> {
+        add_file(path, KWOK, &kwok_path(&root(&self.request.cache_directory), &self.request.platform))
+    }
+
+    fn version_directory(&self, version: KubernetesVersion) -> PathBuf {
+        version_directory(&root(&self.request.cache_directory), version, &self.request.platform)
     }
 
     fn staging_directory(&self) -> PathBuf {
@@ -169,6 +203,20 @@ impl<'a> StoreLock<'a> {
             }
         }
     }
+}
+
+/// Puts a file that is complete and on disk where it is looked for, by one rename.
+fn add_file(path: &Path, component: &str, destination: &Path) -> Result<(), AssetsError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| AssetsError::store("write to disk", path, error))?;
+    if let Some(problem) = problem_of(path, component) {
+        return Err(AssetsError::store("use", path, io::Error::other(format!("{problem}, after it was written"))));
+    }
+    let directory = destination.parent().unwrap_or(destination);
+    std::fs::create_dir_all(directory).map_err(|error| AssetsError::store("create", directory, error))?;
+    std::fs::rename(path, destination).map_err(|error| AssetsError::store("create", destination, error))?;
+    sync_directory(directory)
 }
 
 /// Writes a directory to disk, on file systems that know of such a thing.

@@ -15,6 +15,7 @@ use crate::daemon::boot::wait_quiet;
 use crate::etcd::EtcdClient;
 use crate::journal::Journal;
 use crate::paths::EnginePaths;
+use crate::protocol::Profile;
 use crate::provider::{self, CreateRequest, ProvidedCluster, Provider, Readiness, Surroundings};
 use crate::rewind::{PREFIX, read_fingerprint};
 use crate::settings::EngineSettings;
@@ -75,7 +76,12 @@ pub(super) async fn bootstrap(
     assets: &Assets,
     change: impl AsyncFnOnce(&Arc<dyn ProvidedCluster>) -> anyhow::Result<()>,
 ) -> anyhow::Result<Snapshot> {
-    let request = CreateRequest { name: "bootstrap".to_owned(), assets: assets.clone(), initial_state: Arc::default() };
+    let request = CreateRequest {
+        name: "bootstrap".to_owned(),
+        assets: assets.clone(),
+        profile: Profile::Api,
+        initial_state: Arc::default(),
+    };
     let cluster = provider.create(request).await?;
     let taken = async {
         cluster.wait_ready(Readiness::Full).await?;

@@ -9,17 +9,22 @@ use tokio::sync::{OnceCell, mpsc, watch};
 use super::boot::SlotSpec;
 use crate::assets::{self, AssetRequest, Assets, KubernetesMinor, Platform};
 use crate::pool::SlotKey;
-use crate::protocol::{AcquireRequest, Refusal, RefusalKind};
+use crate::protocol::{AcquireRequest, Profile, Refusal, RefusalKind};
+use crate::provider::Capabilities;
+use crate::provider_name::ProviderName;
 
 /// Finds assets.
 pub(super) struct Binaries {
     cache_directory: PathBuf,
+    provider: ProviderName,
+    profiles: &'static [Profile],
     platform: Platform,
     searches: Mutex<HashMap<SearchKey, Arc<Search>>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct SearchKey {
+    profile: Profile,
     kubernetes: Option<String>,
     assets_directory: Option<PathBuf>,
     kubebuilder_assets: Option<PathBuf>,
@@ -31,9 +36,10 @@ struct Search {
 }
 
 impl Binaries {
-    /// For clusters whose binaries are for `platform`.
-    pub(super) fn new(cache_directory: PathBuf, platform: Platform) -> Self {
-        Self { cache_directory, platform, searches: Mutex::new(HashMap::new()) }
+    /// For clusters of the provider `provider`, which can do this.
+    pub(super) fn new(cache_directory: PathBuf, provider: ProviderName, capabilities: &Capabilities) -> Self {
+        let (profiles, platform) = (capabilities.profiles, capabilities.binaries_platform.clone());
+        Self { cache_directory, provider, profiles, platform, searches: Mutex::new(HashMap::new()) }
     }
 
     /// What a client's cluster is made from. `steps` are told what is being waited for, as long as this waits.
@@ -46,7 +52,12 @@ impl Binaries {
             Some(minor) => minor.parse::<KubernetesMinor>().map_err(|error| user_error(error.to_string()))?,
             None => KubernetesMinor::DEFAULT,
         };
+        let profile = request.profile;
+        if !self.profiles.contains(&profile) {
+            return Err(self.unsupported(profile));
+        }
         let key = SearchKey {
+            profile,
             kubernetes: request.kubernetes.clone(),
             assets_directory: request.assets_directory.clone(),
             kubebuilder_assets: request.kubebuilder_assets.clone(),
@@ -57,10 +68,20 @@ impl Binaries {
             Arc::clone(searches.entry(key).or_insert_with(new))
         };
         let assets = self.run(&search, minor, request, steps).await?;
-        let spec = SlotSpec { assets: assets.clone(), kubernetes: request.kubernetes.clone() };
+        let spec = SlotSpec { assets: assets.clone(), profile, kubernetes: request.kubernetes.clone() };
         // What was asked for by name is checked at boot, so it is part of the kind.
         let named = request.kubernetes.as_deref().unwrap_or("any");
-        Ok((SlotKey(format!("api/{}/{named}", assets.identity).into()), Arc::new(spec)))
+        Ok((SlotKey(format!("{profile}/{}/{named}", assets.identity).into()), Arc::new(spec)))
+    }
+
+    fn unsupported(&self, profile: Profile) -> Refusal {
+        let able: Vec<String> = self.profiles.iter().map(|profile| format!("`{profile}`")).collect();
+        user_error(format!(
+            "clusters of the provider `{}` have no profile `{profile}`, only {}: ask for that, or for the provider `{}`",
+            self.provider,
+            able.join(" and "),
+            ProviderName::Process
+        ))
     }
 
     async fn run(
@@ -78,7 +99,8 @@ impl Binaries {
         // These are the client's, not the engine's.
         asset_request.explicit_directory = request.assets_directory.clone();
         asset_request.kubebuilder_assets = request.kubebuilder_assets.clone();
-        let asset_request = asset_request.for_platform(self.platform.clone());
+        let asset_request =
+            asset_request.for_platform(self.platform.clone()).for_controllers(request.profile == Profile::Controllers);
         let mut progressed = search.progress.subscribe();
         let found = search.result.get_or_try_init(async || {
             let teller = Arc::clone(search);
@@ -114,4 +136,36 @@ impl Binaries {
 
 fn user_error(message: String) -> Refusal {
     Refusal { kind: RefusalKind::User, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_profile_that_the_provider_does_not_have_is_the_users_to_change() {
+        let capabilities = Capabilities {
+            stop: true,
+            freeze: false,
+            parallel_boots_max: 1,
+            memory_per_cluster_bytes: 1,
+            publish: true,
+            memory_returned_when_frozen: false,
+            memory_returned_when_stopped: true,
+            parallel_starts: false,
+            binaries_platform: Platform::host(),
+            profiles: &[Profile::Api],
+            simulated: false,
+        };
+        let binaries = Binaries::new("/none".into(), ProviderName::Apple, &capabilities);
+        let request = AcquireRequest { profile: Profile::Controllers, ..AcquireRequest::default() };
+        let (steps, _) = mpsc::channel(1);
+        let refusal = binaries.find(&request, steps).await.expect_err("no such profile");
+        assert_eq!(refusal.kind, RefusalKind::User);
+        assert_eq!(
+            refusal.message,
+            "clusters of the provider `apple` have no profile `controllers`, only `api`: ask for that, or for the provider \
+             `process`"
+        );
+    }
 }

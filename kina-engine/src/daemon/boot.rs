@@ -4,14 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::controllers;
 use super::slot::SlotHandle;
 use crate::api_client::{ApiClient, NoAnswer};
 use crate::assets::Assets;
 use crate::etcd::{EtcdClient, EtcdError};
 use crate::gateway::GatewayError;
+use crate::protocol::Profile;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError, Readiness};
 use crate::rewind::{
     Baseline, BaselineWriter, Fingerprint, PREFIX, RewindError, Rewinder, ServerOwned, read_fingerprint,
+    wait_controllers,
 };
 use crate::snapshot::{Snapshot, SnapshotStore};
 
@@ -27,6 +30,7 @@ const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(super) struct SlotSpec {
     pub(super) assets: Assets,
+    pub(super) profile: Profile,
     /// The Kubernetes minor that was asked for by name.
     pub(super) kubernetes: Option<String>,
 }
@@ -92,7 +96,8 @@ impl Booter {
             bootstrapping = None;
         }
         let initial_state = snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.state)).unwrap_or_default();
-        let request = CreateRequest { name: name.clone(), assets: spec.assets.clone(), initial_state };
+        let request =
+            CreateRequest { name: name.clone(), assets: spec.assets.clone(), profile: spec.profile, initial_state };
         let cluster = self.provider.create(request).await?;
         tracing::debug!(name, since_start_ms = start.elapsed().as_millis(), "created");
         let taken = self.take_over(&cluster, spec, snapshot.as_ref()).await;
@@ -131,12 +136,19 @@ impl Booter {
             Some(snapshot) => {
                 cluster.wait_ready(Readiness::Early).await?;
                 tracing::debug!("ready early");
+                cluster.start_controllers().await?;
                 wait_complete(&etcd, &snapshot.awaited_keys).await?;
                 tracing::debug!("complete");
+                if cluster.has_controllers() {
+                    wait_controllers(&etcd).await?;
+                }
                 self.read_baseline(&etcd, &host_name, snapshot.fingerprint.clone()).await?
             }
             None => {
                 cluster.wait_ready(Readiness::Full).await?;
+                if cluster.has_controllers() {
+                    controllers::bootstrap(cluster, &api, &etcd).await?;
+                }
                 wait_quiet(&etcd).await?;
                 let (stored_keys, _) = etcd.read_all(PREFIX).await?;
                 let fingerprint = read_fingerprint(&api).await?;
@@ -186,7 +198,11 @@ pub(crate) async fn wait_complete(etcd: &EtcdClient, awaited_keys: &[Vec<u8>]) -
     let start = Instant::now();
     loop {
         let listing = etcd.list_heads(PREFIX).await?;
-        let Some(missing) = awaited_keys.iter().find(|key| !listing.contains(key)) else { return Ok(()) };
+        let is_there = |key: &[u8]| match crate::snapshot::is_name_of_many(key) {
+            true => listing.heads().any(|head| head.key.starts_with(key)),
+            false => listing.contains(key),
+        };
+        let Some(missing) = awaited_keys.iter().find(|key| !is_there(key)) else { return Ok(()) };
         if COMPLETE_TIMEOUT < start.elapsed() {
             let missing = String::from_utf8_lossy(missing).into_owned();
             return Err(BootError::Incomplete { waited_seconds: COMPLETE_TIMEOUT.as_secs(), missing });

@@ -85,6 +85,7 @@ mod tests {
             memory_returned_when_stopped: true,
             parallel_starts: true,
             binaries_platform: crate::assets::Platform::host(),
+            profiles: &[],
             simulated: false,
         };
         pool_limits(settings, MachineLimits::new(cores, available_bytes, settings), &capabilities)

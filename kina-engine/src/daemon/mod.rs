@@ -6,6 +6,7 @@
 //! - `dispatcher`: feeds the pool with events and carries its actions out; the only owner of its state.
 //! - `slot`: what stands behind a slot: cluster, rewinder, gateway.
 //! - `boot`: making one.
+//! - `controllers`: what a cluster with controllers needs at its boot.
 //! - `binaries`: the assets, found once for all who want the same.
 //! - `high_water`: the most there ever was at a time.
 //! - `limits`: how much this machine can take.
@@ -15,6 +16,7 @@
 mod binaries;
 pub(crate) mod boot;
 mod connection;
+mod controllers;
 mod detach;
 mod dispatcher;
 mod high_water;

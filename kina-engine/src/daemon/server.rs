@@ -92,7 +92,7 @@ pub(super) async fn serve(
     let engine = Arc::new(Engine {
         messages,
         namespaces,
-        binaries: Binaries::new(paths.cache_directory.clone(), capabilities.binaries_platform.clone()),
+        binaries: Binaries::new(paths.cache_directory.clone(), provider_name, &capabilities),
         templates,
         status_source: StatusSource {
             start: Instant::now(),

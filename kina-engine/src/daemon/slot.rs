@@ -123,7 +123,7 @@ impl SlotHandle {
                 return Ok(late_writes);
             }
             let template = rewinder.template().cloned();
-            rewinder.rewind_to(template).await?;
+            self.rewind_with_controllers(&mut rewinder, template).await?;
         }
         Err(SlotError::NeverPristine { proofs: PROOFS_MAX })
     }
@@ -137,12 +137,27 @@ impl SlotHandle {
     pub(super) async fn rewind(&self, template: Option<Arc<Template>>) -> Result<RewindReport, SlotError> {
         // A hook that has not looked yet could still bring back what this rewind has to put back.
         self.follow_up_readiness().await?;
-        let report = self.rewinder.lock().await.rewind_to(template).await?;
+        let mut rewinder = self.rewinder.lock().await;
+        let report = self.rewind_with_controllers(&mut rewinder, template).await?;
+        drop(rewinder);
         if report.restarted {
             self.is_fully_ready.store(false, Ordering::Relaxed);
         }
         self.prepare_gateway().await?;
         Ok(report)
+    }
+
+    /// Rewinds, and lets no controller remember anything of what was: it would be done to the next lease.
+    async fn rewind_with_controllers(
+        &self,
+        rewinder: &mut Rewinder,
+        template: Option<Arc<Template>>,
+    ) -> Result<RewindReport, SlotError> {
+        if !self.cluster.has_controllers() {
+            return Ok(rewinder.rewind_to(template).await?);
+        }
+        self.cluster.stop_controllers().await?;
+        Ok(rewinder.rewind_controlled(template).await?)
     }
 
     /// Starts a stopped cluster and proves that it still is what it was.
@@ -151,7 +166,11 @@ impl SlotHandle {
         self.is_frozen.store(false, Ordering::Relaxed);
         self.cluster.start().await?;
         self.cluster.wait_ready(Readiness::Early).await?;
-        self.rewinder.lock().await.resume().await?;
+        let mut rewinder = self.rewinder.lock().await;
+        rewinder.resume().await?;
+        let template = rewinder.template().cloned();
+        self.rewind_with_controllers(&mut rewinder, template).await?;
+        drop(rewinder);
         self.prepare_gateway().await?;
         Ok(())
     }

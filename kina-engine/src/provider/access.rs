@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::arguments::file;
 use super::files::write_private_file;
-use super::{ClusterAccess, ProviderError};
+use super::{ClusterAccess, ProviderError, controllers};
 use crate::certificates::{CertificateAuthority, IssuedIdentity, SigningKeyPair};
+use crate::protocol::Profile;
 
 /// Makes a cluster's authorities and everybody's certificates, which hold for loopback whatever the ports are, and writes
 /// into `directory` what the components need of them.
@@ -15,6 +16,7 @@ pub(super) fn issue_certificates(
     directory: &Path,
     api_address: SocketAddr,
     etcd_address: SocketAddr,
+    profile: Profile,
 ) -> Result<ClusterAccess, ProviderError> {
     let api_ca = CertificateAuthority::generate("kina cluster")?;
     let etcd_ca = CertificateAuthority::generate("kina etcd")?;
@@ -35,7 +37,7 @@ pub(super) fn issue_certificates(
     write_identity(file::ETCD_CLIENT, &etcd_client)?;
     write_private_file(&directory.join(file::SERVICE_ACCOUNT_PRIVATE), &service_account.private_pem)?;
     write_private_file(&directory.join(file::SERVICE_ACCOUNT_PUBLIC), &service_account.public_pem)?;
-    Ok(ClusterAccess {
+    let access = ClusterAccess {
         api_address,
         api_ca_pem: api_ca.certificate_pem(),
         admin: api_ca.issue_client("kina-admin", Some("system:masters"))?,
@@ -43,5 +45,10 @@ pub(super) fn issue_certificates(
         etcd_address,
         etcd_ca_pem: etcd_ca.certificate_pem(),
         etcd_client,
-    })
+    };
+    // The authority's key is written nowhere, so everybody's certificates are made now.
+    if profile == Profile::Controllers {
+        controllers::write_configuration(directory, &access, &api_ca)?;
+    }
+    Ok(access)
 }

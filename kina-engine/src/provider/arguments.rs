@@ -1,13 +1,21 @@
-//! The command lines of etcd and kube-apiserver, wherever they run.
+//! The command lines of a cluster's components, wherever they run.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::etcd::{REQUEST_BYTES_MAX, TRANSACTION_OPERATIONS_MAX};
+use crate::protocol::Profile;
 
 /// etcd's limit on its database, after which it refuses writes.
 const DATABASE_BYTES_MAX: u64 = 4 << 30;
+/// On loopback, to a server that nobody else uses.
+pub(super) const CLIENT_REQUESTS_PER_SECOND_MAX: u32 = 5000;
+/// A hundred years.
+const NODE_SILENCE_MAX: &str = "876000h";
+/// Where pods that do not exist seem to be. Nothing there can be reached.
+const SIMULATED_POD_ADDRESSES: &str = "10.64.0.0/12";
+const SIMULATED_NODE_ADDRESS: &str = "10.80.0.1";
 
 /// Names of the files in a cluster's certificate directory.
 pub(super) mod file {
@@ -18,6 +26,11 @@ pub(super) mod file {
     pub(in super::super) const ETCD_CLIENT: &str = "etcd-client";
     pub(in super::super) const SERVICE_ACCOUNT_PRIVATE: &str = "service-account.key";
     pub(in super::super) const SERVICE_ACCOUNT_PUBLIC: &str = "service-account.pub";
+    pub(in super::super) const CONTROLLER_MANAGER_KUBECONFIG: &str = "kube-controller-manager.kubeconfig";
+    pub(in super::super) const SCHEDULER_KUBECONFIG: &str = "kube-scheduler.kubeconfig";
+    pub(in super::super) const SCHEDULER_CONFIGURATION: &str = "kube-scheduler.json";
+    pub(in super::super) const KWOK_KUBECONFIG: &str = "kwok.kubeconfig";
+    pub(in super::super) const KWOK_CONFIGURATION: &str = "kwok.yaml";
 }
 
 /// Where a component listens, and how those reach it who run beside it.
@@ -75,10 +88,20 @@ pub(super) fn etcd_arguments(certificates: &Path, data: &Path, addresses: Addres
 }
 
 /// Arguments of kube-apiserver, whose etcd is at `etcd`.
-pub(super) fn api_server_arguments(certificates: &Path, addresses: Addresses, etcd: SocketAddr) -> Vec<OsString> {
+pub(super) fn api_server_arguments(
+    certificates: &Path,
+    addresses: Addresses,
+    etcd: SocketAddr,
+    profile: Profile,
+) -> Vec<OsString> {
     let certificate_of = |name: &str| certificates.join(format!("{name}.crt"));
     let key_of = |name: &str| certificates.join(format!("{name}.key"));
-    Arguments::default()
+    let arguments = match profile {
+        // Without kube-controller-manager no namespace gets its `default` service account, so this would refuse pods.
+        Profile::Api => Arguments::default().option("disable-admission-plugins", "ServiceAccount"),
+        Profile::Controllers => Arguments::default(),
+    };
+    arguments
         .option("etcd-servers", format!("https://{etcd}"))
         .option("etcd-cafile", certificates.join(file::ETCD_CA))
         .option("etcd-certfile", certificate_of(file::ETCD_CLIENT))
@@ -96,11 +119,50 @@ pub(super) fn api_server_arguments(certificates: &Path, addresses: Addresses, et
         .option("service-account-issuer", "https://kubernetes.default.svc.cluster.local")
         .option("service-account-key-file", certificates.join(file::SERVICE_ACCOUNT_PUBLIC))
         .option("service-account-signing-key-file", certificates.join(file::SERVICE_ACCOUNT_PRIVATE))
-        // Without kube-controller-manager no namespace gets its `default` service account, so this would refuse pods.
-        .option("disable-admission-plugins", "ServiceAccount")
         // It is reached on loopback, which Kubernetes refuses as an endpoint, and nothing in the cluster could reach it.
         .option("endpoint-reconciler-type", "none")
         .option("advertise-address", addresses.beside.ip().to_string())
+        .into_arguments()
+}
+
+/// Arguments of kube-controller-manager.
+pub(super) fn controller_manager_arguments(certificates: &Path) -> Vec<OsString> {
+    Arguments::default()
+        .option("kubeconfig", certificates.join(file::CONTROLLER_MANAGER_KUBECONFIG))
+        // Nobody asks it anything: it is judged by what it does.
+        .option("secure-port", "0")
+        .option("leader-elect", "false")
+        .option("root-ca-file", certificates.join(file::API_CA))
+        .option("service-account-private-key-file", certificates.join(file::SERVICE_ACCOUNT_PRIVATE))
+        // Each controller acts under the name that it has everywhere, which webhooks and policies may ask for.
+        .flag("use-service-account-credentials")
+        .option("kube-api-qps", CLIENT_REQUESTS_PER_SECOND_MAX.to_string())
+        .option("kube-api-burst", CLIENT_REQUESTS_PER_SECOND_MAX.to_string())
+        // Simulated nodes say once that they are ready and then write nothing. A cluster that is left alone stays as it is.
+        .option("node-monitor-grace-period", NODE_SILENCE_MAX)
+        .option("node-startup-grace-period", NODE_SILENCE_MAX)
+        .into_arguments()
+}
+
+/// Arguments of kube-scheduler.
+pub(super) fn scheduler_arguments(certificates: &Path) -> Vec<OsString> {
+    Arguments::default()
+        .option("config", certificates.join(file::SCHEDULER_CONFIGURATION))
+        .option("secure-port", "0")
+        .into_arguments()
+}
+
+/// Arguments of kwok, which plays the nodes.
+pub(super) fn kwok_arguments(certificates: &Path) -> Vec<OsString> {
+    Arguments::default()
+        .option("kubeconfig", certificates.join(file::KWOK_KUBECONFIG))
+        .option("config", certificates.join(file::KWOK_CONFIGURATION))
+        // Those that a test makes come to life as well.
+        .flag("manage-all-nodes")
+        // Without Leases there is nothing to renew.
+        .option("node-lease-duration-seconds", "0")
+        .option("cidr", SIMULATED_POD_ADDRESSES)
+        .option("node-ip", SIMULATED_NODE_ADDRESS)
         .into_arguments()
 }
 

@@ -6,6 +6,7 @@
 //!
 //! - `process`, `apple`: the providers. `connect`: from a name to one of them.
 //! - `access`, `arguments`: certificates and command lines of a cluster's components, wherever they run.
+//! - `controllers`: what a cluster's controllers are told.
 //! - `readiness`: waiting for them.
 //! - `port`: reserves a port, without a race.
 //! - `group_watcher`: ends groups of processes that would outlive the engine.
@@ -14,6 +15,7 @@ mod access;
 pub mod apple;
 mod arguments;
 mod connect;
+mod controllers;
 mod files;
 mod group_watcher;
 mod port;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use crate::assets::{Assets, Platform};
 use crate::certificates::{CertificateAuthority, IssuedIdentity};
 use crate::etcd::PackedState;
+use crate::protocol::Profile;
 
 pub(crate) use self::connect::{Surroundings, connect};
 
@@ -90,6 +93,22 @@ pub trait ProvidedCluster: Send + Sync {
     /// Ends the API server and starts it again on the same state.
     fn restart_api_server(&self) -> ProviderFuture<'_, ()>;
 
+    /// Whether it is one with controllers.
+    fn has_controllers(&self) -> bool {
+        false
+    }
+
+    /// Starts the controllers of a running cluster, unless they run. Nothing else does: not a creation, not a start. Does
+    /// nothing to a cluster without any.
+    fn start_controllers(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Ends the controllers with all that they remember, if they run.
+    fn stop_controllers(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Takes the processor away from a running cluster; its memory stays.
     fn freeze(&self) -> ProviderFuture<'_, ()>;
 
@@ -132,6 +151,8 @@ pub struct Capabilities {
     pub parallel_starts: bool,
     /// What the binaries must have been built for.
     pub binaries_platform: Platform,
+    /// How much of a cluster it can make.
+    pub profiles: &'static [Profile],
     /// The provider is not the real thing but an emulation of it: no figure from it says anything about the real one.
     pub simulated: bool,
 }
@@ -143,6 +164,8 @@ pub struct CreateRequest {
     pub name: String,
     /// The binaries.
     pub assets: Assets,
+    /// How much of a cluster it shall be.
+    pub profile: Profile,
     /// What its store holds before the API server starts; empty for a cluster that bootstraps from nothing.
     pub(crate) initial_state: Arc<PackedState>,
 }

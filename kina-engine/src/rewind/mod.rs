@@ -12,10 +12,12 @@
 //! - `settle`: waiting until caches, discovery and authorization have followed.
 //! - `allocators`: making the API server look at what is free.
 //! - `canary`: how to know that an informer inside the API server has caught up.
+//! - `controllers`: how to know that controllers are at work.
 
 mod allocators;
 mod baseline;
 mod canary;
+mod controllers;
 mod plan;
 mod resource;
 mod rewinder;
@@ -26,6 +28,7 @@ mod template;
 mod value_file;
 
 pub(crate) use baseline::{Baseline, BaselineWriter, Fingerprint};
+pub(crate) use controllers::wait_controllers;
 pub(crate) use rewinder::{RewindReport, Rewinder};
 pub(crate) use server_owned::ServerOwned;
 pub(crate) use settle::read_fingerprint;

@@ -24,8 +24,8 @@ const QUIET_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Rewinds one running cluster.
 pub(crate) struct Rewinder {
-    cluster: Arc<dyn ProvidedCluster>,
-    etcd: EtcdClient,
+    pub(super) cluster: Arc<dyn ProvidedCluster>,
+    pub(super) etcd: EtcdClient,
     api: ApiClient,
     api_paths: ApiPaths,
     /// Where the kinds are served that the template brings.

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "engine")]
 
+mod controllers;
 mod processes;
 mod server;
 mod sources;

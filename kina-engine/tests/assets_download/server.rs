@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sha2::{Digest, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 use tar::{Builder, Header};
 
 /// How the server answers one request.
@@ -94,7 +94,30 @@ impl ReleaseServer {
         self.state.requests.lock().expect("requests").iter().filter(|asked| *asked == path).count()
     }
 
-    fn url(&self, path: &str) -> String {
+    /// Releases a program of a Kubernetes version, with the given statement of its hash.
+    pub(crate) fn release_component(&self, version: &str, component: &str, program: &[u8], sha256: &str) {
+        let platform = kina_engine::assets::Platform::host();
+        let path = format!("/v{version}/bin/{}/{}/{component}", platform.os, platform.arch);
+        self.answer(&format!("{path}.sha256"), [Answer::Body(sha256.as_bytes().to_vec())]);
+        self.answer(&path, [Answer::Body(program.to_vec())]);
+    }
+
+    /// Describes and releases the simulated nodes.
+    pub(crate) fn release_kwok(&self, program: &[u8], digest: Option<&str>) {
+        let asset = |name: String, path: &str, digest: Option<&str>| {
+            let digest = digest.map_or("null".to_owned(), |digest| format!("\"{digest}\""));
+            let url = self.url(path);
+            format!(r#"{{"name":"{name}","browser_download_url":"{url}","digest":{digest}}}"#)
+        };
+        let platform = kina_engine::assets::Platform::host();
+        let other = asset("kwok-windows-amd64.exe".to_owned(), "/other", Some("sha256:00"));
+        let own = asset(format!("kwok-{platform}"), "/kwok-program", digest);
+        let release = format!(r#"{{"tag_name":"v0.8.0","assets":[{other},{own}]}}"#);
+        self.answer("/kwok", [Answer::Body(release.into_bytes())]);
+        self.answer("/kwok-program", [Answer::Body(program.to_vec())]);
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 }
@@ -185,6 +208,14 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
 /// The SHA-512 of `bytes` in hexadecimal digits.
 pub(crate) fn sha512(bytes: &[u8]) -> String {
     Sha512::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("text");
+        text
+    })
+}
+
+/// The SHA-256 of `bytes` in hexadecimal digits.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("text");
         text
     })

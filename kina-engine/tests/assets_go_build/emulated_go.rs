@@ -22,6 +22,7 @@ case "$*" in
     "list -m -versions -json k8s.io/kubernetes") echo '{"Versions":["v1.36.3","v1.37.1","v1.37.2","v1.37.3-rc.0"]}' ;;
     "mod download -json go.etcd.io/etcd/server/v3@"*) module_of etcd ;;
     "mod download -json k8s.io/kubernetes@"*) module_of kubernetes ;;
+    "mod download -json sigs.k8s.io/kwok@"*) module_of kwok ;;
     "mod tidy") cat go.mod >> "$here/go.mods" ;;
     build*)
         while [ "$1" != -o ]; do shift; done
@@ -54,9 +55,12 @@ impl EmulatedGo {
         std::fs::write(directory.path().join("kubernetes.info"), r#"{"Time":"2026-09-23T17:06:22Z"}"#).expect("write");
         std::fs::write(directory.path().join("etcd.mod"), "module go.etcd.io/etcd/server/v3\n\ngo 1.26.1\n")
             .expect("write");
+        std::fs::write(directory.path().join("kwok.mod"), "module sigs.k8s.io/kwok\n\ngo 1.25.0\n").expect("write");
         let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, directory.path().join("cache"));
         // Nothing listens on the discard port, so the download fails at once.
         request.download_index_url = "http://127.0.0.1:9/index.yaml".to_owned();
+        request.release_url = "http://127.0.0.1:9".to_owned();
+        request.kwok_release_url = "http://127.0.0.1:9/kwok".to_owned();
         request.limits.retries_max = 1;
         request.go_programs = vec!["/nowhere/go".into(), program];
         request.environment = vec![("PATH".to_owned(), std::env::var_os("PATH").expect("PATH"))];

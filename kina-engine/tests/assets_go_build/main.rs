@@ -72,6 +72,68 @@ fn binaries_for_another_platform_are_built_as_such_and_kept_apart() {
 }
 
 #[test]
+fn controllers_are_built_of_the_same_version_and_added_to_what_is_there() {
+    let go = EmulatedGo::new("");
+    let control_plane = provide(&go.request, &|_| {}).expect("assets");
+    assert_eq!(control_plane.controllers, None);
+    let request = go.request.clone().for_controllers(true);
+    let assets = provide(&request, &|_| {}).expect("assets");
+    assert_eq!((&assets.kube_apiserver, assets.version), (&control_plane.kube_apiserver, control_plane.version));
+    assert_ne!(assets.identity, control_plane.identity, "what is kept for one is not for the other");
+    let controllers = assets.controllers.clone().expect("controllers");
+    let manager = &controllers.kube_controller_manager;
+    assert!(manager.ends_with(format!("k8s/1.37.2-{}/kube-controller-manager", Platform::host())), "{manager:?}");
+    assert!(controllers.kwok.ends_with(format!("kwok/0.8.0-{}/kwok", Platform::host())), "{:?}", controllers.kwok);
+    for (program, package) in [
+        (manager, "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        (&controllers.kube_scheduler, "k8s.io/kubernetes/cmd/kube-scheduler"),
+        (&controllers.kwok, "sigs.k8s.io/kwok/cmd/kwok"),
+    ] {
+        let said = std::fs::read_to_string(program).expect("built");
+        assert!(said.contains(&format!("emulated {package}\n")), "{said}");
+    }
+    let go_mods = go.text("go.mods");
+    assert!(go_mods.contains("go 1.25.0\n\nrequire sigs.k8s.io/kwok v0.8.0\n"), "{go_mods}");
+    let builds = |go: &EmulatedGo| go.text("commands").lines().filter(|line| line.starts_with("build ")).count();
+    assert_eq!(builds(&go), 5);
+    assert_eq!(go.text("commands").matches("mod tidy").count(), 4, "etcd, Kubernetes twice, kwok");
+
+    // From now on they are found, and one that gets lost is all that is built anew.
+    let again = provide(&request, &|progress| panic!("nothing to wait for: {progress}")).expect("again");
+    assert_eq!(again, assets);
+    std::fs::remove_file(&controllers.kube_scheduler).expect("remove");
+    assert_eq!(provide(&request, &|_| {}).expect("assets").controllers, Some(controllers));
+    assert_eq!(builds(&go), 6);
+    assert_eq!(std::fs::read_dir(go.request.cache_directory.join("assets/staging")).expect("staging").count(), 0);
+}
+
+#[test]
+fn when_no_source_has_the_controllers_each_is_listed_for_each_component() {
+    let go = EmulatedGo::new(r#"case "$*" in *kube-scheduler|*kwok) echo "link: out of memory" >&2; exit 1 ;; esac"#);
+    let request = go.request.clone().for_controllers(true);
+    let error = provide(&request, &|_| {}).expect_err("no controllers");
+    assert!(!error.is_user_error(), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("no source has kube-scheduler, kwok of Kubernetes 1.37 for "), "{text}");
+    for part in [
+        "download (http://127.0.0.1:9): kube-controller-manager: ",
+        "download (http://127.0.0.1:9): kube-scheduler: ",
+        "download (http://127.0.0.1:9/kwok): kwok: ",
+        "build from Go modules: kube-controller-manager, kube-scheduler: ",
+        "build from Go modules: kwok: ",
+        "link: out of memory",
+        "a directory with `kube-apiserver`, `etcd` and `kube-scheduler`, `kwok`",
+        "profile `api`",
+    ] {
+        assert!(text.contains(part), "no `{part}` in {text}");
+    }
+    let mut offline = request;
+    offline.offline = true;
+    let text = provide(&offline, &|_| {}).expect_err("no controllers").to_string();
+    assert!(text.contains("kube-scheduler") && text.contains("kina is set offline"), "{text}");
+}
+
+#[test]
 fn a_patch_that_is_listed_and_refused_gives_way_to_an_older_one_and_people_are_told() {
     let go = EmulatedGo::new(
         r#"case "$*" in *kubernetes@v1.37.2) echo '{"Error":"v1.37.2.zip: 403 Forbidden"}'; exit 1 ;; esac"#,

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 
 use self::command::{Go, GoError, Step};
 use self::recipe::{DownloadedModule, ListedModule, VersionInfo};
+use super::binaries::KWOK;
+use super::controllers::KWOK_VERSION;
 use super::error::{AssetsError, SourceFailure};
 use super::request::AssetRequest;
 use super::store::StoreLock;
@@ -19,6 +21,8 @@ use crate::backoff::Backoff;
 
 /// A Go that builds every Kubernetes minor that kina knows.
 pub(super) const OLDEST_GO: &str = "1.26";
+
+const APISERVER: &str = "kube-apiserver";
 
 /// A scratch module whose dependencies are all at hand.
 struct Prepared {
@@ -41,22 +45,13 @@ pub(super) fn build(
     lock: &StoreLock<'_>,
     report: &Report<'_>,
 ) -> Result<KubernetesVersion, SourceFailure> {
-    let Some(program) = request.go_programs.iter().find(|program| is_executable(program)) else {
-        return Err(SourceFailure::Answered(
-            "there is no `go` program on PATH, in GOROOT or in the usual places".to_owned(),
-        ));
-    };
     let staging = lock.staging()?;
-    let directory = |name: &str| -> Result<PathBuf, AssetsError> {
-        let path = staging.path().join(name);
-        std::fs::create_dir(&path).map_err(|error| AssetsError::store("create", &path, error))?;
-        Ok(path)
-    };
+    let directory = |name: &str| directory(staging.path(), name);
     let (temporary, kubernetes, etcd) = (directory("tmp")?, directory("kubernetes")?, directory("etcd")?);
     let binaries = directory("binaries")?;
-    let mut workshop = Workshop { request, report, go: Go::new(request, report, program.clone(), &temporary) };
+    let mut workshop = Workshop::new(request, report, &temporary)?;
     workshop.set_up(&kubernetes)?;
-    workshop.prepare_etcd(&etcd)?;
+    workshop.prepare_module("etcd", recipe::ETCD_MODULE, recipe::ETCD_VERSION, recipe::ETCD_MODULE, &etcd)?;
     let prepared = workshop.prepare_kubernetes(&kubernetes)?;
     workshop.compile(
         &format!("building etcd {} with Go (about 1 minute, once)", recipe::ETCD_VERSION.trim_start_matches('v')),
@@ -70,10 +65,63 @@ pub(super) fn build(
         &kubernetes,
         &prepared.linker_flags,
         &binaries.join("kube-apiserver"),
-        recipe::APISERVER_PACKAGE,
+        &recipe::kubernetes_package(APISERVER),
     )?;
     lock.publish(&binaries, prepared.version)?;
     Ok(prepared.version)
+}
+
+/// Builds `components` of exactly this version of Kubernetes into the store.
+pub(super) fn build_components(
+    request: &AssetRequest,
+    lock: &StoreLock<'_>,
+    version: KubernetesVersion,
+    components: &[&str],
+    report: &Report<'_>,
+) -> Result<(), SourceFailure> {
+    let staging = lock.staging()?;
+    let (temporary, kubernetes) = (directory(staging.path(), "tmp")?, directory(staging.path(), "kubernetes")?);
+    let mut workshop = Workshop::new(request, report, &temporary)?;
+    workshop.set_up(&kubernetes)?;
+    let packages: Vec<String> = components.iter().map(|component| recipe::kubernetes_package(component)).collect();
+    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+    let prepared = workshop.prepare_version(version, &packages, &kubernetes)?;
+    for (component, package) in components.iter().zip(packages) {
+        let output = staging.path().join(component);
+        workshop.compile(
+            &format!("building {component} {version} with Go (about 2 minutes, once)"),
+            &kubernetes,
+            &prepared.linker_flags,
+            &output,
+            package,
+        )?;
+        lock.add(&output, component, version)?;
+    }
+    Ok(())
+}
+
+/// Builds the program that simulates nodes into the store.
+pub(super) fn build_kwok(
+    request: &AssetRequest,
+    lock: &StoreLock<'_>,
+    report: &Report<'_>,
+) -> Result<(), SourceFailure> {
+    let staging = lock.staging()?;
+    let (temporary, kwok) = (directory(staging.path(), "tmp")?, directory(staging.path(), "kwok")?);
+    let mut workshop = Workshop::new(request, report, &temporary)?;
+    workshop.set_up(&kwok)?;
+    let version = format!("v{KWOK_VERSION}");
+    workshop.prepare_module(KWOK, recipe::KWOK_MODULE, &version, recipe::KWOK_PACKAGE, &kwok)?;
+    let output = staging.path().join("kwok-program");
+    let text = format!("building kwok {KWOK_VERSION} with Go (about 1 minute, once)");
+    workshop.compile(&text, &kwok, "-s -w", &output, recipe::KWOK_PACKAGE)?;
+    Ok(lock.add_kwok(&output)?)
+}
+
+fn directory(staging: &Path, name: &str) -> Result<PathBuf, AssetsError> {
+    let path = staging.join(name);
+    std::fs::create_dir(&path).map_err(|error| AssetsError::store("create", &path, error))?;
+    Ok(path)
 }
 
 /// The `go` program and what its steps have in common.
@@ -83,7 +131,16 @@ struct Workshop<'a> {
     go: Go<'a>,
 }
 
-impl Workshop<'_> {
+impl<'a> Workshop<'a> {
+    fn new(request: &'a AssetRequest, report: &'a Report<'a>, temporary: &Path) -> Result<Self, SourceFailure> {
+        match request.go_programs.iter().find(|program| is_executable(program)) {
+            Some(program) => Ok(Self { request, report, go: Go::new(request, report, program.clone(), temporary) }),
+            None => Err(SourceFailure::Answered(
+                "there is no `go` program on PATH, in GOROOT or in the usual places".to_owned(),
+            )),
+        }
+    }
+
     /// Looks at the program, and lets modules be resolved whatever the user's own flags say.
     fn set_up(&mut self, directory: &Path) -> Result<(), SourceFailure> {
         write(directory, "go.mod", "module kina.build/kubernetes\n")?;
@@ -104,12 +161,20 @@ impl Workshop<'_> {
         Ok(())
     }
 
-    fn prepare_etcd(&self, directory: &Path) -> Result<(), SourceFailure> {
-        write(directory, "go.mod", "module kina.build/etcd\n")?;
-        let module = self.download(recipe::ETCD_MODULE, recipe::ETCD_VERSION, directory)?;
-        write(directory, "go.mod", &recipe::etcd_go_mod(&read(module.go_mod)?))?;
-        write(directory, "tools.go", &recipe::tools_file(recipe::ETCD_MODULE))?;
-        self.tidy("etcd", directory)
+    /// Prepares a module that depends on published ones only.
+    fn prepare_module(
+        &self,
+        name: &str,
+        module: &str,
+        version: &str,
+        package: &str,
+        directory: &Path,
+    ) -> Result<(), SourceFailure> {
+        write(directory, "go.mod", &format!("module kina.build/{name}\n"))?;
+        let downloaded = self.download(module, version, directory)?;
+        write(directory, "go.mod", &recipe::plain_go_mod(name, module, version, &read(downloaded.go_mod)?))?;
+        write(directory, "tools.go", &recipe::tools_file(&[package]))?;
+        self.tidy(name, directory)
     }
 
     /// Prepares the newest patch that the module proxy serves; it may refuse what it lists.
@@ -126,7 +191,7 @@ impl Workshop<'_> {
             other => other?,
         };
         for version in recipe::candidates(&listed, self.request.minor) {
-            match self.prepare_version(version, directory) {
+            match self.prepare_version(version, &[&recipe::kubernetes_package(APISERVER)], directory) {
                 Err(SourceFailure::Answered(problem)) => {
                     (self.report)(Progress::new(format!(
                         "Kubernetes {version} cannot be had from Go modules: {problem}"
@@ -139,12 +204,17 @@ impl Workshop<'_> {
         Err(SourceFailure::Answered(problems.join("; ")))
     }
 
-    fn prepare_version(&self, version: KubernetesVersion, directory: &Path) -> Result<Prepared, SourceFailure> {
+    fn prepare_version(
+        &self,
+        version: KubernetesVersion,
+        packages: &[&str],
+        directory: &Path,
+    ) -> Result<Prepared, SourceFailure> {
         write(directory, "go.mod", "module kina.build/kubernetes\n")?;
         let module = self.download(recipe::KUBERNETES_MODULE, &format!("v{version}"), directory)?;
         let go_mod = recipe::kubernetes_go_mod(version, &read(module.go_mod)?).map_err(SourceFailure::Answered)?;
         write(directory, "go.mod", &go_mod)?;
-        write(directory, "tools.go", &recipe::tools_file(recipe::APISERVER_PACKAGE))?;
+        write(directory, "tools.go", &recipe::tools_file(packages))?;
         self.tidy(&format!("Kubernetes {version}"), directory)?;
         // What the proxy knows beyond the name only decorates the version that the server reports.
         let info: VersionInfo =

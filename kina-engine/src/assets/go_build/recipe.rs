@@ -6,8 +6,16 @@ use crate::assets::version::{KubernetesMinor, KubernetesVersion};
 
 /// The module of Kubernetes itself.
 pub(super) const KUBERNETES_MODULE: &str = "k8s.io/kubernetes";
-/// The command that is built from it.
-pub(super) const APISERVER_PACKAGE: &str = "k8s.io/kubernetes/cmd/kube-apiserver";
+/// Where the command of each component of Kubernetes is.
+pub(super) fn kubernetes_package(component: &str) -> String {
+    format!("{KUBERNETES_MODULE}/cmd/{component}")
+}
+
+/// The module of the simulated nodes.
+pub(super) const KWOK_MODULE: &str = "sigs.k8s.io/kwok";
+/// Its command.
+pub(super) const KWOK_PACKAGE: &str = "sigs.k8s.io/kwok/cmd/kwok";
+
 /// The module of the etcd server, which is also the command that is built.
 pub(super) const ETCD_MODULE: &str = "go.etcd.io/etcd/server/v3";
 /// The etcd that goes with every Kubernetes that kina builds: one version, so that snapshots and rewinds meet one storage format.
@@ -107,15 +115,16 @@ pub(super) fn kubernetes_go_mod(version: KubernetesVersion, go_mod: &str) -> Res
     Ok(text)
 }
 
-/// The `go.mod` of the scratch module that etcd is built in.
-pub(super) fn etcd_go_mod(go_mod: &str) -> String {
+/// The `go.mod` of the scratch module that `module` is built in, without anything that replaces its dependencies.
+pub(super) fn plain_go_mod(name: &str, module: &str, version: &str, go_mod: &str) -> String {
     let go = go_directive(go_mod).unwrap_or("go 1.21");
-    format!("module kina.build/etcd\n\n{go}\n\nrequire {ETCD_MODULE} {ETCD_VERSION}\n")
+    format!("module kina.build/{name}\n\n{go}\n\nrequire {module} {version}\n")
 }
 
-/// A source file that makes the scratch module need `package`, without ever being compiled.
-pub(super) fn tools_file(package: &str) -> String {
-    format!("//go:build tools\n\npackage tools\n\nimport _ \"{package}\"\n")
+/// A source file that makes the scratch module need `packages`, without ever being compiled.
+pub(super) fn tools_file(packages: &[&str]) -> String {
+    let imports: String = packages.iter().map(|package| format!("import _ \"{package}\"\n")).collect();
+    format!("//go:build tools\n\npackage tools\n\n{imports}")
 }
 
 /// The linker flags that make kube-apiserver report the version that it is.

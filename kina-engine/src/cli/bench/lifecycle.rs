@@ -17,6 +17,7 @@ use super::statistics::median;
 use crate::ProviderName;
 use crate::assets::Assets;
 use crate::image::layout::SUPERVISOR_LOG;
+use crate::protocol::Profile;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, Readiness};
 use crate::snapshot::Snapshot;
 
@@ -139,7 +140,12 @@ async fn live(
     let provider_before_bytes = provider.disk_bytes().await;
     let mut life = Life::default();
     let start = Instant::now();
-    let request = CreateRequest { name, assets: assets.clone(), initial_state: Arc::clone(&snapshot.state) };
+    let request = CreateRequest {
+        name,
+        assets: assets.clone(),
+        profile: Profile::Api,
+        initial_state: Arc::clone(&snapshot.state),
+    };
     let cluster = provider.create(request).await?;
     life.create_ms = since(start);
     let lived = async {

@@ -32,6 +32,7 @@ use crate::assets::{self, AssetRequest, Assets, KubernetesMinor};
 use crate::client::{EngineClient, EngineProgram};
 use crate::journal::Journal;
 use crate::paths::EnginePaths;
+use crate::protocol::Profile;
 use crate::protocol::Status;
 use crate::provider::process::ProcessProvider;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, Readiness};
@@ -232,7 +233,8 @@ impl Bench {
         request.explicit_directory = self.assets.kube_apiserver.parent().map(PathBuf::from);
         let assets = tokio::task::spawn_blocking(move || assets::provide(&request, &|_| {})).await??;
         let snapshot = snapshots.load(&assets.identity).context("the engine has kept no bootstrapped state")?;
-        let request = CreateRequest { name: "direct".to_owned(), assets, initial_state: snapshot.state };
+        let request =
+            CreateRequest { name: "direct".to_owned(), assets, profile: Profile::Api, initial_state: snapshot.state };
         let cluster = provider.create(request).await?;
         cluster.wait_ready(Readiness::Full).await?;
         let access = cluster.access();

@@ -15,6 +15,7 @@ use crate::assets::Assets;
 use crate::cli::private_realm::{PrivateRealm, binaries_of, bootstrap};
 use crate::daemon::boot::wait_complete;
 use crate::etcd::EtcdClient;
+use crate::protocol::Profile;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError, Readiness};
 use crate::snapshot::Snapshot;
 
@@ -74,7 +75,7 @@ impl<'a> Scene<'a> {
         let initial_state = Arc::clone(&self.stage.state().await?.state);
         let number = self.stage.next_number.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{number}", self.check);
-        Ok(CreateRequest { name, assets: self.stage.assets.clone(), initial_state })
+        Ok(CreateRequest { name, assets: self.stage.assets.clone(), profile: Profile::Api, initial_state })
     }
 
     /// Creates a cluster that goes when the check ends.

@@ -13,6 +13,7 @@ use super::json::Container;
 use super::leftovers::Keeper;
 use super::shared::Shared;
 use crate::log_tail::log_tail;
+use crate::protocol::Profile;
 use crate::provider::access::issue_certificates;
 use crate::provider::arguments::{Addresses, api_server_arguments, etcd_arguments};
 use crate::provider::files::{create_private_directory, remove_directory, write_private_file};
@@ -156,7 +157,7 @@ async fn explain(
 /// Writes what a cluster finds in its directory: certificates, and the arguments of its components.
 pub(super) fn prepare_directory(directory: &Path) -> Result<ClusterAccess, ProviderError> {
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let access = issue_certificates(directory, nowhere, nowhere)?;
+    let access = issue_certificates(directory, nowhere, nowhere, Profile::Api)?;
     // All of the machine's addresses, since its port is published to the one that it gets anew at each start; those
     // inside speak over loopback.
     let addresses = |port| Addresses {
@@ -168,7 +169,7 @@ pub(super) fn prepare_directory(directory: &Path) -> Result<ClusterAccess, Provi
     let inside = Path::new(guest::CLUSTER_DIRECTORY);
     let files = [
         (guest::ETCD_ARGUMENTS, etcd_arguments(inside, Path::new(guest::ETCD_DATA_DIRECTORY), etcd)),
-        (guest::API_SERVER_ARGUMENTS, api_server_arguments(inside, api_server, etcd.beside)),
+        (guest::API_SERVER_ARGUMENTS, api_server_arguments(inside, api_server, etcd.beside, Profile::Api)),
     ];
     for (name, arguments) in files {
         let lines: String = arguments.iter().map(|argument| format!("{}\n", argument.to_string_lossy())).collect();

@@ -61,6 +61,7 @@ use self::shared::Shared;
 use self::version::Program;
 use super::{Capabilities, CreateRequest, MeasureFuture, ProvidedCluster, Provider, ProviderError, ProviderFuture};
 use crate::assets::Platform;
+use crate::protocol::Profile;
 
 /// Makes clusters in virtual machines of Apple's `container`.
 pub struct AppleProvider {
@@ -128,6 +129,7 @@ impl Provider for AppleProvider {
             memory_returned_when_stopped: true,
             parallel_starts: false,
             binaries_platform: Platform { os: "linux".to_owned(), arch: Platform::host().arch },
+            profiles: &[Profile::Api],
             simulated: self.program.is_emulator,
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct ChildCommand {
     pub(super) component: &'static str,
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
+    /// All of its environment.
+    pub(super) environment: Vec<(&'static str, OsString)>,
     pub(super) log: PathBuf,
     /// Whose it is, for the journal.
     pub(super) cluster: String,
@@ -214,6 +216,7 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
     process
         .args(&command.arguments)
         .env_clear()
+        .envs(command.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -296,6 +299,7 @@ mod tests {
             component: "sleep",
             program: "/bin/sleep".into(),
             arguments: vec!["1000".into()],
+            environment: Vec::new(),
             cluster: "cluster-1".to_owned(),
             state_directory: log.with_file_name("state"),
             log,

@@ -13,8 +13,11 @@ use crate::assets::Assets;
 use crate::etcd::PackedState;
 use crate::process_identity::start_of;
 use crate::process_memory::proportional_bytes;
+use crate::protocol::Profile;
 use crate::provider::access::issue_certificates;
-use crate::provider::arguments::{Addresses, api_server_arguments, etcd_arguments};
+use crate::provider::arguments::{
+    Addresses, api_server_arguments, controller_manager_arguments, etcd_arguments, kwok_arguments, scheduler_arguments,
+};
 use crate::provider::files::create_private_directory;
 use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
@@ -22,11 +25,12 @@ use crate::provider::{
     ClusterAccess, CreateRequest, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness,
 };
 
-/// An etcd and a kube-apiserver, children of this process.
+/// An etcd and a kube-apiserver, and controllers where they are wanted: children of this process.
 pub(super) struct ProcessCluster {
     child_starter: ChildStarter,
     name: String,
     assets: Assets,
+    profile: Profile,
     access: ClusterAccess,
     api_client: ApiClient,
     state_directory: StateDirectory,
@@ -41,6 +45,17 @@ pub(super) struct ProcessCluster {
 struct Running {
     etcd: Arc<Child>,
     api_server: Arc<Child>,
+    /// Empty while they are not to run.
+    controllers: Vec<Arc<Child>>,
+}
+
+impl Running {
+    /// All of them; who asks comes before who answers.
+    fn children(&self) -> Vec<Arc<Child>> {
+        let mut children = self.controllers.clone();
+        children.extend([Arc::clone(&self.api_server), Arc::clone(&self.etcd)]);
+        children
+    }
 }
 
 impl ProcessCluster {
@@ -54,12 +69,14 @@ impl ProcessCluster {
         create_private_directory(&certificate_directory)?;
         create_private_directory(&log_directory)?;
         let ports = [ReservedPort::reserve()?, ReservedPort::reserve()?];
-        let access = issue_certificates(&certificate_directory, ports[1].address(), ports[0].address())?;
+        let (api_address, etcd_address) = (ports[1].address(), ports[0].address());
+        let access = issue_certificates(&certificate_directory, api_address, etcd_address, request.profile)?;
         let (running, running_now) = watch::channel(None);
         let cluster = Self {
             child_starter,
             name: request.name,
             assets: request.assets,
+            profile: request.profile,
             api_client: ApiClient::new(&access)?,
             access,
             state_directory,
@@ -98,15 +115,16 @@ impl ProcessCluster {
             readiness::write_initial_state(&etcd_client, initial_state).await?;
             self.spawn_api_server().await?
         };
-        running.send_replace(Some(Running { etcd: Arc::new(etcd), api_server: Arc::new(api_server) }));
+        let (etcd, api_server) = (Arc::new(etcd), Arc::new(api_server));
+        running.send_replace(Some(Running { etcd, api_server, controllers: Vec::new() }));
         Ok(())
     }
 
     async fn end(&self) {
         let running = self.running.lock().await;
         // First the mark, then the kill: so nobody takes it for an unexpected death.
-        if let Some(Running { etcd, api_server }) = running.send_replace(None) {
-            tokio::join!(api_server.kill(), etcd.kill());
+        if let Some(before) = running.send_replace(None) {
+            kill_all(&before.children()).await;
         }
     }
 
@@ -114,7 +132,7 @@ impl ProcessCluster {
         &self,
         wanted: &'static str,
         signal: Signal,
-        in_order: impl Fn(Running) -> [Arc<Child>; 2] + Send,
+        in_order: impl Fn(Running) -> Vec<Arc<Child>> + Send,
     ) -> Result<(), ProviderError> {
         let running = self.running.lock().await;
         let Some(now) = running.borrow().clone() else {
@@ -139,8 +157,30 @@ impl ProcessCluster {
             &self.certificate_directory(),
             Addresses::reserved(self.access.api_address),
             self.access.etcd_address,
+            self.profile,
         );
         self.spawn("kube-apiserver", &self.assets.kube_apiserver, arguments).await
+    }
+
+    async fn spawn_controllers(&self) -> Result<Vec<Arc<Child>>, ProviderError> {
+        let Some(controllers) = self.assets.controllers.as_ref().filter(|_| self.has_controllers()) else {
+            return Ok(Vec::new());
+        };
+        let certificates = self.certificate_directory();
+        let commands = [
+            (
+                "kube-controller-manager",
+                &controllers.kube_controller_manager,
+                controller_manager_arguments(&certificates),
+            ),
+            ("kube-scheduler", &controllers.kube_scheduler, scheduler_arguments(&certificates)),
+            ("kwok", &controllers.kwok, kwok_arguments(&certificates)),
+        ];
+        let mut children = Vec::new();
+        for (component, program, arguments) in commands {
+            children.push(Arc::new(self.spawn(component, program, arguments).await?));
+        }
+        Ok(children)
     }
 
     async fn spawn(
@@ -154,6 +194,8 @@ impl ProcessCluster {
                 component,
                 program: program.to_owned(),
                 arguments,
+                // kwok would look for a configuration of the user's in the home directory, and cannot do without one.
+                environment: vec![("HOME", self.state_directory.path().into())],
                 log: self.log_directory.join(format!("{component}.log")),
                 cluster: self.name.clone(),
                 state_directory: self.state_directory.path().to_owned(),
@@ -177,7 +219,7 @@ impl ProvidedCluster for ProcessCluster {
 
     fn process_ids(&self) -> Vec<u32> {
         let running = self.running_now.borrow();
-        running.iter().flat_map(|running| [running.etcd.process_id(), running.api_server.process_id()]).collect()
+        running.iter().flat_map(Running::children).rev().map(|child| child.process_id()).collect()
     }
 
     fn check_running(&self) -> ProviderFuture<'_, bool> {
@@ -219,18 +261,49 @@ impl ProvidedCluster for ProcessCluster {
             running.send_replace(None);
             before.api_server.kill().await;
             let api_server = Arc::new(self.spawn_api_server().await?);
-            running.send_replace(Some(Running { etcd: before.etcd, api_server }));
+            running.send_replace(Some(Running { api_server, ..before }));
+            Ok(())
+        })
+    }
+
+    fn has_controllers(&self) -> bool {
+        self.profile == Profile::Controllers
+    }
+
+    fn start_controllers(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async move {
+            let running = self.running.lock().await;
+            let Some(before) = running.borrow().clone() else {
+                return Err(ProviderError::WrongState { state: "stopped", wanted: "controlled" });
+            };
+            if before.controllers.is_empty() {
+                let controllers = self.spawn_controllers().await?;
+                running.send_replace(Some(Running { controllers, ..before }));
+            }
+            Ok(())
+        })
+    }
+
+    fn stop_controllers(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async move {
+            let running = self.running.lock().await;
+            let Some(mut now) = running.borrow().clone() else { return Ok(()) };
+            let controllers = std::mem::take(&mut now.controllers);
+            if !controllers.is_empty() {
+                // First the mark, then the kill: so nobody takes it for an unexpected death.
+                running.send_replace(Some(now));
+                kill_all(&controllers).await;
+            }
             Ok(())
         })
     }
 
     fn freeze(&self) -> ProviderFuture<'_, ()> {
-        // First who asks, then who answers.
-        Box::pin(self.signal("frozen", Signal::STOP, |running| [running.api_server, running.etcd]))
+        Box::pin(self.signal("frozen", Signal::STOP, |running| running.children()))
     }
 
     fn thaw(&self) -> ProviderFuture<'_, ()> {
-        Box::pin(self.signal("thawed", Signal::CONT, |running| [running.etcd, running.api_server]))
+        Box::pin(self.signal("thawed", Signal::CONT, |running| running.children().into_iter().rev().collect()))
     }
 
     fn stop(&self) -> ProviderFuture<'_, ()> {
@@ -256,20 +329,25 @@ impl ProvidedCluster for ProcessCluster {
             let mut running_now = self.running_now.clone();
             loop {
                 let running = running_now.borrow_and_update().clone();
-                let Some(Running { etcd, api_server }) = running else {
+                let Some(running) = running else {
                     if running_now.changed().await.is_err() {
                         std::future::pending::<()>().await;
                     }
                     continue;
                 };
+                let children = running.children();
+                let deaths = children.iter().map(|child| Box::pin(async { (child.component(), child.wait().await) }));
                 let (component, status) = tokio::select! {
                     biased;
                     _ = running_now.changed() => continue,
-                    status = etcd.wait() => (etcd.component(), status),
-                    status = api_server.wait() => (api_server.component(), status),
+                    (death, _, _) = futures::future::select_all(deaths) => death,
                 };
                 return format!("{component} ended unexpectedly ({})", describe_exit(status));
             }
         })
     }
+}
+
+async fn kill_all(children: &[Arc<Child>]) {
+    futures::future::join_all(children.iter().map(|child| child.kill())).await;
 }

@@ -1,4 +1,4 @@
-//! Clusters of plain processes: an etcd and a kube-apiserver on loopback, children of the engine.
+//! Clusters of plain processes: an etcd and a kube-apiserver on loopback, with controllers or without, children of the engine.
 //!
 //! - `child`: starts children that die with the engine, and ends them.
 //! - `cluster`: one cluster's life, from its certificates to its removal.
@@ -17,6 +17,7 @@ use self::state_directory::{Abandoned, StateDirectory};
 use super::{Capabilities, CreateRequest, MeasureFuture, ProvidedCluster, Provider, ProviderError, ProviderFuture};
 use crate::assets::Platform;
 use crate::journal::Journal;
+use crate::protocol::Profile;
 
 /// What one running cluster takes, for admission.
 pub(crate) const MEMORY_PER_CLUSTER_BYTES: u64 = 320 << 20;
@@ -61,6 +62,7 @@ impl Provider for ProcessProvider {
             memory_returned_when_stopped: true,
             parallel_starts: true,
             binaries_platform: Platform::host(),
+            profiles: &[Profile::Api, Profile::Controllers],
             simulated: false,
         }
     }

@@ -13,6 +13,7 @@ use super::super::shared::Shared;
 use super::super::{AppleProvider, ImageSource, SweepReport};
 use super::{Fake, IMAGE, PATIENCE, foreign_labels};
 use crate::assets::{AssetSource, Assets};
+use crate::protocol::Profile;
 use crate::provider::port::ReservedPort;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError};
 
@@ -75,8 +76,9 @@ fn request() -> CreateRequest {
         identity: "none".to_owned(),
         version: None,
         source: AssetSource::ExplicitDirectory,
+        controllers: None,
     };
-    CreateRequest { name: "c1".to_owned(), assets, initial_state: Arc::default() }
+    CreateRequest { name: "c1".to_owned(), assets, profile: Profile::Api, initial_state: Arc::default() }
 }
 
 #[tokio::test]

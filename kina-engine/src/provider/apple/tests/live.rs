@@ -13,6 +13,7 @@ use super::super::{AppleProvider, ImageSource};
 use crate::api_client::ApiClient;
 use crate::assets::{AssetSource, Assets};
 use crate::etcd::{EtcdClient, PackedState, WriteOperation};
+use crate::protocol::Profile;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, Readiness};
 
 const IMAGE_VARIABLE: &str = "KINA_TEST_IMAGE";
@@ -41,8 +42,9 @@ fn request(name: &str, initial_state: PackedState) -> CreateRequest {
         identity: "none".to_owned(),
         version: None,
         source: AssetSource::ExplicitDirectory,
+        controllers: None,
     };
-    CreateRequest { name: name.to_owned(), assets, initial_state: Arc::new(initial_state) }
+    CreateRequest { name: name.to_owned(), assets, profile: Profile::Api, initial_state: Arc::new(initial_state) }
 }
 
 async fn etcd(cluster: &dyn ProvidedCluster) -> EtcdClient {

@@ -1,0 +1,60 @@
+//! Controllers that were just started have to find everything done.
+//!
+//! kube-controller-manager notices each node anew whenever it starts, and says so by an event. Nothing else is written by
+//! controllers that start on a state which controllers have left. So that event tells that they are at work, and it is
+//! the last thing to be removed before the next lease.
+
+use std::time::{Duration, Instant};
+
+use super::rewinder::{RewindReport, Rewinder};
+use super::{PREFIX, RewindError};
+use crate::etcd::{EtcdClient, EtcdError};
+
+const NODES: &[u8] = b"minions/";
+/// Events about nodes are in this namespace, each named after its node, a dot and a moment.
+const EVENTS_OF_NODES: &[u8] = b"events/default/";
+/// Usually half a second, several times that on a busy machine.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Returns when controllers that were just started have noticed every node.
+pub(crate) async fn wait_controllers(etcd: &EtcdClient) -> Result<(), RewindError> {
+    let start = Instant::now();
+    while !have_noticed_nodes(etcd).await? {
+        if NOTICE_TIMEOUT < start.elapsed() {
+            let what = "kube-controller-manager, which should notice each node,".to_owned();
+            return Err(RewindError::Lagging { what, waited_ms: start.elapsed().as_millis() });
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    tracing::debug!(waited_ms = start.elapsed().as_millis(), "controllers have noticed the nodes");
+    Ok(())
+}
+
+async fn have_noticed_nodes(etcd: &EtcdClient) -> Result<bool, EtcdError> {
+    let [nodes_prefix, events_prefix] = [NODES, EVENTS_OF_NODES].map(|path| [PREFIX, path].concat());
+    let events = etcd.list_heads(&events_prefix).await?;
+    let nodes = etcd.list_heads(&nodes_prefix).await?;
+    let has_event = |node: &[u8]| {
+        let name = node.strip_prefix(nodes_prefix.as_slice()).unwrap_or(node);
+        let event = [&events_prefix, name, b"."].concat();
+        events.heads().any(|head| head.key.starts_with(&event))
+    };
+    Ok(nodes.heads().all(|head| has_event(head.key)))
+}
+
+impl Rewinder {
+    /// Rewinds a cluster whose controllers do not run, starts them, and removes what tells that they run.
+    pub(crate) async fn rewind_controlled(&mut self) -> Result<RewindReport, RewindError> {
+        let start = Instant::now();
+        let mut report = self.rewind().await?;
+        self.cluster.start_controllers().await?;
+        wait_controllers(&self.etcd).await?;
+        let after = self.rewind().await?;
+        report.passes += after.passes;
+        report.restarted |= after.restarted;
+        report.openapi_lags |= after.openapi_lags;
+        report.duration = start.elapsed();
+        Ok(report)
+    }
+}
