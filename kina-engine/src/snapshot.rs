@@ -183,9 +183,13 @@ impl SnapshotStore {
 
 /// Whether each cluster has to make this for itself.
 pub(crate) fn is_left_out(key: &[u8]) -> bool {
+    LEFT_OUT.iter().chain([&TRUST_BUNDLES]).any(|prefix| key.starts_with(prefix)) || is_root_certificate(key)
+}
+
+/// Whether it is the copy of the cluster's authority that controllers put into each namespace.
+pub(crate) fn is_root_certificate(key: &[u8]) -> bool {
     let (prefix, suffix) = ROOT_CERTIFICATE;
-    LEFT_OUT.iter().chain([&TRUST_BUNDLES]).any(|prefix| key.starts_with(prefix))
-        || (key.starts_with(prefix) && key.ends_with(suffix))
+    key.starts_with(prefix) && key.ends_with(suffix)
 }
 
 /// Whether an awaited key is only the beginning of one, which each cluster ends in its own way.

@@ -15,7 +15,7 @@ use crate::rewind::{Template, TemplateWriter};
 use crate::set_aside::set_aside;
 
 /// Rises with each change of the file's content.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// No template is larger: etcd would not take it.
 const FILE_BYTES_MAX: u64 = 2 << 30;
 /// How many are kept, and how much they may take together; those that were used last.
@@ -40,6 +40,7 @@ struct Header {
     name: String,
     discovery_etag: String,
     removed: Vec<Vec<u8>>,
+    root_certificates: Vec<Vec<u8>>,
     /// Of each key and its value, in order.
     lengths: Vec<(usize, usize)>,
 }
@@ -89,6 +90,7 @@ impl TemplateStore {
             name: template.name().to_owned(),
             discovery_etag: template.discovery_etag().to_owned(),
             removed: template.removed().map(<[u8]>::to_vec).collect(),
+            root_certificates: template.root_certificates().iter().cloned().collect(),
             lengths: lengths.to_vec(),
         };
         let mut bytes = serde_json::to_vec(&header)?;
@@ -116,22 +118,24 @@ impl TemplateStore {
             return None;
         }
         let header_end = content.iter().position(|byte| *byte == b'\n')?;
-        let header: Header = serde_json::from_slice(&content[..header_end]).ok()?;
+        let mut header: Header = serde_json::from_slice(&content[..header_end]).ok()?;
         if header.format != FORMAT || *header.name != *name.0 {
             return None;
         }
-        let state = PackedState::from_parts(content[header_end + 1..].to_vec(), header.lengths)?;
-        self.unpack(&state, header.name, &header.removed, header.discovery_etag).ok()
+        let lengths = std::mem::take(&mut header.lengths);
+        let state = PackedState::from_parts(content[header_end + 1..].to_vec(), lengths)?;
+        self.unpack(&state, header).ok()
     }
 
-    fn unpack(&self, state: &PackedState, name: String, removed: &[Vec<u8>], etag: String) -> io::Result<Template> {
+    fn unpack(&self, state: &PackedState, header: Header) -> io::Result<Template> {
         let mut writer = TemplateWriter::create(&self.value_directory)?;
         for (key, value) in state.iter() {
             writer.add(key, value)?;
         }
-        let mut removed_keys = PackedKeys::default();
-        removed.iter().for_each(|key| removed_keys.push(key));
-        writer.finish(name, removed_keys, etag)
+        header.root_certificates.iter().for_each(|key| writer.leave_out(key));
+        let mut removed = PackedKeys::default();
+        header.removed.iter().for_each(|key| removed.push(key));
+        writer.finish(header.name, removed, header.discovery_etag)
     }
 
     /// Removes what nobody has used for longest, and what was left half written.

@@ -48,7 +48,7 @@ pub(super) fn issue_certificates(
     };
     // The authority's key is written nowhere, so everybody's certificates are made now.
     if profile == Profile::Controllers {
-        controllers::write_configuration(directory, &access, &api_ca)?;
+        controllers::write_configuration(directory, &access, &access.client_authority)?;
     }
     Ok(access)
 }

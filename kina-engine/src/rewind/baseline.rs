@@ -125,11 +125,20 @@ impl Baseline {
     /// Is that of another template from now on.
     pub(super) fn set_template(&mut self, template: Option<Arc<Template>>) {
         self.overlay = template.map(Overlay::new);
+        self.count_root_certificates(false);
     }
 
     /// Takes note that this template is what the slot is at, with its keys at these revisions.
     pub(super) fn adopt(&mut self, template: Arc<Template>, revisions: Vec<i64>) {
         self.overlay = Some(Overlay { template, revisions });
+        self.count_root_certificates(true);
+    }
+
+    /// Whether what controllers make in each cluster for itself is part of the state: after they were started, and not
+    /// before, so that each rewind takes away what a lease may have made of it.
+    pub(super) fn count_root_certificates(&mut self, counts: bool) {
+        let keys = self.template().filter(|_| counts).map(|template| template.root_certificates().clone());
+        self.server_owned.set_root_certificates(keys.unwrap_or_default());
     }
 
     /// What discovery and OpenAPI say in this state.

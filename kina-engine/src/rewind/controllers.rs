@@ -4,9 +4,11 @@
 //! controllers that start on a state which controllers have left. So that event tells that they are at work, and it is
 //! the last thing to be removed before the next lease.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::rewinder::{RewindReport, Rewinder};
+use super::template::Template;
 use super::{PREFIX, RewindError};
 use crate::etcd::{EtcdClient, EtcdError};
 
@@ -45,16 +47,38 @@ async fn have_noticed_nodes(etcd: &EtcdClient) -> Result<bool, EtcdError> {
 
 impl Rewinder {
     /// Rewinds a cluster whose controllers do not run, starts them, and removes what tells that they run.
-    pub(crate) async fn rewind_controlled(&mut self) -> Result<RewindReport, RewindError> {
+    pub(crate) async fn rewind_controlled(
+        &mut self,
+        template: Option<Arc<Template>>,
+    ) -> Result<RewindReport, RewindError> {
         let start = Instant::now();
-        let mut report = self.rewind().await?;
+        self.baseline.count_root_certificates(false);
+        let mut report = self.rewind_to(template).await?;
         self.cluster.start_controllers().await?;
         wait_controllers(&self.etcd).await?;
+        self.wait_root_certificates().await?;
         let after = self.rewind().await?;
         report.passes += after.passes;
         report.restarted |= after.restarted;
         report.openapi_lags |= after.openapi_lags;
         report.duration = start.elapsed();
         Ok(report)
+    }
+
+    /// Waits until controllers have made what a template leaves to them.
+    async fn wait_root_certificates(&mut self) -> Result<(), RewindError> {
+        let start = Instant::now();
+        let Some(template) = self.baseline.template().cloned() else { return Ok(()) };
+        for key in template.root_certificates() {
+            while !self.etcd.exists(key).await? {
+                if NOTICE_TIMEOUT < start.elapsed() {
+                    let what = format!("{}, which kube-controller-manager makes,", String::from_utf8_lossy(key));
+                    return Err(RewindError::Lagging { what, waited_ms: start.elapsed().as_millis() });
+                }
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+        }
+        self.baseline.count_root_certificates(true);
+        Ok(())
     }
 }

@@ -20,7 +20,9 @@ const COMPACTION_REVISIONS: i64 = 10_000;
 
 /// What a lease has made is complete when nothing was written for so long.
 const QUIET: Duration = Duration::from_millis(40);
-const QUIET_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same where controllers run, which do one thing after the other.
+const QUIET_OF_CONTROLLERS: Duration = Duration::from_secs(2);
+const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Rewinds one running cluster.
 pub(crate) struct Rewinder {
@@ -30,7 +32,7 @@ pub(crate) struct Rewinder {
     api_paths: ApiPaths,
     /// Where the kinds are served that the template brings.
     template_paths: Vec<String>,
-    baseline: Baseline,
+    pub(super) baseline: Baseline,
     /// The state that was last proven to be the baseline.
     proven: ProvenState,
     rewind_count: u64,
@@ -132,7 +134,7 @@ impl Rewinder {
         loop {
             let discovery_etag = settle::discovery_etag(&self.api).await?;
             let taken = take::read(&self.etcd, &self.baseline, directory).await?;
-            tokio::time::sleep(QUIET).await;
+            tokio::time::sleep(if self.cluster.has_controllers() { QUIET_OF_CONTROLLERS } else { QUIET }).await;
             let changed = self.etcd.list_changed_heads(PREFIX, taken.revision + 1).await?;
             let is_quiet = changed.key_count == taken.key_count
                 && changed.heads().all(|head| self.baseline.server_owned.contains(head.key))

@@ -11,6 +11,8 @@ const IDENTITY_LEASE_PREFIX: &[u8] = b"/registry/leases/kube-system/apiserver-";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerOwned {
     identity_leases: BTreeSet<Vec<u8>>,
+    /// What controllers have made anew since the last rewind, in namespaces of a template.
+    root_certificates: BTreeSet<Vec<u8>>,
 }
 
 impl ServerOwned {
@@ -24,7 +26,7 @@ impl ServerOwned {
     /// What an API server on a host of this name has. On a bootstrapped state it makes its Lease only after the
     /// namespaces are back, up to 200 ms later than that: too late to be found among the keys.
     pub(crate) fn of_host(host_name: &[u8]) -> Self {
-        Self { identity_leases: BTreeSet::from([identity_lease_of_host(host_name)]) }
+        Self { identity_leases: BTreeSet::from([identity_lease_of_host(host_name)]), ..Self::default() }
     }
 
     /// Takes note of a key of an untouched cluster.
@@ -34,8 +36,15 @@ impl ServerOwned {
         }
     }
 
+    /// Takes note of all copies of the authority that controllers have made in namespaces of a template.
+    pub(super) fn set_root_certificates(&mut self, keys: BTreeSet<Vec<u8>>) {
+        self.root_certificates = keys;
+    }
+
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
-        PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || self.identity_leases.contains(key)
+        PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+            || self.identity_leases.contains(key)
+            || self.root_certificates.contains(key)
     }
 }
 

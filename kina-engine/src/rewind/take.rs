@@ -6,6 +6,7 @@ use super::baseline::Baseline;
 use super::template::{Template, TemplateWriter};
 use super::{PREFIX, RewindError};
 use crate::etcd::{EtcdClient, PackedKeys};
+use crate::snapshot::is_root_certificate;
 
 /// The difference between a state and the bare baseline, at one revision.
 pub(super) struct Taken {
@@ -36,7 +37,9 @@ pub(super) async fn read(etcd: &EtcdClient, baseline: &Baseline, directory: &Pat
                 taken.removed.push(key);
             }
             let known = bare.next_if(|(key, _)| *key == stored.key.as_slice());
-            if known.is_none_or(|(_, mod_revision)| mod_revision != stored.mod_revision) {
+            if known.is_none() && is_root_certificate(&stored.key) {
+                taken.writer.leave_out(&stored.key);
+            } else if known.is_none_or(|(_, mod_revision)| mod_revision != stored.mod_revision) {
                 taken.writer.add(&stored.key, &stored.value).map_err(RewindError::KeepTemplate)?;
                 taken.revisions.push(stored.mod_revision);
             }

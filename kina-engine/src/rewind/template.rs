@@ -21,6 +21,8 @@ pub(crate) struct Template {
     values: ValueFile,
     /// Keys of the bare baseline that the template does not have.
     removed: PackedKeys,
+    /// What controllers make in each cluster for itself, beside these keys: copies of its authority.
+    root_certificates: BTreeSet<Vec<u8>>,
     discovery_etag: String,
     /// What OpenAPI says with this template: it lags, so the first slot that has it finds out.
     openapi_index_hash: OnceLock<String>,
@@ -28,6 +30,7 @@ pub(crate) struct Template {
 
 /// Takes a template down as it is read.
 pub(crate) struct TemplateWriter {
+    root_certificates: BTreeSet<Vec<u8>>,
     keys: PackedKeys,
     places: Vec<ValuePlace>,
     values: ValueWriter,
@@ -47,7 +50,8 @@ impl TemplateWriter {
     /// # Errors
     /// If that file cannot be made.
     pub(crate) fn create(directory: &Path) -> io::Result<Self> {
-        Ok(Self { keys: PackedKeys::default(), places: Vec::new(), values: ValueWriter::create(directory)? })
+        let (root_certificates, keys, places) = (BTreeSet::new(), PackedKeys::default(), Vec::new());
+        Ok(Self { root_certificates, keys, places, values: ValueWriter::create(directory)? })
     }
 
     /// Takes the next key, in their order.
@@ -63,16 +67,21 @@ impl TemplateWriter {
         Ok(())
     }
 
+    /// Takes note of a key that controllers make in each cluster for itself.
+    pub(crate) fn leave_out(&mut self, key: &[u8]) {
+        self.root_certificates.insert(key.to_vec());
+    }
+
     /// Ends.
     ///
     /// # Errors
     /// If the values cannot be written.
     pub(crate) fn finish(self, name: String, removed: PackedKeys, discovery_etag: String) -> io::Result<Template> {
-        let Self { mut keys, mut places, values } = self;
+        let Self { root_certificates, mut keys, mut places, values } = self;
         keys.shrink_to_fit();
         places.shrink_to_fit();
         let (values, openapi_index_hash) = (values.finish()?, OnceLock::new());
-        Ok(Template { name, keys, places, values, removed, discovery_etag, openapi_index_hash })
+        Ok(Template { name, keys, places, values, removed, root_certificates, discovery_etag, openapi_index_hash })
     }
 }
 
@@ -90,6 +99,11 @@ impl Template {
     /// Keys of the bare baseline that it does not have, sorted.
     pub(crate) fn removed(&self) -> impl Iterator<Item = &[u8]> {
         self.removed.iter()
+    }
+
+    /// What controllers make in each cluster for itself.
+    pub(crate) fn root_certificates(&self) -> &BTreeSet<Vec<u8>> {
+        &self.root_certificates
     }
 
     /// What discovery says with it.
