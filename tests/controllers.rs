@@ -258,6 +258,50 @@ fn a_cluster_whose_controller_dies_is_replaced() {
     assert_eq!(realm.status_of_running().counters.boots, 2);
 }
 
+/// A lease on the template of the shop; what it does to it, it is told. Left alone, it is a test like any other.
+#[kina::test(profile = "controllers", fixtures = ["tests/controllers-template/shop.yaml"])]
+async fn shopper(client: kube::Client) -> anyhow::Result<()> {
+    let server = Server(client);
+    wait_available(&server, "/apis/apps/v1/namespaces/shop/deployments/web", 2).await?;
+    for (list, expected) in [("/api/v1/pods", 2), ("/apis/apps/v1/replicasets", 1), ("/api/v1/namespaces", 5)] {
+        let found = count(&server, list).await?;
+        anyhow::ensure!(found == expected, "{list} shows {found} objects, the template has {expected}");
+    }
+    let certificate = server.get("/api/v1/namespaces/shop/configmaps/kube-root-ca.crt").await?;
+    let own = server.get("/api/v1/namespaces/default/configmaps/kube-root-ca.crt").await?;
+    anyhow::ensure!(certificate["data"] == own["data"], "the template brought another cluster's authority");
+    anyhow::ensure!(certificate["metadata"]["labels"].is_null(), "{certificate}");
+    let web = "/apis/apps/v1/namespaces/shop/deployments/web";
+    match std::env::var(RAMPAGE).unwrap_or_default().as_str() {
+        "delete" => drop(server.delete(web).await?),
+        "label" => {
+            let label = json!({ "metadata": { "labels": { "left": "behind" } } });
+            server.merge("/api/v1/namespaces/shop/configmaps/kube-root-ca.crt", &label).await?;
+            server.merge(web, &json!({ "spec": { "replicas": 7 } })).await?;
+        }
+        _ => drop(server.delete("/api/v1/namespaces/shop").await?),
+    }
+    Ok(())
+}
+
+#[test]
+fn what_was_deleted_of_a_template_does_not_come_alive_in_the_next_lease() {
+    ensure_binaries().expect("binaries");
+    let realm = Realm::new().with("KINA_SLOTS_MAX", "1");
+    for rampage in ["delete", "label", "namespace", "delete", "none"] {
+        let mut command = realm.command("shopper");
+        command.env(RAMPAGE, rampage);
+        let output = output(command);
+        assert!(output.status.success(), "{rampage}: {}", text_of(&output));
+    }
+    let counters = realm.status_of_running().counters;
+    assert_eq!((counters.boots, counters.broken), (1, 0), "{counters:?}");
+    // Of a template that is known, and of a cluster that never saw it made.
+    realm.stop();
+    let output = output(realm.command("shopper"));
+    assert!(output.status.success(), "{}", text_of(&output));
+}
+
 /// Without controllers, nobody else would finish it.
 #[kina::test]
 async fn a_namespace_goes_at_once(cluster: kina::Cluster) -> anyhow::Result<()> {

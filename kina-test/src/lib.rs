@@ -83,8 +83,8 @@
 //! - A `kube::Client` belongs to the runtime that built it. On another runtime, build one there.
 //! - kina installs `ring` as the process's TLS provider unless one is installed already. To use another, install it
 //!   first; an `install_default()` that comes later returns an error.
-//! - The clusters run no controllers and no nodes: Deployments make no pods, namespaces that are deleted stay
-//!   `Terminating`, owner references are not followed.
+//! - Without `profile = "controllers"` a cluster runs no controllers: Deployments make no pods, namespaces that are
+//!   deleted stay `Terminating`, owner references are not followed. Nodes are only simulated with it.
 //! - kina never reads your own kubeconfig.
 
 mod argument;
