@@ -9,8 +9,8 @@
 //! - It reports a condition, and for which generation it holds.
 //! - It removes what it made before the Greeting goes.
 //!
-//! Read `tests/controller.rs` first. Each test there has a cluster of its own, installs the CRD, runs the controller as a task
-//! and watches what becomes of it.
+//! Read `tests/controller.rs` first. Each test there has a cluster of its own with the CRD in it, runs the controller as a task
+//! and watches what becomes of it. `tests/tour.rs` shows what else kina offers to a test.
 //!
 //! - `greeting`: the custom resource.
 //! - `controller`: what is watched, and what is done about it.

@@ -1,4 +1,4 @@
-//! The controller on a real API server: each test has a cluster of its own.
+//! The controller on a real API server: each test has a cluster of its own, where the CRD is there from the start.
 //!
 //! No test sleeps and looks again. Each watches for what must come, and fails if it does not come in time.
 
@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kina_example_operator::{FIELD_MANAGER, FINALIZER, Greeting, GreetingSpec, READY, WORDS_KEY};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{Condition, await_condition, conditions};
-use kube::{Api, Client, CustomResourceExt, Resource, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -19,9 +18,9 @@ use serde_json::json;
 const PATIENCE: Duration = Duration::from_secs(60);
 const NAME: &str = "world";
 
-#[kina::test]
+#[kina::test(crds = [Greeting])]
 async fn the_config_map_follows_the_greeting(client: Client) -> anyhow::Result<()> {
-    let (greetings, config_maps) = start_operator(&client).await?;
+    let (greetings, config_maps) = start_operator(&client);
 
     let created = greetings.create(&PostParams::default(), &greeting()).await?;
     let reported = awaited(&greetings, reports("True", 1)).await?;
@@ -38,9 +37,9 @@ async fn the_config_map_follows_the_greeting(client: Client) -> anyhow::Result<(
     Ok(())
 }
 
-#[kina::test]
+#[kina::test(crds = [Greeting])]
 async fn what_others_change_or_delete_comes_back(client: Client) -> anyhow::Result<()> {
-    let (greetings, config_maps) = start_operator(&client).await?;
+    let (greetings, config_maps) = start_operator(&client);
     greetings.create(&PostParams::default(), &greeting()).await?;
     let config_map = awaited(&config_maps, says("Hello, world!")).await?;
 
@@ -58,9 +57,9 @@ async fn what_others_change_or_delete_comes_back(client: Client) -> anyhow::Resu
 }
 
 /// The cluster has no garbage collector, so that only the controller can have removed the ConfigMap.
-#[kina::test]
+#[kina::test(crds = [Greeting])]
 async fn a_greeting_goes_after_its_config_map(client: Client) -> anyhow::Result<()> {
-    let (greetings, config_maps) = start_operator(&client).await?;
+    let (greetings, config_maps) = start_operator(&client);
     let created = greetings.create(&PostParams::default(), &greeting()).await?;
     awaited(&config_maps, says("Hello, world!")).await?;
 
@@ -71,9 +70,9 @@ async fn a_greeting_goes_after_its_config_map(client: Client) -> anyhow::Result<
     Ok(())
 }
 
-#[kina::test]
+#[kina::test(crds = [Greeting])]
 async fn a_config_map_of_somebody_else_is_left_alone(client: Client) -> anyhow::Result<()> {
-    let (greetings, config_maps) = start_operator(&client).await?;
+    let (greetings, config_maps) = start_operator(&client);
     let mut theirs = ConfigMap::default();
     theirs.metadata.name = Some(NAME.to_owned());
     let theirs = config_maps.create(&PostParams::default(), &theirs).await?;
@@ -89,14 +88,10 @@ async fn a_config_map_of_somebody_else_is_left_alone(client: Client) -> anyhow::
     Ok(())
 }
 
-/// Installs the CRD and runs the controller, which ends with the test's runtime.
-async fn start_operator(client: &Client) -> anyhow::Result<(Api<Greeting>, Api<ConfigMap>)> {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let definition = definitions.create(&PostParams::default(), &Greeting::crd()).await?;
-    let name = definition.name_any();
-    within_patience("the CRD", await_condition(definitions, &name, conditions::is_crd_established())).await?;
+/// Runs the controller, which ends with the test's runtime.
+fn start_operator(client: &Client) -> (Api<Greeting>, Api<ConfigMap>) {
     tokio::spawn(kina_example_operator::run(client.clone()));
-    Ok((Api::default_namespaced(client.clone()), Api::default_namespaced(client.clone())))
+    (Api::default_namespaced(client.clone()), Api::default_namespaced(client.clone()))
 }
 
 fn greeting() -> Greeting {
