@@ -81,6 +81,10 @@ pub(super) async fn start(
             return Ok(connection);
         }
         if let Ok(Some(status)) = child.try_wait() {
+            // It ends where another serves already: one that was started by somebody who is dead by now.
+            if let Some(connection) = Connection::open_running(paths).await? {
+                return Ok(connection);
+            }
             return Err(ClientError::NotAnEngine {
                 program: program.path,
                 status: status.to_string(),

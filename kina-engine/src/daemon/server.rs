@@ -49,7 +49,7 @@ pub(super) async fn serve(
     // A constructor runs before Rust's own preparation of `main`, which would have ignored it.
     let _ignored_pipe_signal = signal(SignalKind::pipe())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let _lock = lock(&paths.running_lock).await?;
+    let _lock = lock(&paths.running_lock, &paths.socket).await?;
     sweep_journals(&paths).await;
     let journal = Arc::new(Journal::start(&paths.journal_directory)?);
     let listener = prepare(&paths)?;
@@ -200,8 +200,9 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Takes the lock that only one engine holds; waits for one that is just ending.
-async fn lock(path: &Path) -> Result<File, std::io::Error> {
+/// Takes the lock that only one engine holds; waits for one that is just ending, but not for one that serves: should it
+/// end later, nobody would know of the engine that takes its place.
+async fn lock(path: &Path, socket: &Path) -> Result<File, std::io::Error> {
     let start = Instant::now();
     loop {
         let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
@@ -209,7 +210,7 @@ async fn lock(path: &Path) -> Result<File, std::io::Error> {
             // The one before may have removed the file between our opening and our locking it.
             Ok(()) if is_same_file(&file, path) => return Ok(file),
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) if start.elapsed() < PREDECESSOR_TIMEOUT => {}
+            Err(TryLockError::WouldBlock) if start.elapsed() < PREDECESSOR_TIMEOUT && !is_served(socket) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "another engine is running"));
             }
@@ -217,6 +218,11 @@ async fn lock(path: &Path) -> Result<File, std::io::Error> {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Whether somebody listens. An engine that ends has stopped to before it lets go of its lock.
+fn is_served(socket: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
 }
 
 fn is_same_file(file: &File, path: &Path) -> bool {
