@@ -96,7 +96,8 @@ impl Rewinder {
     pub(crate) async fn resume(&mut self) -> Result<(), RewindError> {
         settle::wait_discovery(&self.api, &self.baseline.fingerprint()).await?;
         self.openapi_lags = true;
-        self.rewind().await.map(drop)
+        self.rewind().await?;
+        self.wait_template_served(self.proven.revision).await
     }
 
     /// Puts storage to the baseline with this template, which may be another than before.
@@ -165,6 +166,7 @@ impl Rewinder {
         self.wait_template_served(self.proven.revision).await
     }
 
+    /// An API server that has just started says for a moment that it is not ready to.
     async fn wait_template_served(&self, revision: i64) -> Result<(), RewindError> {
         settle::wait_served(&self.api, self.template_paths.iter().map(String::as_str), revision).await
     }
@@ -290,6 +292,7 @@ impl Rewinder {
             self.cluster.restart_api_server().await?;
             self.cluster.wait_ready(Readiness::Early).await?;
             settle::wait_discovery(&self.api, &self.baseline.fingerprint()).await?;
+            self.wait_template_served(revision).await?;
         } else {
             // One after the other, on the connection that is open: each further connection costs more than it saves.
             // First what is waited for inside the API server, without polling: asking in vain would only take the
