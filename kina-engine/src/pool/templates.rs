@@ -10,6 +10,9 @@ impl Pool {
     /// Has ready slots rewound for who waits for a template that no slot has or is on its way to. To be called when
     /// everybody was served whom a ready slot fits: those that are left fit nobody.
     pub(super) fn change_templates(&mut self, now: TimeMs) {
+        if self.count(|slot| slot.state == SlotState::Ready) == 0 {
+            return;
+        }
         let kinds: Vec<_> = self.unserved(|_| true).into_iter().map(|waiter| waiter.key.clone()).collect();
         for key in kinds {
             let ready = self.slots.iter().filter(|(_, slot)| slot.key == key && slot.state == SlotState::Ready);

@@ -5,9 +5,9 @@ use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::Fingerprint;
 use super::resource::StorageResource;
 use super::value_file::{ValueFile, ValuePlace, ValueWriter};
-use super::{Fingerprint, PREFIX};
 use crate::etcd::{PackedKeys, StoredKey};
 
 /// The difference between the baseline of a bare cluster and that of a template: shared by all slots that have it. Keys
@@ -23,6 +23,8 @@ pub(crate) struct Template {
     removed: PackedKeys,
     /// What controllers make in each cluster for itself, beside these keys: copies of its authority.
     root_certificates: BTreeSet<Vec<u8>>,
+    /// Whether it brings kinds that a bare cluster does not have.
+    shapes_discovery: bool,
     discovery_etag: String,
     /// What OpenAPI says with this template: it lags, so the first slot that has it finds out.
     openapi_index_hash: OnceLock<String>,
@@ -80,8 +82,19 @@ impl TemplateWriter {
         let Self { root_certificates, mut keys, mut places, values } = self;
         keys.shrink_to_fit();
         places.shrink_to_fit();
-        let (values, openapi_index_hash) = (values.finish()?, OnceLock::new());
-        Ok(Template { name, keys, places, values, removed, root_certificates, discovery_etag, openapi_index_hash })
+        let shapes = |key: &[u8]| StorageResource::of_key(key).is_some_and(|resource| resource.shapes_discovery());
+        let shapes_discovery = keys.iter().any(shapes);
+        Ok(Template {
+            name,
+            shapes_discovery,
+            keys,
+            places,
+            values: values.finish()?,
+            removed,
+            root_certificates,
+            discovery_etag,
+            openapi_index_hash: OnceLock::new(),
+        })
     }
 }
 
@@ -136,11 +149,7 @@ impl Template {
 
     /// Whether it brings kinds that a bare cluster does not have.
     pub(super) fn shapes_discovery(&self) -> bool {
-        self.resources().iter().any(StorageResource::shapes_discovery)
-    }
-
-    fn resources(&self) -> BTreeSet<StorageResource> {
-        self.keys.iter().filter(|key| key.starts_with(PREFIX)).filter_map(StorageResource::of_key).collect()
+        self.shapes_discovery
     }
 }
 
