@@ -34,9 +34,7 @@ impl Controlled {
         let mut request = AcquireRequest::with_settings(test, None, settings);
         request.profile = Profile::Controllers;
         let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
-        let auth_info = client::auth_info(&lease.grant.client_certificate_pem, &lease.grant.client_key_pem);
-        let config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)?;
-        Ok(Self { server: Server(kube::Client::try_from(config)?), _lease: lease })
+        Ok(Self { server: Server(kube::Client::try_from(client::config_of_lease(&lease.grant)?)?), _lease: lease })
     }
 }
 

@@ -61,9 +61,7 @@ async fn acquire(isolation: Isolation) -> anyhow::Result<Lease> {
 }
 
 fn client_of(lease: &Lease, change: impl FnOnce(&mut kube::Config)) -> anyhow::Result<kube::Client> {
-    let grant = &lease.grant;
-    let auth_info = client::auth_info(&grant.client_certificate_pem, &grant.client_key_pem);
-    let mut config = client::kube_config(grant.address, &grant.ca_pem, auth_info)?;
+    let mut config = client::config_of_lease(&lease.grant)?;
     change(&mut config);
     Ok(kube::Client::try_from(config)?)
 }

@@ -115,10 +115,7 @@ fn settings(value: &str) -> FixtureSet {
 }
 
 fn kube_client(lease: &Lease) -> anyhow::Result<kube::Client> {
-    let grant = &lease.grant;
-    let auth_info = kina_engine::client::auth_info(&grant.client_certificate_pem, &grant.client_key_pem);
-    let config = kina_engine::client::kube_config(grant.address, &grant.ca_pem, auth_info)?;
-    Ok(kube::Client::try_from(config)?)
+    Ok(kube::Client::try_from(kina_engine::client::config_of_lease(&lease.grant)?)?)
 }
 
 fn widgets(client: &kube::Client) -> Api<DynamicObject> {

@@ -26,7 +26,7 @@
 //! - `image`: the image that clusters in virtual machines and containers boot from.
 //! - `journal`, `living_file`, `process_identity`, `set_aside`: what survives a crash, and what is done about it.
 //! - `budget`, `machine`, `process_memory`: how much memory there is, for this engine and for all engines of the user.
-//! - `etcd`, `certificates`, `snapshot`: what those need.
+//! - `etcd`, `certificates`, `snapshot`, `state_file`: what those need.
 
 #[cfg(feature = "engine")]
 mod api_client;
@@ -80,6 +80,8 @@ mod set_aside;
 pub mod settings;
 #[cfg(feature = "engine")]
 mod snapshot;
+#[cfg(feature = "engine")]
+mod state_file;
 
 #[cfg(feature = "engine")]
 pub use daemon::become_engine_if_asked;

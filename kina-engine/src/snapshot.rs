@@ -4,25 +4,23 @@
 //! between clusters is left out: the namespaces (many controllers take the UID of `kube-system` for the cluster's
 //! identity) and what holds a cluster's own certificates. Each API server makes those anew.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::etcd::{PackedState, StoredKey};
 use crate::rewind::{Fingerprint, ServerOwned};
-use crate::set_aside::{KEPT_MAX, set_aside};
+use crate::set_aside::KEPT_MAX;
+use crate::state_file::{self, StateFileKind, UNFINISHED_PREFIX};
 
 /// Rises with each change of the format, or of the API server's flags that shape the state.
 const FORMAT: u32 = 1;
 /// A bootstrapped state has about 450 keys and 400 kB.
-const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
-const UNFINISHED_PREFIX: &str = ".snapshot-";
+const FILE_KIND: StateFileKind =
+    StateFileKind { what: "the bootstrapped state", bytes_max: 256 << 20, set_aside_max: KEPT_MAX };
 /// Nobody takes longer to write one.
 const UNFINISHED_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// What each cluster has to make for itself: a prefix or a whole key.
@@ -56,8 +54,6 @@ struct Header {
     format: u32,
     fingerprint: Fingerprint,
     awaited_keys: Vec<Vec<u8>>,
-    /// Of each key and its value, in order.
-    lengths: Vec<(usize, usize)>,
 }
 
 impl Snapshot {
@@ -76,40 +72,6 @@ impl Snapshot {
         }
         Self { state: Arc::new(state), awaited_keys, fingerprint }
     }
-
-    fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let (keys_and_values, lengths) = self.state.parts();
-        let header = Header {
-            format: FORMAT,
-            fingerprint: self.fingerprint.clone(),
-            awaited_keys: self.awaited_keys.clone(),
-            lengths: lengths.to_vec(),
-        };
-        let mut bytes = serde_json::to_vec(&header)?;
-        bytes.push(b'\n');
-        bytes.extend_from_slice(keys_and_values);
-        let hash = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&hash);
-        Ok(bytes)
-    }
-
-    /// `None` for anything that is not exactly what was written.
-    fn from_bytes(mut bytes: Vec<u8>) -> Option<Self> {
-        let (content, hash) = bytes.split_at_checked(bytes.len().checked_sub(Sha256::output_size())?)?;
-        if Sha256::digest(content).as_slice() != hash {
-            return None;
-        }
-        let header_end = content.iter().position(|byte| *byte == b'\n')?;
-        let header: Header = serde_json::from_slice(&content[..header_end]).ok()?;
-        if header.format != FORMAT {
-            return None;
-        }
-        // In place: it can be large.
-        bytes.truncate(bytes.len() - Sha256::output_size());
-        bytes.drain(..=header_end);
-        let state = Arc::new(PackedState::from_parts(bytes, header.lengths)?);
-        Some(Self { state, awaited_keys: header.awaited_keys, fingerprint: header.fingerprint })
-    }
 }
 
 impl SnapshotStore {
@@ -120,38 +82,17 @@ impl SnapshotStore {
     /// The snapshot for these binaries. What is not exactly what some engine of this format wrote counts as absent, and
     /// is set aside.
     pub(crate) fn load(&self, assets_identity: &str) -> Option<Snapshot> {
-        let path = self.path(assets_identity);
-        let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(SNAPSHOT_BYTES_MAX).read_to_end(&mut bytes));
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                set_aside(&path, KEPT_MAX, "a directory where a bootstrapped state should be");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the bootstrapped state cannot be read: not used");
-                None
-            }
-            Ok(_) => {
-                let snapshot = Snapshot::from_bytes(bytes);
-                if snapshot.is_none() {
-                    set_aside(&path, KEPT_MAX, "the bootstrapped state is damaged or of another version");
-                }
-                snapshot
-            }
-        }
+        state_file::load(&self.path(assets_identity), &FILE_KIND, |header: Header, state| {
+            let Header { format, fingerprint, awaited_keys } = header;
+            (format == FORMAT).then(|| Snapshot { state: Arc::new(state), awaited_keys, fingerprint })
+        })
     }
 
     /// Keeps a snapshot; whole or not at all.
     pub(crate) fn save(&self, assets_identity: &str, snapshot: &Snapshot) -> io::Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         self.remove_leftovers();
-        let mut file = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(&self.directory)?;
-        file.write_all(&snapshot.to_bytes()?)?;
-        file.as_file().sync_all()?;
-        file.persist(self.path(assets_identity)).map_err(|error| error.error)?;
-        Ok(())
+        let Snapshot { state, awaited_keys, fingerprint } = snapshot.clone();
+        state_file::save(&self.path(assets_identity), Header { format: FORMAT, fingerprint, awaited_keys }, &state)
     }
 
     /// Forgets a snapshot that turned out to be of no use.
@@ -199,6 +140,10 @@ pub(crate) fn is_name_of_many(key: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     fn stored(key: &str, lease: i64) -> StoredKey {

@@ -158,12 +158,7 @@ impl Cluster {
     }
 
     fn from_lease(lease: Lease, engine: &EngineClient, user_agent: http::HeaderValue) -> Result<Self, Error> {
-        let auth_info = client::auth_info(&lease.grant.client_certificate_pem, &lease.grant.client_key_pem);
-        let mut config = client::kube_config(lease.grant.address, &lease.grant.ca_pem, auth_info)
-            .map_err(|error| Error::Client(Box::new(error)))?;
-        if let Some(namespace) = &lease.grant.namespace {
-            config.default_namespace.clone_from(namespace);
-        }
+        let mut config = client::config_of_lease(&lease.grant).map_err(|error| Error::Client(Box::new(error)))?;
         config.headers.push((http::header::USER_AGENT, user_agent));
         let client = kube::Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
         let (engine, kubeconfig_path) = (engine.clone(), OnceCell::new());

@@ -58,6 +58,19 @@ pub fn kube_config(address: SocketAddr, ca_pem: &str, auth_info: AuthInfo) -> Re
     Ok(config)
 }
 
+/// The same for a lease's cluster, as the client that the lease was granted to; in its namespace, if it has only that.
+///
+/// # Errors
+/// If the lease's authority is no certificate.
+pub fn config_of_lease(grant: &LeaseGrant) -> Result<kube::Config, BadCertificate> {
+    let who = auth_info(&grant.client_certificate_pem, &grant.client_key_pem);
+    let mut config = kube_config(grant.address, &grant.ca_pem, who)?;
+    if let Some(namespace) = &grant.namespace {
+        config.default_namespace.clone_from(namespace);
+    }
+    Ok(config)
+}
+
 /// What the clients of a test call themselves: `kina/<version> (<test>)`. The part before the slash is what API servers
 /// take for the field manager of a client that names none.
 pub fn user_agent(test: &str) -> http::HeaderValue {

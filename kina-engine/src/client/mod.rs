@@ -13,7 +13,7 @@ mod starter;
 use std::path::PathBuf;
 
 pub use connection::{ClientError, Lease};
-pub use credentials::{auth_info, kube_config, kubeconfig_text, user_agent};
+pub use credentials::{auth_info, config_of_lease, kube_config, kubeconfig_text, user_agent};
 pub use starter::{BECOME_ENGINE, EngineProgram};
 
 use crate::ProviderName;

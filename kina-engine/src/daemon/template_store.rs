@@ -1,8 +1,7 @@
 //! Templates on disk, so that one that was made outlives its engine.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,18 +11,17 @@ use sha2::{Digest, Sha256};
 use crate::etcd::{PackedKeys, PackedState};
 use crate::pool::{SlotKey, TemplateName};
 use crate::rewind::{Template, TemplateWriter};
-use crate::set_aside::set_aside;
+use crate::state_file::{self, StateFileKind};
 
 /// Rises with each change of the file's content.
 const FORMAT: u32 = 2;
 /// No template is larger: etcd would not take it.
-const FILE_BYTES_MAX: u64 = 2 << 30;
+const FILE_KIND: StateFileKind = StateFileKind { what: "the template", bytes_max: 2 << 30, set_aside_max: 4 };
 /// How many are kept, and how much they may take together; those that were used last.
 const KEPT_MAX: usize = 32;
 const KEPT_BYTES_MAX: u64 = 1 << 30;
 /// One that nobody used for so long goes.
 const AGE_MAX: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-const SET_ASIDE_MAX: usize = 4;
 const EXTENSION: &str = "template";
 
 /// Keeps templates in a directory. All of it blocks.
@@ -41,8 +39,6 @@ struct Header {
     discovery_etag: String,
     removed: Vec<Vec<u8>>,
     root_certificates: Vec<Vec<u8>>,
-    /// Of each key and its value, in order.
-    lengths: Vec<(usize, usize)>,
 }
 
 impl TemplateStore {
@@ -54,54 +50,30 @@ impl TemplateStore {
     /// counts as absent, and is set aside.
     pub(super) fn load(&self, kind: &SlotKey, name: &TemplateName) -> Option<Template> {
         let path = self.path(kind, name);
-        let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|mut file| {
-            // Those used last are kept. Where the time cannot be set, it goes a little earlier.
-            let _ = file.set_modified(SystemTime::now());
-            (&mut file).take(FILE_BYTES_MAX).read_to_end(&mut bytes)
-        });
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) if error.kind() != io::ErrorKind::IsADirectory => {
-                tracing::warn!(path = %path.display(), %error, "a template cannot be read: it is made anew");
-                None
-            }
-            _ => {
-                let template = self.parse(&bytes, name);
-                if template.is_none() {
-                    set_aside(&path, SET_ASIDE_MAX, "the template is damaged or of another version");
-                }
-                template
-            }
-        }
+        let template = state_file::load(&path, &FILE_KIND, |header: Header, state| {
+            let is_this = header.format == FORMAT && *header.name == *name.0;
+            is_this.then(|| self.unpack(&state, header).ok()).flatten()
+        })?;
+        // Those used last are kept. Where the time cannot be set, it goes a little earlier.
+        let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        Some(template)
     }
 
     /// Keeps a template; whole or not at all.
     pub(super) fn save(&self, kind: &SlotKey, template: &Template) -> io::Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         let mut state = PackedState::default();
         for stored in template.read_all() {
             let stored = stored?;
             state.push(&stored.key, &stored.value);
         }
-        let (keys_and_values, lengths) = state.parts();
         let header = Header {
             format: FORMAT,
             name: template.name().to_owned(),
             discovery_etag: template.discovery_etag().to_owned(),
             removed: template.removed().map(<[u8]>::to_vec).collect(),
             root_certificates: template.root_certificates().iter().cloned().collect(),
-            lengths: lengths.to_vec(),
         };
-        let mut bytes = serde_json::to_vec(&header)?;
-        bytes.push(b'\n');
-        bytes.extend_from_slice(keys_and_values);
-        let hash = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&hash);
-        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        file.write_all(&bytes)?;
-        let path = self.path(kind, &TemplateName(template.name().into()));
-        file.persist(path).map_err(|error| error.error)?;
+        state_file::save(&self.path(kind, &TemplateName(template.name().into())), header, &state)?;
         self.prune();
         Ok(())
     }
@@ -110,21 +82,6 @@ impl TemplateStore {
     pub(super) fn remove(&self, kind: &SlotKey, name: &TemplateName) {
         // One that is not there is as good.
         let _ = std::fs::remove_file(self.path(kind, name));
-    }
-
-    fn parse(&self, bytes: &[u8], name: &TemplateName) -> Option<Template> {
-        let (content, hash) = bytes.split_at_checked(bytes.len().checked_sub(Sha256::output_size())?)?;
-        if Sha256::digest(content).as_slice() != hash {
-            return None;
-        }
-        let header_end = content.iter().position(|byte| *byte == b'\n')?;
-        let mut header: Header = serde_json::from_slice(&content[..header_end]).ok()?;
-        if header.format != FORMAT || *header.name != *name.0 {
-            return None;
-        }
-        let lengths = std::mem::take(&mut header.lengths);
-        let state = PackedState::from_parts(content[header_end + 1..].to_vec(), lengths)?;
-        self.unpack(&state, header).ok()
     }
 
     fn unpack(&self, state: &PackedState, header: Header) -> io::Result<Template> {

@@ -91,7 +91,15 @@ impl Templates {
         drop(known);
         let (templates, engine) = (Arc::clone(self), Arc::clone(engine));
         tokio::spawn(async move {
-            let result = make(&templates, &engine, request, content).await;
+            let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
+            let making = {
+                let (templates, engine) = (Arc::clone(&templates), Arc::clone(&engine));
+                tokio::spawn(async move { make(&templates, &engine, waiter, request, content).await })
+            };
+            // A panic must neither keep the lease nor let everybody else wait.
+            let result = making.await.unwrap_or_else(|_| Err(engine_error("the engine panicked".to_owned())));
+            // An engine that is ending takes back all leases by itself.
+            let _ = engine.tell(Message::Left { waiter }).await;
             if result.is_err() {
                 // Who comes later tries anew: what was wrong may have been put right.
                 templates.known().remove(&key);
@@ -150,10 +158,15 @@ impl Entry {
 }
 
 /// Leases a bare cluster like any client, applies the content to it, and has the difference taken.
-async fn make(templates: &Templates, engine: &Engine, request: TemplateRequest, content: FixtureSet) -> Made {
+async fn make(
+    templates: &Templates,
+    engine: &Engine,
+    waiter: WaiterId,
+    request: TemplateRequest,
+    content: FixtureSet,
+) -> Made {
     let graph = Graph::new(&content).map_err(|errors| user_error(with_causes(&errors)))?;
     let TemplateRequest { kind, spec, name, client, timeout_ms } = request;
-    let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
     let (reply, answer) = oneshot::channel();
     let message = Message::Acquire { waiter, client, key: kind.clone(), spec, template: None, timeout_ms, reply };
     engine.tell(message).await.map_err(|_| ending())?;
@@ -162,28 +175,24 @@ async fn make(templates: &Templates, engine: &Engine, request: TemplateRequest, 
         Ok(Err(refusal)) => Err(refusal),
         Err(_) => Err(ending()),
     };
-    let kept = match made {
-        Ok(template) => {
-            let template = templates.keep(&kind, template);
-            let (store, saved) = (templates.store.clone(), Arc::clone(&template));
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = store.save(&kind, &saved) {
-                    tracing::warn!(%error, "the template could not be kept on disk: the next engine makes it anew");
-                }
-            });
-            Ok(template)
+    let template = templates.keep(&kind, made?);
+    let (store, saved) = (templates.store.clone(), Arc::clone(&template));
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = store.save(&kind, &saved) {
+            tracing::warn!(%error, "the template could not be kept on disk: the next engine makes it anew");
         }
-        Err(refusal) => Err(refusal),
-    };
-    engine.tell(Message::Left { waiter }).await.map_err(|_| ending())?;
-    kept
+    });
+    Ok(template)
 }
 
 async fn fill(engine: &Engine, waiter: WaiterId, grant: &LeaseGrant, graph: &Graph, name: &TemplateName) -> Made {
     let client =
         client_of(grant).map_err(|error| engine_error(format!("no client for a template's cluster: {error}")))?;
     let report = fixtures::apply(&client, graph, &ApplyOptions::default()).await;
-    let report = report.map_err(|error| user_error(with_causes(&error)))?;
+    let report = report.map_err(|error| match error.is_user_error() {
+        true => user_error(with_causes(&error)),
+        false => engine_error(with_causes(&error)),
+    })?;
     tracing::info!(template = %name.0, ?report, "a template was applied");
     drop(client);
     let (reply, answer) = oneshot::channel();
@@ -196,9 +205,7 @@ async fn fill(engine: &Engine, waiter: WaiterId, grant: &LeaseGrant, graph: &Gra
 }
 
 fn client_of(grant: &LeaseGrant) -> Result<kube::Client, Box<dyn std::error::Error + Send + Sync>> {
-    let auth_info = crate::client::auth_info(&grant.client_certificate_pem, &grant.client_key_pem);
-    let config = crate::client::kube_config(grant.address, &grant.ca_pem, auth_info)?;
-    Ok(kube::Client::try_from(config)?)
+    Ok(kube::Client::try_from(crate::client::config_of_lease(grant)?)?)
 }
 
 fn user_error(message: String) -> Refusal {

@@ -25,12 +25,6 @@ impl PackedKeys {
         self.ends.push(self.bytes.len());
     }
 
-    /// Gives back what was set aside for more.
-    pub(crate) fn shrink_to_fit(&mut self) {
-        self.bytes.shrink_to_fit();
-        self.ends.shrink_to_fit();
-    }
-
     /// # Panics
     /// If there are not so many.
     pub(crate) fn get(&self, index: usize) -> &[u8] {

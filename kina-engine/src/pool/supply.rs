@@ -206,24 +206,26 @@ impl Pool {
 
     fn thaw(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
         let frozen = self.ids(|slot| slot.key == *key && slot.state == SlotState::Frozen);
-        let Some(id) = frozen.into_iter().max_by_key(|id| self.fitness(*id)) else { return false };
+        let Some(id) = self.best_to_bring_back(frozen) else { return false };
         self.set_state(id, SlotState::Thawing, now);
         actions.push(Action::Thaw { slot: id });
         true
     }
 
-    /// Which of the slots that are not running is the best to bring back: one whose template somebody waits for, among
-    /// those the one that was used last.
-    fn fitness(&self, id: SlotId) -> (bool, TimeMs) {
-        let slot = &self.slots[&id];
-        let fits =
-            self.unserved(|_| true).iter().any(|waiter| waiter.key == slot.key && waiter.template == slot.template);
-        (fits, slot.used_at)
+    /// Which of these slots, that are not running, is the best to bring back: one whose template somebody waits for,
+    /// among those the one that was used last.
+    fn best_to_bring_back(&self, ids: Vec<SlotId>) -> Option<SlotId> {
+        let unserved = self.unserved(|_| true);
+        ids.into_iter().max_by_key(|id| {
+            let slot = &self.slots[id];
+            let fits = unserved.iter().any(|waiter| waiter.key == slot.key && waiter.template == slot.template);
+            (fits, slot.used_at)
+        })
     }
 
     fn start_or_boot(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
         let stopped = self.ids(|slot| slot.key == *key && slot.state == SlotState::Stopped);
-        if let Some(id) = stopped.into_iter().max_by_key(|id| self.fitness(*id)) {
+        if let Some(id) = self.best_to_bring_back(stopped) {
             if !self.has_memory_for(self.slots[&id].running_memory_bytes()) {
                 return false;
             }

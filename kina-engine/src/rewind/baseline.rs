@@ -3,16 +3,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ServerOwned;
+use super::sorted_keys::SortedKeys;
 use super::template::{Overlay, Template};
 use super::value_file::{ValueFile, ValuePlace, ValueWriter};
-use crate::etcd::{PackedKeys, StoredKey};
+use crate::etcd::StoredKey;
 
 /// The exact stored state that the next lease of a slot starts from: that of every cluster of its kind, and what a
-/// template adds. Keys, revisions and hashes are in memory, some 60 bytes a key beside the key itself; values are on
-/// disk.
+/// template adds. Keys, revisions and hashes are in memory, some 50 bytes for each key; values are on disk.
 #[derive(Debug)]
 pub(crate) struct Baseline {
-    keys: PackedKeys,
+    keys: SortedKeys,
     /// Of each key, in order.
     entries: Vec<Entry>,
     values: ValueFile,
@@ -25,7 +25,7 @@ pub(crate) struct Baseline {
 
 /// Takes a state down as it is read.
 pub(crate) struct BaselineWriter {
-    keys: PackedKeys,
+    keys: SortedKeys,
     entries: Vec<Entry>,
     values: ValueWriter,
     server_owned: ServerOwned,
@@ -54,7 +54,7 @@ impl BaselineWriter {
     /// # Errors
     /// If that file cannot be made.
     pub(crate) fn create(directory: &Path, host_name: &[u8]) -> io::Result<Self> {
-        let (keys, entries) = (PackedKeys::default(), Vec::new());
+        let (keys, entries) = (SortedKeys::default(), Vec::new());
         let server_owned = ServerOwned::of_host(host_name);
         Ok(Self { keys, entries, values: ValueWriter::create(directory)?, server_owned })
     }
@@ -70,10 +70,7 @@ impl BaselineWriter {
             if stored.lease != 0 || self.server_owned.contains(&stored.key) {
                 continue;
             }
-            if self.keys.len().checked_sub(1).is_some_and(|last| stored.key.as_slice() <= self.keys.get(last)) {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the keys of a baseline are not sorted"));
-            }
-            self.keys.push(&stored.key);
+            self.keys.push(&stored.key)?;
             let value = self.values.append(&stored.value)?;
             self.entries.push(Entry { mod_revision: stored.mod_revision, value });
         }
@@ -95,7 +92,7 @@ impl BaselineWriter {
 
 impl Baseline {
     /// Each key with the revision at which it was last seen to have its value, sorted.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], i64)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Vec<u8>, i64)> {
         let mut template = self.overlay.iter().flat_map(Overlay::iter).peekable();
         let mut bare = self.iter_bare().filter(|(key, _)| !self.is_removed(key)).peekable();
         std::iter::from_fn(move || match (template.peek(), bare.peek()) {
@@ -113,8 +110,8 @@ impl Baseline {
     }
 
     /// Each key without a template, with the revision at which it was last seen to have its value, sorted.
-    pub(super) fn iter_bare(&self) -> impl Iterator<Item = (&[u8], i64)> {
-        self.entries.iter().enumerate().map(|(index, entry)| (self.keys.get(index), entry.mod_revision))
+    pub(super) fn iter_bare(&self) -> impl Iterator<Item = (Vec<u8>, i64)> {
+        self.keys.iter().zip(self.entries.iter().map(|entry| entry.mod_revision))
     }
 
     /// What a slot has beyond what every cluster of its kind has.
@@ -202,7 +199,8 @@ mod tests {
         let mut baseline = writer.finish(fingerprint()).expect("finished");
         baseline.set_revision(keys[500].as_bytes(), 9);
         baseline.set_revision(b"/registry/configmaps/default/unknown", 9);
-        let expected: Vec<_> = keys.iter().map(|key| (key.as_bytes(), if *key == keys[500] { 9 } else { 3 })).collect();
+        let expected: Vec<_> =
+            keys.iter().map(|key| (key.clone().into_bytes(), if *key == keys[500] { 9 } else { 3 })).collect();
         assert!(baseline.iter().eq(expected));
         for key in &keys {
             assert_eq!(baseline.value(key.as_bytes()).expect("read"), format!("value of {key}").as_bytes());

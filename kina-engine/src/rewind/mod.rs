@@ -5,7 +5,7 @@
 //!
 //! - `baseline`: what the state is put back to.
 //! - `template`: what some slots have beyond that; `take`: how it is taken from one of them.
-//! - `value_file`: the values of both, on disk.
+//! - `sorted_keys`: the keys of both, in memory; `value_file`: their values, on disk.
 //! - `server_owned`: the few keys that the servers renew by themselves.
 //! - `plan`: the difference between a listing and the baseline, as writes. Pure.
 //! - `resource`: from storage keys to the API that serves them. Pure.
@@ -23,6 +23,7 @@ mod resource;
 mod rewinder;
 mod server_owned;
 mod settle;
+mod sorted_keys;
 mod take;
 mod template;
 mod value_file;

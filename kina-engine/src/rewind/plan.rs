@@ -59,11 +59,11 @@ impl Plan {
                 run += 1;
                 continue;
             }
-            while let Some((key, _)) = baseline_entries.next_if(|(key, _)| *key < head.key) {
+            while let Some((key, _)) = baseline_entries.next_if(|(key, _)| key.as_slice() < head.key) {
                 puts.push(key);
                 run += 1;
             }
-            match baseline_entries.next_if(|(key, _)| *key == head.key) {
+            match baseline_entries.next_if(|(key, _)| key == head.key) {
                 Some((_, mod_revision)) if mod_revision == head.mod_revision => run += 1,
                 Some((key, _)) => {
                     puts.push(key);
@@ -75,8 +75,8 @@ impl Plan {
         puts.extend(baseline_entries.map(|(key, _)| key));
 
         let key_count = deletions.len() + puts.len();
-        let changed_keys = deletions.iter().map(|deletion| deletion.key).chain(puts.iter().copied());
-        let touched = changed_keys.filter_map(StorageResource::of_key).collect();
+        let changed_keys = deletions.iter().map(|deletion| deletion.key).chain(puts.iter().map(Vec::as_slice));
+        let touched: BTreeSet<_> = changed_keys.filter_map(StorageResource::of_key).collect();
         deletions.sort_by_key(|deletion| DeletionOrder::of_key(deletion.key));
         let puts_at =
             deletions.partition_point(|deletion| DeletionOrder::of_key(deletion.key) == DeletionOrder::Admission);
@@ -85,7 +85,7 @@ impl Plan {
             run: Some(deletion.run),
         };
         let mut steps: Vec<_> = deletions[..puts_at].iter().map(delete).collect();
-        steps.extend(puts.iter().map(|key| Step { change: Change::PutBack { key: key.to_vec() }, run: None }));
+        steps.extend(puts.into_iter().map(|key| Step { change: Change::PutBack { key }, run: None }));
         steps.extend(deletions[puts_at..].iter().map(delete));
         let (steps, last_steps) = split_last_of_each_resource(steps);
         let last_changes = last_steps.into_iter().map(|step| step.change).collect();

@@ -57,6 +57,17 @@ pub(crate) struct RewindReport {
     pub(crate) duration: Duration,
 }
 
+impl RewindReport {
+    /// Counts what was done afterwards too; how long that took as well.
+    pub(crate) fn add(&mut self, after: Self) {
+        self.changed_keys += after.changed_keys;
+        self.passes += after.passes;
+        self.restarted |= after.restarted;
+        self.openapi_lags = after.openapi_lags;
+        self.duration += after.duration;
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct ProvenState {
     revision: i64,
@@ -105,26 +116,24 @@ impl Rewinder {
         let start = Instant::now();
         let name = |template: Option<&Arc<Template>>| template.map(|template| template.name().to_owned());
         let is_other = name(template.as_ref()) != name(self.baseline.template());
+        let mut listing = self.etcd.list_heads(PREFIX).await?;
         let mut report = RewindReport::default();
         // Kinds that are redefined in place keep their old definition for a moment, and nothing tells when that has
         // passed. What discovery has forgotten is defined anew. So the way leads through a cluster without any.
-        let is_redefined = self.baseline.template().is_some() && (is_other || self.kinds_were_changed().await?);
+        let is_redefined = self.baseline.template().is_some() && (is_other || self.kinds_were_changed(&listing));
         if is_redefined {
             self.baseline.set_template(None);
             self.template_paths.clear();
-            report = self.rewind().await?;
+            report = self.rewind_from(listing).await?;
+            listing = self.etcd.list_heads(PREFIX).await?;
         }
         if is_redefined || is_other {
             self.baseline.set_template(template);
         }
-        let second = self.rewind().await?;
+        report.add(self.rewind_from(listing).await?);
         if (is_redefined || is_other) && self.baseline.template().is_some() {
             self.follow_template().await?;
         }
-        report.changed_keys += second.changed_keys;
-        report.passes += second.passes;
-        report.restarted |= second.restarted;
-        report.openapi_lags = second.openapi_lags;
         report.duration = start.elapsed();
         Ok(report)
     }
@@ -172,26 +181,30 @@ impl Rewinder {
     }
 
     /// Whether a CRD or an APIService of the template is another than it was.
-    async fn kinds_were_changed(&self) -> Result<bool, RewindError> {
+    fn kinds_were_changed(&self, listing: &KeyListing) -> bool {
         if !self.baseline.template().is_some_and(|template| template.shapes_discovery()) {
-            return Ok(false);
+            return false;
         }
-        let listing = self.etcd.list_heads(PREFIX).await?;
         let mut found = listing.heads().peekable();
         let shapes = |key: &[u8]| StorageResource::of_key(key).is_some_and(|resource| resource.shapes_discovery());
         // Both sides are sorted.
         let is_unchanged = self.baseline.iter().filter(|(key, _)| shapes(key)).all(|(key, mod_revision)| {
-            while found.next_if(|head| head.key < key).is_some() {}
+            while found.next_if(|head| head.key < key.as_slice()).is_some() {}
             found.peek().is_some_and(|head| head.key == key && head.mod_revision == mod_revision)
         });
-        Ok(!is_unchanged)
+        !is_unchanged
     }
 
     /// Puts storage back to the baseline and waits until the API server has followed.
     pub(crate) async fn rewind(&mut self) -> Result<RewindReport, RewindError> {
+        let listing = self.etcd.list_heads(PREFIX).await?;
+        self.rewind_from(listing).await
+    }
+
+    /// The same, from what is stored now.
+    async fn rewind_from(&mut self, mut listing: KeyListing) -> Result<RewindReport, RewindError> {
         let start = Instant::now();
         let mut report = RewindReport::default();
-        let mut listing = self.etcd.list_heads(PREFIX).await?;
         self.rewind_count += 1;
         if crate::sabotage::active().rewind {
             self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };

@@ -152,7 +152,8 @@ async fn openapi_index_hash(client: &ApiClient) -> Result<String, RewindError> {
     }
 }
 
-async fn poll<Answer: Future<Output = Result<bool, RewindError>>>(
+/// Asks until `what` has followed, for so long at most.
+pub(super) async fn poll<Answer: Future<Output = Result<bool, RewindError>>>(
     what: &str,
     timeout: Duration,
     interval: Duration,

@@ -33,10 +33,10 @@ pub(super) async fn read(etcd: &EtcdClient, baseline: &Baseline, directory: &Pat
                 continue;
             }
             // Both sides are sorted by key.
-            while let Some((key, _)) = bare.next_if(|(key, _)| *key < stored.key.as_slice()) {
-                taken.removed.push(key);
+            while let Some((key, _)) = bare.next_if(|(key, _)| *key < stored.key) {
+                taken.removed.push(&key);
             }
-            let known = bare.next_if(|(key, _)| *key == stored.key.as_slice());
+            let known = bare.next_if(|(key, _)| *key == stored.key);
             if known.is_none() && is_root_certificate(&stored.key) {
                 taken.writer.leave_out(&stored.key);
             } else if known.is_none_or(|(_, mod_revision)| mod_revision != stored.mod_revision) {
@@ -45,7 +45,7 @@ pub(super) async fn read(etcd: &EtcdClient, baseline: &Baseline, directory: &Pat
             }
         }
     }
-    bare.for_each(|(key, _)| taken.removed.push(key));
+    bare.for_each(|(key, _)| taken.removed.push(&key));
     taken.revision = pages.revision();
     Ok(taken)
 }

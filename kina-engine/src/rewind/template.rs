@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use super::Fingerprint;
 use super::resource::StorageResource;
+use super::sorted_keys::SortedKeys;
 use super::value_file::{ValueFile, ValuePlace, ValueWriter};
 use crate::etcd::{PackedKeys, StoredKey};
 
@@ -15,7 +16,7 @@ use crate::etcd::{PackedKeys, StoredKey};
 #[derive(Debug)]
 pub(crate) struct Template {
     name: String,
-    keys: PackedKeys,
+    keys: SortedKeys,
     /// Of each key, in order.
     places: Vec<ValuePlace>,
     values: ValueFile,
@@ -33,7 +34,7 @@ pub(crate) struct Template {
 /// Takes a template down as it is read.
 pub(crate) struct TemplateWriter {
     root_certificates: BTreeSet<Vec<u8>>,
-    keys: PackedKeys,
+    keys: SortedKeys,
     places: Vec<ValuePlace>,
     values: ValueWriter,
 }
@@ -52,7 +53,7 @@ impl TemplateWriter {
     /// # Errors
     /// If that file cannot be made.
     pub(crate) fn create(directory: &Path) -> io::Result<Self> {
-        let (root_certificates, keys, places) = (BTreeSet::new(), PackedKeys::default(), Vec::new());
+        let (root_certificates, keys, places) = (BTreeSet::new(), SortedKeys::default(), Vec::new());
         Ok(Self { root_certificates, keys, places, values: ValueWriter::create(directory)? })
     }
 
@@ -61,10 +62,7 @@ impl TemplateWriter {
     /// # Errors
     /// If the value cannot be written, or the key is out of order.
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        if self.keys.len().checked_sub(1).is_some_and(|last| key <= self.keys.get(last)) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the keys of a template are not sorted"));
-        }
-        self.keys.push(key);
+        self.keys.push(key)?;
         self.places.push(self.values.append(value)?);
         Ok(())
     }
@@ -83,7 +81,7 @@ impl TemplateWriter {
         keys.shrink_to_fit();
         places.shrink_to_fit();
         let shapes = |key: &[u8]| StorageResource::of_key(key).is_some_and(|resource| resource.shapes_discovery());
-        let shapes_discovery = keys.iter().any(shapes);
+        let shapes_discovery = keys.iter().any(|key| shapes(&key));
         Ok(Template {
             name,
             shapes_discovery,
@@ -131,7 +129,7 @@ impl Template {
     pub(crate) fn read_all(&self) -> impl Iterator<Item = io::Result<StoredKey>> {
         self.keys.iter().zip(&self.places).map(|(key, place)| {
             let value = self.values.read(*place)?;
-            Ok(StoredKey { key: key.to_vec(), value, mod_revision: 0, lease: 0 })
+            Ok(StoredKey { key, value, mod_revision: 0, lease: 0 })
         })
     }
 
@@ -168,7 +166,7 @@ impl Overlay {
         self.template.removed.find(key).is_some()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], i64)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Vec<u8>, i64)> {
         self.template.keys.iter().zip(self.revisions.iter().copied())
     }
 

@@ -20,7 +20,8 @@ pub(super) struct ValueWriter {
 /// Where a value is, and what it must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ValuePlace {
-    hash: [u8; 32],
+    /// The first half of its SHA-256. A damaged disk does not look for collisions.
+    hash: [u8; 16],
     offset: u64,
     length: u32,
 }
@@ -35,7 +36,7 @@ impl ValueWriter {
     pub(super) fn append(&mut self, value: &[u8]) -> io::Result<ValuePlace> {
         let length = u32::try_from(value.len()).map_err(io::Error::other)?;
         self.file.write_all(value)?;
-        let place = ValuePlace { hash: Sha256::digest(value).into(), offset: self.length, length };
+        let place = ValuePlace { hash: hash(value), offset: self.length, length };
         self.length += u64::from(length);
         Ok(place)
     }
@@ -53,11 +54,17 @@ impl ValueFile {
     pub(super) fn read(&self, place: ValuePlace) -> io::Result<Vec<u8>> {
         let mut value = vec![0; usize::try_from(place.length).map_err(io::Error::other)?];
         self.file.read_exact_at(&mut value, place.offset)?;
-        match <[u8; 32]>::from(Sha256::digest(&value)) == place.hash {
+        match hash(&value) == place.hash {
             true => Ok(value),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "a stored value is not what was written")),
         }
     }
+}
+
+fn hash(value: &[u8]) -> [u8; 16] {
+    let mut first_half = [0; 16];
+    first_half.copy_from_slice(&Sha256::digest(value)[..16]);
+    first_half
 }
 
 #[cfg(test)]
