@@ -8,6 +8,7 @@
 //! - `sorted_keys`: the keys of both, in memory; `value_file`: their values, on disk.
 //! - `server_owned`: the few keys that the servers renew by themselves.
 //! - `plan`: the difference between a listing and the baseline, as writes. Pure.
+//! - `followed`: which of them may be one transaction. Pure.
 //! - `resource`: from storage keys to the API that serves them. Pure.
 //! - `settle`: waiting until caches, discovery and authorization have followed.
 //! - `allocators`: making the API server look at what is free.
@@ -18,6 +19,7 @@ mod allocators;
 mod baseline;
 mod canary;
 mod controllers;
+mod followed;
 mod plan;
 mod resource;
 mod rewinder;
@@ -30,6 +32,8 @@ mod value_file;
 
 pub(crate) use baseline::{Baseline, BaselineWriter, Fingerprint};
 pub(crate) use controllers::wait_controllers;
+pub(crate) use followed::{is_followed, transactions};
+pub(crate) use resource::{UNFOLLOWED, api_name};
 pub(crate) use rewinder::{RewindReport, Rewinder};
 pub(crate) use server_owned::ServerOwned;
 pub(crate) use settle::read_fingerprint;

@@ -1,6 +1,7 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Baseline;
+use super::followed::is_followed;
 use super::resource::StorageResource;
 use crate::etcd::KeyListing;
 
@@ -44,6 +45,15 @@ struct Deletion<'a> {
 struct Step {
     change: Change,
     run: Option<usize>,
+    order: Order,
+}
+
+/// When a change has to be written: one stage after the other. The changes of a resource that is followed are in
+/// different waves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Order {
+    stage: Stage,
+    wave: usize,
 }
 
 impl Plan {
@@ -77,16 +87,14 @@ impl Plan {
         let key_count = deletions.len() + puts.len();
         let changed_keys = deletions.iter().map(|deletion| deletion.key).chain(puts.iter().map(Vec::as_slice));
         let touched: BTreeSet<_> = changed_keys.filter_map(StorageResource::of_key).collect();
-        deletions.sort_by_key(|deletion| DeletionOrder::of_key(deletion.key));
-        let puts_at =
-            deletions.partition_point(|deletion| DeletionOrder::of_key(deletion.key) == DeletionOrder::Admission);
-        let delete = |deletion: &Deletion<'_>| Step {
-            change: Change::Delete { key: deletion.key.to_vec() },
-            run: Some(deletion.run),
-        };
-        let mut steps: Vec<_> = deletions[..puts_at].iter().map(delete).collect();
-        steps.extend(puts.into_iter().map(|key| Step { change: Change::PutBack { key }, run: None }));
-        steps.extend(deletions[puts_at..].iter().map(delete));
+        let deletions = deletions.into_iter().map(|Deletion { key, run }| {
+            let order = Order { stage: Stage::of_deletion(key), wave: 0 };
+            Step { change: Change::Delete { key: key.to_vec() }, run: Some(run), order }
+        });
+        let mut steps: Vec<_> = deletions.collect();
+        let order = Order { stage: Stage::PutBack, wave: 0 };
+        steps.extend(puts.into_iter().map(|key| Step { change: Change::PutBack { key }, run: None, order }));
+        sort_into_waves(&mut steps);
         let (steps, last_steps) = split_last_of_each_resource(steps);
         let last_changes = last_steps.into_iter().map(|step| step.change).collect();
         Self { changes: merge_runs(steps), last_changes, touched, key_count }
@@ -98,6 +106,13 @@ impl Plan {
 
     pub(super) fn key_count(&self) -> usize {
         self.key_count
+    }
+
+    /// How many CRDs and APIServices it puts back or takes away.
+    pub(super) fn definitions(&self) -> usize {
+        let shapes = |key: &[u8]| StorageResource::of_key(key).is_some_and(|resource| resource.shapes_discovery());
+        let changes = self.changes.iter().chain(&self.last_changes).filter(|change| shapes(change.key()));
+        changes.map(Change::key_count).sum()
     }
 
     /// Whether it changes this key.
@@ -128,6 +143,20 @@ impl Change {
     }
 }
 
+fn sort_into_waves(steps: &mut [Step]) {
+    let mut waves: BTreeMap<(Stage, StorageResource), usize> = BTreeMap::new();
+    for step in steps.iter_mut() {
+        let resource = StorageResource::of_key(step.change.key()).filter(StorageResource::is_followed);
+        if let Some(resource) = resource {
+            let next = waves.entry((step.order.stage, resource)).or_default();
+            step.order.wave = *next;
+            *next += 1;
+        }
+    }
+    // Changes of the same order stay in the order of their keys.
+    steps.sort_by_key(|step| step.order);
+}
+
 fn split_last_of_each_resource(steps: Vec<Step>) -> (Vec<Step>, Vec<Step>) {
     let mut seen = BTreeSet::new();
     let is_last: Vec<bool> = steps
@@ -151,11 +180,12 @@ fn split_last_of_each_resource(steps: Vec<Step>) -> (Vec<Step>, Vec<Step>) {
 fn merge_runs(steps: Vec<Step>) -> Vec<Change> {
     let mut merged: Vec<Change> = Vec::new();
     let mut merged_run = None;
-    for Step { change, run } in steps {
+    for Step { change, run, .. } in steps {
         let may_join = run.is_some() && run == merged_run;
         match (merged.last_mut(), change) {
             (Some(before), Change::Delete { key })
                 if may_join
+                    && !is_followed(&key)
                     && before.key_count() < RANGE_KEYS_MAX
                     && StorageResource::of_key(before.key()) == StorageResource::of_key(&key) =>
             {
@@ -172,12 +202,14 @@ fn merge_runs(steps: Vec<Step>) -> Vec<Change> {
     merged
 }
 
-/// What has to go before what: nothing may block or recreate what follows it.
+/// What has to be done before what: nothing may block or recreate what follows it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum DeletionOrder {
-    /// Webhooks and policies could refuse the API server's own writes.
+enum Stage {
+    /// Webhooks and policies go: they could refuse the API server's own writes.
     Admission,
-    /// Everything else, custom resources among it.
+    /// What is in the baseline comes back.
+    PutBack,
+    /// Everything else goes, custom resources among it.
     Ordinary,
     /// A definition goes after its objects.
     CustomResourceDefinition,
@@ -185,8 +217,8 @@ enum DeletionOrder {
     ApiService,
 }
 
-impl DeletionOrder {
-    fn of_key(key: &[u8]) -> Self {
+impl Stage {
+    fn of_deletion(key: &[u8]) -> Self {
         let Some(resource) = StorageResource::of_key(key) else { return Self::Ordinary };
         match resource.as_str() {
             "apiregistration.k8s.io/apiservices" => Self::ApiService,
@@ -277,16 +309,16 @@ mod tests {
     fn a_range_ends_with_its_resource_and_at_its_bound() {
         let mut after: Vec<_> =
             (0..=RANGE_KEYS_MAX).map(|number| format!("/registry/configmaps/a/{number:05}")).collect();
-        after.extend(["/registry/secrets/a/a", "/registry/secrets/a/b", "/registry/secrets/a/c"].map(str::to_owned));
+        after.extend(["/registry/jobs/a/a", "/registry/jobs/a/b", "/registry/jobs/a/c"].map(str::to_owned));
         let after: Vec<_> = after.iter().map(|key| (key.as_str(), 4)).collect();
         let plan = Plan::new(&baseline(&[]), &heads(&after));
         assert_eq!(
             described(&plan),
             [
                 "delete /registry/configmaps/a/00000 to /registry/configmaps/a/00499",
-                "delete /registry/secrets/a/a to /registry/secrets/a/b",
+                "delete /registry/jobs/a/a to /registry/jobs/a/b",
                 "delete /registry/configmaps/a/00500",
-                "delete /registry/secrets/a/c",
+                "delete /registry/jobs/a/c",
             ]
         );
     }

@@ -13,6 +13,27 @@ const RENAMED: [(&str, &str); 5] = [
     ("ingress", "ingresses"),
 ];
 
+/// Built-in resources that nothing inside the API server follows as a whole (`apiserver_longrunning_requests` of its
+/// metrics tells what it does follow; the contract suite compares).
+pub(crate) const UNFOLLOWED: [&str; 16] = [
+    "configmaps",
+    "controllerrevisions",
+    "controllers",
+    "cronjobs",
+    "daemonsets",
+    "deployments",
+    "events",
+    "horizontalpodautoscalers",
+    "ingress",
+    "jobs",
+    "networkpolicies",
+    "poddisruptionbudgets",
+    "podtemplates",
+    "replicasets",
+    "services/endpoints",
+    "statefulsets",
+];
+
 /// The storage of one resource: its part of the key, such as `configmaps`, `services/specs` or `example.com/widgets`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct StorageResource(String);
@@ -53,6 +74,11 @@ impl StorageResource {
                 | "resourcequotas"
                 | "limitranges"
         )
+    }
+
+    /// Whether an informer inside the API server may follow all of it.
+    pub(super) fn is_followed(&self) -> bool {
+        !self.is_custom() && !UNFOLLOWED.contains(&self.as_str())
     }
 
     /// Whether discovery and OpenAPI are made from it.
@@ -108,9 +134,13 @@ impl ApiPaths {
 
     /// The path that lists a resource in all namespaces.
     pub(super) fn list_path(&self, resource: &StorageResource) -> Option<&str> {
-        let renamed = RENAMED.iter().find(|(storage, _)| *storage == resource.as_str()).map(|(_, api)| *api);
-        self.0.get(renamed.unwrap_or(resource.as_str())).map(String::as_str)
+        self.0.get(api_name(resource.as_str())).map(String::as_str)
     }
+}
+
+/// How the API calls what is stored under this name.
+pub(crate) fn api_name(stored: &str) -> &str {
+    RENAMED.iter().find(|(storage, _)| *storage == stored).map_or(stored, |(_, api)| *api)
 }
 
 fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {

@@ -8,7 +8,7 @@ use super::plan::{Change, Plan};
 use super::resource::{ApiPaths, StorageResource};
 use super::take;
 use super::template::Template;
-use super::{Baseline, PREFIX, RewindError, allocators, settle};
+use super::{Baseline, PREFIX, RewindError, allocators, settle, transactions};
 use crate::api_client::ApiClient;
 use crate::etcd::{EtcdClient, KeyListing, StoredKey, TRANSACTION_KEYS_MAX, WriteOperation};
 use crate::provider::{ProvidedCluster, Readiness};
@@ -84,7 +84,7 @@ impl Rewinder {
         baseline: Baseline,
     ) -> Result<Self, RewindError> {
         // Groups appear in discovery one after the other while the API server starts.
-        settle::wait_discovery(&api, &baseline.fingerprint()).await?;
+        settle::wait_discovery(&api, &baseline.fingerprint(), 0).await?;
         let api_paths = settle::read_api_paths(&api).await?;
         let proven = ProvenState::default();
         let mut rewinder = Self {
@@ -105,7 +105,7 @@ impl Rewinder {
 
     /// Proves a cluster whose API server was just started.
     pub(crate) async fn resume(&mut self) -> Result<(), RewindError> {
-        settle::wait_discovery(&self.api, &self.baseline.fingerprint()).await?;
+        settle::wait_discovery(&self.api, &self.baseline.fingerprint(), self.template_definitions()).await?;
         self.openapi_lags = true;
         self.rewind().await?;
         self.wait_template_served(self.proven.revision).await
@@ -175,6 +175,11 @@ impl Rewinder {
         self.wait_template_served(self.proven.revision).await
     }
 
+    /// How many CRDs and APIServices the template brings.
+    fn template_definitions(&self) -> usize {
+        self.baseline.template().map_or(0, |template| template.definitions())
+    }
+
     /// An API server that has just started says for a moment that it is not ready to.
     async fn wait_template_served(&self, revision: i64) -> Result<(), RewindError> {
         settle::wait_served(&self.api, self.template_paths.iter().map(String::as_str), revision).await
@@ -182,7 +187,7 @@ impl Rewinder {
 
     /// Whether a CRD or an APIService of the template is another than it was.
     fn kinds_were_changed(&self, listing: &KeyListing) -> bool {
-        if !self.baseline.template().is_some_and(|template| template.shapes_discovery()) {
+        if self.template_definitions() == 0 {
             return false;
         }
         let mut found = listing.heads().peekable();
@@ -291,7 +296,9 @@ impl Rewinder {
         let waits = !crate::sabotage::active().verify;
         let canaries = if restarts || !waits { Vec::new() } else { Canary::of_touched(&plan.touched) };
         let canary_id = self.rewind_count.to_string();
-        self.write_changes(&plan.changes, Vec::new()).await?;
+        for changes in transactions(&plan.changes, Change::key) {
+            self.write_changes(changes, Vec::new()).await?;
+        }
         // The canaries are set out behind the last event of their resources.
         let canary_puts = canaries.iter().flat_map(|canary| canary.puts(&canary_id)).collect();
         let revision = self.write_changes(&plan.last_changes, canary_puts).await?;
@@ -304,7 +311,8 @@ impl Rewinder {
             self.openapi_lags = true;
             self.cluster.restart_api_server().await?;
             self.cluster.wait_ready(Readiness::Early).await?;
-            settle::wait_discovery(&self.api, &self.baseline.fingerprint()).await?;
+            let definitions = self.template_definitions() + plan.definitions();
+            settle::wait_discovery(&self.api, &self.baseline.fingerprint(), definitions).await?;
             self.wait_template_served(revision).await?;
         } else {
             // One after the other, on the connection that is open: each further connection costs more than it saves.
@@ -314,7 +322,7 @@ impl Rewinder {
             self.follow_authorization(&canaries, &canary_id).await?;
             let node_ports = self.refresh_allocators(plan).await?;
             if shapes_discovery {
-                settle::wait_discovery(&self.api, &self.baseline.fingerprint()).await?;
+                settle::wait_discovery(&self.api, &self.baseline.fingerprint(), plan.definitions()).await?;
             }
             if plan.touched.iter().any(StorageResource::is_custom) {
                 self.wait_template_served(revision).await?;

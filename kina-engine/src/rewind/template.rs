@@ -24,8 +24,8 @@ pub(crate) struct Template {
     removed: PackedKeys,
     /// What controllers make in each cluster for itself, beside these keys: copies of its authority.
     root_certificates: BTreeSet<Vec<u8>>,
-    /// Whether it brings kinds that a bare cluster does not have.
-    shapes_discovery: bool,
+    /// How many of its keys are CRDs or APIServices.
+    definitions: usize,
     discovery_etag: String,
     /// What OpenAPI says with this template: it lags, so the first slot that has it finds out.
     openapi_index_hash: OnceLock<String>,
@@ -81,10 +81,10 @@ impl TemplateWriter {
         keys.shrink_to_fit();
         places.shrink_to_fit();
         let shapes = |key: &[u8]| StorageResource::of_key(key).is_some_and(|resource| resource.shapes_discovery());
-        let shapes_discovery = keys.iter().any(|key| shapes(&key));
+        let definitions = keys.iter().filter(|key| shapes(key)).count();
         Ok(Template {
             name,
-            shapes_discovery,
+            definitions,
             keys,
             places,
             values: values.finish()?,
@@ -145,9 +145,9 @@ impl Template {
         let _ = self.openapi_index_hash.set(index_hash);
     }
 
-    /// Whether it brings kinds that a bare cluster does not have.
-    pub(super) fn shapes_discovery(&self) -> bool {
-        self.shapes_discovery
+    /// How many CRDs and APIServices it brings.
+    pub(super) fn definitions(&self) -> usize {
+        self.definitions
     }
 }
 

@@ -11,11 +11,11 @@ use super::purge;
 use crate::api_client::{Answer, ApiClient, NoAnswer};
 use crate::certificates::CertificateError;
 use crate::daemon::slot::SlotHandle;
-use crate::etcd::{EtcdClient, EtcdError};
+use crate::etcd::{EtcdClient, EtcdError, WriteOperation};
 use crate::gateway::{GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
 use crate::protocol::LeaseGrant;
 use crate::provider::{ClusterAccess, ProviderError};
-use crate::rewind::PREFIX;
+use crate::rewind::{PREFIX, transactions};
 
 const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const NAMESPACES: &str = "/api/v1/namespaces";
@@ -117,7 +117,9 @@ impl Host {
             if operations.is_empty() {
                 return Ok(());
             }
-            self.etcd.write(&operations).await?;
+            for operations in transactions(&operations, WriteOperation::key) {
+                self.etcd.write(operations).await?;
+            }
         }
         Err(HostError::Unclean { namespace: namespace.to_owned(), passes: PASSES_MAX })
     }

@@ -1,7 +1,7 @@
 //! What a namespace has in storage, and how it goes. Pure.
 
 use crate::etcd::{KeyListing, WriteOperation};
-use crate::rewind::PREFIX;
+use crate::rewind::{PREFIX, is_followed};
 
 /// Keys that one operation deletes, so that no transaction gets too large for its watchers.
 const KEYS_PER_RANGE_MAX: usize = 1000;
@@ -22,7 +22,9 @@ pub(super) fn deletions(listing: &KeyListing, namespace: &str) -> Vec<WriteOpera
             continue;
         };
         match &mut range {
-            Some(range) if range.resource == resource && range.key_count < KEYS_PER_RANGE_MAX => {
+            Some(range)
+                if range.resource == resource && range.key_count < KEYS_PER_RANGE_MAX && !is_followed(head.key) =>
+            {
                 range.last_key = head.key;
                 range.key_count += 1;
             }
@@ -51,7 +53,11 @@ struct Range<'a> {
 impl Range<'_> {
     fn into_operation(self) -> WriteOperation {
         let (key, last_key, key_count) = (self.key.to_vec(), self.last_key.to_vec(), self.key_count);
-        WriteOperation::DeleteRange { key, last_key, key_count }
+        if key_count == 1 {
+            WriteOperation::Delete { key }
+        } else {
+            WriteOperation::DeleteRange { key, last_key, key_count }
+        }
     }
 }
 
@@ -83,6 +89,10 @@ mod tests {
         WriteOperation::DeleteRange { key: key.into(), last_key: last_key.into(), key_count }
     }
 
+    fn delete(key: &str) -> WriteOperation {
+        WriteOperation::Delete { key: key.into() }
+    }
+
     #[test]
     fn all_that_is_in_a_namespace_goes_and_nothing_else() {
         let listing = listing(&[
@@ -106,12 +116,13 @@ mod tests {
         assert_eq!(
             deletions(&listing, "kina-1"),
             [
-                WriteOperation::Delete { key: b"/registry/namespaces/kina-1".to_vec() },
+                delete("/registry/namespaces/kina-1"),
                 range("/registry/configmaps/kina-1/a", "/registry/configmaps/kina-1/b", 2),
-                range("/registry/example.com/widgets/kina-1/a", "/registry/example.com/widgets/kina-1/a", 1),
-                range("/registry/leases/kina-1/a", "/registry/leases/kina-1/a", 1),
-                range("/registry/services/endpoints/kina-1/a", "/registry/services/endpoints/kina-1/a", 1),
-                range("/registry/services/specs/kina-1/a", "/registry/services/specs/kina-1/b", 2),
+                delete("/registry/example.com/widgets/kina-1/a"),
+                delete("/registry/leases/kina-1/a"),
+                delete("/registry/services/endpoints/kina-1/a"),
+                delete("/registry/services/specs/kina-1/a"),
+                delete("/registry/services/specs/kina-1/b"),
             ]
         );
         assert_eq!(deletions(&listing, "kina-2"), []);
@@ -123,6 +134,7 @@ mod tests {
         let keys: Vec<_> = keys.iter().map(String::as_str).collect();
         let counts = deletions(&listing(&keys), "kina-1").into_iter().map(|operation| match operation {
             WriteOperation::DeleteRange { key_count, .. } => key_count,
+            WriteOperation::Delete { .. } => 1,
             other => panic!("{other:?}"),
         });
         assert_eq!(counts.collect::<Vec<_>>(), [KEYS_PER_RANGE_MAX, KEYS_PER_RANGE_MAX, 1]);

@@ -9,6 +9,7 @@ use crate::api_client::ApiClient;
 use crate::cli::contract::client::{answers, must_exist, write, writes_allowed};
 use crate::cli::contract::scene::{FROM_STATE, Scene};
 use crate::provider::{ProvidedCluster, ProviderError, ProviderFuture, Readiness};
+use crate::rewind::{UNFOLLOWED, api_name};
 
 /// Within this a cluster that runs answers many times over.
 const FROZEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,7 +31,27 @@ pub(super) async fn boots_from_nothing(scene: &Scene<'_>) -> anyhow::Result<Verd
         let status = ApiClient::new(cluster.access())?.get(&path).await?.status;
         ensure!(status.is_success(), "it has bootstrapped, but {path} is answered with {status}");
     }
+    follows_nothing_unknown(&*cluster).await?;
     Ok(Verdict::Passed)
+}
+
+/// What a rewind writes at one revision, no informer inside the API server may follow.
+async fn follows_nothing_unknown(cluster: &dyn ProvidedCluster) -> anyhow::Result<()> {
+    let metrics = ApiClient::new(cluster.access())?.get("/metrics").await?.body;
+    let metrics = String::from_utf8_lossy(&metrics);
+    let watches = metrics.lines().filter(|line| {
+        let is_of_all = line.contains("scope=\"cluster\"") && line.contains("verb=\"WATCH\"");
+        line.starts_with("apiserver_longrunning_requests{") && is_of_all && !line.ends_with(" 0")
+    });
+    let watched: Vec<_> = watches
+        .filter_map(|line| line.split_once("resource=\"")?.1.split_once('"'))
+        .map(|(resource, _)| resource)
+        .collect();
+    ensure!(watched.contains(&"customresourcedefinitions"), "its metrics tell of no informer: {watched:?}");
+    let unknown: Vec<_> =
+        UNFOLLOWED.iter().map(|stored| api_name(stored)).filter(|one| watched.contains(one)).collect();
+    ensure!(unknown.is_empty(), "it follows all {unknown:?}, which rewinds take for what nobody follows");
+    Ok(())
 }
 
 pub(super) async fn boots_from_a_state(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
