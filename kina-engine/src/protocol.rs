@@ -252,6 +252,9 @@ pub struct Status {
     pub slots: Vec<SlotStatus>,
     /// How many clients wait.
     pub waiting: usize,
+    /// Those that have waited longest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiters: Vec<ClientStatus>,
     /// Since the engine started.
     pub counters: Counters,
     /// The most there ever was at a time, and what bounds it.
@@ -283,6 +286,13 @@ pub struct SlotStatus {
     pub pss_bytes: u64,
     /// How large its database was when it was last measured, in bytes.
     pub database_bytes: u64,
+    /// The same as last measured, some seconds ago: also while it is frozen, and where nobody asked for it to be measured
+    /// now; 0 where it never was.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// How long its processes have been running, the time that it was frozen included; 0 where none does.
+    #[serde(default)]
+    pub uptime_ms: u64,
     /// How many leases it has served.
     pub leases: u64,
     /// The one that it serves now.
@@ -301,6 +311,17 @@ pub struct NamespaceStatus {
     pub lease: LeaseStatus,
 }
 
+/// A client that waits for a lease, or has one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientStatus {
+    /// What it calls itself: the test's name.
+    pub test: String,
+    /// Its process; 0 where the system does not say.
+    pub process_id: u32,
+    /// For how long it has waited, or has had its lease.
+    pub duration_ms: u64,
+}
+
 /// A lease that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseStatus {
@@ -310,6 +331,9 @@ pub struct LeaseStatus {
     pub network: String,
     /// What went through its gateway so far.
     pub traffic: Traffic,
+    /// Whose it is; `None` for the engine's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<ClientStatus>,
 }
 
 /// What went through gateways. Bytes are counted as they are on the wire between clients and gateway, TLS included.

@@ -56,6 +56,9 @@ pub(super) fn add(request: &AssetRequest, assets: Assets, report: &Report<'_>) -
                 Ok(found) => return with(assets, found),
                 Err(missing) => missing,
             };
+            if request.build_only && asked == AssetSource::Download {
+                continue;
+            }
             for components in batches(asked, &missing) {
                 if request.is_cancelled() {
                     return Err(AssetsError::Cancelled { minor: request.minor });

@@ -12,6 +12,7 @@ mod executable;
 mod go_build;
 mod http;
 mod index;
+mod inventory;
 mod platform;
 mod release;
 mod request;
@@ -25,6 +26,7 @@ use std::sync::atomic::Ordering;
 
 pub use self::error::{AssetSource, AssetsError, NoSource, SourceAnswer};
 pub(crate) use self::executable::program_kind;
+pub use self::inventory::{Prune, StoredAssets, inventory, prunable, remove};
 pub use self::platform::Platform;
 pub use self::request::{
     AssetLimits, AssetRequest, DEFAULT_INDEX_URL, DEFAULT_KWOK_RELEASE_URL, DEFAULT_RELEASE_URL, ENVIRONMENT,
@@ -197,6 +199,7 @@ fn from_network(
             return Err(AssetsError::Cancelled { minor: request.minor });
         }
         let (place, outcome) = match asked {
+            AssetSource::Download if request.build_only => continue,
             AssetSource::Download => {
                 (Some(request.download_index_url.clone()), download::download(request, lock, report))
             }

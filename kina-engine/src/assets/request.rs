@@ -87,6 +87,8 @@ pub struct AssetRequest {
     pub kwok_release_url: String,
     /// Whether the network may not be used: neither a download nor a build is tried.
     pub offline: bool,
+    /// Whether what is not there yet is to be built, even where it could be downloaded.
+    pub build_only: bool,
     /// Where a `go` program may be, in order of preference.
     pub go_programs: Vec<PathBuf>,
     /// The values of [`ENVIRONMENT`] that are set.
@@ -142,6 +144,7 @@ impl AssetRequest {
             release_url: DEFAULT_RELEASE_URL.to_owned(),
             kwok_release_url: DEFAULT_KWOK_RELEASE_URL.to_owned(),
             offline: false,
+            build_only: false,
             go_programs: Vec::new(),
             environment: Vec::new(),
             limits: AssetLimits::default(),

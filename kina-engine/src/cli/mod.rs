@@ -1,34 +1,57 @@
-//! The program `cargo-kina`.
+//! The program `cargo-kina`. Each command has a module of its own, which says what it does.
+//!
+//! What they share:
+//! - `situation`: settings, the engine, the runtime; errors that are the user's.
+//! - `wanted`: options that say what kind of cluster is wanted. `lease_file`: the kubeconfig of a lease as a file.
+//! - `output`, `table`: what is printed, and whether it has colours.
+//! - `binaries`, `private_realm`: for commands that make clusters themselves, and touch no engine of the user's.
 
+mod assets;
 mod bench;
+mod binaries;
 mod chaos;
+mod completions;
 mod contract;
 mod doctor;
 mod image;
+mod kubeconfig;
+mod lease_file;
+mod logs;
+mod output;
 mod private_realm;
+mod run;
+mod situation;
 mod status;
+mod stop;
+mod table;
+mod top;
+mod wanted;
+mod warm;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Context;
-use clap::{Parser, Subcommand, ValueEnum};
-use serde::Serialize;
+use clap::{CommandFactory, Parser, Subcommand};
 
+use self::binaries::{find_binaries, find_binaries_for};
+use self::output::{Format, OutputClosed, print_report};
+use self::situation::{Situation, UserError, runtime};
 use crate::ProviderName;
-use crate::assets::{self, AssetRequest, Assets, KubernetesMinor, Platform};
-use crate::client::{ClientError, EngineClient, EngineProgram};
-use crate::paths::EnginePaths;
-use crate::protocol::AcquireRequest;
-use crate::settings::WorkspaceSettings;
+use crate::assets::{AssetsError, UnknownMinor};
+use crate::client::ClientError;
+use crate::paths::PathsError;
 
 /// Exit code where the user has to do something.
 const EXIT_USER_ERROR: u8 = 2;
 /// Exit code where something failed that should not.
 const EXIT_FAILED: u8 = 1;
 
-/// Real Kubernetes clusters for Rust tests: look at the engine, warm it up, stop it, measure it
+/// Real Kubernetes clusters for tests: run anything with one, look at the engine, warm it up, stop it, measure it
+///
+/// Results go to standard output, everything else to standard error. Colours are for terminals; NO_COLOR turns them off.
+///
+/// Exit codes: 0 done; 1 something failed that should not, and the engine's log (`cargo kina logs`) knows more; 2 there
+/// is something for you to do, or no cluster became free in time. `run` has codes of its own: `cargo kina run --help`.
 #[derive(Debug, Parser)]
 #[command(name = "cargo-kina", bin_name = "cargo kina", version = crate::protocol::VERSION)]
 struct Arguments {
@@ -41,115 +64,25 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the engine and its clusters
-    Status {
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// End the engine and everything that belongs to it
-    Stop,
-    /// Boot clusters until so many are ready
-    Warm {
-        /// How many
-        count: usize,
-        /// Kubernetes minor, such as 1.36
-        #[arg(long)]
-        kubernetes: Option<String>,
-    },
-    Chaos(chaos::ChaosArguments),
-    Contract(contract::ContractArguments),
+    Run(run::RunArguments),
+    Kubeconfig(kubeconfig::KubeconfigArguments),
+    Status(status::StatusArguments),
+    Top(top::TopArguments),
+    Logs(logs::LogsArguments),
+    Warm(warm::WarmArguments),
+    Stop(stop::StopArguments),
     Doctor(doctor::DoctorArguments),
+    /// The binaries that clusters are made from: list, get, remove them
+    #[command(subcommand)]
+    Assets(assets::AssetsCommand),
     /// The image that clusters in virtual machines and containers boot from
     #[command(subcommand)]
     Image(image::ImageCommand),
     /// Measure
-    Bench {
-        #[command(subcommand)]
-        scenario: Scenario,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum Scenario {
-    /// How long a test waits for its cluster: cold, from stopped, warm; beside envtest's recipe in the same run
-    Acquire {
-        /// How many warm leases, each in a process of its own
-        #[arg(long, default_value_t = 100)]
-        runs: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// What the gateway costs: requests through a lease's gateway, beside the same straight to a cluster
-    Gateway {
-        /// How often each object is created, read, updated, listed and deleted, each way
-        #[arg(long, default_value_t = 500)]
-        runs: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// How long fixtures take: applied, from a template; their graph, and conditions on objects
-    Fixtures {
-        /// How often each measurement in a cluster; the figures are their medians
-        #[arg(long, default_value_t = 5)]
-        samples: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// How long a cluster takes to be pristine again, by how many objects a lease made
-    Rewind {
-        /// Numbers of ConfigMaps
-        #[arg(long, value_delimiter = ',', default_value = "10,250,5000")]
-        objects: Vec<usize>,
-        /// How often each
-        #[arg(long, default_value_t = 5)]
-        samples: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// How long each part of a cluster's life takes, straight from its provider: made, stopped, started, deleted
-    Lifecycle {
-        /// How many lives; the figures are their medians
-        #[arg(long, default_value_t = 3)]
-        samples: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// How long a test waits for a cluster of this provider, beside one of `process` in the same run
-    Compare {
-        /// How many warm leases of each, each in a process of its own
-        #[arg(long, default_value_t = 100)]
-        runs: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// What many leases do to one cluster, each with a CRD of a new group
-    Wear {
-        /// How many
-        #[arg(long, default_value_t = 3000)]
-        leases: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// A measured process
-    #[command(subcommand, hide = true)]
-    Probe(bench::probe::Probe),
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Format {
-    /// For people
-    #[default]
-    Text,
-    /// For programs
-    Json,
+    Bench(bench::BenchArguments),
+    Chaos(chaos::ChaosArguments),
+    Contract(contract::ContractArguments),
+    Completions(completions::CompletionsArguments),
 }
 
 /// Runs the program.
@@ -158,116 +91,68 @@ pub fn main() -> ExitCode {
     // As a subcommand of cargo, the program gets its own name as first argument.
     let arguments = std::env::args_os().enumerate().filter(|(index, text)| !(*index == 1 && text == "kina"));
     let arguments = Arguments::parse_from(arguments.map(|(_, text)| text));
-    if let Command::Doctor(doctor) = &arguments.command {
-        return doctor::main(arguments.provider, doctor);
-    }
+    let exit_failed = if matches!(arguments.command, Command::Run(_)) { Some(run::EXIT_NO_CLUSTER) } else { None };
     match run(arguments, start) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit_code) => exit_code,
+        // Whoever does not want to read on has had enough.
+        Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", crate::with_causes(error.as_ref()));
-            let is_user_error = error.downcast_ref::<ClientError>().is_some_and(ClientError::is_user_error)
-                || image::is_user_error(&error);
-            ExitCode::from(if is_user_error { EXIT_USER_ERROR } else { EXIT_FAILED })
+            let of_kind = if is_user_error(&error) { EXIT_USER_ERROR } else { EXIT_FAILED };
+            ExitCode::from(exit_failed.unwrap_or(of_kind))
         }
     }
 }
 
-/// Prints the result of a measurement.
-fn print_report(report: &impl Serialize, format: Format) -> anyhow::Result<()> {
-    match format {
-        Format::Json => println!("{}", serde_json::to_string(report)?),
-        Format::Text => println!("{}", serde_json::to_string_pretty(report)?),
-    }
-    Ok(())
+fn run(arguments: Arguments, start: Instant) -> anyhow::Result<ExitCode> {
+    let Arguments { provider, command } = arguments;
+    let situation = || Situation::of_this_process(provider);
+    let done = match command {
+        Command::Run(arguments) => return runtime()?.block_on(run::run(situation()?, arguments)),
+        Command::Doctor(arguments) => return Ok(doctor::main(provider, &arguments)),
+        Command::Kubeconfig(arguments) => runtime()?.block_on(kubeconfig::run(situation()?, &arguments)),
+        Command::Status(arguments) => runtime()?.block_on(status::run(&situation()?, &arguments)),
+        Command::Top(arguments) => runtime()?.block_on(top::run(&situation()?, &arguments)),
+        Command::Logs(arguments) => logs::run(provider, &arguments),
+        Command::Warm(arguments) => runtime()?.block_on(warm::run(situation()?, &arguments)),
+        Command::Stop(arguments) => runtime()?.block_on(stop::run(provider, &arguments)),
+        Command::Assets(command) => assets::run(provider, command),
+        Command::Image(command) => image::run(command),
+        Command::Bench(arguments) => bench::run(provider, arguments, start),
+        Command::Chaos(arguments) => runtime()?.block_on(chaos::run(situation()?.provider(), arguments)),
+        Command::Contract(arguments) => runtime()?.block_on(contract::run(situation()?.provider(), arguments)),
+        Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
-/// The binaries that the user's tests would have, for a private engine with a cache of its own.
-async fn find_binaries() -> anyhow::Result<Assets> {
-    find_binaries_for(Platform::host()).await
+/// Whether the user can do something about it.
+fn is_user_error(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<ClientError>().is_some_and(ClientError::is_user_error)
+        || error.downcast_ref::<AssetsError>().is_some_and(AssetsError::is_user_error)
+        || error.is::<UserError>()
+        || error.is::<UnknownMinor>()
+        || error.is::<PathsError>()
+        || image::is_user_error(error)
 }
 
-/// The same, for clusters that run on `platform`.
-async fn find_binaries_for(platform: Platform) -> anyhow::Result<Assets> {
-    let user_paths = EnginePaths::from_environment(ProviderName::Process)?;
-    let mut request = AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
-        std::env::var_os(name)
-    });
-    request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
-    let request = request.for_platform(platform);
-    let assets = tokio::task::spawn_blocking(move || {
-        assets::provide(&request, &|progress| eprintln!("kina: {}", progress.text))
-    })
-    .await??;
-    Ok(assets)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn run(arguments: Arguments, start: Instant) -> anyhow::Result<()> {
-    if let Command::Bench { scenario: Scenario::Probe(probe) } = &arguments.command {
-        return bench::probe::run(probe, start);
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
     }
-    if let Command::Image(command) = arguments.command {
-        return image::run(command);
-    }
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime failed")?;
-    let settings = WorkspaceSettings::of_this_process().map_err(ClientError::from)?;
-    let provider = arguments.provider.unwrap_or(settings.provider);
-    if let Command::Chaos(arguments) = arguments.command {
-        return runtime.block_on(chaos::run(provider, arguments));
-    }
-    if let Command::Contract(arguments) = arguments.command {
-        return runtime.block_on(contract::run(provider, arguments));
-    }
-    if let Command::Bench { scenario: Scenario::Lifecycle { samples, format } } = arguments.command {
-        return runtime.block_on(bench::lifecycle::measure(provider, samples, format));
-    }
-    let client = EngineClient::for_provider(provider, EngineProgram::ThisExecutable)?;
-    runtime.block_on(async {
-        match arguments.command {
-            Command::Bench { scenario: Scenario::Acquire { runs, format } } => {
-                bench::acquire(provider, runs, format).await
-            }
-            Command::Bench { scenario: Scenario::Gateway { runs, format } } => {
-                bench::gateway::measure(provider, runs, format).await
-            }
-            Command::Bench { scenario: Scenario::Fixtures { samples, format } } => {
-                bench::fixtures::measure(provider, samples, format).await
-            }
-            Command::Bench { scenario: Scenario::Rewind { objects, samples, format } } => {
-                bench::rewind::measure(provider, &objects, samples, format).await
-            }
-            Command::Bench { scenario: Scenario::Compare { runs, format } } => {
-                bench::compare::measure(provider, runs, format).await
-            }
-            Command::Bench { scenario: Scenario::Wear { leases, format } } => {
-                bench::wear::measure(provider, leases, format).await
-            }
-            Command::Bench { scenario: Scenario::Probe(_) | Scenario::Lifecycle { .. } }
-            | Command::Chaos(_)
-            | Command::Contract(_)
-            | Command::Doctor(_)
-            | Command::Image(_) => Ok(()),
-            Command::Status { format } => status::print(&client, format).await,
-            Command::Stop => {
-                // Without a name, all of them.
-                let providers = arguments.provider.map_or(ProviderName::ALL.to_vec(), |provider| vec![provider]);
-                let mut was_running = false;
-                for provider in providers {
-                    let client = EngineClient::for_provider(provider, EngineProgram::ThisExecutable)?;
-                    was_running |= client.stop().await?;
-                }
-                println!("{}", if was_running { "the engine has ended" } else { "no engine is running" });
-                Ok(())
-            }
-            Command::Warm { count, kubernetes } => {
-                let request = AcquireRequest::from_environment("cargo kina warm", kubernetes.as_deref())?;
-                client.warm(count, request, &print_progress).await?;
-                status::print(&client, Format::Text).await
-            }
+
+    #[test]
+    fn what_a_command_is_given_is_its_own() {
+        let parse = |words: &[&str]| Arguments::try_parse_from([&["cargo-kina"], words].concat());
+        for words in [&["run", "--each", "ls", "--each"][..], &["run", "--", "ls", "--", "-l"]] {
+            assert!(matches!(parse(words).expect("understood").command, Command::Run(_)), "{words:?}");
         }
-    })
-}
-
-fn print_progress(text: &str) {
-    eprintln!("kina: {text}");
+        for words in [&["run"][..], &["run", "--unknown", "ls"], &["kubeconfig"], &["logs", "--component", "etcd"]] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
 }

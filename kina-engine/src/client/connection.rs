@@ -1,4 +1,4 @@
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -251,6 +251,13 @@ impl Connection {
 }
 
 impl Lease {
+    /// Whether the engine has ended the lease: it is not there any more, or was asked to end.
+    pub fn has_ended(&self) -> bool {
+        // Nothing is ever said on it: what can be read is its end.
+        let read = (&self.stream).read(&mut [0]);
+        !read.is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))
+    }
+
     /// Ends the lease now, also where copies of the connection exist in forked children.
     pub fn release(&self) {
         // Fails only where the engine has closed it already.

@@ -128,6 +128,7 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
         }
     };
     let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
+    let visit = engine.status_source.clients.enter(waiter, client_id, &request.test);
     let (reply, answer) = oneshot::channel();
     let doing = match request.isolation {
         Isolation::Cluster => {
@@ -147,6 +148,7 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
     let served = match waited {
         Ok(Some(Ok(grant))) => {
             tracing::debug!(lease = grant.lease, cluster = grant.cluster, test = request.test, "leased");
+            visit.leased(grant.lease);
             match client.send(&EngineMessage::Leased(Box::new(grant))).await {
                 Ok(()) => {
                     client.wait_gone().await;

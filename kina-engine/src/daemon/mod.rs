@@ -3,6 +3,7 @@
 //! - `detach`: the first acts of the new process.
 //! - `server`: the socket, and the end of everything.
 //! - `connection`: one client.
+//! - `clients`: who waits or has a lease.
 //! - `dispatcher`: feeds the pool with events and carries its actions out; the only owner of its state.
 //! - `slot`: what stands behind a slot: cluster, rewinder, gateway.
 //! - `boot`: making one.
@@ -15,6 +16,7 @@
 
 mod binaries;
 pub(crate) mod boot;
+mod clients;
 mod connection;
 mod controllers;
 mod detach;

@@ -99,6 +99,7 @@ pub(super) async fn serve(
             log: paths.log.clone(),
             provider: provider_name,
             simulated: capabilities.simulated,
+            clients: Arc::default(),
         },
         next_waiter,
         stop,

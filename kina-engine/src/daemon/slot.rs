@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
@@ -31,6 +31,9 @@ pub(super) struct SlotHandle {
     lease_count: AtomicU64,
     /// As last measured.
     database_bytes: AtomicU64,
+    memory_bytes: AtomicU64,
+    /// When its processes were started.
+    running_since: Mutex<Instant>,
 }
 
 /// What a cluster takes.
@@ -74,6 +77,8 @@ impl SlotHandle {
             is_from_snapshot,
             lease_count: AtomicU64::new(0),
             database_bytes: AtomicU64::new(0),
+            memory_bytes: AtomicU64::new(0),
+            running_since: Mutex::new(Instant::now()),
         }
     }
 
@@ -103,6 +108,15 @@ impl SlotHandle {
 
     pub(super) fn database_bytes(&self) -> u64 {
         self.database_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn uptime_ms(&self) -> u64 {
+        let since = *self.running_since.lock().unwrap_or_else(PoisonError::into_inner);
+        u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Opens the gateway. Nobody gets through it before [`Self::prove`].
@@ -165,6 +179,7 @@ impl SlotHandle {
         self.is_fully_ready.store(false, Ordering::Relaxed);
         self.is_frozen.store(false, Ordering::Relaxed);
         self.cluster.start().await?;
+        *self.running_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.cluster.wait_ready(Readiness::Early).await?;
         let mut rewinder = self.rewinder.lock().await;
         rewinder.resume().await?;
@@ -208,6 +223,7 @@ impl SlotHandle {
         }
         let database_bytes = rewinder.database_bytes().await?;
         self.database_bytes.store(database_bytes, Ordering::Relaxed);
+        self.memory_bytes.store(memory_bytes, Ordering::Relaxed);
         Ok(Some(SlotSize { memory_bytes, database_bytes }))
     }
 

@@ -1,15 +1,21 @@
 //! What the engine tells about itself.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::clients::Clients;
 use super::dispatcher::{Inspection, Message};
 use super::namespaces::Namespaces;
 use crate::ProviderName;
+use crate::pool::SlotState;
 use crate::process_memory as memory;
 use crate::protocol::{SlotStatus, Status, VERSION};
+
+/// What the pool calls a slot of which nothing runs.
+const STOPPED: &str = SlotState::Stopped.name();
 
 /// Everything about the engine that is not the pool's.
 pub(super) struct StatusSource {
@@ -17,6 +23,7 @@ pub(super) struct StatusSource {
     pub(super) log: PathBuf,
     pub(super) provider: ProviderName,
     pub(super) simulated: bool,
+    pub(super) clients: Arc<Clients>,
 }
 
 impl StatusSource {
@@ -48,6 +55,8 @@ impl StatusSource {
                 process_ids: handle.as_ref().map(|handle| handle.cluster().process_ids()).unwrap_or_default(),
                 database_bytes: handle.as_ref().map_or(0, |handle| handle.database_bytes()),
                 leases: handle.as_ref().map_or(0, |handle| handle.lease_count()),
+                memory_bytes: handle.as_ref().map_or(0, |handle| handle.memory_bytes()),
+                uptime_ms: handle.as_ref().filter(|_| state != STOPPED).map_or(0, |handle| handle.uptime_ms()),
                 lease: leases.remove(&slot),
                 namespaces: handle
                     .as_ref()
@@ -55,6 +64,7 @@ impl StatusSource {
                     .unwrap_or_default(),
             });
         }
+        self.clients.name_holders(&mut slot_statuses);
         Some(Status {
             version: VERSION.to_owned(),
             engine_profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
@@ -66,6 +76,7 @@ impl StatusSource {
             engine_rss_bytes: if with_memory { memory::resident_bytes(std::process::id()) } else { 0 },
             slots: slot_statuses,
             waiting: waiting + of_namespaces.waiting,
+            waiters: self.clients.waiting(),
             counters,
             high_water,
             traffic,

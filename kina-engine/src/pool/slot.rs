@@ -112,7 +112,7 @@ impl Slot {
 
 impl SlotState {
     /// One word, for people.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Booting => "booting",
             Self::Ready => "ready",

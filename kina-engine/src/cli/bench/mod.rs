@@ -4,16 +4,17 @@
 //! client straight to a running cluster, and the boot recipe of controller-runtime's envtest with the same binaries.
 //! The engine is a private one, of this very executable.
 
-pub(super) mod compare;
+mod compare;
 mod dirt;
 mod envtest_recipe;
-pub(super) mod fixtures;
-pub(super) mod gateway;
-pub(super) mod lifecycle;
-pub(super) mod probe;
-pub(super) mod rewind;
+mod fixtures;
+mod gateway;
+mod lifecycle;
+mod probe;
+mod rewind;
+mod scenario;
 mod statistics;
-pub(super) mod wear;
+mod wear;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::probe::{DirectAccess, ProbeReport};
+pub(super) use self::scenario::{BenchArguments, run};
 use self::statistics::{median, percentile};
 use super::{Format, find_binaries, print_report};
 use crate::ProviderName;
@@ -86,7 +88,7 @@ struct Bench {
 }
 
 /// Measures and prints.
-pub(super) async fn acquire(provider: ProviderName, runs: usize, format: Format) -> anyhow::Result<()> {
+async fn acquire(provider: ProviderName, runs: usize, format: Format) -> anyhow::Result<()> {
     if runs == 0 {
         bail!("--runs must be at least 1");
     }

@@ -110,7 +110,7 @@ impl Dispatcher {
 impl ActiveLease {
     pub(super) fn status(&self) -> LeaseStatus {
         let network = self.gateway.network();
-        LeaseStatus { lease: self.lease, network: network.describe(), traffic: network.traffic() }
+        LeaseStatus { lease: self.lease, network: network.describe(), traffic: network.traffic(), holder: None }
     }
 }
 

@@ -118,6 +118,10 @@ impl Dispatcher {
                     release.openapi_lag_ms = Some(lag_ms);
                 }
                 self.feed(Event::Settled { slot });
+                // Of a new cluster, people want to see what it takes before the clusters are next looked after.
+                if self.handles.get(&slot).is_some_and(|handle| handle.memory_bytes() == 0) {
+                    self.measure(slot);
+                }
             }
             Outcome::TemplateTaken { slot, result, reply } => self.template_taken(slot, result, reply),
             Outcome::Frozen { slot, result: Ok(()) } => {

@@ -308,7 +308,12 @@ impl Actor {
         for tenancy in self.tenants.values().filter_map(|tenant| tenant.tenancy.as_ref()) {
             let Some(gateway) = &tenancy.gateway else { continue };
             let network = gateway.network();
-            let lease = LeaseStatus { lease: tenancy.lease, network: network.describe(), traffic: network.traffic() };
+            let lease = LeaseStatus {
+                lease: tenancy.lease,
+                network: network.describe(),
+                traffic: network.traffic(),
+                holder: None,
+            };
             let status = NamespaceStatus { namespace: tenancy.namespace.clone(), lease };
             by_cluster.entry(tenancy.cluster.clone()).or_default().push(status);
         }

@@ -1,0 +1,27 @@
+//! The binaries of commands that make clusters themselves.
+
+use std::path::PathBuf;
+
+use super::output::print_progress;
+use crate::ProviderName;
+use crate::assets::{self, AssetRequest, Assets, KubernetesMinor, Platform};
+use crate::paths::EnginePaths;
+
+/// The binaries that the user's tests would have, for a private engine with a cache of its own.
+pub(super) async fn find_binaries() -> anyhow::Result<Assets> {
+    find_binaries_for(Platform::host()).await
+}
+
+/// The same, for clusters that run on `platform`.
+pub(super) async fn find_binaries_for(platform: Platform) -> anyhow::Result<Assets> {
+    let user_paths = EnginePaths::from_environment(ProviderName::Process)?;
+    let mut request = AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
+        std::env::var_os(name)
+    });
+    request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
+    let request = request.for_platform(platform);
+    let assets =
+        tokio::task::spawn_blocking(move || assets::provide(&request, &|progress| print_progress(&progress.text)))
+            .await??;
+    Ok(assets)
+}

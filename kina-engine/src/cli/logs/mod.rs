@@ -1,0 +1,197 @@
+//! `cargo kina logs`
+//!
+//! - `tail`: one file that may grow.
+
+mod tail;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use self::tail::Tail;
+use super::output::{Paint, Style, print_bytes};
+use super::situation::UserError;
+use crate::ProviderName;
+use crate::paths::EnginePaths;
+use crate::settings::WorkspaceSettings;
+
+/// How often files are looked at that are followed.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Names that an error lists.
+const NAMED_MAX: usize = 10;
+
+/// Print the log of the engine, or the logs of one cluster
+///
+/// Logs outlive their clusters for a while: those of the newest 40 are kept.
+#[derive(Clone, Debug, Args)]
+pub(super) struct LogsArguments {
+    /// Name of a cluster, as `cargo kina status` shows it, or how it ends; without one, the engine's own log
+    cluster: Option<String>,
+    /// Go on with what is written from now on, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    /// Begin with the last so many lines of each file [default: all]
+    #[arg(short = 'n', long, value_name = "LINES")]
+    lines: Option<usize>,
+    /// Only this component of the cluster, such as kube-apiserver
+    #[arg(long, requires = "cluster")]
+    component: Option<String>,
+}
+
+/// Runs the command.
+pub(super) fn run(provider: Option<ProviderName>, arguments: &LogsArguments) -> anyhow::Result<()> {
+    // Settings that make no sense are no reason to withhold a log.
+    let provider = provider.or_else(|| WorkspaceSettings::of_this_process().ok().map(|settings| settings.provider));
+    let paths = EnginePaths::from_environment(provider.unwrap_or_default())?;
+    let component = arguments.component.as_deref();
+    let source = match &arguments.cluster {
+        None => Source::File(paths.log),
+        Some(name) => Source::Directory(find_cluster(&paths.cluster_log_directory, name)?),
+    };
+    let mut tails: Vec<Tail> = source.files(component)?.into_iter().map(Tail::new).collect();
+    if tails.is_empty() && !arguments.follow {
+        return Err(source.nothing_there(component).into());
+    }
+    for tail in &mut tails {
+        tail.skip_to_last(arguments.lines)?;
+    }
+    loop {
+        print_new(&mut tails, !arguments.follow)?;
+        if !arguments.follow {
+            return Ok(());
+        }
+        std::thread::sleep(POLL_INTERVAL);
+        for path in source.files(component)? {
+            if !tails.iter().any(|tail| tail.path() == path) {
+                tails.push(Tail::new(path));
+            }
+        }
+    }
+}
+
+/// Where logs are.
+enum Source {
+    File(PathBuf),
+    Directory(PathBuf),
+}
+
+impl Source {
+    /// The files that are there now.
+    fn files(&self, component: Option<&str>) -> anyhow::Result<Vec<PathBuf>> {
+        let directory = match self {
+            Self::File(path) => return Ok(path.exists().then(|| path.clone()).into_iter().collect()),
+            Self::Directory(directory) => directory,
+        };
+        let entries =
+            std::fs::read_dir(directory).with_context(|| format!("reading {} failed", directory.display()))?;
+        let mut files: Vec<_> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.is_file() && component.is_none_or(|component| label_of(path) == component))
+            .collect();
+        files.sort();
+        Ok(files)
+    }
+
+    fn nothing_there(&self, component: Option<&str>) -> UserError {
+        UserError(match (self, component) {
+            (Self::File(path), _) => {
+                format!("there is no log yet at {}: no engine has run; the first test starts one", path.display())
+            }
+            (Self::Directory(directory), None) => format!("there is no log in {}", directory.display()),
+            (Self::Directory(directory), Some(component)) => {
+                let there = self.files(None).unwrap_or_default();
+                let there: Vec<_> = there.iter().map(|path| label_of(path)).collect();
+                format!("there is no log of `{component}` in {}, only of {}", directory.display(), there.join(", "))
+            }
+        })
+    }
+}
+
+/// The logs of the cluster of that name, or of the only one whose name ends so.
+fn find_cluster(directory: &Path, name: &str) -> Result<PathBuf, UserError> {
+    let mut known: Vec<_> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let modified = entry.metadata().ok()?.modified().ok()?;
+            Some((std::cmp::Reverse(modified), entry.file_name().into_string().ok()?))
+        })
+        .collect();
+    // The newest first.
+    known.sort();
+    let names: Vec<_> = known.into_iter().map(|(_, known)| known).collect();
+    if names.iter().any(|known| known == name) {
+        return Ok(directory.join(name));
+    }
+    let mut ending: Vec<_> = names.iter().filter(|known| known.ends_with(&format!("-{name}"))).cloned().collect();
+    match ending.len() {
+        1 => Ok(directory.join(ending.swap_remove(0))),
+        0 if names.is_empty() => Err(UserError(format!("there is no cluster `{name}`, nor has there been any"))),
+        0 => Err(UserError(format!("there is no cluster `{name}`; the newest with logs are {}", list(&names)))),
+        _ => Err(UserError(format!("several clusters end with `{name}`: {}; name one of them", list(&ending)))),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    let mut shown = names.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    if NAMED_MAX < names.len() {
+        shown.push_str(", …");
+    }
+    shown
+}
+
+/// Prints what has been written since the last time. Where there are several files, each line says whose it is.
+fn print_new(tails: &mut [Tail], is_last_time: bool) -> anyhow::Result<()> {
+    let style = Style::of_stdout();
+    let width = tails.iter().map(|tail| label_of(tail.path()).len()).max().unwrap_or_default();
+    let has_labels = 1 < tails.len();
+    for tail in tails {
+        let label = has_labels.then(|| style.paint(Paint::Cold, &format!("{:<width$} | ", label_of(tail.path()))));
+        tail.read_lines(is_last_time, &mut |line| {
+            let mut bytes = label.clone().unwrap_or_default().into_bytes();
+            bytes.extend_from_slice(line);
+            bytes.push(b'\n');
+            print_bytes(&bytes)
+        })?;
+    }
+    Ok(())
+}
+
+fn label_of(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_found_by_its_name_or_by_how_only_that_name_ends() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path();
+        let message = |name| find_cluster(path, name).expect_err("not found").0;
+        assert!(message("1").contains("nor has there been any"));
+        for name in ["cluster-10-1", "cluster-10-2", "cluster-20-1"] {
+            std::fs::create_dir(path.join(name)).expect("made");
+        }
+        assert_eq!(find_cluster(path, "cluster-10-1").expect("by name"), path.join("cluster-10-1"));
+        assert_eq!(find_cluster(path, "2").expect("by its end"), path.join("cluster-10-2"));
+        assert_eq!(find_cluster(path, "20-1").expect("by its end"), path.join("cluster-20-1"));
+        assert!(message("1").contains("several"), "{}", message("1"));
+        assert!(message("cluster-30-1").contains("cluster-10-2"));
+        assert!(find_cluster(path, "../../etc").is_err());
+    }
+
+    #[test]
+    fn a_component_that_is_not_there_is_an_error_that_names_those_that_are() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(directory.path().join("etcd.log"), "").expect("written");
+        let source = Source::Directory(directory.path().to_owned());
+        assert_eq!(source.files(Some("etcd")).expect("read").len(), 1);
+        assert!(source.files(Some("kubelet")).expect("read").is_empty());
+        assert!(source.nothing_there(Some("kubelet")).0.ends_with("only of etcd"));
+    }
+}

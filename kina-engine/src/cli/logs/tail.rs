@@ -1,0 +1,155 @@
+//! A file that may grow, be started anew, or go.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// A line that is longer is printed as several.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+/// The search for the last lines reads backwards by so much.
+const BLOCK_BYTES: u64 = 64 << 10;
+
+/// The file, and how much of it has been read.
+#[derive(Debug)]
+pub(super) struct Tail {
+    path: PathBuf,
+    inode: Option<u64>,
+    offset: u64,
+}
+
+impl Tail {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, inode: None, offset: 0 }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves out all but the last lines.
+    pub(super) fn skip_to_last(&mut self, lines: Option<usize>) -> anyhow::Result<()> {
+        let Some(lines) = lines else { return Ok(()) };
+        let found = File::open(&self.path).and_then(|mut file| {
+            self.inode = Some(file.metadata()?.ino());
+            start_of_last(&mut file, lines)
+        });
+        self.offset = found.with_context(|| format!("reading {} failed", self.path.display()))?;
+        Ok(())
+    }
+
+    /// Reads whole lines from where it was; a last one without an end only if `takes_unfinished`.
+    pub(super) fn read_lines(
+        &mut self,
+        takes_unfinished: bool,
+        print: &mut dyn FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let failed = |path: &Path| format!("reading {} failed", path.display());
+        let mut file = match File::open(&self.path) {
+            // Logs of old clusters are removed in time.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.with_context(|| failed(&self.path))?,
+        };
+        let metadata = file.metadata().with_context(|| failed(&self.path))?;
+        if self.inode.replace(metadata.ino()).is_some_and(|inode| inode != metadata.ino())
+            || metadata.len() < self.offset
+        {
+            // Another file of that name, or the same started anew.
+            self.offset = 0;
+        }
+        file.seek(SeekFrom::Start(self.offset)).with_context(|| failed(&self.path))?;
+        let mut reader = BufReader::new(file.take(metadata.len().saturating_sub(self.offset)));
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+            let length = u64::try_from(read.with_context(|| failed(&self.path))?).unwrap_or(u64::MAX);
+            let is_finished = line.ends_with(b"\n");
+            if length == 0 || !(is_finished || takes_unfinished || length == LINE_BYTES_MAX) {
+                return Ok(());
+            }
+            self.offset += length;
+            print(line.strip_suffix(b"\n").unwrap_or(&line))?;
+        }
+    }
+}
+
+/// Where the last so many lines begin.
+fn start_of_last(file: &mut File, lines: usize) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let mut end = length;
+    let mut found = 0;
+    while 0 < end {
+        let start = end.saturating_sub(BLOCK_BYTES);
+        let mut block = vec![0; usize::try_from(end - start).unwrap_or_default()];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut block)?;
+        for (index, byte) in block.iter().enumerate().rev() {
+            let at = start + u64::try_from(index).unwrap_or_default();
+            // The end of the last line is not the beginning of another.
+            if *byte == b'\n' && at + 1 != length {
+                found += 1;
+            }
+            if found == lines {
+                return Ok(if lines == 0 { length } else { at + 1 });
+            }
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(tail: &mut Tail, takes_unfinished: bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut take = |line: &[u8]| {
+            lines.push(String::from_utf8_lossy(line).into_owned());
+            anyhow::Ok(())
+        };
+        tail.read_lines(takes_unfinished, &mut take).expect("read");
+        lines
+    }
+
+    #[test]
+    fn what_grows_is_read_in_whole_lines_and_what_is_started_anew_from_its_beginning() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("a.log");
+        let mut tail = Tail::new(path.clone());
+        assert!(read(&mut tail, false).is_empty(), "nothing is there yet");
+        let mut file = File::create(&path).expect("made");
+        write!(file, "one\ntwo\nthr").expect("written");
+        assert_eq!(read(&mut tail, false), ["one", "two"]);
+        write!(file, "ee\n").expect("written");
+        assert_eq!(read(&mut tail, false), ["three"]);
+        assert!(read(&mut tail, false).is_empty());
+        std::fs::write(&path, "new\nlast").expect("written");
+        assert_eq!(read(&mut tail, true), ["new", "last"]);
+        std::fs::remove_file(&path).expect("removed");
+        assert!(read(&mut tail, true).is_empty());
+    }
+
+    #[test]
+    fn the_last_lines_are_found_however_long_the_file_is() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("a.log");
+        let text: String = (0..30_000).map(|number| format!("line {number}\n")).collect();
+        for text in [text.as_str(), text.trim_end()] {
+            std::fs::write(&path, text).expect("written");
+            for (wanted, first) in [(1, "line 29999"), (3, "line 29997"), (20_000, "line 10000"), (40_000, "line 0")] {
+                let mut tail = Tail::new(path.clone());
+                tail.skip_to_last(Some(wanted)).expect("read");
+                let lines = read(&mut tail, true);
+                assert_eq!((lines.len(), lines[0].as_str()), (wanted.min(30_000), first));
+            }
+            let mut tail = Tail::new(path.clone());
+            tail.skip_to_last(Some(0)).expect("read");
+            assert!(read(&mut tail, true).is_empty());
+        }
+    }
+}
