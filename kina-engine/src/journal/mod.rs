@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 pub(crate) use record::ProcessRecord;
+#[cfg(feature = "cli")]
+pub(crate) use sweep::count_left;
 pub(crate) use sweep::{SweepReport, sweep};
 
 use crate::living_file::LivingFile;

@@ -50,6 +50,12 @@ pub(crate) fn sweep(directory: &Path, state_roots: &[PathBuf]) -> SweepReport {
     report
 }
 
+/// How many engines are gone and have left a journal, which is not taken up here.
+#[cfg(feature = "cli")]
+pub(crate) fn count_left(directory: &Path) -> usize {
+    files_in(directory, SUFFIX).iter().filter(|path| matches!(look_at(path), Ok(Some(Found::Left(_))))).count()
+}
+
 fn take_up(path: &Path, file: File, state_roots: &[PathBuf], report: &mut SweepReport) {
     let mut bytes = Vec::new();
     // Holds the lock to the end, so that no other engine takes up the same.

@@ -12,6 +12,7 @@ use crate::ProviderName;
 use crate::assets::{self, AssetRequest, Assets, AssetsError, KubernetesMinor};
 use crate::client::{ClientError, EngineClient, EngineProgram};
 use crate::image::Architecture;
+use crate::journal;
 use crate::paths::{EnginePaths, PathsError};
 use crate::protocol::Status;
 use crate::settings::WorkspaceSettings;
@@ -42,6 +43,8 @@ pub(super) async fn examine(provider: ProviderName, workspace: &WorkspaceSetting
         Err(_) => silent_engine(&paths),
     });
     checks.push(other_engines(&other_sockets_with_engines(&paths.runtime_directory)));
+    checks.push(socket_path(&paths));
+    checks.push(dead_engines(journal::count_left(&paths.journal_directory)));
     checks
 }
 
@@ -179,6 +182,34 @@ fn other_engines(names: &[String]) -> Check {
     }
 }
 
+/// Where the system allows no such long path for a socket, it is elsewhere; whoever looks for it should know.
+fn socket_path(paths: &EnginePaths) -> Check {
+    let name = "socket_path";
+    let socket = paths.socket.display();
+    if paths.socket.starts_with(&paths.runtime_directory) {
+        return SECTION.ok(name, format!("{} bytes: {socket}", paths.socket.as_os_str().len()));
+    }
+    SECTION.warning(
+        name,
+        format!("{} is too long for a socket, which is {socket} instead", paths.runtime_directory.display()),
+        "all works, but what shares that directory with a container does not share the socket",
+        "let KINA_RUNTIME_DIR name a directory with a shorter path",
+    )
+}
+
+fn dead_engines(count: usize) -> Check {
+    let name = "dead_engines";
+    match count {
+        0 => SECTION.ok(name, "no engine was killed and left anything"),
+        count => SECTION.warning(
+            name,
+            format!("{count} engines were killed, or the machine went down with them"),
+            "processes and files of their clusters may be left, until the next engine starts and removes them",
+            "cargo kina warm 1, then cargo kina stop",
+        ),
+    }
+}
+
 fn try_to_write(directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     tempfile::tempfile_in(directory).map(drop)
@@ -268,6 +299,22 @@ mod tests {
         let names = other_sockets_with_engines(directory.path());
         assert_eq!(other_engines(&names).outcome, Outcome::Ok, "{names:?}");
         assert_eq!(other_engines(&["engine-0-0.0.1".to_owned()]).outcome, Outcome::Warning);
+    }
+
+    #[test]
+    fn what_killed_engines_left_and_a_socket_that_is_elsewhere_are_told() {
+        assert_eq!([0, 2].map(|count| dead_engines(count).outcome), [Outcome::Ok, Outcome::Warning]);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let outcome = |name: &str| {
+            let runtime = directory.path().join(name).into_os_string();
+            let paths = EnginePaths::resolve(ProviderName::Process, &|variable| match variable {
+                "KINA_RUNTIME_DIR" => Some(runtime.clone()),
+                "KINA_CACHE_DIR" => Some(directory.path().as_os_str().to_owned()),
+                _ => None,
+            });
+            socket_path(&paths.expect("usable")).outcome
+        };
+        assert_eq!([outcome("short"), outcome(&"x".repeat(200))], [Outcome::Ok, Outcome::Warning]);
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //! is broken in this way; looking is done apart from that. Nothing is repaired, started or downloaded.
 //!
 //! - `check`: one check, and the report.
-//! - `common`: what every provider needs. `process`, `apple`: what one provider needs.
+//! - `common`: what every provider needs. `process`, `apple`: what one provider needs. `kernel`: what bounds processes.
 //! - `ask`: programs of the system that know something about it.
 
 mod apple;
 mod ask;
 mod check;
 mod common;
+mod kernel;
 mod process;
 
 use std::process::ExitCode;

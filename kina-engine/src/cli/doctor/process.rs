@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::ask;
 use super::check::{Check, Section};
+use super::kernel;
 use crate::machine;
 use crate::provider::process::MEMORY_PER_CLUSTER_BYTES;
 use crate::settings::EngineSettings;
@@ -18,13 +19,18 @@ const LOOPBACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// All checks of this section.
 pub(super) fn examine(settings: &EngineSettings) -> Vec<Check> {
     let memory_bytes = settings.memory_max_bytes.unwrap_or_else(machine::available_memory_bytes);
-    vec![
+    let by_cores = machine::cores().saturating_mul(2);
+    let by_memory = usize::try_from(memory_bytes / MEMORY_PER_CLUSTER_BYTES).unwrap_or(usize::MAX);
+    let clusters_max = settings.slots_max.unwrap_or(by_cores.min(by_memory)).max(1);
+    let mut checks = vec![
         open_files(SECTION, ask::open_files_max()),
         cores(machine::cores()),
         memory(memory_bytes, settings.memory_max_bytes.is_some()),
         loopback(&try_loopback()),
         death_with_the_engine(),
-    ]
+    ];
+    checks.extend(kernel::examine(u64::try_from(clusters_max).unwrap_or(u64::MAX)));
+    checks
 }
 
 /// For any section: whether processes may have enough files open.
