@@ -146,6 +146,16 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_commands_has_all_of_them() {
+        // The package alone, as it is published, comes without it.
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/commands.md");
+        let Ok(page) = std::fs::read_to_string(path) else { return };
+        for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            assert!(page.contains(&format!("`{}", command.get_name())), "no `{}`", command.get_name());
+        }
+    }
+
+    #[test]
     fn what_a_command_is_given_is_its_own() {
         let parse = |words: &[&str]| Arguments::try_parse_from([&["cargo-kina"], words].concat());
         for words in [&["run", "--each", "ls", "--each"][..], &["run", "--", "ls", "--", "-l"]] {

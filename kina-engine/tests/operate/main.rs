@@ -5,6 +5,7 @@
 mod lookers;
 mod scene;
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -104,7 +105,7 @@ fn signals_are_passed_on_and_nothing_is_left_behind() {
 
     let (running, kubeconfig, shell, sleeper) = start();
     running.send(Signal::TERM);
-    assert_eq!(running.wait().code(), Some(128 + 15));
+    assert_eq!(running.wait().signal(), Some(15), "it ends as its command does");
     assert!(!is_running(&shell) && !is_running(&sleeper));
     scene.expect_no_lease(&kubeconfig);
 

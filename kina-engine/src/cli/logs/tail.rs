@@ -125,7 +125,7 @@ mod tests {
         let mut file = File::create(&path).expect("made");
         write!(file, "one\ntwo\nthr").expect("written");
         assert_eq!(read(&mut tail, false), ["one", "two"]);
-        write!(file, "ee\n").expect("written");
+        writeln!(file, "ee").expect("written");
         assert_eq!(read(&mut tail, false), ["three"]);
         assert!(read(&mut tail, false).is_empty());
         std::fs::write(&path, "new\nlast").expect("written");

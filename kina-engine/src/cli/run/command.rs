@@ -20,6 +20,9 @@ const LEFTOVERS_POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// What a shell adds to the number of the signal that ended a command.
 const EXIT_SIGNALLED: i32 = 128;
 
+/// Signals by which people, and those who act for them, end programs.
+const FOLLOWED: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
+
 /// A command that runs.
 pub(super) struct RunningCommand {
     child: Child,
@@ -90,6 +93,17 @@ impl RunningCommand {
 }
 
 impl Ending {
+    /// Ends this program as the command ended, where that was by a signal that is meant for both: a shell's loop goes on
+    /// after a program that only says so by its exit code. Returns where it was not, or that is impossible.
+    pub(super) fn follow(self) {
+        let Some(signal) = self.0.signal().filter(|signal| FOLLOWED.iter().any(|known| known.as_raw() == *signal))
+        else {
+            return;
+        };
+        // What is executed forgets the handlers of this program, which has no other way.
+        let _ = Command::new("/bin/sh").args(["-c", "kill -\"$0\" $$", &signal.to_string()]).exec();
+    }
+
     /// As a shell would tell it.
     pub(super) fn exit_code(self) -> u8 {
         let code = self.0.code().or_else(|| Some(EXIT_SIGNALLED + self.0.signal()?));

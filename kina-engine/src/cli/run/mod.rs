@@ -73,6 +73,7 @@ pub(super) async fn run(situation: Situation, arguments: RunArguments) -> anyhow
     };
     let ending = wait(running, signals, &lease).await?;
     lease.release();
+    ending.follow();
     Ok(ExitCode::from(ending.exit_code()))
 }
 
