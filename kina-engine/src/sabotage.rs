@@ -9,8 +9,11 @@ use once_cell::sync::OnceCell;
 /// The variable that names the parts, separated by commas.
 pub(crate) const VARIABLE: &str = "KINA_SABOTAGE";
 
+/// By how much what is slowed takes longer.
+pub(crate) const SLOW_PERCENT: u32 = 30;
+
 static ACTIVE: OnceCell<Sabotage> = OnceCell::new();
-static NONE: Sabotage = Sabotage { rewind: false, verify: false, reap: false, gateway: false };
+static NONE: Sabotage = Sabotage { rewind: false, verify: false, reap: false, gateway: false, slow: false };
 
 /// Which parts are switched off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,11 +26,13 @@ pub(crate) struct Sabotage {
     pub(crate) reap: bool,
     /// A gateway stays open after its lease.
     pub(crate) gateway: bool,
+    /// Whatever happens between two leases takes longer by [`SLOW_PERCENT`], for `cargo kina bench self-test`.
+    pub(crate) slow: bool,
 }
 
 /// A part that there is not.
 #[derive(Debug, thiserror::Error)]
-#[error("{VARIABLE} names `{name}`, but must be a list of rewind, verify, reap and gateway: unset it")]
+#[error("{VARIABLE} names `{name}`, but must be a list of rewind, verify, reap, gateway and slow: unset it")]
 pub(crate) struct UnknownPart {
     name: String,
 }
@@ -42,6 +47,7 @@ impl Sabotage {
                 "verify" => sabotage.verify = true,
                 "reap" => sabotage.reap = true,
                 "gateway" => sabotage.gateway = true,
+                "slow" => sabotage.slow = true,
                 _ => return Err(UnknownPart { name: name.to_owned() }),
             }
         }
@@ -50,7 +56,13 @@ impl Sabotage {
 
     /// The parts by name.
     pub(crate) fn names(self) -> Vec<String> {
-        let parts = [("rewind", self.rewind), ("verify", self.verify), ("reap", self.reap), ("gateway", self.gateway)];
+        let parts = [
+            ("rewind", self.rewind),
+            ("verify", self.verify),
+            ("reap", self.reap),
+            ("gateway", self.gateway),
+            ("slow", self.slow),
+        ];
         parts.into_iter().filter(|(_, is_off)| *is_off).map(|(name, _)| name.to_owned()).collect()
     }
 }

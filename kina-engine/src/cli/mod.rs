@@ -45,13 +45,16 @@ use crate::paths::PathsError;
 const EXIT_USER_ERROR: u8 = 2;
 /// Exit code where something failed that should not.
 const EXIT_FAILED: u8 = 1;
+/// Exit code of `cargo kina bench --compare` where something has become slower.
+const EXIT_REGRESSION: u8 = 3;
 
 /// Real Kubernetes clusters for tests: run anything with one, look at the engine, warm it up, stop it, measure it
 ///
 /// Results go to standard output, everything else to standard error. Colours are for terminals; NO_COLOR turns them off.
 ///
 /// Exit codes: 0 done; 1 something failed that should not, and the engine's log (`cargo kina logs`) knows more; 2 there
-/// is something for you to do, or no cluster became free in time. `run` has codes of its own: `cargo kina run --help`.
+/// is something for you to do, or no cluster became free in time. `run` has codes of its own: `cargo kina run --help`;
+/// `bench --compare` exits with 3 where something has become slower.
 #[derive(Debug, Parser)]
 #[command(name = "cargo-kina", bin_name = "cargo kina", version = crate::protocol::VERSION)]
 struct Arguments {
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {}", crate::with_causes(error.as_ref()));
             let of_kind = if is_user_error(&error) { EXIT_USER_ERROR } else { EXIT_FAILED };
+            let of_kind = bench::exit_code(&error).unwrap_or(of_kind);
             ExitCode::from(exit_failed.unwrap_or(of_kind))
         }
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::contract::writes_allowed;
 use super::super::private_realm::{PrivateRealm, binaries_of, bootstrap};
-use super::super::{Format, print_report};
+use super::report::{self, Draft, Measurement};
 use super::say;
 use super::statistics::median;
 use crate::ProviderName;
@@ -101,11 +101,9 @@ struct SupervisorEvent {
     event: String,
 }
 
-/// Measures and prints.
-pub(crate) async fn measure(provider: ProviderName, samples: usize, format: Format) -> anyhow::Result<()> {
-    if samples == 0 {
-        bail!("--samples must be at least 1");
-    }
+/// Measures.
+pub(super) async fn measure(provider: ProviderName, samples: usize) -> anyhow::Result<report::Report> {
+    let mut draft = Draft::begin("lifecycle", "one cluster's life, straight from its provider");
     let realm = PrivateRealm::prepare(provider, "lifecycle")?;
     let maker = realm.connect().await?;
     let assets = binaries_of(&maker).await?;
@@ -124,8 +122,44 @@ pub(crate) async fn measure(provider: ProviderName, samples: usize, format: Form
         lives.push(live(&realm, &maker, &assets, &snapshot, sample).await?);
     }
     maker.wait_all_ended().await;
-    let report = Report::new(provider, maker.capabilities().simulated, first_ever_ms, &lives)?;
-    print_report(&report, format)
+    let simulated = maker.capabilities().simulated;
+    add_measurements(&mut draft, &lives)?;
+    let figures = serde_json::to_value(Report::new(provider, simulated, first_ever_ms, &lives)?)?;
+    let kubernetes = assets.version.as_ref().map_or(String::new(), |version| format!("v{version}"));
+    draft.subject(provider.as_str(), &kubernetes, simulated);
+    let mut report = draft.finish();
+    if let serde_json::Value::Object(figures) = figures {
+        // These two have their place in every report.
+        let own = figures.into_iter().filter(|(name, _)| name != "provider" && name != "simulated");
+        report.figures.extend(own);
+    }
+    Ok(report)
+}
+
+/// Every sample, for those who want to know more than medians.
+fn add_measurements(draft: &mut Draft, lives: &[Life]) -> anyhow::Result<()> {
+    let of = |value: &dyn Fn(&Life) -> Option<f64>| lives.iter().filter_map(value).collect::<Vec<_>>();
+    let samples = [
+        ("cluster_created_ms", "until the provider has made a cluster", of(&|life| Some(life.create_ms))),
+        (
+            "writable_after_creation_ms",
+            "from then on until a client may write",
+            of(&|life| Some(life.ready_after_create_ms)),
+        ),
+        ("cluster_started_ms", "until a stopped cluster runs again", of(&|life| life.start_ms)),
+        ("writable_after_start_ms", "from then on until a client may write", of(&|life| life.ready_after_start_ms)),
+        ("cluster_stopped_ms", "until a cluster is stopped", of(&|life| life.stop_ms)),
+        ("cluster_deleted_ms", "until nothing is left of a cluster", of(&|life| Some(life.delete_ms))),
+        (
+            "state_checked_ms",
+            "the answer whether a cluster runs",
+            lives.iter().flat_map(|life| life.state_check_ms.iter().copied()).collect(),
+        ),
+    ];
+    for (name, what, values) in samples.into_iter().filter(|(_, _, values)| !values.is_empty()) {
+        draft.add(Measurement::of(name, what, &values))?;
+    }
+    Ok(())
 }
 
 async fn live(

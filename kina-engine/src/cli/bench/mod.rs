@@ -1,17 +1,31 @@
-//! `cargo kina bench acquire`: how long a test waits for its cluster. (`gateway` has a module of its own.)
+//! `cargo kina bench`: measures. Here is the private engine of all scenarios, and `cargo kina bench acquire`.
 //!
-//! Everything is measured in one run, so that ratios mean something on any machine: kina's own ways to a cluster, a
+//! - `scenario`: what there is to be measured.
+//! - `report`, `statistics`, `machine_description`: the one form of all reports, and what samples say.
+//! - `acquisition`, `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`: the scenarios.
+//! - `gate`: whether something has become slower. `page`: docs/BENCHMARKS.md. `flamegraph`: where the time goes. `plot`: pictures.
+//! - `sampler`, `probe`, `dirt`, `envtest_recipe`: single samples.
+//!
+//! Everything that is compared is measured in one run, so that ratios mean something on any machine: kina's own ways to a cluster, a
 //! client straight to a running cluster, and the boot recipe of controller-runtime's envtest with the same binaries.
 //! The engine is a private one, of this very executable.
 
+mod acquisition;
 mod compare;
 mod dirt;
 mod envtest_recipe;
 mod fixtures;
+mod flamegraph;
+mod gate;
 mod gateway;
 mod lifecycle;
+mod machine_description;
+mod page;
+mod plot;
 mod probe;
+mod report;
 mod rewind;
+mod sampler;
 mod scenario;
 mod statistics;
 mod wear;
@@ -26,7 +40,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::probe::{DirectAccess, ProbeReport};
-pub(super) use self::scenario::{BenchArguments, run};
+pub(super) use self::scenario::{BenchArguments, exit_code, run};
 use self::statistics::{median, percentile};
 use super::{Format, find_binaries, print_report};
 use crate::ProviderName;
@@ -85,6 +99,8 @@ struct Bench {
     engine: EngineClient,
     environment: Vec<(&'static str, OsString)>,
     slots: usize,
+    /// By how much leases waste time on purpose; see `gate::self_test`.
+    slowed_percent: u32,
 }
 
 /// Measures and prints.
@@ -99,10 +115,19 @@ async fn acquire(provider: ProviderName, runs: usize, format: Format) -> anyhow:
 
 impl Bench {
     async fn prepare(provider: ProviderName, slots: usize) -> anyhow::Result<Self> {
+        Self::prepare_with(provider, slots, &[]).await
+    }
+
+    /// The same, with further settings of the engine.
+    async fn prepare_with(
+        provider: ProviderName,
+        slots: usize,
+        settings: &[(&'static str, &str)],
+    ) -> anyhow::Result<Self> {
         let assets = find_binaries().await?;
         let directory = tempfile::Builder::new().prefix("kina-bench-").tempdir_in("/tmp")?;
         let assets_directory = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();
-        let environment = vec![
+        let mut environment = vec![
             ("KINA_RUNTIME_DIR", directory.path().join("run").into_os_string()),
             ("KINA_CACHE_DIR", directory.path().join("cache").into_os_string()),
             ("KINA_ASSETS_DIR", assets_directory.into_os_string()),
@@ -114,17 +139,25 @@ impl Bench {
             // Should this process be killed, the private engine does not stay.
             ("KINA_IDLE_EXIT_SECONDS", "30".into()),
         ];
+        environment.extend(settings.iter().map(|(name, value)| (*name, OsString::from(value))));
         let variable =
             |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let engine =
             EngineClient::new(EnginePaths::resolve(provider, &variable)?, provider, EngineProgram::InstalledOnly);
-        Ok(Self { directory, assets, engine, environment, slots })
+        Ok(Self { directory, assets, engine, environment, slots, slowed_percent: 0 })
     }
 
-    /// Ends the private engine, however the measuring went, and prints what came of it.
+    /// Ends the private engine, however the measuring went.
+    async fn end<T>(self, measured: anyhow::Result<T>) -> anyhow::Result<T> {
+        let ended = self.engine.stop().await;
+        let measured = measured?;
+        ended?;
+        Ok(measured)
+    }
+
+    /// The same, and prints what came of it.
     async fn finish(self, measured: anyhow::Result<impl Serialize>, format: Format) -> anyhow::Result<()> {
-        self.engine.stop().await?;
-        print_report(&measured?, format)
+        print_report(&self.end(measured).await?, format)
     }
 
     async fn measure(&self, runs: usize) -> anyhow::Result<Report> {

@@ -21,7 +21,11 @@ use crate::protocol::AcquireRequest;
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Probe {
     /// Lease a cluster, list its namespaces
-    Lease,
+    Lease {
+        /// Waste so much more time, in percent of what it took: to see whether somebody notices
+        #[arg(long, default_value_t = 0)]
+        slowed_percent: u32,
+    },
     /// List the namespaces of a cluster that is running already
     Direct {
         /// A file with its address and credentials
@@ -79,10 +83,12 @@ pub(crate) fn run(probe: &Probe, start: Instant) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(async {
         Ok::<_, anyhow::Error>(match probe {
-            Probe::Lease => serde_json::to_string(&lease(start, &Dirt::None).await?)?,
-            Probe::Dirty => serde_json::to_string(&lease(start, &Dirt::Thorough).await?)?,
-            Probe::Fill { objects } => serde_json::to_string(&lease(start, &Dirt::ConfigMaps(*objects)).await?)?,
-            Probe::Define { group } => serde_json::to_string(&lease(start, &Dirt::Definition(group)).await?)?,
+            Probe::Lease { slowed_percent } => {
+                serde_json::to_string(&lease(start, &Dirt::None, *slowed_percent).await?)?
+            }
+            Probe::Dirty => serde_json::to_string(&lease(start, &Dirt::Thorough, 0).await?)?,
+            Probe::Fill { objects } => serde_json::to_string(&lease(start, &Dirt::ConfigMaps(*objects), 0).await?)?,
+            Probe::Define { group } => serde_json::to_string(&lease(start, &Dirt::Definition(group), 0).await?)?,
             Probe::Direct { access } => serde_json::to_string(&direct(start, access).await?)?,
             Probe::Fixtures { work } => serde_json::to_string(&fixtures::probe(work).await?)?,
             Probe::Crud { access, runs } => serde_json::to_string(&crud(access, *runs).await?)?,
@@ -103,13 +109,16 @@ async fn crud(access: &PathBuf, runs: usize) -> anyhow::Result<gateway::Samples>
     gateway::take_samples(&through, &direct, runs, &grant.kubernetes).await
 }
 
-async fn lease(start: Instant, dirt: &Dirt<'_>) -> anyhow::Result<ProbeReport> {
+async fn lease(start: Instant, dirt: &Dirt<'_>, slowed_percent: u32) -> anyhow::Result<ProbeReport> {
     let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
     let request = AcquireRequest::from_environment("cargo kina bench", None)?;
     let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
     let grant = &lease.grant;
     let client = connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
     list_namespaces(&client).await?;
+    if 0 < slowed_percent {
+        tokio::time::sleep(start.elapsed() * slowed_percent / 100).await;
+    }
     let took_ms = start.elapsed().as_secs_f64() * 1e3;
     dirt::make(&client, dirt).await?;
     Ok(ProbeReport { took_ms, lease: Some(grant.lease), kubernetes: Some(grant.kubernetes.clone()) })

@@ -2,18 +2,24 @@
 
 use std::time::Instant;
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 
-use super::super::Format;
 use super::super::situation::{Situation, runtime};
-use super::{compare, fixtures, gateway, lifecycle, probe, rewind, wear};
+use super::super::{EXIT_REGRESSION, Format};
+use super::gate::{self, GateArguments, SlowerThanSaved};
+use super::page::{self, PageArguments};
+use super::report::Report;
+use super::{acquisition, compare, fixtures, flamegraph, gateway, lifecycle, probe, rewind, wear};
 use crate::ProviderName;
 
-/// What to measure.
+/// What to measure, or with what to compare.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct BenchArguments {
+    #[command(flatten)]
+    gate: GateArguments,
     #[command(subcommand)]
-    scenario: Scenario,
+    scenario: Option<Scenario>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -23,70 +29,109 @@ enum Scenario {
         /// How many warm leases, each in a process of its own
         #[arg(long, default_value_t = 100)]
         runs: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// How long a test waits where no engine runs, beside envtest's recipe in turns
+    Cold {
+        /// How many of each
+        #[arg(long, default_value_t = 8)]
+        samples: usize,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// How long a test waits where clusters are ready, beside the same client straight to a running cluster in turns; what
+    /// ready clusters take
+    Warm {
+        /// How many of each, each in a process of its own
+        #[arg(long, default_value_t = 300)]
+        samples: usize,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// How long a test waits where all clusters are stopped
+    Stopped {
+        /// How many
+        #[arg(long, default_value_t = 10)]
+        samples: usize,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// How long a test waits where all clusters are frozen, and what those take of the processor
+    Frozen {
+        /// How many
+        #[arg(long, default_value_t = 15)]
+        samples: usize,
+        #[command(flatten)]
+        output: Output,
     },
     /// What the gateway costs: requests through a lease's gateway, beside the same straight to a cluster
     Gateway {
         /// How often each object is created, read, updated, listed and deleted, each way
         #[arg(long, default_value_t = 500)]
         runs: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        #[command(flatten)]
+        output: Output,
     },
     /// How long fixtures take: applied, from a template; their graph, and conditions on objects
     Fixtures {
         /// How often each measurement in a cluster; the figures are their medians
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 10)]
         samples: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        #[command(flatten)]
+        output: Output,
     },
     /// How long a cluster takes to be pristine again, by how many objects a lease made
     Rewind {
         /// Numbers of ConfigMaps
-        #[arg(long, value_delimiter = ',', default_value = "10,250,5000")]
+        #[arg(long, value_delimiter = ',', default_value = "10,250,1000,5000,50000")]
         objects: Vec<usize>,
-        /// How often each
-        #[arg(long, default_value_t = 5)]
+        /// How often each; of many objects less often, and the report says how often
+        #[arg(long, default_value_t = 15)]
         samples: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        #[command(flatten)]
+        output: Output,
     },
     /// How long each part of a cluster's life takes, straight from its provider: made, stopped, started, deleted
     Lifecycle {
         /// How many lives; the figures are their medians
         #[arg(long, default_value_t = 3)]
         samples: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        #[command(flatten)]
+        output: Output,
     },
     /// How long a test waits for a cluster of this provider, beside one of `process` in the same run
     Compare {
         /// How many warm leases of each, each in a process of its own
         #[arg(long, default_value_t = 100)]
         runs: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        #[command(flatten)]
+        output: Output,
     },
     /// What many leases do to one cluster, each with a CRD of a new group
     Wear {
         /// How many
         #[arg(long, default_value_t = 3000)]
         leases: usize,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        #[command(flatten)]
+        output: Output,
     },
+    /// Measure what the page of benchmarks tells of, and write that page
+    Report(PageArguments),
+    /// Whether the gate does its work here: planted slow-downs are caught, unchanged runs raise no alarm
+    SelfTest(gate::self_test::SelfTestArguments),
+    /// Where the engine spends its processor time under load, as a flame graph
+    Flamegraph(flamegraph::FlamegraphArguments),
     /// A measured process
     #[command(subcommand, hide = true)]
     Probe(probe::Probe),
+}
+
+#[derive(Debug, Args)]
+struct Output {
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 /// Measures what was asked for; `start` is when this process came to its first line.
@@ -95,22 +140,51 @@ pub(in crate::cli) fn run(
     arguments: BenchArguments,
     start: Instant,
 ) -> anyhow::Result<()> {
-    if let Scenario::Probe(probe) = &arguments.scenario {
+    if let Some(Scenario::Probe(probe)) = &arguments.scenario {
         return probe::run(probe, start);
     }
     let provider = Situation::of_this_process(provider)?.provider();
-    runtime()?.block_on(measure(provider, arguments.scenario))
+    runtime()?.block_on(measure(provider, arguments))
 }
 
-async fn measure(provider: ProviderName, scenario: Scenario) -> anyhow::Result<()> {
+/// The exit code that says what came of a comparison, where that is the reason.
+pub(in crate::cli) fn exit_code(error: &anyhow::Error) -> Option<u8> {
+    error.downcast_ref::<SlowerThanSaved>().map(|_| EXIT_REGRESSION)
+}
+
+async fn measure(provider: ProviderName, arguments: BenchArguments) -> anyhow::Result<()> {
+    let Some(scenario) = arguments.scenario else { return gate::run(provider, arguments.gate).await };
+    if arguments.gate.is_used() {
+        bail!("--save and --compare measure scenarios of their own: name them with --scenarios, and no other command");
+    }
     match scenario {
-        Scenario::Acquire { runs, format } => super::acquire(provider, runs, format).await,
-        Scenario::Gateway { runs, format } => gateway::measure(provider, runs, format).await,
-        Scenario::Fixtures { samples, format } => fixtures::measure(provider, samples, format).await,
-        Scenario::Rewind { objects, samples, format } => rewind::measure(provider, &objects, samples, format).await,
-        Scenario::Lifecycle { samples, format } => lifecycle::measure(provider, samples, format).await,
-        Scenario::Compare { runs, format } => compare::measure(provider, runs, format).await,
-        Scenario::Wear { leases, format } => wear::measure(provider, leases, format).await,
+        Scenario::Acquire { runs, output } => super::acquire(provider, runs, output.format).await,
+        Scenario::Cold { samples, output } => print(acquisition::cold(provider, some(samples)?).await?, &output),
+        Scenario::Warm { samples, output } => print(acquisition::warm(provider, some(samples)?).await?, &output),
+        Scenario::Stopped { samples, output } => print(acquisition::stopped(provider, some(samples)?).await?, &output),
+        Scenario::Frozen { samples, output } => print(acquisition::frozen(provider, some(samples)?).await?, &output),
+        Scenario::Gateway { runs, output } => gateway::measure(provider, runs, output.format).await,
+        Scenario::Fixtures { samples, output } => print(fixtures::measure(provider, some(samples)?).await?, &output),
+        Scenario::Rewind { objects, samples, output } => {
+            print(rewind::measure(provider, &objects, some(samples)?).await?, &output)
+        }
+        Scenario::Lifecycle { samples, output } => print(lifecycle::measure(provider, some(samples)?).await?, &output),
+        Scenario::Compare { runs, output } => compare::measure(provider, runs, output.format).await,
+        Scenario::Wear { leases, output } => wear::measure(provider, leases, output.format).await,
+        Scenario::Report(arguments) => page::run(arguments).await,
+        Scenario::SelfTest(arguments) => gate::self_test::run(provider, arguments).await,
+        Scenario::Flamegraph(arguments) => flamegraph::run(provider, arguments).await,
         Scenario::Probe(_) => Ok(()),
     }
+}
+
+fn print(report: Report, output: &Output) -> anyhow::Result<()> {
+    report.print(output.format)
+}
+
+fn some(samples: usize) -> anyhow::Result<usize> {
+    if samples == 0 {
+        bail!("--samples must be at least 1");
+    }
+    Ok(samples)
 }

@@ -8,6 +8,7 @@ use crate::daemon::templates::Templates;
 use crate::error_text::with_causes;
 use crate::pool::{Event, Pool, SlotId, SlotKey, TemplateName, WaiterId};
 use crate::rewind::Template;
+use crate::sabotage;
 
 /// So many rewinds to a template may fail in a row: then it is the template that is at fault.
 const FAILURES_MAX: u32 = 2;
@@ -65,7 +66,11 @@ impl Dispatcher {
             if let Some(release) = &mut release {
                 release.wait_closed().await;
             }
-            Outcome::Rewound { slot, release, result: handle.rewind(template).await }
+            let result = handle.rewind(template).await;
+            if let Some(release) = release.as_ref().filter(|_| sabotage::active().slow) {
+                tokio::time::sleep(release.since.elapsed() * sabotage::SLOW_PERCENT / 100).await;
+            }
+            Outcome::Rewound { slot, release, result }
         });
     }
 

@@ -1,0 +1,128 @@
+//! `cargo kina bench flamegraph`: where the engine spends its processor time under load.
+//!
+//! A private engine serves test processes while `perf` looks at it from outside; what it saw is folded and drawn here, so that
+//! nothing but `perf` needs installing.
+
+mod draw;
+mod fold;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+
+use super::probe::ProbeReport;
+use super::{Bench, say};
+use crate::ProviderName;
+
+/// One cluster each for both kinds of load, and one that is being rewound meanwhile.
+const SLOTS: usize = 3;
+/// Of each stack so many bytes are looked at.
+const STACK_BYTES: u32 = 16_384;
+/// How long `perf` may take to understand what it saw.
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(240);
+const HOW_TO_GET_PERF: &str = "`perf` is needed (Debian and Ubuntu: the package linux-perf or linux-tools-generic), and leave to look at one's own \
+                               processes (/proc/sys/kernel/perf_event_paranoid at most 2)";
+
+/// Where the engine spends its processor time under load
+#[derive(Debug, Args)]
+pub(super) struct FlamegraphArguments {
+    /// The picture, an SVG
+    #[arg(short, long, default_value = "target/kina-bench/flamegraph.svg")]
+    output: PathBuf,
+    /// For how long
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// How often a second
+    #[arg(long, default_value_t = 499, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    hertz: u32,
+    /// Keep the stacks here as well, one a line with its number of samples, as other tools read them
+    #[arg(long)]
+    folded: Option<PathBuf>,
+}
+
+/// Takes the picture.
+pub(super) async fn run(provider: ProviderName, arguments: FlamegraphArguments) -> anyhow::Result<()> {
+    if !cfg!(target_os = "linux") {
+        bail!("only Linux has `perf`: on macOS use the program `sample` on the process that `cargo kina status` names");
+    }
+    let bench = Bench::prepare(provider, SLOTS).await?;
+    let taken = take(&bench, &arguments).await;
+    let stacks = bench.end(taken).await?;
+    if let Some(path) = &arguments.folded {
+        write(path, &stacks.folded())?;
+    }
+    let title = format!(
+        "kina's engine under load: {} samples of its processor time in {} s ({} build)",
+        stacks.samples(),
+        arguments.seconds,
+        if cfg!(debug_assertions) { "debug" } else { "release" },
+    );
+    write(&arguments.output, &draw::draw(&title, &stacks))?;
+    println!("{} ({} samples)", arguments.output.display(), stacks.samples());
+    for (share, name) in stacks.heaviest() {
+        println!("{share:5.1} %  {name}");
+    }
+    Ok(())
+}
+
+async fn take(bench: &Bench, arguments: &FlamegraphArguments) -> anyhow::Result<fold::Stacks> {
+    bench.warm_up().await?;
+    let process_id = bench.status(false).await?.process_id;
+    let recorded = bench.directory.path().join("perf.data");
+    say(&format!("the engine under load for {} s", arguments.seconds));
+    let mut perf = tokio::process::Command::new("perf")
+        // A clock that virtual machines have too.
+        .args(["record", "--quiet", "-e", "cpu-clock", "-F", &arguments.hertz.to_string()])
+        .args(["--call-graph", &format!("dwarf,{STACK_BYTES}"), "-p", &process_id.to_string()])
+        .arg("-o")
+        .arg(&recorded)
+        .args(["--", "sleep", &arguments.seconds.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .context(HOW_TO_GET_PERF)?;
+    let end = Instant::now() + Duration::from_secs(arguments.seconds);
+    let leases = async {
+        while Instant::now() < end {
+            bench.probe::<ProbeReport>(&["lease"]).await?;
+        }
+        anyhow::Ok(())
+    };
+    let fills = async {
+        while Instant::now() < end {
+            bench.probe::<ProbeReport>(&["fill", "250"]).await?;
+        }
+        anyhow::Ok(())
+    };
+    futures::future::try_join(leases, fills).await?;
+    let status = perf.wait().await?;
+    ensure!(status.success(), "`perf record` failed ({status}): {HOW_TO_GET_PERF}");
+    say("reads what was seen");
+    fold::Stacks::read(&script(&recorded).await?)
+}
+
+async fn script(recorded: &Path) -> anyhow::Result<String> {
+    let script = tokio::process::Command::new("perf")
+        .args(["script", "--no-inline", "-F", "comm,ip,sym", "-i"])
+        .arg(recorded)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(SCRIPT_TIMEOUT, script)
+        .await
+        .with_context(|| format!("`perf script` was not done after {} s", SCRIPT_TIMEOUT.as_secs()))??;
+    ensure!(output.status.success(), "`perf script` failed ({})", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).with_context(|| format!("making {} failed", directory.display()))?;
+    }
+    std::fs::write(path, text).with_context(|| format!("writing {} failed", path.display()))
+}

@@ -1,0 +1,68 @@
+//! What samples are divided by, so that a slow hour of the machine is no slow-down of kina.
+//!
+//! Each yardstick is of the kind of the work that it is held against, and has nothing of kina's own code in it.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use sha2::{Digest, Sha256};
+
+use super::super::probe::{DirectAccess, connect};
+
+/// Objects that one sample creates and deletes, one after the other.
+const ROUND_TRIP_OBJECTS: usize = 20;
+/// What one core hashes for one sample.
+const HASHED_BYTES: usize = 64 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Objects created and deleted through a connection that is open, straight to a running cluster.
+pub(super) struct RoundTrips {
+    config_maps: Api<ConfigMap>,
+}
+
+impl RoundTrips {
+    pub(super) const NAME: &str = "20 ConfigMaps created and deleted straight in a running cluster";
+
+    pub(super) fn new(access: &Path) -> anyhow::Result<Self> {
+        let access: DirectAccess = serde_json::from_slice(&std::fs::read(access)?)?;
+        let client = connect(access.address, &access.ca_pem, &access.certificate_pem, &access.key_pem)?;
+        Ok(Self { config_maps: Api::default_namespaced(client) })
+    }
+
+    /// Milliseconds.
+    pub(super) async fn sample(&self) -> anyhow::Result<f64> {
+        let start = Instant::now();
+        for number in 0..ROUND_TRIP_OBJECTS {
+            let name = format!("yardstick-{number}");
+            let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+            let config_map = ConfigMap { metadata, ..ConfigMap::default() };
+            self.config_maps.create(&PostParams::default(), &config_map).await?;
+            self.config_maps.delete(&name, &DeleteParams::default()).await?;
+        }
+        Ok(start.elapsed().as_secs_f64() * 1e3)
+    }
+}
+
+pub(super) const DIRECT_LIST_NAME: &str = "a process that lists the namespaces straight in a running cluster";
+pub(super) const PROCESSOR_NAME: &str = "64 MiB hashed on every core at the same time";
+
+/// All cores at work, until the last of them is done: milliseconds.
+pub(super) async fn processor() -> anyhow::Result<f64> {
+    let work = || {
+        let chunk = vec![7_u8; CHUNK_BYTES];
+        let mut hash = Sha256::new();
+        for _ in 0..HASHED_BYTES / CHUNK_BYTES {
+            hash.update(&chunk);
+        }
+        hash.finalize()
+    };
+    let start = Instant::now();
+    let workers: Vec<_> = (0..crate::machine::cores()).map(|_| tokio::task::spawn_blocking(work)).collect();
+    for worker in workers {
+        std::hint::black_box(worker.await.context("a thread that hashed did not end")?);
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}

@@ -1,0 +1,153 @@
+//! `cargo kina bench report`: measures what docs/BENCHMARKS.md tells of, keeps it as files, and writes that page and its
+//! pictures from these files alone.
+//!
+//! Each scenario runs as a command of its own, as users would run it, and what it prints for programs is what is kept.
+//!
+//! - `data`: the files.
+//! - `budgets`: what is held against what.
+//! - `text`: the page.
+//! - `pictures`: the pictures.
+
+mod budgets;
+mod data;
+mod pictures;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::data::Data;
+use super::machine_description::{self, Watched};
+use super::say;
+
+/// What the page can tell of: the name, the arguments, and whether it is measured unless somebody says otherwise.
+const SCENARIOS: [(&str, &[&str], bool); 13] = [
+    ("warm", &[], true),
+    ("frozen", &[], true),
+    ("stopped", &[], true),
+    ("cold", &[], true),
+    ("rewind", &[], true),
+    ("fixtures", &[], true),
+    ("lifecycle", &["--samples", "5"], true),
+    ("gateway", &[], true),
+    ("scale", &[], false),
+    ("peers", &[], false),
+    ("crud", &[], false),
+    ("stress", &[], false),
+    ("self-test", &[], false),
+];
+/// The name under which the picture of the engine under load is made and shown.
+const FLAMEGRAPH: &str = "flamegraph";
+/// An answer that tells why nothing was measured stays short.
+const REASON_LENGTH_MAX: usize = 300;
+
+/// Measure what the page of benchmarks tells of, and write that page
+#[derive(Debug, Args)]
+pub(super) struct PageArguments {
+    /// The page; its data and pictures are beside it, in a directory `benchmarks`
+    #[arg(long, default_value = "docs/BENCHMARKS.md")]
+    write: PathBuf,
+    /// What to measure, instead of what is quick enough for every day; files of other scenarios stay as they are
+    #[arg(long, value_delimiter = ',')]
+    scenarios: Option<Vec<String>>,
+    /// Measure nothing: write the page from the files that are there
+    #[arg(long, conflicts_with = "scenarios")]
+    render: bool,
+}
+
+/// Measures and writes.
+pub(super) async fn run(arguments: PageArguments) -> anyhow::Result<()> {
+    let directory = arguments.write.parent().unwrap_or(Path::new("")).join("benchmarks");
+    std::fs::create_dir_all(&directory).with_context(|| format!("making {} failed", directory.display()))?;
+    if !arguments.render {
+        let wanted = match &arguments.scenarios {
+            Some(names) => names.clone(),
+            None => {
+                let by_default = SCENARIOS.iter().filter(|(_, _, is_default)| *is_default).map(|(name, _, _)| *name);
+                by_default.chain([FLAMEGRAPH]).map(str::to_owned).collect()
+            }
+        };
+        for name in &wanted {
+            if name == FLAMEGRAPH {
+                draw_flamegraph(&directory).await?;
+                continue;
+            }
+            let Some((name, settings, _)) = SCENARIOS.iter().find(|(known, _, _)| known == name) else {
+                let known: Vec<_> = SCENARIOS.iter().map(|(name, _, _)| *name).chain([FLAMEGRAPH]).collect();
+                bail!("there is no scenario `{name}`: name some of {}", known.join(", "));
+            };
+            measure(&directory, name, settings).await?;
+        }
+    }
+    let names: Vec<_> = SCENARIOS.iter().map(|(name, _, _)| *name).collect();
+    let data = Data::read(&directory, &names)?;
+    let pictures = pictures::draw(&data);
+    for (name, svg) in &pictures {
+        write(&directory.join(format!("{name}.svg")), svg)?;
+    }
+    let has_flamegraph = directory.join(format!("{FLAMEGRAPH}.svg")).exists();
+    let names: Vec<&str> = pictures.iter().map(|(name, _)| name.as_str()).collect();
+    write(&arguments.write, &text::page(&data, &names, has_flamegraph))?;
+    println!("{}", arguments.write.display());
+    Ok(())
+}
+
+/// Runs one scenario as a command of its own, and keeps what it says, or why it said nothing.
+async fn measure(directory: &Path, name: &str, settings: &[&str]) -> anyhow::Result<()> {
+    say(&format!("== {name}"));
+    let (machine, start) = (machine_description::watch(), Instant::now());
+    let output = command(name).args(settings).args(["--format", "json"]).output().await?;
+    let report = if output.status.success() {
+        let last = output.stdout.trim_ascii().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        let report = serde_json::from_slice(last).with_context(|| format!("{name} printed no JSON"))?;
+        with_surroundings(report, name, &machine, start)?
+    } else {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let reason: String = text.trim().lines().last().unwrap_or_default().chars().take(REASON_LENGTH_MAX).collect();
+        say(&format!("{name} was not measured: {reason}"));
+        json!({ "scenario": name, "not_measured": reason })
+    };
+    say(&format!("== {name} took {:.0} s", start.elapsed().as_secs_f64()));
+    write(&directory.join(format!("{name}.json")), &data::pretty(&report))
+}
+
+async fn draw_flamegraph(directory: &Path) -> anyhow::Result<()> {
+    say(&format!("== {FLAMEGRAPH}"));
+    let output = command(FLAMEGRAPH).arg("-o").arg(directory.join(format!("{FLAMEGRAPH}.svg"))).output().await?;
+    if !output.status.success() {
+        say(&format!("no flame graph: {}", String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    Ok(())
+}
+
+fn command(name: &str) -> tokio::process::Command {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("cargo-kina"));
+    let mut command = tokio::process::Command::new(program);
+    command.args(["bench", name]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// Adds where and when it was measured, where a report does not say so itself.
+fn with_surroundings(mut report: Value, name: &str, machine: &Watched, start: Instant) -> anyhow::Result<Value> {
+    let fields = report.as_object_mut();
+    ensure!(fields.is_some(), "{name} printed something else than an object");
+    if let Some(fields) = fields {
+        fields.entry("scenario").or_insert_with(|| name.into());
+        if !fields.contains_key("machine") {
+            fields.insert("machine".to_owned(), serde_json::to_value(machine.describe())?);
+        }
+        let taken_at = k8s_openapi::jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        fields.entry("taken_at").or_insert_with(|| taken_at.into());
+        fields.entry("took_s").or_insert_with(|| start.elapsed().as_secs_f64().into());
+    }
+    Ok(report)
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("writing {} failed", path.display()))
+}

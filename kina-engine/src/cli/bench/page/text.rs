@@ -1,0 +1,374 @@
+//! The page itself, in Markdown.
+
+use serde_json::{Map, Value};
+
+use super::super::machine_description::MachineDescription;
+use super::super::report::{Measurement, Report, readable};
+use super::SCENARIOS;
+use super::budgets::{BUDGETS, Budget, PUBLISHED, TARGETS};
+use super::data::Data;
+
+/// A p95 or a p99 of fewer samples would be their largest.
+const SAMPLES_FOR_P95: usize = 20;
+const SAMPLES_FOR_P99: usize = 100;
+/// Wider tables cannot be read.
+const COLUMNS_MAX: usize = 14;
+
+const HEAD: &str = "\
+# Benchmarks
+
+This page is written by a program, from files that lie beside it in [benchmarks/](benchmarks):
+
+```sh
+cargo kina bench report                    # measures, and writes this page
+cargo kina bench report --scenarios warm   # measures one scenario anew
+cargo kina bench report --render           # measures nothing: the page from the files that are there
+```
+
+Milliseconds are those of one machine; ratios say more.
+What is compared was measured in the same run, in turns.
+Run it on your own machine, in a release build.
+";
+
+const METHOD: &str = "\
+## How it is measured
+
+- Every sample is a process of its own, against an engine of its own that nobody else uses; times are taken from the first line of that process to the answer of its first list of namespaces.
+- What is taken before, to warm up, is not counted, and the files say how many samples that were.
+- Medians have 95 % intervals that assume nothing about the shape of the samples (those of the sign test); fewer than six samples have none.
+- Outliers (Tukey: further than 1.5 times the distance of the quartiles beyond these) are counted and are part of every figure.
+- A p95 is given of 20 samples or more, a p99 of 100 or more.
+- The files hold every single sample, and what the machine was doing.
+";
+
+const GATE: &str = "\
+## The gate
+
+`cargo kina bench --save NAME` measures and saves, `cargo kina bench --compare NAME` measures and compares; its exit code is 3 if something has become slower (1 and 2 are errors, 0 is well).
+Every value is divided by a yardstick that is measured around it: the same list straight to a running cluster, objects created and deleted straight in one, or hashing on all cores.
+Slower is what is so by 15 % or more, with a chance below 1 % (over all series together, Mann and Whitney's test) that nothing has changed, and is so again both times that it is measured again.
+Each run is a line of `target/kina-bench/history.jsonl` and a point of `target/kina-bench/trend.html`.
+";
+
+const NOT_MEASURED: &str = "\
+- Anything on a Mac, and anything of Apple's `container`: there was none. What the emulator of it says about kina's own part is no figure of a virtual machine, and is not on this page.
+- The profile `nodes` (kubelet, pods), which does not exist yet.
+- Networks, disks and machines other than the one above.
+";
+
+/// The page.
+pub(super) fn page(data: &Data, pictures: &[&str], has_flamegraph: bool) -> String {
+    let mut page = HEAD.to_owned();
+    page += &machines(data);
+    page += "\n## Budgets\n\n";
+    page += &budget_table(data, &BUDGETS);
+    page += &picture(pictures, "budgets", "how much of each budget is used up");
+    page += "\n## Targets\n\nWhat kina was asked for at the beginning, as process on this machine:\n\n";
+    page += &budget_table(data, &TARGETS);
+    page += &published(data);
+    page += "\n## Where a cluster comes from\n";
+    page += &picture(pictures, "ways", "how long a test waits, by where its cluster comes from");
+    page += &picture(pictures, "warm", "the distribution of warm leases beside direct lists");
+    for (name, _, _) in SCENARIOS {
+        page += &scenario(data, name, pictures);
+    }
+    if has_flamegraph {
+        page += "\n## Where the engine's time goes\n\n`cargo kina bench flamegraph` takes this picture (it needs Linux's \
+                 `perf`): the engine's processor time while two test processes at a time lease clusters, one of them leaving \
+                 250 ConfigMaps each time. Frames of the async runtime between are left out. Open it by itself to point at \
+                 boxes.\n\n![flame graph of the engine under load](benchmarks/flamegraph.svg)\n";
+    }
+    page += &format!("\n{METHOD}\n{GATE}\n## Not measured\n\n{NOT_MEASURED}");
+    for (name, _, _) in SCENARIOS {
+        if let Some(reason) = data.why_not_measured(name) {
+            page += &format!("- `{name}`: {}.\n", plain(&reason).trim_end_matches('.'));
+        }
+    }
+    page
+}
+
+/// What was measured where.
+fn machines(data: &Data) -> String {
+    let mut seen: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, _, _) in SCENARIOS {
+        let Some(whole) = data.scenario(name) else { continue };
+        let Ok(machine) = serde_json::from_value::<MachineDescription>(whole["machine"].clone()) else { continue };
+        let kubernetes = whole["kubernetes"].as_str().unwrap_or_default();
+        let load = |load: Option<[f64; 3]>| load.map_or("?".to_owned(), |load| readable(load[0]));
+        let when = whole["taken_at"].as_str().unwrap_or_default();
+        let run = format!(
+            "| `{name}` | {when} | {:.0} s | {kubernetes} | {} | {} | {} |",
+            whole["took_s"].as_f64().unwrap_or_default(),
+            load(machine.load_before),
+            load(machine.load_after),
+            machine.stolen_percent.map_or("?".to_owned(), |percent| format!("{percent:.1} %")),
+        );
+        let place = format!(
+            "{} × {} ({}{}), {:.0} GB of memory, {}, kernel {}; **{}** build of kina {}",
+            machine.cores,
+            machine.cpu,
+            machine.architecture,
+            if machine.virtual_machine { ", a virtual machine" } else { "" },
+            machine.memory_mb / 1e3,
+            machine.system,
+            machine.kernel,
+            machine.build,
+            machine.kina,
+        );
+        match seen.iter_mut().find(|(known, _)| *known == place) {
+            Some((_, runs)) => runs.push(run),
+            None => seen.push((place, vec![run])),
+        }
+    }
+    seen.iter().fold(String::new(), |text, (place, runs)| {
+        text + &format!(
+            "\n{place}:\n\n| scenario | when | took | Kubernetes | load before | load after | stolen |\n\
+             |---|---|---|---|---|---|---|\n{}\n",
+            runs.join("\n")
+        )
+    })
+}
+
+fn budget_table(data: &Data, budgets: &[Budget]) -> String {
+    let mut text =
+        "| what | budget | measured | 95 % interval of p50 | samples | |\n|---|---|---|---|---|---|\n".to_owned();
+    let mut remarks = String::new();
+    for budget in budgets {
+        let outcome = budget.outcome(data);
+        let verdict = match outcome.is_met {
+            Some(true) => "met",
+            Some(false) => "**over**",
+            None => "",
+        };
+        text += &format!(
+            "| {} | {} | {} | {} | {} | {verdict} |\n",
+            budget.what, outcome.limit, outcome.measured, outcome.interval, outcome.samples
+        );
+        if let Some(remark) = data.remarks.get(budget.name) {
+            remarks += &format!("- {}: {remark}\n", budget.what);
+        }
+    }
+    if !remarks.is_empty() {
+        text += &format!("\n{remarks}");
+    }
+    text
+}
+
+fn published(data: &Data) -> String {
+    let mut text = "\n## Beside KRO's published figures\n\nFigures of KRO's own report, from another machine and another \
+                    language: only the order of magnitude means anything.\n\n| what | KRO | goal | kina | times KRO | |\n\
+                    |---|---|---|---|---|---|\n"
+        .to_owned();
+    for row in &PUBLISHED {
+        let goal = row.theirs * row.times;
+        let (measured, times, verdict) = match data.find("fixtures", row.figure) {
+            Some(found) => (
+                readable(found.value),
+                readable(found.value / row.theirs),
+                if goal <= found.value { "met" } else { "**under**" },
+            ),
+            None => ("not measured".to_owned(), "–".to_owned(), ""),
+        };
+        text += &format!(
+            "| {} | {} | ≥ {} | {measured} | {times} | {verdict} |\n",
+            row.what,
+            readable(row.theirs),
+            readable(goal)
+        );
+    }
+    text
+}
+
+fn scenario(data: &Data, name: &str, pictures: &[&str]) -> String {
+    let Some(whole) = data.scenario(name) else { return String::new() };
+    let mut text = format!("\n## `{name}`\n\n");
+    if whole["simulated"] == true {
+        text += "**Simulated**: the provider is an emulation; no figure says anything about the real thing.\n\n";
+    }
+    let report = data.report(name);
+    if let Some(report) = &report {
+        text += &format!("{}.\n\n{}", capitalised(&report.about), measurements(report));
+    }
+    if name != "warm" {
+        text += &picture(pictures, name, &format!("measured by {name}"));
+    }
+    text += &figures(whole, report.is_some());
+    for note in report.iter().flat_map(|report| &report.notes) {
+        text += &format!("\nNote: {note}.\n");
+    }
+    text
+}
+
+fn measurements(report: &Report) -> String {
+    let mut text = "| | unit | samples | p50 | 95 % interval | mean | p95 | p99 | max | outliers |\n\
+                    |---|---|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for Measurement { name, what, unit, summary, .. } in &report.measurements {
+        let enough = |needed: usize, value: f64| {
+            if needed <= summary.samples { readable(value) } else { "–".to_owned() }
+        };
+        text += &format!(
+            "| `{name}`: {what} | {unit} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
+            summary.samples,
+            readable(summary.p50),
+            summary.ci95.map_or("–".to_owned(), |[low, high]| format!("{} … {}", readable(low), readable(high))),
+            readable(summary.mean),
+            enough(SAMPLES_FOR_P95, summary.p95),
+            enough(SAMPLES_FOR_P99, summary.p99),
+            readable(summary.max),
+            summary.outliers.low + summary.outliers.high,
+        );
+    }
+    text
+}
+
+/// What a report says beside its measurements: plain values in one table, and each list of objects in a table of its own.
+/// Fields of the common form have their place elsewhere.
+fn figures(whole: &Value, has_measurements: bool) -> String {
+    const ELSEWHERE: [&str; 24] = [
+        "about",
+        "ci95",
+        "form",
+        "kubernetes",
+        "machine",
+        "max",
+        "mean",
+        "measured",
+        "measurements",
+        "min",
+        "notes",
+        "outliers",
+        "p50",
+        "p95",
+        "p99",
+        "provider",
+        "samples",
+        "scenario",
+        "simulated",
+        "standard_deviation",
+        "taken_at",
+        "took_s",
+        "unit",
+        "engine_profile",
+    ];
+    let Some(fields) = whole.as_object() else { return String::new() };
+    let is_own = |name: &str| {
+        // A report of another form has no measurements, and its fields are all there is.
+        !ELSEWHERE.contains(&name) || (!has_measurements && matches!(name, "samples" | "unit" | "mean"))
+    };
+    let own: Map<String, Value> =
+        fields.iter().filter(|(name, _)| is_own(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut flat = Vec::new();
+    flatten("", &Value::Object(own.clone()), &mut flat);
+    let mut text = String::new();
+    if !flat.is_empty() {
+        text += "\n| | |\n|---|---|\n";
+        for (name, value) in flat {
+            text += &format!("| `{name}` | {value} |\n");
+        }
+    }
+    for (name, value) in &own {
+        text += &rows(name, value);
+    }
+    text
+}
+
+/// A list of objects as a table.
+fn rows(name: &str, value: &Value) -> String {
+    let rows: Vec<Vec<(String, String)>> = value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|row| row.is_object())
+        .map(|row| {
+            let mut cells = Vec::new();
+            flatten("", row, &mut cells);
+            cells
+        })
+        .collect();
+    let mut columns: Vec<&str> = Vec::new();
+    for (column, _) in rows.iter().flatten() {
+        if !columns.contains(&column.as_str()) {
+            columns.push(column);
+        }
+    }
+    if columns.is_empty() {
+        return String::new();
+    }
+    columns.truncate(COLUMNS_MAX);
+    let mut text = format!("\n`{name}`:\n\n| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
+    for row in &rows {
+        let cell =
+            |column: &&str| row.iter().find(|(name, _)| name == column).map_or("–", |(_, value)| value.as_str());
+        text += &format!("| {} |\n", columns.iter().map(cell).collect::<Vec<_>>().join(" | "));
+    }
+    text
+}
+
+/// Plain values by their paths; lists are left out.
+fn flatten(path: &str, value: &Value, flat: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                flatten(&path, value, flat);
+            }
+        }
+        Value::Number(number) => flat.push((path.to_owned(), number.as_f64().map_or(number.to_string(), readable))),
+        Value::String(text) => flat.push((path.to_owned(), plain(text))),
+        Value::Bool(truth) => flat.push((path.to_owned(), if *truth { "yes" } else { "no" }.to_owned())),
+        Value::Null | Value::Array(_) => {}
+    }
+}
+
+fn picture(pictures: &[&str], name: &str, what: &str) -> String {
+    if pictures.contains(&name) { format!("\n![{what}](benchmarks/{name}.svg)\n") } else { String::new() }
+}
+
+/// Text that is no markup of a table.
+fn plain(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::bench::report::{Draft, Measurement};
+    use serde_json::json;
+
+    #[test]
+    fn a_page_tells_what_was_measured_and_what_was_not() {
+        let mut draft = Draft::begin("warm", "clusters are ready");
+        draft.add(Measurement::of("warm_ms", "a lease", &[6.0; 30])).expect("samples");
+        draft.add(Measurement::of("direct_ms", "a list", &[5.0; 30])).expect("samples");
+        let warm = draft.finish().to_json().expect("JSON");
+        let crud = json!({"simulated": true, "rows": [{"verb": "create", "p50_ms": 1.5}, {"verb": "a|b", "more": 2}]});
+        let data = Data::of(&[("warm", warm), ("crud", crud), ("peers", json!({"not_measured": "no Go"}))]);
+        let pictures = super::super::pictures::draw(&data);
+        let names: Vec<&str> = pictures.iter().map(|(name, _)| name.as_str()).collect();
+        let page = page(&data, &names, false);
+        for part in [
+            "| warm acquire to usable client, p50 | ≤ 5 ms | 6 ms | 6 … 6 | 30 | **over** |",
+            "Clusters are ready.",
+            "| `warm_ms`: a lease | ms | 30 | 6 |",
+            "![the distribution of warm leases beside direct lists](benchmarks/warm.svg)",
+            "**Simulated**",
+            "| create | 1.5 | – |",
+            "a\\|b",
+            "- `peers`: no Go.",
+            "- `cold`: it was not run.",
+            "not measured",
+        ] {
+            assert!(
+                page.contains(part) || page.replace("p50_ms | verb", "verb | p50_ms").contains(part),
+                "{part}\n{page}"
+            );
+        }
+        assert!(!page.contains("flamegraph.svg"));
+    }
+}
