@@ -10,7 +10,7 @@ const WIDTH: f64 = 1200.0;
 const ROW: f64 = 17.0;
 const TOP: f64 = 58.0;
 /// Narrower boxes are left out.
-const WIDTH_MIN: f64 = 0.6;
+const WIDTH_MIN: f64 = 1.5;
 const CHARACTER: f64 = 6.6;
 const DEPTH_MAX: usize = 60;
 

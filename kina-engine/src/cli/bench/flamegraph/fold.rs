@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anyhow::ensure;
 
 /// Frames that every task has and that say nothing about it.
-const BOILERPLATE: [&str; 16] = [
+const BOILERPLATE: [&str; 19] = [
     "core::",
     "std::",
     "alloc::",
@@ -23,6 +23,9 @@ const BOILERPLATE: [&str; 16] = [
     "__rust_begin_short_backtrace",
     "__rust_try",
     "_start",
+    "entry_SYSCALL",
+    "do_syscall_64",
+    "tokio::time::timeout::",
 ];
 const HEAVIEST: usize = 12;
 

@@ -358,7 +358,7 @@ mod tests {
             "| `warm_ms`: a lease | ms | 30 | 6 |",
             "![the distribution of warm leases beside direct lists](benchmarks/warm.svg)",
             "**Simulated**",
-            "| create | 1.5 | – |",
+            "| 1.5 | create | – |",
             "a\\|b",
             "- `peers`: no Go.",
             "- `cold`: it was not run.",
