@@ -48,7 +48,7 @@ impl Summary {
             mean,
             standard_deviation: if sorted.len() < 2 { 0.0 } else { (squares / (count - 1.0)).sqrt() },
             min,
-            p50: at(0.5)?,
+            p50: middle(&sorted)?,
             p95: at(0.95)?,
             p99: at(0.99)?,
             max,
@@ -66,9 +66,9 @@ pub(super) fn percentile(samples: &[f64], fraction: f64) -> Option<f64> {
     at_rank(&sorted(samples), fraction)
 }
 
-/// The middle one.
+/// The middle one, or halfway between the two in the middle.
 pub(super) fn median(samples: &[f64]) -> Option<f64> {
-    percentile(samples, 0.5)
+    middle(&sorted(samples))
 }
 
 /// Where the true median is, with at least 95 % confidence, whatever the distribution: between the two samples that so many
@@ -137,6 +137,11 @@ fn sorted(samples: &[f64]) -> Vec<f64> {
     sorted
 }
 
+fn middle(sorted: &[f64]) -> Option<f64> {
+    let (low, high) = (sorted.get(sorted.len().checked_sub(1)? / 2)?, sorted.get(sorted.len() / 2)?);
+    Some((low + high) / 2.0)
+}
+
 fn at_rank(sorted: &[f64], fraction: f64) -> Option<f64> {
     let rank = (fraction * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()
@@ -172,7 +177,8 @@ mod tests {
     #[test]
     fn percentiles_are_nearest_ranks() {
         let samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
-        assert_eq!(median(&samples), Some(50.0));
+        assert_eq!(median(&samples), Some(50.5));
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(percentile(&samples, 0.99), Some(99.0));
         assert_eq!(percentile(&samples, 1.0), Some(100.0));
         assert_eq!(percentile(&[7.0], 0.99), Some(7.0));

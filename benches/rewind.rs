@@ -1,0 +1,69 @@
+//! How long a cluster takes from the end of a lease until it is proven pristine and ready again, as its engine says.
+//!
+//! `cargo bench --bench rewind`. For more objects, and in figures, see `cargo kina bench rewind`.
+
+use std::time::Duration;
+
+use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kina_engine::client::{EngineClient, EngineProgram};
+use kina_engine::protocol::ReleaseStatus;
+use kube::api::{Api, ObjectMeta, PostParams};
+
+const CONCURRENCY: usize = 8;
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+const LOOKS_MAX: u32 = 30_000;
+
+fn rewind(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // The first lease may boot a cluster; that is not what is measured.
+    runtime.block_on(fill_and_release(10));
+    let mut group = criterion.benchmark_group("rewind");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(10));
+    for count in [10, 250] {
+        group.bench_function(format!("after {count} ConfigMaps"), |bencher| {
+            bencher.to_async(&runtime).iter_custom(|iterations| async move {
+                let mut measured = Duration::ZERO;
+                for _ in 0..iterations {
+                    measured += fill_and_release(count).await;
+                }
+                measured
+            });
+        });
+    }
+    group.finish();
+}
+
+/// How long the release took; making the objects is not part of it.
+async fn fill_and_release(count: usize) -> Duration {
+    let cluster = kina::Cluster::acquire().await.expect("a cluster");
+    let config_maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
+    let created = (0..count).map(|number| {
+        let metadata = ObjectMeta { name: Some(format!("bench-{number}")), ..ObjectMeta::default() };
+        let config_map = ConfigMap { metadata, ..ConfigMap::default() };
+        let config_maps = config_maps.clone();
+        async move { config_maps.create(&PostParams::default(), &config_map).await }
+    });
+    futures::stream::iter(created).buffer_unordered(CONCURRENCY).try_collect::<Vec<_>>().await.expect("created");
+    // The engine of this very executable, which the lease has found or started.
+    let engine = EngineClient::from_environment(EngineProgram::InstalledOnly).expect("a client");
+    let latest = releases(&engine).await.last().map_or(0, |release| release.lease);
+    cluster.release();
+    for _ in 0..LOOKS_MAX {
+        let release =
+            releases(&engine).await.into_iter().find(|release| latest < release.lease && count <= release.changed_keys);
+        if let Some(release) = release {
+            return Duration::from_secs_f64(release.release_ms / 1e3);
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    panic!("the engine tells of no release after a minute");
+}
+
+async fn releases(engine: &EngineClient) -> Vec<ReleaseStatus> {
+    engine.status(false).await.expect("a status").expect("the engine runs").releases
+}
+
+criterion_group!(benches, rewind);
+criterion_main!(benches);
