@@ -15,7 +15,7 @@ const ABOUT: &str = "from the end of a lease until its cluster is proven pristin
 const THOROUGH: &str = "thorough";
 /// How many objects all samples of one size may make, because they take longer than what is measured. Each size gets at
 /// least so many samples.
-const OBJECTS_IN_ALL: usize = 60_000;
+const OBJECTS_IN_ALL: usize = 40_000;
 const SAMPLES_MIN: usize = 2;
 
 /// Measures each number of ConfigMaps, and what a thorough test leaves.

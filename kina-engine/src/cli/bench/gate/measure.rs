@@ -45,7 +45,7 @@ impl GateScenario {
     const fn samples(self) -> usize {
         match self {
             Self::Warm => 60,
-            Self::Rewind => 20,
+            Self::Rewind => 30,
             Self::Stopped | Self::Cold => 8,
         }
     }

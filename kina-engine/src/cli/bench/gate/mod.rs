@@ -21,7 +21,7 @@ mod yardstick;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
@@ -29,6 +29,7 @@ use self::measure::{GateScenario, Planted, record};
 use self::recording::Recording;
 use self::verdict::{Comparison, Finding, Rule, compare, slower};
 use super::super::Format;
+use super::super::situation::UserError;
 use super::report::readable;
 use super::say;
 use crate::ProviderName;
@@ -89,7 +90,7 @@ impl GateArguments {
 /// Saves or compares.
 pub(super) async fn run(provider: ProviderName, arguments: GateArguments) -> anyhow::Result<()> {
     if !arguments.is_used() {
-        bail!("nothing to measure was named: see `cargo kina bench --help`");
+        return Err(UserError("nothing to measure was named: see `cargo kina bench --help`".to_owned()).into());
     }
     // What is saved is named before it is measured, so that a typo costs no minute.
     for name in arguments.save.iter().chain(&arguments.compare) {
@@ -147,7 +148,7 @@ async fn judge(
     recording: &Recording,
 ) -> anyhow::Result<Judgement> {
     if let Some(reason) = saved.why_not_comparable(recording) {
-        bail!("what was saved cannot be compared with: {reason}; save anew");
+        return Err(UserError(format!("what was saved cannot be compared with: {reason}; save anew")).into());
     }
     if saved.machine.cpu != recording.machine.cpu || saved.machine.cores != recording.machine.cores {
         say(&format!(
@@ -170,7 +171,8 @@ async fn confirm(
 ) -> anyhow::Result<Judgement> {
     let comparisons = compare(saved, recording, rule);
     if comparisons.is_empty() {
-        bail!("nothing that was measured was saved: save anew, or name other --scenarios");
+        let text = "nothing that was measured was saved: save anew, or name other --scenarios";
+        return Err(UserError(text.to_owned()).into());
     }
     let suspected = slower(&comparisons);
     let mut judgement = Judgement { comparisons, slower: suspected.clone(), suspected, measured: 1 };
@@ -201,7 +203,10 @@ impl GateArguments {
 fn check_name(name: &str) -> anyhow::Result<()> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
-        bail!("a name may have letters, digits, `-`, `_` and `.`, and begins with another than `.`: `{name}` does not");
+        return Err(UserError(format!(
+            "a name may have letters, digits, `-`, `_` and `.`, and begins with another than `.`: `{name}` does not"
+        ))
+        .into());
     }
     Ok(())
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::situation::UserError;
+
 use super::super::machine_description::MachineDescription;
 use super::super::statistics::median;
 
@@ -43,8 +45,11 @@ pub(in crate::cli::bench) struct Round {
 impl Recording {
     /// What was saved under this name.
     pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| {
-            format!("reading {} failed: measure it first, with `cargo kina bench --save NAME`", path.display())
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            UserError(format!(
+                "reading {} failed ({error}): measure it first, with `cargo kina bench --save NAME`",
+                path.display()
+            ))
         })?;
         let recording: Self =
             serde_json::from_str(&text).with_context(|| format!("{} is no recording of the gate", path.display()))?;

@@ -6,14 +6,17 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use sha2::{Digest, Sha256};
 
 use super::super::probe::{DirectAccess, connect};
 
-/// Objects that one sample creates and deletes, one after the other.
-const ROUND_TRIP_OBJECTS: usize = 20;
+/// Objects that one sample creates and deletes, and how many requests are under way at a time: as many as keep the cores
+/// busy, because that is what a rewind does as well.
+const ROUND_TRIP_OBJECTS: usize = 60;
+const CONCURRENCY: usize = 8;
 /// What one core hashes for one sample.
 const HASHED_BYTES: usize = 64 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
@@ -24,7 +27,7 @@ pub(super) struct RoundTrips {
 }
 
 impl RoundTrips {
-    pub(super) const NAME: &str = "20 ConfigMaps created and deleted straight in a running cluster";
+    pub(super) const NAME: &str = "60 ConfigMaps created and deleted straight in a running cluster";
 
     pub(super) fn new(access: &Path) -> anyhow::Result<Self> {
         let access: DirectAccess = serde_json::from_slice(&std::fs::read(access)?)?;
@@ -34,14 +37,18 @@ impl RoundTrips {
 
     /// Milliseconds.
     pub(super) async fn sample(&self) -> anyhow::Result<f64> {
+        let name = |number: usize| format!("yardstick-{number}");
         let start = Instant::now();
-        for number in 0..ROUND_TRIP_OBJECTS {
-            let name = format!("yardstick-{number}");
-            let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+        let created = (0..ROUND_TRIP_OBJECTS).map(|number| async move {
+            let metadata = ObjectMeta { name: Some(name(number)), ..ObjectMeta::default() };
             let config_map = ConfigMap { metadata, ..ConfigMap::default() };
-            self.config_maps.create(&PostParams::default(), &config_map).await?;
-            self.config_maps.delete(&name, &DeleteParams::default()).await?;
-        }
+            self.config_maps.create(&PostParams::default(), &config_map).await.map(drop)
+        });
+        futures::stream::iter(created).buffer_unordered(CONCURRENCY).try_collect::<Vec<()>>().await?;
+        let deleted = (0..ROUND_TRIP_OBJECTS).map(|number| async move {
+            self.config_maps.delete(&name(number), &DeleteParams::default()).await.map(drop)
+        });
+        futures::stream::iter(deleted).buffer_unordered(CONCURRENCY).try_collect::<Vec<()>>().await?;
         Ok(start.elapsed().as_secs_f64() * 1e3)
     }
 }

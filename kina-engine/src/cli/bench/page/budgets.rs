@@ -60,7 +60,7 @@ const fn at_least(
 }
 
 /// What the design allows.
-pub(super) const BUDGETS: [Budget; 21] = [
+pub(super) const BUDGETS: [Budget; 19] = [
     at_most("warm_p50", "warm acquire to usable client, p50", ("warm", "warm_ms.p50"), 5.0, "ms"),
     at_most("warm_p99", "the same, p99", ("warm", "warm_ms.p99"), 25.0, "ms"),
     at_most(
@@ -134,14 +134,6 @@ pub(super) const BUDGETS: [Budget; 21] = [
         200.0,
         "×",
     ),
-    at_most(
-        "gateway",
-        "create, read, update, list and delete through the gateway, beside straight",
-        ("gateway", "cycle.ratio"),
-        1.15,
-        "×",
-    ),
-    at_most("first_ever", "the very first time, nothing bootstrapped", ("cold", "first_ever_ms.p50"), 30_000.0, "ms"),
 ];
 
 /// What kina was asked to reach at the beginning.
