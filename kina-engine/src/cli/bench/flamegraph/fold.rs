@@ -47,9 +47,9 @@ impl Stacks {
             }
             let mut stack = vec![thread.trim().to_owned()];
             let told = frames.iter().enumerate().filter(|(depth, frame)| *depth == 0 || !is_boilerplate(frame));
-            let told: Vec<&String> = told.map(|(_, frame)| frame).collect();
-            stack.extend(told.into_iter().rev().cloned());
+            stack.extend(told.map(|(_, frame)| frame.clone()).rev());
             stack.dedup();
+            let stack = without_inner_affairs(stack);
             *stacks.entry(stack).or_default() += 1;
         }
         ensure!(!stacks.is_empty(), "`perf` saw nothing: the engine took no processor time, or nobody may look at it");
@@ -94,6 +94,26 @@ impl Stacks {
     }
 }
 
+/// Of a run of frames of one library, or of the system, only the first and the last are told: how it was entered, and what it
+/// was at. Kina's own frames stay.
+fn without_inner_affairs(stack: Vec<String>) -> Vec<String> {
+    let library = |frame: &str| {
+        let inner = frame.trim_start_matches(['<', '&', '*']);
+        inner.split_once("::").map_or("", |(library, _)| library).to_owned()
+    };
+    // The first one is the thread's name.
+    let mut told: Vec<String> = stack.iter().take(1).cloned().collect();
+    for run in stack.get(1..).unwrap_or_default().chunk_by(|one, other| library(one) == library(other)) {
+        match run {
+            [first, .., last] if !first.contains("kina_engine") && !last.contains("kina_engine") => {
+                told.extend([first.clone(), last.clone()]);
+            }
+            other => told.extend(other.iter().cloned()),
+        }
+    }
+    told
+}
+
 fn is_boilerplate(frame: &str) -> bool {
     let inner = frame.trim_start_matches(['<', '&', '*']);
     frame == "[unknown]" || BOILERPLATE.iter().any(|prefix| inner.starts_with(prefix))
@@ -128,5 +148,13 @@ mod tests {
         let names: Vec<String> = stacks.heaviest().into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["kina_engine::daemon::run", "kina_engine::rewind::pass"]);
         assert!(Stacks::read("\n\n").is_err());
+    }
+
+    #[test]
+    fn what_happens_inside_of_a_library_is_its_own_affair() {
+        let stack =
+            ["thread", "a::one", "a::two", "<a::Three>::do", "kina_engine::x", "kina_engine::y", "write", "vfs"];
+        let told = without_inner_affairs(stack.map(str::to_owned).to_vec());
+        assert_eq!(told, ["thread", "a::one", "<a::Three>::do", "kina_engine::x", "kina_engine::y", "write", "vfs"]);
     }
 }

@@ -75,7 +75,8 @@ pub(super) fn page(data: &Data, pictures: &[&str], has_flamegraph: bool) -> Stri
     if has_flamegraph {
         page += "\n## Where the engine's time goes\n\n`cargo kina bench flamegraph` takes this picture (it needs Linux's \
                  `perf`): the engine's processor time while two test processes at a time lease clusters, one of them leaving \
-                 250 ConfigMaps each time. Frames of the async runtime between are left out. Open it by itself to point at \
+                 250 ConfigMaps each time. Frames of the async runtime are left out, and of each \
+                 library only the outermost and the innermost frame is shown. Open it by itself to point at \
                  boxes.\n\n![flame graph of the engine under load](benchmarks/flamegraph.svg)\n";
     }
     page += &format!("\n{METHOD}\n{GATE}\n## Not measured\n\n{NOT_MEASURED}");
