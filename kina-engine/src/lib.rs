@@ -8,6 +8,7 @@
 //! - [`protocol`]: what both say.
 //! - [`paths`]: where things are.
 //! - [`settings`]: what users can choose, and where they say it.
+//! - [`timings`]: what the engine did when.
 //! - [`fixtures`]: CRDs and other objects that a test starts from, and how they get into a cluster.
 //! - [`backoff`]: every retry.
 //!
@@ -82,6 +83,7 @@ pub mod settings;
 mod snapshot;
 #[cfg(feature = "engine")]
 mod state_file;
+pub mod timings;
 
 #[cfg(feature = "engine")]
 pub use daemon::become_engine_if_asked;

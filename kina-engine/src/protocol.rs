@@ -8,8 +8,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::timings::TimingLine;
+
 /// Rises with each change of the messages that an older side would not understand.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 /// The version of kina with a hash of its sources, part of the socket's name: another build is another engine.
 pub const VERSION: &str = env!("KINA_VERSION");
 /// Longest line that either side accepts, in bytes.
@@ -52,6 +54,8 @@ pub enum ClientMessage {
         /// The change.
         change: NetworkChange,
     },
+    /// Ask what the engine did when.
+    Timings,
     /// End the engine and everything that belongs to it.
     Stop,
     /// The content of the template, in answer to [`EngineMessage::TemplateWanted`].
@@ -75,6 +79,13 @@ pub enum EngineMessage {
     Refused(Refusal),
     /// The answer to a status request.
     Status(Box<Status>),
+    /// A part of the answer to a request for timings.
+    Timings {
+        /// First the engine, then its phases.
+        lines: Vec<TimingLine>,
+        /// Nothing follows.
+        is_last: bool,
+    },
     /// The request was carried out.
     Done,
 }
@@ -102,6 +113,9 @@ pub struct AcquireRequest {
     /// hand, see [`EngineMessage::TemplateWanted`].
     #[serde(default)]
     pub template: Option<String>,
+    /// The value of `KINA_TIMING_LOG`: a file that the engine appends to what it does while this lease lasts.
+    #[serde(default)]
+    pub timing_log: Option<PathBuf>,
 }
 
 /// How much of a cluster there is.

@@ -24,6 +24,7 @@ mod situation;
 mod status;
 mod stop;
 mod table;
+mod timings;
 mod top;
 mod wanted;
 mod warm;
@@ -78,6 +79,7 @@ enum Command {
     /// The binaries that clusters are made from: list, get, remove them
     #[command(subcommand)]
     Assets(assets::AssetsCommand),
+    Timings(timings::TimingsArguments),
     /// The image that clusters in virtual machines and containers boot from
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -120,6 +122,7 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<ExitCode> {
         Command::Logs(arguments) => logs::run(provider, &arguments),
         Command::Warm(arguments) => runtime()?.block_on(warm::run(situation()?, &arguments)),
         Command::Stop(arguments) => runtime()?.block_on(stop::run(provider, &arguments)),
+        Command::Timings(arguments) => runtime()?.block_on(timings::run(provider, arguments)),
         Command::Assets(command) => assets::run(provider, command),
         Command::Image(command) => image::run(command),
         Command::Bench(arguments) => bench::run(provider, arguments, start),

@@ -57,6 +57,15 @@ pub enum ClientError {
         /// The version looked for.
         version: &'static str,
     },
+    /// What the engine does cannot be written where it was asked for.
+    #[error("no timings can be written to {path}: make its directory, or name another file in KINA_TIMING_LOG")]
+    TimingLog {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The program could not be started.
     #[error("starting the engine from {program} failed")]
     Start {
@@ -284,6 +293,7 @@ impl ClientError {
                 | Self::Settings(_)
                 | Self::Provider(_)
                 | Self::NoProgram { .. }
+                | Self::TimingLog { .. }
                 | Self::UserError { .. }
                 | Self::Timeout { .. }
                 | Self::TooManyClusters { .. }

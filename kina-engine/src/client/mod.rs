@@ -21,6 +21,7 @@ use crate::fixtures::FixtureSet;
 use crate::paths::EnginePaths;
 use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LeaseGrant, NetworkChange, Status};
 use crate::settings::WorkspaceSettings;
+use crate::timings::{self, TimingLine};
 use connection::Connection;
 
 /// Talks to the engine of this user and version.
@@ -89,6 +90,7 @@ impl EngineClient {
         template: &FixtureSet,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Lease, ClientError> {
+        expect_timing_log(&request)?;
         let (mut connection, mut answer) = self.ask(&ClientMessage::Acquire(request), progress).await?;
         if matches!(answer, EngineMessage::TemplateWanted) {
             connection.send(&ClientMessage::Template(template.clone())).await?;
@@ -110,6 +112,7 @@ impl EngineClient {
         request: AcquireRequest,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(), ClientError> {
+        expect_timing_log(&request)?;
         let (_, answer) = self.ask(&ClientMessage::Warm { count, request }, progress).await?;
         self.expect_done(answer)
     }
@@ -123,6 +126,27 @@ impl EngineClient {
             Some(EngineMessage::Status(status)) => Ok(Some(*status)),
             Some(other) => Err(ClientError::unexpected(&self.paths, &other)),
             None => Ok(None),
+        }
+    }
+
+    /// What the engine did when, itself first; `None` where none runs.
+    ///
+    /// # Errors
+    /// As for [`Self::status`].
+    pub async fn timings(&self) -> Result<Option<Vec<TimingLine>>, ClientError> {
+        let Some(mut connection) = Connection::open_running(&self.paths).await? else { return Ok(None) };
+        connection.send(&ClientMessage::Timings).await?;
+        let mut all = Vec::new();
+        loop {
+            match connection.receive(&|_| {}).await? {
+                EngineMessage::Timings { lines, is_last } => {
+                    all.extend(lines);
+                    if is_last {
+                        return Ok(Some(all));
+                    }
+                }
+                other => return Err(ClientError::unexpected(&self.paths, &other)),
+            }
         }
     }
 
@@ -205,6 +229,13 @@ impl EngineClient {
     }
 }
 
+/// The engine could tell nobody but its own log that it cannot write there.
+fn expect_timing_log(request: &AcquireRequest) -> Result<(), ClientError> {
+    let Some(path) = &request.timing_log else { return Ok(()) };
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map(drop).map_err(|source| ClientError::TimingLog { path: path.clone(), source })
+}
+
 impl AcquireRequest {
     /// A request with what the workspace's settings and the environment say. A `kubernetes` that a test names itself
     /// comes first.
@@ -229,6 +260,7 @@ impl AcquireRequest {
             kubebuilder_assets: kubebuilder_assets
                 .map(PathBuf::from)
                 .map(|path| std::path::absolute(&path).unwrap_or(path)),
+            timing_log: timings::log_from_environment(),
             ..Self::default()
         }
     }

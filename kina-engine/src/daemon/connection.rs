@@ -22,11 +22,14 @@ use crate::protocol::{
     RefusalKind, TEMPLATE_BYTES_MAX,
 };
 use crate::rewind::Template;
+use crate::timings::{Asker, NamespaceNews, Outcome as TimingOutcome};
 
 /// How long a client may take for its request, or to take an answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Who waits hears something at least so often.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// Far below what fits into one line, however long the names of tests are.
+const TIMING_LINES_AT_ONCE: usize = 500;
 
 /// What all connections share.
 pub(super) struct Engine {
@@ -95,6 +98,7 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
         Some(ClientMessage::Network { lease, cluster, change }) => {
             change_network(client, &engine, lease, cluster, change).await
         }
+        Some(ClientMessage::Timings) => timings(client, &engine).await,
         Some(ClientMessage::Stop) => {
             let (reply, done) = oneshot::channel();
             engine.stop.send(reply).await.map_err(|_| ConnectionError::Ending)?;
@@ -107,6 +111,7 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
 }
 
 async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequest) -> Result<(), ConnectionError> {
+    let asker = Asker::client(request);
     let (key, spec) = match client.find_binaries(engine, request).await? {
         Ok(found) => found,
         Err(refusal) => return client.send(&EngineMessage::Refused(refusal)).await,
@@ -132,10 +137,13 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
     let (reply, answer) = oneshot::channel();
     let doing = match request.isolation {
         Isolation::Cluster => {
-            engine.tell(Message::Acquire { waiter, client: client_id, key, spec, template, timeout_ms, reply }).await?;
+            let client = client_id;
+            let message = Message::Acquire { waiter, client, key, spec, template, timeout_ms, asker, reply };
+            engine.tell(message).await?;
             "waiting for a cluster to become free"
         }
         Isolation::Namespace => {
+            engine.tell(Message::Namespace { waiter, news: NamespaceNews::Asked(asker) }).await?;
             let awaits_service_account = request.profile == Profile::Controllers;
             let client = client_id;
             let wanted =
@@ -145,10 +153,15 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
         }
     };
     let waited = client.wait_with_heartbeat(answer, doing).await;
+    let was_refused = matches!(waited, Ok(Some(Err(_))));
     let served = match waited {
         Ok(Some(Ok(grant))) => {
             tracing::debug!(lease = grant.lease, cluster = grant.cluster, test = request.test, "leased");
             visit.leased(grant.lease);
+            if grant.namespace.is_some() {
+                let news = NamespaceNews::Granted { lease: grant.lease, cluster: grant.cluster.clone() };
+                engine.tell(Message::Namespace { waiter, news }).await?;
+            }
             match client.send(&EngineMessage::Leased(Box::new(grant))).await {
                 Ok(()) => {
                     client.wait_gone().await;
@@ -165,9 +178,26 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
     // Whatever became of it: the lease, if there is one, ends here.
     match request.isolation {
         Isolation::Cluster => engine.tell(Message::Left { waiter }).await?,
-        Isolation::Namespace => engine.namespaces.left(waiter).await.map_err(|()| ConnectionError::Ending)?,
+        Isolation::Namespace => {
+            let news = NamespaceNews::Left(if was_refused { TimingOutcome::Refused } else { TimingOutcome::Left });
+            engine.tell(Message::Namespace { waiter, news }).await?;
+            engine.namespaces.left(waiter).await.map_err(|()| ConnectionError::Ending)?;
+        }
     }
     served
+}
+
+/// In parts, because no line is longer than a client accepts.
+async fn timings(mut client: Client, engine: &Engine) -> Result<(), ConnectionError> {
+    let (reply, answer) = oneshot::channel();
+    engine.tell(Message::Timings { reply }).await?;
+    let lines = answer.await.map_err(|_| ConnectionError::Ending)?;
+    let mut parts = lines.chunks(TIMING_LINES_AT_ONCE).peekable();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        client.send(&EngineMessage::Timings { lines: part.to_vec(), is_last }).await?;
+    }
+    Ok(())
 }
 
 async fn warm(
@@ -180,8 +210,9 @@ async fn warm(
         Ok(found) => found,
         Err(refusal) => return client.send(&EngineMessage::Refused(refusal)).await,
     };
+    let asker = Asker::client(request);
     let (reply, answer) = oneshot::channel();
-    engine.tell(Message::Warm { key, spec, count, reply }).await?;
+    engine.tell(Message::Warm { key, spec, count, asker, reply }).await?;
     match client.wait_with_heartbeat(answer, "booting clusters").await? {
         Some(Ok(())) => client.send(&EngineMessage::Done).await,
         Some(Err(refusal)) => client.send(&EngineMessage::Refused(refusal)).await,

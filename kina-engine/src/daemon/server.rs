@@ -24,9 +24,11 @@ use crate::ProviderName;
 use crate::budget::{Budget, Total};
 use crate::journal::{Journal, SweepReport, sweep};
 use crate::paths::EnginePaths;
+use crate::protocol::VERSION;
 use crate::provider::{self, Surroundings};
 use crate::settings::EngineSettings;
 use crate::snapshot::SnapshotStore;
+use crate::timings::{EngineLine, Recorder};
 
 const TICK_INTERVAL: Duration = Duration::from_millis(500);
 /// An engine all of whose clusters are frozen or stopped takes next to no processor time.
@@ -85,8 +87,16 @@ pub(super) async fn serve(
     };
     let store = TemplateStore::new(paths.cache_directory.join("templates"), booter.baseline_directory.clone());
     let templates = Arc::new(Templates::new(store));
+    let timings = Recorder::new(EngineLine {
+        version: VERSION.to_owned(),
+        provider: provider_name.to_string(),
+        simulated: capabilities.simulated,
+        slots_max: limits.slots_max,
+        memory_max_bytes: limits.memory_max_bytes,
+        ..EngineLine::default()
+    });
     let mut dispatcher =
-        Dispatcher::new(booter, limits, budget, Arc::clone(&templates), paths.clone(), messages.clone());
+        Dispatcher::new(booter, limits, budget, Arc::clone(&templates), paths.clone(), timings, messages.clone());
     let next_waiter = Arc::new(AtomicU64::new(1));
     let namespaces = Namespaces::start(&settings, paths.clone(), messages.clone(), Arc::clone(&next_waiter));
     let engine = Arc::new(Engine {

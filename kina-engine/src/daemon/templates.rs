@@ -16,6 +16,7 @@ use crate::fixtures::{self, ApplyOptions, FixtureSet, Graph};
 use crate::pool::{ClientId, SlotKey, TemplateName, WaiterId};
 use crate::protocol::{LeaseGrant, Refusal, RefusalKind};
 use crate::rewind::Template;
+use crate::timings::Asker;
 
 /// Templates that are kept at hand beside those that slots have.
 const AT_HAND_MAX: usize = 32;
@@ -168,7 +169,9 @@ async fn make(
     let graph = Graph::new(&content).map_err(|errors| user_error(with_causes(&errors)))?;
     let TemplateRequest { kind, spec, name, client, timeout_ms } = request;
     let (reply, answer) = oneshot::channel();
-    let message = Message::Acquire { waiter, client, key: kind.clone(), spec, template: None, timeout_ms, reply };
+    let asker = Asker::internal(&format!("(makes template {:.12})", name.0));
+    let key = kind.clone();
+    let message = Message::Acquire { waiter, client, key, spec, template: None, timeout_ms, asker, reply };
     engine.tell(message).await.map_err(|_| ending())?;
     let made = match answer.await {
         Ok(Ok(grant)) => fill(engine, waiter, &grant, &graph, &name).await,

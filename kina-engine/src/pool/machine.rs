@@ -122,6 +122,11 @@ impl Pool {
         self.count(|slot| slot.state.is_boot())
     }
 
+    /// What a slot takes, or is counted as.
+    pub fn slot_memory_bytes(&self, slot: SlotId) -> u64 {
+        self.slots.get(&slot).map_or(0, Slot::held_memory_bytes)
+    }
+
     /// What all slots take, or are counted as.
     pub fn memory_bytes(&self) -> u64 {
         self.slots.values().map(Slot::held_memory_bytes).sum()

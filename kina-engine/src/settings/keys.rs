@@ -110,13 +110,14 @@ pub(super) const KEYS: [Key; 22] = [
 ];
 
 /// What else kina reads in the environment, and no file can say.
-pub(super) const OTHER_VARIABLES: [&str; 7] = [
+pub(super) const OTHER_VARIABLES: [&str; 8] = [
     "KINA_CACHE_DIR",
     "KINA_RUNTIME_DIR",
     "KINA_ENGINE",
     "KINA_CONTAINER_CLI",
     "KINA_SUPERVISOR",
     "KINA_LOG",
+    crate::timings::LOG_VARIABLE,
     crate::client::BECOME_ENGINE,
 ];
 

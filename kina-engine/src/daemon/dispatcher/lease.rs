@@ -9,6 +9,7 @@ use crate::error_text::with_causes;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, NetworkControl, OpenGateway};
 use crate::pool::{Event, SlotId, WaiterId};
 use crate::protocol::{LeaseGrant, LeaseStatus, RefusalKind};
+use crate::timings::Outcome as TimingOutcome;
 
 /// A lease that lasts.
 pub(super) struct ActiveLease {
@@ -47,6 +48,7 @@ impl Dispatcher {
         };
         self.counters.leases += 1;
         let lease = self.counters.leases;
+        self.timings.granted(slot, lease);
         let grant = LeaseGrant {
             lease,
             cluster: handle.name().to_owned(),
@@ -91,6 +93,7 @@ impl Dispatcher {
     }
 
     pub(super) fn left(&mut self, waiter: WaiterId) {
+        self.timings.left(waiter, TimingOutcome::Left);
         if self.waiting.remove(&waiter).is_some() {
             self.feed(Event::WaiterLeft { waiter });
             return;

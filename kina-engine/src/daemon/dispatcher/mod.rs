@@ -33,6 +33,7 @@ use crate::pool::{
 };
 use crate::protocol::{Counters, HighWater, LeaseGrant, LeaseStatus, Refusal, RefusalKind, ReleaseStatus, Traffic};
 use crate::rewind::Template;
+use crate::timings::{Asker, NamespaceNews, Outcome as TimingOutcome, Recorder, ServedFrom, TimingLine};
 
 /// How many releases the status tells about.
 const RELEASES_KEPT: usize = 256;
@@ -49,20 +50,25 @@ pub(super) enum Message {
         spec: Arc<SlotSpec>,
         template: Option<Arc<Template>>,
         timeout_ms: u64,
+        asker: Asker,
         reply: LeaseReply,
     },
+    /// There is news of a request for a namespace.
+    Namespace { waiter: WaiterId, news: NamespaceNews },
     /// What this lease has made of its cluster is a template.
     TakeTemplate { waiter: WaiterId, name: TemplateName, reply: TemplateReply },
     /// A client is gone, or its lease has ended.
     Left { waiter: WaiterId },
     /// So many clusters shall exist; the answer comes when they do.
-    Warm { key: SlotKey, spec: Arc<SlotSpec>, count: usize, reply: oneshot::Sender<Result<(), Refusal>> },
+    Warm { key: SlotKey, spec: Arc<SlotSpec>, count: usize, asker: Asker, reply: oneshot::Sender<Result<(), Refusal>> },
     /// All idle clusters shall be stopped; the answer comes when they are.
     StopIdle { reply: oneshot::Sender<()> },
     /// Somebody wants to change the network of a lease on this cluster.
     FindNetwork { lease: u64, cluster: String, reply: oneshot::Sender<Option<NetworkControl>> },
     /// What the pool looks like.
     Inspect { reply: oneshot::Sender<Inspection> },
+    /// What happened when.
+    Timings { reply: oneshot::Sender<Vec<TimingLine>> },
     /// Time has passed. From time to time the clusters have to be looked after.
     Tick { looks_after: bool },
     /// An action's outcome.
@@ -121,6 +127,7 @@ pub(super) struct Dispatcher {
     high_water: HighWaterMark,
     traffic: TrafficLedger,
     releases: VecDeque<ReleaseStatus>,
+    timings: Recorder,
     cluster_count: u64,
 }
 
@@ -132,6 +139,7 @@ impl Dispatcher {
         budget: Option<Budget>,
         templates: Arc<Templates>,
         paths: EnginePaths,
+        timings: Recorder,
         messages: mpsc::Sender<Message>,
     ) -> Self {
         let templates = TemplatesInUse::new(templates);
@@ -160,6 +168,7 @@ impl Dispatcher {
             high_water: HighWaterMark::default(),
             traffic: TrafficLedger::default(),
             releases: VecDeque::new(),
+            timings,
             cluster_count: 0,
         }
     }
@@ -168,7 +177,8 @@ impl Dispatcher {
     pub(super) fn handle(&mut self, message: Message) {
         while self.tasks.try_join_next().is_some() {}
         match message {
-            Message::Acquire { waiter, client, key, spec, template, timeout_ms, reply } => {
+            Message::Acquire { waiter, client, key, spec, template, timeout_ms, asker, reply } => {
+                self.timings.asked(waiter, asker);
                 self.specs.insert(key.clone(), spec);
                 let template = template.map(|template| self.templates.add(&self.pool, &key, template));
                 self.waiting.insert(waiter, reply);
@@ -177,8 +187,10 @@ impl Dispatcher {
                 self.feed(Event::Acquire { waiter, client, key, template, deadline });
             }
             Message::Left { waiter } => self.left(waiter),
+            Message::Namespace { waiter, news } => self.timings.namespace(waiter, news),
             Message::TakeTemplate { waiter, name, reply } => self.take_template(waiter, name, reply),
-            Message::Warm { key, spec, count, reply } => {
+            Message::Warm { key, spec, count, asker, reply } => {
+                self.timings.asked_warm(&asker);
                 self.specs.insert(key.clone(), spec);
                 self.warm_wishes.push(WarmWish { key: key.clone(), count: count.min(self.limits.slots_max), reply });
                 self.share_memory(true);
@@ -195,6 +207,10 @@ impl Dispatcher {
             Message::Inspect { reply } => {
                 // The asker may have gone.
                 let _ = reply.send(self.inspect());
+            }
+            Message::Timings { reply } => {
+                // The asker may have gone.
+                let _ = reply.send(self.timings.lines());
             }
             Message::Tick { looks_after } => {
                 if looks_after {
@@ -229,11 +245,13 @@ impl Dispatcher {
         futures::future::join_all(self.handles.values().map(|handle| destroy(handle))).await;
         // A boot or a restart that was cut short has killed its processes, but not waited for their end.
         self.booter.provider.wait_all_ended().await;
+        self.timings.finish();
     }
 
     fn feed(&mut self, event: Event) {
         let actions = self.pool.handle(event, self.now());
         self.high_water.note(&self.pool);
+        self.timings.note(&self.pool);
         for action in actions {
             self.carry_out(action);
         }
@@ -279,6 +297,7 @@ impl Dispatcher {
     }
 
     fn refuse(&mut self, waiter: WaiterId, kind: RefusalKind, message: String) {
+        self.timings.left(waiter, TimingOutcome::Refused);
         if let Some(reply) = self.waiting.remove(&waiter) {
             // The client may have gone.
             let _ = reply.send(Err(Refusal { kind, message }));
@@ -322,16 +341,17 @@ impl Dispatcher {
     fn count_hit(&mut self, slot: SlotId, layer: Layer) {
         let hits = &mut self.counters.hits;
         let is_from_snapshot = self.handles.get(&slot).is_some_and(|handle| handle.is_from_snapshot());
-        let count = match layer {
-            Layer::Ready => &mut hits.ready,
-            Layer::Rewound => &mut hits.rewound,
-            Layer::OtherTemplate => &mut hits.other_template,
-            Layer::Frozen => &mut hits.frozen,
-            Layer::Stopped => &mut hits.stopped,
-            Layer::Booted if is_from_snapshot => &mut hits.snapshot,
-            Layer::Booted => &mut hits.bootstrapped,
+        let (count, served_from) = match layer {
+            Layer::Ready => (&mut hits.ready, ServedFrom::Ready),
+            Layer::Rewound => (&mut hits.rewound, ServedFrom::Rewound),
+            Layer::OtherTemplate => (&mut hits.other_template, ServedFrom::OtherTemplate),
+            Layer::Frozen => (&mut hits.frozen, ServedFrom::Frozen),
+            Layer::Stopped => (&mut hits.stopped, ServedFrom::Stopped),
+            Layer::Booted if is_from_snapshot => (&mut hits.snapshot, ServedFrom::Snapshot),
+            Layer::Booted => (&mut hits.bootstrapped, ServedFrom::Bootstrapped),
         };
         *count += 1;
+        self.timings.handed_out(slot, served_from);
     }
 
     fn answer_wishes(&mut self) {

@@ -79,6 +79,7 @@ impl Dispatcher {
         match outcome {
             Outcome::Booted { slot, result: Ok(handle) } => {
                 self.counters.boots += 1;
+                self.timings.booted(slot, handle.name(), handle.kubernetes());
                 self.watch(slot, &handle);
                 self.handles.insert(slot, handle);
                 self.follow_up(slot, None, Instant::now());
@@ -161,6 +162,7 @@ impl Dispatcher {
         };
         self.note_template(slot, None);
         self.counters.rewinds += 1;
+        self.timings.rewound(slot, report.changed_keys, report.restarted);
         self.counters.api_server_restarts += u64::from(report.restarted);
         let lease = release.as_ref().map(|release| release.lease);
         let since = release.as_ref().map_or_else(Instant::now, |release| release.since);

@@ -20,6 +20,7 @@ use crate::paths::EnginePaths;
 use crate::pool::{TemplateName, TimeMs, WaiterId};
 use crate::protocol::{LeaseGrant, LeaseStatus, NamespaceStatus, Refusal, RefusalKind};
 use crate::rewind::Template;
+use crate::timings::Asker;
 
 /// How often idle hosts and deadlines are looked at, as long as there are any.
 const TICK_INTERVAL: Duration = Duration::from_millis(500);
@@ -217,7 +218,9 @@ impl Actor {
                 let (reply, answer) = oneshot::channel();
                 let timeout_ms = deadline.saturating_sub(self.now());
                 let key = kind.key;
-                self.tell_dispatcher(Message::Acquire { waiter, client, key, spec, template, timeout_ms, reply }).await;
+                let asker = Asker::internal("(has tests in namespaces)");
+                let message = Message::Acquire { waiter, client, key, spec, template, timeout_ms, asker, reply };
+                self.tell_dispatcher(message).await;
                 let dispatcher = self.dispatcher.clone();
                 self.spawn(async move { Outcome::Host { host, result: prepare_host(answer, &dispatcher).await } });
             }

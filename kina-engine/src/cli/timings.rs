@@ -1,0 +1,150 @@
+//! `cargo kina timings`
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+
+use crate::ProviderName;
+use crate::client::{EngineClient, EngineProgram};
+use crate::timings::page::{self, Report};
+use crate::timings::{PhaseLine, TimingLine};
+
+/// Where the page goes if nobody says.
+const DEFAULT_PAGE: &str = "kina-timings.html";
+/// A log ends at 64 MiB.
+const LOG_BYTES_MAX: u64 = 128 << 20;
+
+/// One HTML page of what the engine did when: each slot, the queue, memory, and each test's wait
+#[derive(Debug, Args)]
+pub(super) struct TimingsArguments {
+    /// Where the page goes; `-` is standard output
+    #[arg(short, long, default_value = DEFAULT_PAGE)]
+    output: PathBuf,
+    /// Show this file, which was written for KINA_TIMING_LOG, instead of what the engine remembers; may be repeated
+    #[arg(long, value_name = "LOG")]
+    from: Vec<PathBuf>,
+    /// Leave out what was over so long before the end, such as 90s, 10m or 2h
+    #[arg(long, value_parser = parse_duration)]
+    since: Option<Duration>,
+    /// A page for people, or the lines of a log for programs, on standard output
+    #[arg(long, value_enum, default_value_t)]
+    format: TimingsFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum TimingsFormat {
+    /// The page
+    #[default]
+    Html,
+    /// One JSON object a line
+    Json,
+}
+
+/// Writes the page. Without the name of a provider, the engines of all.
+pub(super) async fn run(provider: Option<ProviderName>, arguments: TimingsArguments) -> anyhow::Result<()> {
+    let (lines, unreadable_lines) = match arguments.from.as_slice() {
+        [] => (ask(provider).await?, 0),
+        logs => read(logs)?,
+    };
+    anyhow::ensure!(
+        lines.iter().any(|line| matches!(line, TimingLine::Phase(_))),
+        "there is nothing to show: {}",
+        if arguments.from.is_empty() { "no engine is running that did anything yet" } else { "no line is a phase" }
+    );
+    let now_unix_ms = match arguments.from.is_empty() {
+        true => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1e3,
+        false => lines.iter().filter_map(phase_of).map(end_unix_ms).fold(0.0, f64::max),
+    };
+    let since_unix_ms = arguments.since.map(|since| now_unix_ms - since.as_secs_f64() * 1e3);
+    if let TimingsFormat::Json = arguments.format {
+        let is_wanted = |line: &&TimingLine| match (phase_of(line), since_unix_ms) {
+            (Some(phase), Some(since_ms)) => phase.duration_ms.is_none() || since_ms <= end_unix_ms(phase),
+            _ => true,
+        };
+        print!("{}", lines.iter().filter(is_wanted).map(TimingLine::to_text).collect::<String>());
+        return Ok(());
+    }
+    let report = Report { unreadable_lines, ..Report::new(lines, since_unix_ms) };
+    let html = page::html(&report);
+    if arguments.output.as_os_str() == "-" {
+        print!("{html}");
+        return Ok(());
+    }
+    std::fs::write(&arguments.output, html)
+        .with_context(|| format!("writing the page to {} failed", arguments.output.display()))?;
+    let path = std::path::absolute(&arguments.output).unwrap_or(arguments.output);
+    println!("{} leases of {} tests: {}", report.summary.leases, report.summary.tests, path.display());
+    Ok(())
+}
+
+async fn ask(provider: Option<ProviderName>) -> anyhow::Result<Vec<TimingLine>> {
+    let providers = provider.map_or(ProviderName::ALL.to_vec(), |provider| vec![provider]);
+    let mut lines = Vec::new();
+    for provider in providers {
+        let client = EngineClient::for_provider(provider, EngineProgram::ThisExecutable)?;
+        lines.extend(client.timings().await?.unwrap_or_default());
+    }
+    Ok(lines)
+}
+
+/// The lines of all logs, and how many nobody could make sense of.
+fn read(logs: &[PathBuf]) -> anyhow::Result<(Vec<TimingLine>, usize)> {
+    let (mut lines, mut unreadable) = (Vec::new(), 0);
+    for log in logs {
+        let text = read_bounded(log).with_context(|| format!("reading the log {} failed", log.display()))?;
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+            match std::str::from_utf8(line).ok().and_then(TimingLine::parse) {
+                Some(line) => lines.push(line),
+                None => unreadable += 1,
+            }
+        }
+    }
+    Ok((lines, unreadable))
+}
+
+fn read_bounded(log: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut text = Vec::new();
+    std::fs::File::open(log)?.take(LOG_BYTES_MAX).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn phase_of(line: &TimingLine) -> Option<&PhaseLine> {
+    match line {
+        TimingLine::Phase(phase) => Some(phase),
+        TimingLine::Engine(_) => None,
+    }
+}
+
+fn end_unix_ms(phase: &PhaseLine) -> f64 {
+    phase.start_unix_ms + phase.duration_ms.unwrap_or(0.0)
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wanted = || format!("`{text}` is no duration: write a whole number and s, m or h, such as 90s, 10m or 2h");
+    let unit = text.chars().next_back().ok_or_else(wanted)?;
+    let seconds_of_unit = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(wanted()),
+    };
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wanted())?;
+    number.checked_mul(seconds_of_unit).map(Duration::from_secs).ok_or_else(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        let seconds = |text| parse_duration(text).map(|duration| duration.as_secs());
+        assert_eq!((seconds("90s"), seconds("10m"), seconds("2h")), (Ok(90), Ok(600), Ok(7200)));
+        for wrong in ["", "s", "10", "-1s", "1.5h", "10 m", "99999999999999999999h", "1é"] {
+            assert!(seconds(wrong).is_err_and(|message| message.contains("such as 90s")), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! One HTML page, which needs nothing else: no network, no other file. It draws itself from the report that is in it.
+
+mod report;
+#[cfg(test)]
+mod tests;
+
+pub use report::{LeaseRow, Report, SlotRow, Span, Summary};
+
+const TEMPLATE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The page that shows a report.
+pub fn html(report: &Report) -> String {
+    // Plain data: there is no map with keys that are no strings, nothing else can fail.
+    let data = serde_json::to_string(report).expect("a report can be written as JSON");
+    fill(TEMPLATE, &[("style", STYLE), ("script", SCRIPT), ("data", &escape(&data))])
+}
+
+/// Of what can be in JSON, only these characters can end or change the element that it is in. All of them can only be
+/// within strings there.
+fn escape(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+            }
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+/// Puts values where the template names them; what is in a value is never looked at.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(template.len() + values.iter().map(|(_, value)| value.len()).sum::<usize>());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        filled.push_str(before);
+        let (name, after) = after.split_once("}}").unwrap_or((after, ""));
+        let value = values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
+        filled.push_str(value);
+        rest = after;
+    }
+    filled.push_str(rest);
+    filled
+}

@@ -1,0 +1,367 @@
+//! Takes note of what the slots are in, whenever the pool has handled an event.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::log::Logs;
+use super::{EngineLine, Outcome, Phase, PhaseLine, ServedFrom, TimingLine};
+use crate::pool::{Pool, SlotId, SlotState, WaiterId};
+use crate::protocol::AcquireRequest;
+
+/// How many phases are remembered: about half a megabyte, and two thousand leases.
+pub(super) const PHASES_MAX: usize = 4096;
+/// Longer names of tests are cut.
+const NAME_CHARACTERS_MAX: usize = 300;
+/// So much of a template's name tells it from all others.
+const TEMPLATE_CHARACTERS_MAX: usize = 12;
+
+/// Who wants a cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    test: Arc<str>,
+    asked_at: Instant,
+    log: Option<Arc<Path>>,
+    /// Whether it is a client, and not a part of the engine.
+    is_client: bool,
+}
+
+/// What became of a request for a namespace. The pool knows nothing of those.
+#[derive(Clone, Debug)]
+pub(crate) enum NamespaceNews {
+    /// It has come.
+    Asked(Asker),
+    /// The client has its namespace.
+    Granted { lease: u64, cluster: String },
+    /// The client has gone, or got nothing.
+    Left(Outcome),
+}
+
+/// The latest phases, and those under way.
+pub(crate) struct Recorder {
+    engine: EngineLine,
+    start: Instant,
+    start_unix_us: u64,
+    ended: VecDeque<Record>,
+    forgotten: u64,
+    under_way: BTreeMap<SlotId, UnderWay>,
+    clusters: BTreeMap<SlotId, Arc<Cluster>>,
+    waiting: HashMap<WaiterId, Asker>,
+    namespaces: HashMap<WaiterId, Record>,
+    logs: Logs,
+}
+
+struct UnderWay {
+    state: SlotState,
+    record: Record,
+}
+
+#[derive(Debug)]
+struct Cluster {
+    name: String,
+    kubernetes: String,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Record {
+    phase: Phase,
+    served_from: Option<ServedFrom>,
+    outcome: Option<Outcome>,
+    api_server_restarted: bool,
+    changed_keys: Option<u32>,
+    /// Since the recorder's start.
+    start_us: u64,
+    duration_us: u64,
+    slot: Option<SlotId>,
+    lease: Option<u64>,
+    memory_bytes: u64,
+    /// When the client asked, since the recorder's start.
+    asked_us: u64,
+    /// When it got what it asked for; with `asked_us`, how long it waited.
+    granted_us: Option<u64>,
+    cluster: Option<Arc<Cluster>>,
+    template: Option<Arc<str>>,
+    test: Option<Arc<str>>,
+}
+
+impl Asker {
+    /// A client with this request, which has just come.
+    pub(crate) fn client(request: &AcquireRequest) -> Self {
+        let test = request.test.chars().take(NAME_CHARACTERS_MAX).collect::<String>();
+        let log = request.timing_log.as_deref().map(Arc::from);
+        Self { test: test.into(), asked_at: Instant::now(), log, is_client: true }
+    }
+
+    /// A part of the engine.
+    pub(crate) fn internal(what: &str) -> Self {
+        Self { test: what.into(), asked_at: Instant::now(), log: None, is_client: false }
+    }
+}
+
+impl Recorder {
+    /// One for an engine that starts now.
+    pub(crate) fn new(mut engine: EngineLine) -> Self {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let start_unix_us = u64::try_from(since_1970.as_micros()).unwrap_or_default();
+        engine.start_unix_ms = milliseconds(start_unix_us);
+        engine.engine = format!("{}-{}-{}", engine.provider, std::process::id(), since_1970.as_secs());
+        Self {
+            engine,
+            start: Instant::now(),
+            start_unix_us,
+            ended: VecDeque::new(),
+            forgotten: 0,
+            under_way: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            waiting: HashMap::new(),
+            namespaces: HashMap::new(),
+            logs: Logs::default(),
+        }
+    }
+
+    /// Somebody wants a cluster.
+    pub(crate) fn asked(&mut self, waiter: WaiterId, asker: Asker) {
+        if asker.is_client {
+            self.logs.asked(waiter, asker.log.as_ref(), &self.engine);
+        }
+        self.waiting.insert(waiter, asker);
+    }
+
+    /// Somebody wants clusters to be warm.
+    pub(crate) fn asked_warm(&mut self, asker: &Asker) {
+        if let Some(log) = &asker.log {
+            self.logs.touched(log, &self.engine);
+        }
+    }
+
+    /// The pool has handled an event.
+    pub(crate) fn note(&mut self, pool: &Pool) {
+        let now = Instant::now();
+        let mut slot_count = 0;
+        for (slot, state) in pool.slots() {
+            slot_count += 1;
+            let memory_bytes = pool.slot_memory_bytes(slot);
+            match self.under_way.get_mut(&slot) {
+                Some(under_way) if under_way.state == state => under_way.record.memory_bytes = memory_bytes,
+                _ => self.enter(pool, slot, state, memory_bytes, now),
+            }
+        }
+        if slot_count < self.under_way.len() {
+            let gone: Vec<_> = self.under_way.keys().filter(|slot| pool.key(**slot).is_none()).copied().collect();
+            for slot in gone {
+                self.leave(slot, now);
+                self.clusters.remove(&slot);
+            }
+        }
+    }
+
+    /// A slot has a cluster.
+    pub(crate) fn booted(&mut self, slot: SlotId, cluster: &str, kubernetes: &str) {
+        let cluster = Arc::new(Cluster { name: cluster.to_owned(), kubernetes: kubernetes.to_owned() });
+        if let Some(under_way) = self.under_way.get_mut(&slot) {
+            under_way.record.cluster = Some(Arc::clone(&cluster));
+        }
+        self.clusters.insert(slot, cluster);
+    }
+
+    /// A slot is handed out.
+    pub(crate) fn handed_out(&mut self, slot: SlotId, served_from: ServedFrom) {
+        if let Some(under_way) = self.under_way.get_mut(&slot) {
+            under_way.record.served_from = Some(served_from);
+        }
+    }
+
+    /// The client has its lease.
+    pub(crate) fn granted(&mut self, slot: SlotId, lease: u64) {
+        let now_us = self.since_start_us(Instant::now());
+        if let Some(under_way) = self.under_way.get_mut(&slot) {
+            under_way.record.lease = Some(lease);
+            under_way.record.granted_us = Some(now_us);
+        }
+    }
+
+    /// A slot was rewound.
+    pub(crate) fn rewound(&mut self, slot: SlotId, changed_keys: usize, api_server_restarted: bool) {
+        if let Some(under_way) = self.under_way.get_mut(&slot) {
+            under_way.record.changed_keys = Some(u32::try_from(changed_keys).unwrap_or(u32::MAX));
+            under_way.record.api_server_restarted = api_server_restarted;
+        }
+    }
+
+    /// A client's lease has ended, or its wait without one.
+    pub(crate) fn left(&mut self, waiter: WaiterId, outcome: Outcome) {
+        if let Some(asker) = self.waiting.remove(&waiter) {
+            let start_us = self.since_start_us(asker.asked_at);
+            let test = Some(asker.test);
+            let record = Record { phase: Phase::Waiting, outcome: Some(outcome), start_us, test, ..Record::default() };
+            self.push_ended(record, Instant::now());
+        }
+        self.logs.left(waiter);
+    }
+
+    /// There is news of a request for a namespace.
+    pub(crate) fn namespace(&mut self, waiter: WaiterId, news: NamespaceNews) {
+        match news {
+            NamespaceNews::Asked(asker) => self.asked(waiter, asker),
+            NamespaceNews::Granted { lease, cluster } => {
+                let Some(asker) = self.waiting.remove(&waiter) else { return };
+                let found = self.clusters.iter().find(|(_, known)| known.name == cluster);
+                let start_us = self.since_start_us(Instant::now());
+                let record = Record {
+                    phase: Phase::Namespace,
+                    start_us,
+                    slot: found.map(|(slot, _)| *slot),
+                    cluster: found.map(|(_, cluster)| Arc::clone(cluster)),
+                    lease: Some(lease),
+                    asked_us: self.since_start_us(asker.asked_at),
+                    granted_us: Some(start_us),
+                    test: Some(asker.test),
+                    ..Record::default()
+                };
+                self.namespaces.insert(waiter, record);
+            }
+            NamespaceNews::Left(outcome) => {
+                if let Some(record) = self.namespaces.remove(&waiter) {
+                    self.push_ended(record, Instant::now());
+                }
+                self.left(waiter, outcome);
+            }
+        }
+    }
+
+    /// All that is remembered, and what is under way.
+    pub(crate) fn lines(&self) -> Vec<TimingLine> {
+        let now_us = self.since_start_us(Instant::now());
+        let mut engine = self.engine.clone();
+        engine.forgotten_phases = self.forgotten;
+        engine.asked_unix_ms = Some(self.unix_ms(now_us));
+        let ended = self.ended.iter().map(|record| self.line(record, true));
+        let of_slots = self.under_way.values().map(|under_way| &under_way.record);
+        let under_way = of_slots.chain(self.namespaces.values()).map(|record| self.line(record, false));
+        let waiting = self.waiting.values().map(|asker| {
+            let start_us = self.since_start_us(asker.asked_at);
+            self.line(&Record { start_us, test: Some(Arc::clone(&asker.test)), ..Record::default() }, false)
+        });
+        let phases = ended.chain(under_way).chain(waiting).map(TimingLine::Phase);
+        std::iter::once(TimingLine::Engine(engine)).chain(phases).collect()
+    }
+
+    /// The engine ends, and so does all that is under way.
+    pub(crate) fn finish(&mut self) {
+        let now = Instant::now();
+        let slots: Vec<_> = self.under_way.keys().copied().collect();
+        for slot in slots {
+            self.leave(slot, now);
+        }
+        let namespaces: Vec<_> = self.namespaces.drain().map(|(_, record)| record).collect();
+        for record in namespaces {
+            self.push_ended(record, now);
+        }
+        self.logs.finish();
+    }
+
+    fn enter(&mut self, pool: &Pool, slot: SlotId, state: SlotState, memory_bytes: u64, now: Instant) {
+        let before = self.leave(slot, now);
+        let mut record = Record {
+            phase: phase_of(state),
+            start_us: self.since_start_us(now),
+            slot: Some(slot),
+            memory_bytes,
+            cluster: self.clusters.get(&slot).cloned(),
+            template: pool.template(slot).map(|template| Arc::clone(&template.0)),
+            ..Record::default()
+        };
+        match state {
+            SlotState::Leased(waiter) => {
+                if let Some(asker) = self.waiting.remove(&waiter) {
+                    record.asked_us = self.since_start_us(asker.asked_at);
+                    record.test = Some(asker.test);
+                }
+            }
+            // What is done now is done because of the lease before.
+            SlotState::Released | SlotState::Rewinding | SlotState::Broken => {
+                let before = before.filter(|before| matches!(before.phase, Phase::Leased | Phase::Released));
+                (record.lease, record.test) = before.map_or((None, None), |before| (before.lease, before.test));
+            }
+            _ => {}
+        }
+        self.under_way.insert(slot, UnderWay { state, record });
+    }
+
+    fn leave(&mut self, slot: SlotId, now: Instant) -> Option<Record> {
+        let record = self.under_way.remove(&slot)?.record;
+        self.push_ended(record.clone(), now);
+        Some(record)
+    }
+
+    fn push_ended(&mut self, mut record: Record, now: Instant) {
+        record.duration_us = self.since_start_us(now).saturating_sub(record.start_us);
+        self.push(record);
+    }
+
+    fn push(&mut self, record: Record) {
+        if self.logs.are_wanted() {
+            self.logs.append(&TimingLine::Phase(self.line(&record, true)));
+        }
+        if self.ended.len() == PHASES_MAX {
+            self.ended.pop_front();
+            self.forgotten += 1;
+        }
+        self.ended.push_back(record);
+    }
+
+    fn line(&self, record: &Record, has_ended: bool) -> PhaseLine {
+        let cluster = record.cluster.as_deref();
+        let short = |template: &Arc<str>| template.chars().take(TEMPLATE_CHARACTERS_MAX).collect();
+        PhaseLine {
+            engine: self.engine.engine.clone(),
+            phase: record.phase,
+            start_unix_ms: self.unix_ms(record.start_us),
+            duration_ms: has_ended.then(|| milliseconds(record.duration_us)),
+            slot: record.slot.map(|slot| slot.0),
+            cluster: cluster.map(|cluster| cluster.name.clone()),
+            kubernetes: cluster.map(|cluster| cluster.kubernetes.clone()),
+            memory_bytes: record.memory_bytes,
+            test: record.test.as_deref().map(str::to_owned),
+            lease: record.lease,
+            wait_ms: record.granted_us.map(|granted_us| milliseconds(granted_us.saturating_sub(record.asked_us))),
+            served_from: record.served_from,
+            template: record.template.as_ref().map(short),
+            changed_keys: record.changed_keys.map(u64::from),
+            api_server_restarted: record.api_server_restarted,
+            outcome: record.outcome,
+            simulated: self.engine.simulated,
+        }
+    }
+
+    fn since_start_us(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn unix_ms(&self, since_start_us: u64) -> f64 {
+        milliseconds(self.start_unix_us.saturating_add(since_start_us))
+    }
+}
+
+fn phase_of(state: SlotState) -> Phase {
+    match state {
+        SlotState::Booting => Phase::Booting,
+        SlotState::Ready => Phase::Ready,
+        SlotState::Leased(_) => Phase::Leased,
+        SlotState::Released => Phase::Released,
+        SlotState::Rewinding => Phase::Rewinding,
+        SlotState::Freezing => Phase::Freezing,
+        SlotState::Frozen => Phase::Frozen,
+        SlotState::Thawing => Phase::Thawing,
+        SlotState::Stopping => Phase::Stopping,
+        SlotState::Stopped => Phase::Stopped,
+        SlotState::Starting => Phase::Starting,
+        SlotState::Broken => Phase::Broken,
+    }
+}
+
+/// To the microsecond, so that what begins where something else ends does so in the log as well.
+fn milliseconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1e3
+}
