@@ -4,3 +4,8 @@
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
+
+/// The same of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tutorial.md")]
+struct TutorialDoctests;

@@ -141,6 +141,7 @@ fn is_user_error(error: &anyhow::Error) -> bool {
         || error.is::<UnknownMinor>()
         || error.is::<PathsError>()
         || image::is_user_error(error)
+        || timings::is_user_error(error)
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! `cargo kina timings`
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use crate::ProviderName;
@@ -42,23 +41,41 @@ enum TimingsFormat {
     Json,
 }
 
+/// Why there is no page. All of it is the user's to put right.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TimingsError {
+    #[error("there is nothing to show: no engine is running that has done anything; name a log with --from")]
+    NoEngine,
+    #[error("there is nothing to show: no line of the log is a phase")]
+    EmptyLog,
+    #[error("reading the log {path} failed")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("writing the page to {path} failed: name another file with -o")]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
 /// Writes the page. Without the name of a provider, the engines of all.
 pub(super) async fn run(provider: Option<ProviderName>, arguments: TimingsArguments) -> anyhow::Result<()> {
-    let (lines, unreadable_lines) = match arguments.from.as_slice() {
-        [] => (ask(provider).await?, 0),
-        logs => read(logs)?,
-    };
-    anyhow::ensure!(
-        lines.iter().any(|line| matches!(line, TimingLine::Phase(_))),
-        "there is nothing to show: {}",
-        if arguments.from.is_empty() { "no engine is running that did anything yet" } else { "no line is a phase" }
-    );
-    let now_unix_ms = match arguments.from.is_empty() {
-        true => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1e3,
-        false => lines.iter().filter_map(phase_of).map(end_unix_ms).fold(0.0, f64::max),
-    };
-    let since_unix_ms = arguments.since.map(|since| now_unix_ms - since.as_secs_f64() * 1e3);
-    if let TimingsFormat::Json = arguments.format {
+    let TimingsArguments { output, from, since, format } = arguments;
+    let (lines, unreadable_lines) = if from.is_empty() { (ask(provider).await?, 0) } else { read(&from)? };
+    if lines.iter().all(|line| phase_of(line).is_none()) {
+        return Err(if from.is_empty() { TimingsError::NoEngine } else { TimingsError::EmptyLog }.into());
+    }
+    let ends_ms = lines.iter().map(|line| match line {
+        TimingLine::Phase(phase) => end_unix_ms(phase),
+        TimingLine::Engine(engine) => engine.asked_unix_ms.unwrap_or(0.0),
+    });
+    let end_ms = ends_ms.fold(0.0, f64::max);
+    let since_unix_ms = since.map(|since| end_ms - since.as_secs_f64() * 1e3);
+    if let TimingsFormat::Json = format {
         let is_wanted = |line: &&TimingLine| match (phase_of(line), since_unix_ms) {
             (Some(phase), Some(since_ms)) => phase.duration_ms.is_none() || since_ms <= end_unix_ms(phase),
             _ => true,
@@ -68,15 +85,19 @@ pub(super) async fn run(provider: Option<ProviderName>, arguments: TimingsArgume
     }
     let report = Report { unreadable_lines, ..Report::new(lines, since_unix_ms) };
     let html = page::html(&report);
-    if arguments.output.as_os_str() == "-" {
+    if output.as_os_str() == "-" {
         print!("{html}");
         return Ok(());
     }
-    std::fs::write(&arguments.output, html)
-        .with_context(|| format!("writing the page to {} failed", arguments.output.display()))?;
-    let path = std::path::absolute(&arguments.output).unwrap_or(arguments.output);
+    std::fs::write(&output, html).map_err(|source| TimingsError::Write { path: output.clone(), source })?;
+    let path = std::path::absolute(&output).unwrap_or(output);
     println!("{} leases of {} tests: {}", report.summary.leases, report.summary.tests, path.display());
     Ok(())
+}
+
+/// Whether `error` is one of this command's.
+pub(super) fn is_user_error(error: &anyhow::Error) -> bool {
+    error.is::<TimingsError>()
 }
 
 async fn ask(provider: Option<ProviderName>) -> anyhow::Result<Vec<TimingLine>> {
@@ -90,10 +111,10 @@ async fn ask(provider: Option<ProviderName>) -> anyhow::Result<Vec<TimingLine>> 
 }
 
 /// The lines of all logs, and how many nobody could make sense of.
-fn read(logs: &[PathBuf]) -> anyhow::Result<(Vec<TimingLine>, usize)> {
+fn read(logs: &[PathBuf]) -> Result<(Vec<TimingLine>, usize), TimingsError> {
     let (mut lines, mut unreadable) = (Vec::new(), 0);
     for log in logs {
-        let text = read_bounded(log).with_context(|| format!("reading the log {} failed", log.display()))?;
+        let text = read_bounded(log).map_err(|source| TimingsError::Read { path: log.clone(), source })?;
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
             match std::str::from_utf8(line).ok().and_then(TimingLine::parse) {
                 Some(line) => lines.push(line),
