@@ -94,7 +94,8 @@ fn a_browser_draws_what_the_log_says() {
 
     // A row for each slot, a bar for each of its phases.
     let slots = phases(&lines).filter_map(|phase| phase.slot).collect::<std::collections::BTreeSet<_>>();
-    let rows: Vec<_> = between(drawn, "data-slot=\"", "\"").iter().map(|row| row.parse().expect("a number")).collect();
+    let rows: Vec<u64> =
+        between(drawn, "data-slot=\"", "\"").iter().map(|row| row.parse().expect("a number")).collect();
     assert_eq!(rows, slots.into_iter().collect::<Vec<u64>>());
     for phase in [Phase::Leased, Phase::Booting, Phase::Rewinding, Phase::Frozen, Phase::Broken, Phase::Ready] {
         let name = serde_json::to_value(phase).expect("a name");
