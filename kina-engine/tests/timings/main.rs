@@ -154,6 +154,44 @@ fn a_browser_draws_what_the_log_says() {
     }
 }
 
+/// What somebody without a mouse does: sorts the table, looks for a test, walks along the bars.
+#[test]
+fn the_page_answers_to_its_keys_and_buttons() {
+    let Some(chromium) = Chromium::find() else { return };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let lines = run::two_hundred_leases("suite::the_one::that_is_looked_for");
+    write_log(&directory.path().join("log"), &lines);
+    let output = timings(&["--from", "log", "-o", "-"], directory.path());
+    let html = String::from_utf8(output.stdout).expect("text");
+    let (before, after) = html.rsplit_once("</body>").expect("a body");
+    let hands = "<script>
+        const press = (key) =>
+            document.getElementById('timeline').dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+        const button = (name) => [...document.querySelectorAll('#tests th button')].find((found) => found.textContent === name);
+        button('Waited').click();
+        document.documentElement.dataset.first = document.querySelector('#tests tbody [data-value]').parentNode.dataset.lease;
+        ['ArrowDown', 'ArrowDown', 'ArrowRight', 'ArrowRight', '+', '+'].forEach(press);
+        const find = document.getElementById('find');
+        find.value = 'The_One';
+        find.dispatchEvent(new Event('input'));
+        document.documentElement.dataset.left = document.querySelectorAll('#tests tbody tr:not([hidden])').length;
+        document.documentElement.dataset.wide = document.querySelector('#scroller svg').getAttribute('width');
+    </script>";
+    let page = directory.path().join("page.html");
+    std::fs::write(&page, format!("{before}{hands}</body>{after}")).expect("written");
+    let dom = chromium.dom(&page);
+    let (root, _) = dom.split_once("<head>").expect("a head");
+    let slowest = between(only(&dom, "<table id=\"slowest\">", "</table>"), "data-lease=\"", "\"")[0];
+    assert_eq!(only(root, "data-first=\"", "\""), slowest, "of numbers the largest come first");
+    assert!(dom.contains("aria-sort=\"descending\""));
+    assert_eq!(only(root, "data-left=\"", "\""), "1");
+    assert_eq!(only(&dom, "<span id=\"found\" aria-live=\"polite\">", "<"), "1 of 201 leases");
+    let detail = words(only(&dom, "<p id=\"detail\" aria-live=\"polite\">", "</p>"));
+    assert!(detail.contains("slot 2") && detail.contains(" for "), "what is chosen is told: {detail}");
+    let wide: f64 = only(root, "data-wide=\"", "\"").parse().expect("a number");
+    assert!(2000.0 < wide, "four times as wide as it was: {wide}");
+}
+
 fn sorted(mut values: Vec<f64>) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
     values

@@ -44,9 +44,7 @@ pub fn two_hundred_leases(name: &str) -> Vec<TimingLine> {
         let frees: Vec<_> = slots.iter().map(|slot| slot.free_at_ms).collect();
         let slot = &mut slots[earliest(&frees)];
         let granted_ms = asked_ms.max(slot.free_at_ms) + run.between(0.4, 2.5);
-        if 1.0 < granted_ms - slot.free_at_ms {
-            run.push(slot.number, Phase::Ready, slot.free_at_ms, granted_ms, |line| line);
-        }
+        run.push(slot.number, Phase::Ready, slot.free_at_ms, granted_ms, |line| line);
         let test = test_name(lease, name);
         let held_ms = run.between(15.0, 120.0) * if run.between(0.0, 1.0) < 0.08 { 6.0 } else { 1.0 };
         let end_ms = granted_ms + held_ms;

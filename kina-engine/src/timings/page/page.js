@@ -3,16 +3,19 @@
   const report = JSON.parse(document.getElementById("data").textContent);
   const SVG = "http://www.w3.org/2000/svg";
   const ROW = 24, LANE = 10, BAR = 16, AXIS = 22, CHART = 74, GAP = 10;
-  const PRINT_WIDTH = 820, ZOOM_MAX = 20000, CAPTION_MIN = 44, CHARACTER = 6;
+  const PRINT_WIDTH = 740, ZOOM_MAX = 20000, CAPTION_MIN = 44, CHARACTER = 6;
   const PHASES = {
     leased: "A test has it", namespace: "A test has one namespace of it", rewinding: "Being rewound",
     released: "Waits to be rewound", booting: "Booting", starting: "Starting from stopped", thawing: "Thawing",
     ready: "Ready", freezing: "Being frozen", frozen: "Frozen", stopping: "Being stopped", stopped: "Stopped",
     broken: "Being removed",
   };
+  // In a table, and in a sentence.
   const SERVED = {
-    ready: "a ready cluster", rewound: "a cluster just rewound", other_template: "one with another template",
-    frozen: "a frozen cluster", stopped: "a stopped cluster", snapshot: "a new cluster", bootstrapped: "the very first cluster",
+    ready: ["ready", "a ready cluster"], rewound: ["just rewound", "a cluster just rewound"],
+    other_template: ["other template", "a cluster with another template"], frozen: ["frozen", "a frozen cluster"],
+    stopped: ["stopped", "a stopped cluster"], snapshot: ["new cluster", "a new cluster"],
+    bootstrapped: ["first cluster", "the very first cluster"],
   };
   const OUTCOME = { refused: "refused", left: "gave up" };
 
@@ -44,6 +47,7 @@
   const bytes = (count) => (count < 2 ** 30 ? `${digits(count / 2 ** 20, 0)} MiB` : `${digits(count / 2 ** 30, 2)} GiB`);
   const plural = (count, one, many) => `${digits(count, 0)} ${count === 1 ? one : many}`;
   const testName = (row) => report.tests[row.test];
+  const servedFrom = (row) => (row.served_from ? SERVED[row.served_from][0] : row.is_namespace ? "namespace" : "");
   const lastPart = (name) => name.slice(name.lastIndexOf("::") + 1).replace(/^:/, "");
   const several = report.engines.length > 1;
   const slotName = (slot) => (several ? `${report.engines[slot.engine].engine} · ` : "") + `slot ${slot.slot}`;
@@ -87,15 +91,15 @@
       byId("summary").append(box);
     };
     const orNone = (value, show) => (value === null || value === undefined ? "–" : show(value));
-    card("sum-leases", "Leases", digits(summary.leases, 0), plural(summary.tests, "test", "different tests"));
+    const without = summary.without_lease ? `, ${plural(summary.without_lease, "wait", "waits")} in vain` : "";
+    card("sum-leases", "Leases", digits(summary.leases, 0), plural(summary.tests, "test", "tests") + without);
     card("sum-p50", "Wait, half of them", orNone(summary.wait_p50_ms, time), "at most (p50)");
     card("sum-p95", "Wait, 95 of 100", orNone(summary.wait_p95_ms, time), "at most (p95)");
-    card("sum-max", "Longest wait", orNone(summary.wait_max_ms, time), `${plural(summary.queue_most, "test", "tests")} in the queue at most`);
+    card("sum-max", "Longest wait", orNone(summary.wait_max_ms, time), `queue: ${digits(summary.queue_most, 0)} at most`);
     card("sum-rewinds", "Rewinds", digits(summary.rewinds, 0), orNone(summary.rewind_p50_ms, (ms) => `half within ${time(ms)}`));
     card("sum-boots", "Boots", digits(summary.boots, 0), `${plural(summary.starts, "start", "starts")}, ${plural(summary.thaws, "thaw", "thaws")}`);
     card("sum-memory", "Most memory", bytes(summary.memory_most_bytes), plural(report.slots.length, "slot", "slots"));
     card("sum-share", "Clusters in use", orNone(summary.leased_share, (share) => `${digits(share * 100, 0)} %`), "of the time they ran");
-    if (summary.without_lease) card("sum-without", "Got no cluster", digits(summary.without_lease, 0), "refused, or gave up");
   }
 
   // ---------------------------------------------------------------------------------------------------- timeline
@@ -125,6 +129,10 @@
 
   function legend() {
     const used = new Set(report.slots.flatMap((slot) => slot.spans.map((span) => span.phase)));
+    // On their way there they look the same.
+    for (const [passing, there] of [["freezing", "frozen"], ["stopping", "stopped"]]) {
+      if (used.delete(passing)) used.add(there);
+    }
     for (const [phase, words] of Object.entries(PHASES)) {
       if (!used.has(phase)) continue;
       const swatch = draw("svg", { width: 22, height: 12, "aria-hidden": "true" }, draw("rect", { class: `span ${phase}`, width: 22, height: 12 }));
@@ -164,11 +172,10 @@
       label("slot", height, slotName(slot), slot.kubernetes || "").setAttribute("data-slot", slot.slot);
     }
     label("", GAP, "");
-    const most = (words, max) => (max ? `${words}, of ${max} allowed` : words);
     const memoryMax = Math.max(0, ...report.engines.map((engine) => engine.memory_max_bytes));
-    const chart = (name, more) => label("chart", CHART, name).append(make("small", {}, more));
-    chart("Tests in the queue", `at most ${digits(report.summary.queue_most, 0)}`);
-    chart("Memory", most(`at most ${bytes(report.summary.memory_most_bytes)}`, memoryMax ? bytes(memoryMax) : ""));
+    const chart = (name, ...more) => label("chart", CHART, name).append(...more.map((words) => make("small", {}, words)));
+    chart("Queue", `at most ${plural(report.summary.queue_most, "test", "tests")}`);
+    chart("Memory", `at most ${bytes(report.summary.memory_most_bytes)}`, ...(memoryMax ? [`of ${bytes(memoryMax)}`] : []));
   }
 
   function area(steps, y, most, className) {
@@ -236,7 +243,7 @@
     const head = lease && span.phase !== "rewinding" && span.phase !== "released" ? testName(lease) : PHASES[span.phase];
     lines.push(`${slotName(row.slot)}: ${PHASES[span.phase].toLowerCase()} for ${time(span.duration_ms)}${span.is_under_way ? ", and still is" : ""}, from ${offset(span.start_ms)}`);
     if (lease && (span.phase === "leased" || span.phase === "namespace")) {
-      if (lease.wait_ms !== undefined) lines.push(`It waited ${time(lease.wait_ms)}${lease.served_from ? ` and was served from ${SERVED[lease.served_from]}` : ""}.`);
+      if (lease.wait_ms !== undefined) lines.push(`It waited ${time(lease.wait_ms)}${lease.served_from ? ` and was served from ${SERVED[lease.served_from][1]}` : ""}.`);
       if (lease.changed_keys !== undefined) lines.push(`The rewind after it changed ${plural(lease.changed_keys, "key", "keys")} in ${time(lease.rewind_ms)}.`);
     } else if (lease) {
       lines.push(`After ${testName(lease)}`);
@@ -373,7 +380,7 @@
       const meter = make("div", { class: "meter" }, make("span", {}, time(wait)), make("i", { style: `width:${((wait / longest) * 100).toFixed(2)}%` }));
       byId("slowest").tBodies[0].append(make("tr", { "data-lease": index },
         nameCell(index), make("td", { "data-value": wait }, meter),
-        make("td", {}, row.outcome ? OUTCOME[row.outcome] : SERVED[row.served_from] || "–"),
+        make("td", {}, row.outcome ? OUTCOME[row.outcome] : servedFrom(row) || "–"),
         make("td", { class: "number" }, offset(row.asked_ms))));
     }
     if (!report.slowest.length) byId("slowest").tBodies[0].append(make("tr", {}, make("td", { colspan: 4 }, "Nobody asked for a cluster.")));
@@ -386,7 +393,7 @@
     number("Asked at", (row) => row.asked_ms, offset),
     text("Slot", (row) => (row.slot === undefined ? (row.outcome ? OUTCOME[row.outcome] : "waits") : slotName(report.slots[row.slot]).replace(/slot (\d+)$/, (all, found) => `slot ${found}`))),
     number("Waited", (row) => row.wait_ms, time),
-    text("Served from", (row) => SERVED[row.served_from] || (row.is_namespace ? "a namespace" : "")),
+    text("Served from", servedFrom),
     number("Held", (row) => row.held_ms, (ms) => time(ms)),
     number("Rewound in", (row) => row.rewind_ms, time),
     number("Keys changed", (row) => row.changed_keys, (count) => digits(count, 0)),
@@ -404,7 +411,7 @@
         if (column === columns[0]) line.append(nameCell(index));
         else {
           const words = value === undefined ? "–" : column.show(value) + (column.name === "Held" && row.is_under_way ? " so far" : "");
-          line.append(make("td", { "data-value": value === undefined ? "" : value, ...(column.isNumber ? { class: "number" } : {}) }, words));
+          line.append(make("td", { "data-value": value === undefined ? "" : value, class: column.isNumber ? "number" : "word" }, words));
         }
       }
       return { row, index, line };
