@@ -1,0 +1,86 @@
+//! The documentation: what it links to is there, and its programs are compiled.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All pages, by path.
+fn pages() -> Vec<(PathBuf, String)> {
+    let names = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "kina-test/README.md", "kina-engine/README.md"];
+    let mut paths: Vec<PathBuf> = names.iter().map(|name| root().join(name)).collect();
+    let mut directories = vec![root().join("docs")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                paths.push(path);
+            }
+        }
+    }
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        (path, text)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// A page without what is between its fences.
+fn prose(text: &str) -> String {
+    let mut is_code = false;
+    let lines = text.lines().filter(|line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The names by which the headings of a page can be linked to.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = prose(text).lines().filter(|line| line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
+    let anchor = |heading: &String| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words.chars().filter(|character| character.is_alphanumeric() || " -_".contains(*character));
+        kept.map(|character| if character == ' ' { '-' } else { character }).collect()
+    };
+    headings.iter().map(anchor).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    let mut count = 0;
+    for (page, text) in pages() {
+        let prose = prose(&text);
+        let targets = prose.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+        for target in targets.filter(|target| !target.contains("://")) {
+            count += 1;
+            let (file, anchor) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
+            let file = if file.is_empty() { page.clone() } else { page.parent().expect("a parent").join(file) };
+            let has_anchor = |name| std::fs::read_to_string(&file).is_ok_and(|text| anchors(&text).contains(name));
+            if !file.exists() || anchor.is_some_and(|name| !has_anchor(name)) {
+                broken.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(30 < count, "the pages have links: {count}");
+    assert_eq!(broken, [""; 0]);
+}
+
+#[test]
+fn every_program_in_the_documentation_is_compiled() {
+    let compiled = std::fs::read_to_string(root().join("src/lib.rs")).expect("readable");
+    for (page, text) in pages() {
+        let Ok(page) = page.strip_prefix(root().join("docs")) else { continue };
+        let is_program = |line: &str| line.starts_with("```rust") && !line.contains("ignore");
+        if text.lines().any(is_program) {
+            let included = format!("include_str!(\"../docs/{}\")", page.display());
+            assert!(compiled.contains(&included), "src/lib.rs has no {included}");
+        }
+    }
+}
