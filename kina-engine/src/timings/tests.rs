@@ -217,9 +217,9 @@ fn a_log_has_a_bound() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let log = directory.path().join("log");
     let file = std::fs::File::create(&log).expect("made");
-    file.set_len(super::log::LOG_BYTES_MAX - 1).expect("without taking any room");
+    file.set_len(log::LOG_BYTES_MAX - 1).expect("without taking any room");
     let mut scene = Scene::new();
     scene.acquire(1, "first", Some(&log));
     scene.recorder.finish();
-    assert_eq!(file.metadata().expect("there").len(), super::log::LOG_BYTES_MAX - 1);
+    assert_eq!(file.metadata().expect("there").len(), log::LOG_BYTES_MAX - 1);
 }
