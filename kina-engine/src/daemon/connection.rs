@@ -191,13 +191,16 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
 async fn timings(mut client: Client, engine: &Engine) -> Result<(), ConnectionError> {
     let (reply, answer) = oneshot::channel();
     engine.tell(Message::Timings { reply }).await?;
-    let lines = answer.await.map_err(|_| ConnectionError::Ending)?;
-    let mut parts = lines.chunks(TIMING_LINES_AT_ONCE).peekable();
-    while let Some(part) = parts.next() {
-        let is_last = parts.peek().is_none();
-        client.send(&EngineMessage::Timings { lines: part.to_vec(), is_last }).await?;
+    let notes = answer.await.map_err(|_| ConnectionError::Ending)?;
+    let mut all = notes.lines().peekable();
+    loop {
+        let lines: Vec<_> = all.by_ref().take(TIMING_LINES_AT_ONCE).collect();
+        let is_last = all.peek().is_none();
+        client.send(&EngineMessage::Timings { lines, is_last }).await?;
+        if is_last {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 async fn warm(

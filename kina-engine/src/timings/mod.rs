@@ -2,6 +2,7 @@
 //!
 //! - `line`: one phase, as it goes over the socket, into a log, and into a page.
 //! - `recorder`: takes note of the phases, and remembers the latest.
+//! - `record`: a phase as it is remembered.
 //! - `log`: appends them to files that clients named.
 //! - `page`: one HTML page of them.
 
@@ -11,6 +12,8 @@ mod log;
 #[cfg(feature = "cli")]
 pub mod page;
 #[cfg(feature = "engine")]
+mod record;
+#[cfg(feature = "engine")]
 mod recorder;
 #[cfg(all(test, feature = "engine"))]
 mod tests;
@@ -18,6 +21,8 @@ mod tests;
 use std::path::PathBuf;
 
 pub use line::{EngineLine, Outcome, Phase, PhaseLine, ServedFrom, TimingLine};
+#[cfg(feature = "engine")]
+pub(crate) use record::Notes;
 #[cfg(feature = "engine")]
 pub(crate) use recorder::{Asker, NamespaceNews, Recorder};
 

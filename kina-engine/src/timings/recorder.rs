@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::log::Logs;
-use super::{EngineLine, Outcome, Phase, PhaseLine, ServedFrom, TimingLine};
+use super::record::{Cluster, Notes, Origin, Record, milliseconds};
+use super::{EngineLine, Outcome, Phase, ServedFrom, TimingLine};
 use crate::pool::{Pool, SlotId, SlotState, WaiterId};
 use crate::protocol::AcquireRequest;
 
@@ -14,8 +15,6 @@ use crate::protocol::AcquireRequest;
 pub(super) const PHASES_MAX: usize = 4096;
 /// Longer names of tests are cut.
 const NAME_CHARACTERS_MAX: usize = 300;
-/// So much of a template's name tells it from all others.
-const TEMPLATE_CHARACTERS_MAX: usize = 12;
 
 /// Who wants a cluster.
 #[derive(Clone, Debug)]
@@ -41,8 +40,7 @@ pub(crate) enum NamespaceNews {
 /// The latest phases, and those under way.
 pub(crate) struct Recorder {
     engine: EngineLine,
-    start: Instant,
-    start_unix_us: u64,
+    origin: Origin,
     ended: VecDeque<Record>,
     forgotten: u64,
     under_way: BTreeMap<SlotId, UnderWay>,
@@ -55,34 +53,6 @@ pub(crate) struct Recorder {
 struct UnderWay {
     state: SlotState,
     record: Record,
-}
-
-#[derive(Debug)]
-struct Cluster {
-    name: String,
-    kubernetes: String,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Record {
-    phase: Phase,
-    served_from: Option<ServedFrom>,
-    outcome: Option<Outcome>,
-    api_server_restarted: bool,
-    changed_keys: Option<u32>,
-    /// Since the recorder's start.
-    start_us: u64,
-    duration_us: u64,
-    slot: Option<SlotId>,
-    lease: Option<u64>,
-    memory_bytes: u64,
-    /// When the client asked, since the recorder's start.
-    asked_us: u64,
-    /// When it got what it asked for; with `asked_us`, how long it waited.
-    granted_us: Option<u64>,
-    cluster: Option<Arc<Cluster>>,
-    template: Option<Arc<str>>,
-    test: Option<Arc<str>>,
 }
 
 impl Asker {
@@ -106,10 +76,10 @@ impl Recorder {
         let start_unix_us = u64::try_from(since_1970.as_micros()).unwrap_or_default();
         engine.start_unix_ms = milliseconds(start_unix_us);
         engine.engine = format!("{}-{}-{}", engine.provider, std::process::id(), since_1970.as_secs());
+        let (name, simulated) = (engine.engine.clone(), engine.simulated);
         Self {
             engine,
-            start: Instant::now(),
-            start_unix_us,
+            origin: Origin { engine: name, simulated, start: Instant::now(), start_unix_us },
             ended: VecDeque::new(),
             forgotten: 0,
             under_way: BTreeMap::new(),
@@ -174,7 +144,7 @@ impl Recorder {
 
     /// The client has its lease.
     pub(crate) fn granted(&mut self, slot: SlotId, lease: u64) {
-        let now_us = self.since_start_us(Instant::now());
+        let now_us = self.origin.since_start_us(Instant::now());
         if let Some(under_way) = self.under_way.get_mut(&slot) {
             under_way.record.lease = Some(lease);
             under_way.record.granted_us = Some(now_us);
@@ -192,7 +162,7 @@ impl Recorder {
     /// A client's lease has ended, or its wait without one.
     pub(crate) fn left(&mut self, waiter: WaiterId, outcome: Outcome) {
         if let Some(asker) = self.waiting.remove(&waiter) {
-            let start_us = self.since_start_us(asker.asked_at);
+            let start_us = self.origin.since_start_us(asker.asked_at);
             let test = Some(asker.test);
             let record = Record { phase: Phase::Waiting, outcome: Some(outcome), start_us, test, ..Record::default() };
             self.push_ended(record, Instant::now());
@@ -207,14 +177,14 @@ impl Recorder {
             NamespaceNews::Granted { lease, cluster } => {
                 let Some(asker) = self.waiting.remove(&waiter) else { return };
                 let found = self.clusters.iter().find(|(_, known)| known.name == cluster);
-                let start_us = self.since_start_us(Instant::now());
+                let start_us = self.origin.since_start_us(Instant::now());
                 let record = Record {
                     phase: Phase::Namespace,
                     start_us,
                     slot: found.map(|(slot, _)| *slot),
                     cluster: found.map(|(_, cluster)| Arc::clone(cluster)),
                     lease: Some(lease),
-                    asked_us: self.since_start_us(asker.asked_at),
+                    asked_us: self.origin.since_start_us(asker.asked_at),
                     granted_us: Some(start_us),
                     test: Some(asker.test),
                     ..Record::default()
@@ -231,20 +201,22 @@ impl Recorder {
     }
 
     /// All that is remembered, and what is under way.
-    pub(crate) fn lines(&self) -> Vec<TimingLine> {
-        let now_us = self.since_start_us(Instant::now());
+    pub(crate) fn notes(&self) -> Notes {
+        let now_us = self.origin.since_start_us(Instant::now());
         let mut engine = self.engine.clone();
         engine.forgotten_phases = self.forgotten;
-        engine.asked_unix_ms = Some(self.unix_ms(now_us));
-        let ended = self.ended.iter().map(|record| self.line(record, true));
-        let of_slots = self.under_way.values().map(|under_way| &under_way.record);
-        let under_way = of_slots.chain(self.namespaces.values()).map(|record| self.line(record, false));
+        engine.asked_unix_ms = Some(self.origin.unix_ms(now_us));
+        let of_slots = self.under_way.values().map(|under_way| under_way.record.clone());
         let waiting = self.waiting.values().map(|asker| {
-            let start_us = self.since_start_us(asker.asked_at);
-            self.line(&Record { start_us, test: Some(Arc::clone(&asker.test)), ..Record::default() }, false)
+            let start_us = self.origin.since_start_us(asker.asked_at);
+            Record { start_us, test: Some(Arc::clone(&asker.test)), ..Record::default() }
         });
-        let phases = ended.chain(under_way).chain(waiting).map(TimingLine::Phase);
-        std::iter::once(TimingLine::Engine(engine)).chain(phases).collect()
+        Notes {
+            engine,
+            origin: self.origin.clone(),
+            ended: self.ended.iter().cloned().collect(),
+            under_way: of_slots.chain(self.namespaces.values().cloned()).chain(waiting).collect(),
+        }
     }
 
     /// The engine ends, and so does all that is under way.
@@ -265,7 +237,7 @@ impl Recorder {
         let before = self.leave(slot, now);
         let mut record = Record {
             phase: phase_of(state),
-            start_us: self.since_start_us(now),
+            start_us: self.origin.since_start_us(now),
             slot: Some(slot),
             memory_bytes,
             cluster: self.clusters.get(&slot).cloned(),
@@ -275,7 +247,7 @@ impl Recorder {
         match state {
             SlotState::Leased(waiter) => {
                 if let Some(asker) = self.waiting.remove(&waiter) {
-                    record.asked_us = self.since_start_us(asker.asked_at);
+                    record.asked_us = self.origin.since_start_us(asker.asked_at);
                     record.test = Some(asker.test);
                 }
             }
@@ -296,51 +268,19 @@ impl Recorder {
     }
 
     fn push_ended(&mut self, mut record: Record, now: Instant) {
-        record.duration_us = self.since_start_us(now).saturating_sub(record.start_us);
+        record.duration_us = self.origin.since_start_us(now).saturating_sub(record.start_us);
         self.push(record);
     }
 
     fn push(&mut self, record: Record) {
         if self.logs.are_wanted() {
-            self.logs.append(&TimingLine::Phase(self.line(&record, true)));
+            self.logs.append(&TimingLine::Phase(self.origin.line(&record, true)));
         }
         if self.ended.len() == PHASES_MAX {
             self.ended.pop_front();
             self.forgotten += 1;
         }
         self.ended.push_back(record);
-    }
-
-    fn line(&self, record: &Record, has_ended: bool) -> PhaseLine {
-        let cluster = record.cluster.as_deref();
-        let short = |template: &Arc<str>| template.chars().take(TEMPLATE_CHARACTERS_MAX).collect();
-        PhaseLine {
-            engine: self.engine.engine.clone(),
-            phase: record.phase,
-            start_unix_ms: self.unix_ms(record.start_us),
-            duration_ms: has_ended.then(|| milliseconds(record.duration_us)),
-            slot: record.slot.map(|slot| slot.0),
-            cluster: cluster.map(|cluster| cluster.name.clone()),
-            kubernetes: cluster.map(|cluster| cluster.kubernetes.clone()),
-            memory_bytes: record.memory_bytes,
-            test: record.test.as_deref().map(str::to_owned),
-            lease: record.lease,
-            wait_ms: record.granted_us.map(|granted_us| milliseconds(granted_us.saturating_sub(record.asked_us))),
-            served_from: record.served_from,
-            template: record.template.as_ref().map(short),
-            changed_keys: record.changed_keys.map(u64::from),
-            api_server_restarted: record.api_server_restarted,
-            outcome: record.outcome,
-            simulated: self.engine.simulated,
-        }
-    }
-
-    fn since_start_us(&self, moment: Instant) -> u64 {
-        u64::try_from(moment.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX)
-    }
-
-    fn unix_ms(&self, since_start_us: u64) -> f64 {
-        milliseconds(self.start_unix_us.saturating_add(since_start_us))
     }
 }
 
@@ -359,9 +299,4 @@ fn phase_of(state: SlotState) -> Phase {
         SlotState::Starting => Phase::Starting,
         SlotState::Broken => Phase::Broken,
     }
-}
-
-/// To the microsecond, so that what begins where something else ends does so in the log as well.
-fn milliseconds(microseconds: u64) -> f64 {
-    microseconds as f64 / 1e3
 }

@@ -79,7 +79,7 @@ impl Scene {
     }
 
     fn phases(&self) -> Vec<PhaseLine> {
-        phases(self.recorder.lines())
+        phases(self.recorder.notes().lines().collect())
     }
 }
 
@@ -170,7 +170,7 @@ fn only_the_latest_phases_are_remembered() {
         scene.recorder.asked(WaiterId(waiter), asker("impatient", None));
         scene.recorder.left(WaiterId(waiter), Outcome::Left);
     }
-    let lines = scene.recorder.lines();
+    let lines: Vec<_> = scene.recorder.notes().lines().collect();
     assert_eq!(lines.len(), PHASES_MAX + 1);
     assert!(matches!(&lines[0], TimingLine::Engine(engine) if engine.forgotten_phases == 3));
 }

@@ -33,7 +33,7 @@ use crate::pool::{
 };
 use crate::protocol::{Counters, HighWater, LeaseGrant, LeaseStatus, Refusal, RefusalKind, ReleaseStatus, Traffic};
 use crate::rewind::Template;
-use crate::timings::{Asker, NamespaceNews, Outcome as TimingOutcome, Recorder, ServedFrom, TimingLine};
+use crate::timings::{Asker, NamespaceNews, Notes, Outcome as TimingOutcome, Recorder, ServedFrom};
 
 /// How many releases the status tells about.
 const RELEASES_KEPT: usize = 256;
@@ -68,7 +68,7 @@ pub(super) enum Message {
     /// What the pool looks like.
     Inspect { reply: oneshot::Sender<Inspection> },
     /// What happened when.
-    Timings { reply: oneshot::Sender<Vec<TimingLine>> },
+    Timings { reply: oneshot::Sender<Notes> },
     /// Time has passed. From time to time the clusters have to be looked after.
     Tick { looks_after: bool },
     /// An action's outcome.
@@ -210,7 +210,7 @@ impl Dispatcher {
             }
             Message::Timings { reply } => {
                 // The asker may have gone.
-                let _ = reply.send(self.timings.lines());
+                let _ = reply.send(self.timings.notes());
             }
             Message::Tick { looks_after } => {
                 if looks_after {
