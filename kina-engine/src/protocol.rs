@@ -36,6 +36,8 @@ pub enum ClientMessage {
         /// Whether memory is to be measured, which takes some milliseconds for each cluster.
         with_memory: bool,
     },
+    /// Ask for [`MetricsText`].
+    Metrics,
     /// Boot clusters until so many exist.
     Warm {
         /// How many.
@@ -86,6 +88,8 @@ pub enum EngineMessage {
         /// Nothing follows.
         is_last: bool,
     },
+    /// The answer to a request for metrics.
+    Metrics(MetricsText),
     /// The request was carried out.
     Done,
 }
@@ -240,6 +244,15 @@ pub enum RefusalKind {
     Timeout,
     /// The engine's: something that should work did not.
     Engine,
+}
+
+/// What the engine counts and measures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsText {
+    /// OpenMetrics 1.0 text.
+    pub text: String,
+    /// Where on loopback the same can be had over HTTP, if that was asked for.
+    pub address: Option<std::net::SocketAddr>,
 }
 
 /// What the engine is doing. Times are milliseconds.

@@ -17,6 +17,7 @@ mod image;
 mod kubeconfig;
 mod lease_file;
 mod logs;
+mod metrics;
 mod output;
 mod private_realm;
 mod run;
@@ -75,6 +76,8 @@ enum Command {
     Logs(logs::LogsArguments),
     Warm(warm::WarmArguments),
     Stop(stop::StopArguments),
+    /// Print what the engine counts and measures, as OpenMetrics text
+    Metrics,
     Doctor(doctor::DoctorArguments),
     /// The binaries that clusters are made from: list, get, remove them
     #[command(subcommand)]
@@ -123,6 +126,7 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<ExitCode> {
         Command::Warm(arguments) => runtime()?.block_on(warm::run(situation()?, &arguments)),
         Command::Stop(arguments) => runtime()?.block_on(stop::run(provider, &arguments)),
         Command::Timings(arguments) => runtime()?.block_on(timings::run(provider, arguments)),
+        Command::Metrics => runtime()?.block_on(metrics::run(&situation()?)),
         Command::Assets(command) => assets::run(provider, command),
         Command::Image(command) => image::run(command),
         Command::Bench(arguments) => bench::run(provider, arguments, start),

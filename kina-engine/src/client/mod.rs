@@ -19,7 +19,7 @@ pub use starter::{BECOME_ENGINE, EngineProgram};
 use crate::ProviderName;
 use crate::fixtures::FixtureSet;
 use crate::paths::EnginePaths;
-use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LeaseGrant, NetworkChange, Status};
+use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LeaseGrant, MetricsText, NetworkChange, Status};
 use crate::settings::WorkspaceSettings;
 use crate::timings::{self, TimingLine};
 use connection::Connection;
@@ -147,6 +147,18 @@ impl EngineClient {
                 }
                 other => return Err(ClientError::unexpected(&self.paths, &other)),
             }
+        }
+    }
+
+    /// What the engine counts and measures; `None` where none runs.
+    ///
+    /// # Errors
+    /// If an engine is there but does not answer.
+    pub async fn metrics(&self) -> Result<Option<MetricsText>, ClientError> {
+        match self.ask_running(&ClientMessage::Metrics).await? {
+            Some(EngineMessage::Metrics(metrics)) => Ok(Some(metrics)),
+            Some(other) => Err(ClientError::unexpected(&self.paths, &other)),
+            None => Ok(None),
         }
     }
 

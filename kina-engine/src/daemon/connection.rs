@@ -1,5 +1,6 @@
 //! One client of the engine.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::binaries::Binaries;
 use super::dispatcher::Message;
+use super::metrics::{self, MetricsSource, TemplateFrom};
 use super::namespaces::{NamespaceRequest, Namespaces};
 use super::process_watch;
 use super::status::StatusSource;
@@ -18,8 +20,8 @@ use super::templates::{Lookup, Making, TemplateRequest, Templates};
 use crate::gateway::NetworkError;
 use crate::pool::{ClientId, TemplateName, WaiterId};
 use crate::protocol::{
-    AcquireRequest, ClientMessage, EngineMessage, Isolation, LINE_BYTES_MAX, NetworkChange, PROTOCOL, Profile, Refusal,
-    RefusalKind, TEMPLATE_BYTES_MAX,
+    AcquireRequest, ClientMessage, EngineMessage, Isolation, LINE_BYTES_MAX, MetricsText, NetworkChange, PROTOCOL,
+    Profile, Refusal, RefusalKind, TEMPLATE_BYTES_MAX,
 };
 use crate::rewind::Template;
 use crate::timings::{Asker, NamespaceNews, Outcome as TimingOutcome};
@@ -38,6 +40,9 @@ pub(super) struct Engine {
     pub(super) binaries: Binaries,
     pub(super) templates: Arc<Templates>,
     pub(super) status_source: StatusSource,
+    pub(super) metrics_source: MetricsSource,
+    /// Where the metrics can be scraped.
+    pub(super) metrics_address: Option<SocketAddr>,
     pub(super) next_waiter: Arc<AtomicU64>,
     /// Asks the server to end. The inner sender is told when everything is gone.
     pub(super) stop: mpsc::Sender<oneshot::Sender<()>>,
@@ -87,6 +92,10 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
             let status = engine.status_source.read(&engine.messages, &engine.namespaces, with_memory).await;
             let status = status.ok_or(ConnectionError::Ending)?;
             client.send(&EngineMessage::Status(Box::new(status))).await
+        }
+        Some(ClientMessage::Metrics) => {
+            let text = metrics::text(&engine).await.ok_or(ConnectionError::Ending)?;
+            client.send(&EngineMessage::Metrics(MetricsText { text, address: engine.metrics_address })).await
         }
         Some(ClientMessage::StopIdleClusters) => {
             engine.namespaces.release_idle().await;
@@ -316,7 +325,14 @@ impl Client {
         engine: &Arc<Engine>,
         wanted: TemplateRequest,
     ) -> Result<Option<Result<Arc<Template>, Refusal>>, ConnectionError> {
-        let lookup = match engine.templates.look_up(&wanted.kind, &wanted.name).await {
+        let lookup = engine.templates.look_up(&wanted.kind, &wanted.name).await;
+        engine.metrics_source.metrics.looked_for_template(match &lookup {
+            Lookup::Found { is_from_disk: false, .. } => TemplateFrom::Memory,
+            Lookup::Found { is_from_disk: true, .. } => TemplateFrom::Disk,
+            Lookup::Making(_) => TemplateFrom::Making,
+            Lookup::Unknown => TemplateFrom::Nowhere,
+        });
+        let lookup = match lookup {
             Lookup::Unknown => {
                 self.send(&EngineMessage::TemplateWanted).await?;
                 let content = match self.receive_within(TEMPLATE_BYTES_MAX).await? {
@@ -332,7 +348,7 @@ impl Client {
             lookup => lookup,
         };
         match lookup {
-            Lookup::Found(template) => Ok(Some(Ok(template))),
+            Lookup::Found { template, .. } => Ok(Some(Ok(template))),
             Lookup::Making(making) => self.wait_template(making).await,
             Lookup::Unknown => Err(ConnectionError::Ending),
         }

@@ -122,6 +122,7 @@ mod tests {
             namespaces_max: 11,
             slot_leases_max: 8,
             slot_database_bytes_max: 9,
+            metrics_port: None,
         };
         let limits = limits(2, 16 * GIBIBYTE, &settings);
         assert_eq!((limits.slots_max, limits.boots_max, limits.waiting_max), (10, 3, 5));

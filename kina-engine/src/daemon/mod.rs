@@ -11,6 +11,7 @@
 //! - `binaries`: the assets, found once for all who want the same.
 //! - `high_water`: the most there ever was at a time.
 //! - `limits`: how much this machine can take.
+//! - `metrics`: what it counts and measures, for Prometheus.
 //! - `namespaces`: leases on single namespaces, many on one cluster.
 //! - `status`: what the engine tells about itself.
 
@@ -23,6 +24,7 @@ mod detach;
 mod dispatcher;
 mod high_water;
 mod limits;
+mod metrics;
 mod namespaces;
 mod process_watch;
 mod server;

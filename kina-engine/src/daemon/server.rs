@@ -16,6 +16,7 @@ use super::boot::Booter;
 use super::connection::{self, Engine};
 use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
 use super::limits::{MachineLimits, pool_limits};
+use super::metrics::{Listener, MeteredProvider, Metrics, MetricsSource};
 use super::namespaces::Namespaces;
 use super::status::StatusSource;
 use super::template_store::TemplateStore;
@@ -25,7 +26,7 @@ use crate::budget::{Budget, Total};
 use crate::journal::{Journal, SweepReport, sweep};
 use crate::paths::EnginePaths;
 use crate::protocol::VERSION;
-use crate::provider::{self, Surroundings};
+use crate::provider::{self, Provider, Surroundings};
 use crate::settings::EngineSettings;
 use crate::snapshot::SnapshotStore;
 use crate::timings::{EngineLine, Recorder};
@@ -52,7 +53,8 @@ pub(super) async fn serve(
     let _ignored_pipe_signal = signal(SignalKind::pipe())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let _lock = lock(&paths.running_lock, &paths.socket).await?;
-    sweep_journals(&paths).await;
+    let metrics = Arc::new(Metrics::default());
+    metrics.ended_orphans(sweep_journals(&paths).await);
     let journal = Arc::new(Journal::start(&paths.journal_directory)?);
     let listener = prepare(&paths)?;
     tracing::info!(process_id = std::process::id(), socket = %paths.socket.display(), "the engine runs");
@@ -61,6 +63,7 @@ pub(super) async fn serve(
     let (stop, mut stop_requests) = mpsc::channel::<oneshot::Sender<()>>(16);
     let surroundings = Surroundings { paths: &paths, settings: &settings, journal: Arc::clone(&journal) };
     let provider = provider::connect(provider_name, surroundings).await?;
+    let provider: Arc<dyn Provider> = Arc::new(MeteredProvider::new(provider, Arc::clone(&metrics)));
     let capabilities = provider.capabilities();
     let machine = MachineLimits::of_this_machine(&settings);
     let limits = pool_limits(&settings, machine, &capabilities);
@@ -95,10 +98,19 @@ pub(super) async fn serve(
         memory_max_bytes: limits.memory_max_bytes,
         ..EngineLine::default()
     });
-    let mut dispatcher =
-        Dispatcher::new(booter, limits, budget, Arc::clone(&templates), paths.clone(), timings, messages.clone());
+    let mut dispatcher = Dispatcher::new(
+        booter,
+        limits,
+        budget,
+        Arc::clone(&templates),
+        paths.clone(),
+        timings,
+        messages.clone(),
+        Arc::clone(&metrics),
+    );
     let next_waiter = Arc::new(AtomicU64::new(1));
     let namespaces = Namespaces::start(&settings, paths.clone(), messages.clone(), Arc::clone(&next_waiter));
+    let metrics_listener = listen_for_scrapes(settings.metrics_port).await;
     let engine = Arc::new(Engine {
         messages,
         namespaces,
@@ -111,9 +123,12 @@ pub(super) async fn serve(
             simulated: capabilities.simulated,
             clients: Arc::default(),
         },
+        metrics_source: MetricsSource { metrics, journal: Arc::clone(&journal) },
+        metrics_address: metrics_listener.as_ref().map(Listener::address),
         next_waiter,
         stop,
     });
+    let scrapes = metrics_listener.map(|listener| listener.serve(Arc::clone(&engine)));
     let connection_count = Arc::new(AtomicUsize::new(0));
     let mut next_tick = tokio::time::Instant::now();
     let mut tick_count: u64 = 0;
@@ -173,6 +188,9 @@ pub(super) async fn serve(
     drop(listener);
     let _ = std::fs::remove_file(&paths.socket);
     engine.namespaces.end();
+    if let Some(scrapes) = scrapes {
+        scrapes.abort();
+    }
     if tokio::time::timeout(END_MAX, dispatcher.shut_down()).await.is_err() {
         tracing::warn!("clusters took too long to end: whoever watches over them ends them once this engine is gone");
     }
@@ -242,13 +260,36 @@ fn is_same_file(file: &File, path: &Path) -> bool {
     opened.dev() == named.dev() && opened.ino() == named.ino()
 }
 
-/// Ends what outlived the engines that started it, whichever those were.
-async fn sweep_journals(paths: &EnginePaths) {
+/// Opens the port for Prometheus, where one is wanted. One that is taken, by another engine perhaps, is no reason to run
+/// no tests.
+async fn listen_for_scrapes(port: Option<u16>) -> Option<Listener> {
+    let port = port?;
+    match Listener::bind(port).await {
+        Ok(listener) => {
+            tracing::info!(address = %listener.address(), "metrics can be scraped");
+            Some(listener)
+        }
+        Err(error) => {
+            tracing::warn!(port, %error, "the metrics' port cannot be opened: `cargo kina metrics` still tells them");
+            None
+        }
+    }
+}
+
+/// Ends what outlived the engines that started it, whichever those were. Returns how many processes that were.
+async fn sweep_journals(paths: &EnginePaths) -> usize {
     let (directory, state_roots) = (paths.journal_directory.clone(), paths.state_roots());
     match tokio::task::spawn_blocking(move || sweep(&directory, &state_roots)).await {
-        Ok(report) if report == SweepReport::default() => {}
-        Ok(report) => tracing::info!(?report, "swept the journals"),
-        Err(panic) => tracing::error!(%panic, "bug: sweeping the journals"),
+        Ok(report) => {
+            if report != SweepReport::default() {
+                tracing::info!(?report, "swept the journals");
+            }
+            report.killed.len()
+        }
+        Err(panic) => {
+            tracing::error!(%panic, "bug: sweeping the journals");
+            0
+        }
     }
 }
 

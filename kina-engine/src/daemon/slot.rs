@@ -58,6 +58,17 @@ pub(super) enum SlotError {
     NeverPristine { proofs: u64 },
 }
 
+impl SlotError {
+    /// Whether the cluster worked, but could not be proven to be what it has to be.
+    pub(super) fn is_not_pristine(&self) -> bool {
+        match self {
+            Self::NeverPristine { .. } => true,
+            Self::Rewind(error) => matches!(error, RewindError::Unsettled { .. } | RewindError::Lagging { .. }),
+            _ => false,
+        }
+    }
+}
+
 impl SlotHandle {
     pub(super) fn new(
         name: String,

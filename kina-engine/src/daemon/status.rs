@@ -37,8 +37,9 @@ impl StatusSource {
         let (reply, inspection) = oneshot::channel();
         messages.send(Message::Inspect { reply }).await.ok()?;
         let mut of_namespaces = namespaces.inspect().await;
-        let Inspection { slots, waiting, mut counters, high_water, traffic, mut leases, releases } =
+        let Inspection { slots, waiting, mut counters, high_water, mut traffic, mut leases, releases } =
             inspection.await.ok()?;
+        traffic += of_namespaces.traffic;
         counters.namespace_leases = of_namespaces.leases;
         let mut slot_statuses = Vec::with_capacity(slots.len());
         for (slot, state, handle) in slots {

@@ -39,7 +39,7 @@ pub(super) struct TemplateRequest {
 /// Where a template can be had.
 pub(super) enum Lookup {
     /// Here.
-    Found(Arc<Template>),
+    Found { template: Arc<Template>, is_from_disk: bool },
     /// From whoever makes it.
     Making(Making),
     /// Nowhere: it has to be made, and for that its content is needed.
@@ -70,7 +70,7 @@ impl Templates {
         let loading = tokio::task::spawn_blocking(move || store.load(&key.0, &key.1));
         // An error means that loading panicked: then it is as good as absent.
         match loading.await.ok().flatten() {
-            Some(template) => Lookup::Found(self.keep(kind, Arc::new(template))),
+            Some(template) => Lookup::Found { template: self.keep(kind, Arc::new(template)), is_from_disk: true },
             None => Lookup::Unknown,
         }
     }
@@ -144,7 +144,7 @@ impl Entry {
         match self {
             Self::Made { template, used_at } => {
                 *used_at = Instant::now();
-                Lookup::Found(Arc::clone(template))
+                Lookup::Found { template: Arc::clone(template), is_from_disk: false }
             }
             Self::Making(making) => Lookup::Making(making.clone()),
         }

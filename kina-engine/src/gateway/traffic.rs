@@ -1,5 +1,6 @@
 //! How much goes through gateways.
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,7 +58,7 @@ impl TrafficLedger {
             // Nobody else holds it: no more can come.
             let can_grow = 1 < Arc::strong_count(counter);
             if !can_grow {
-                add(ended, counter.read());
+                *ended += counter.read();
             }
             can_grow
         });
@@ -67,17 +68,19 @@ impl TrafficLedger {
     pub(crate) fn total(&self) -> Traffic {
         let mut total = self.ended;
         for counter in &self.counters {
-            add(&mut total, counter.read());
+            total += counter.read();
         }
         total
     }
 }
 
-fn add(sum: &mut Traffic, more: Traffic) {
-    sum.connections += more.connections;
-    sum.connections_open += more.connections_open;
-    sum.bytes_to_cluster += more.bytes_to_cluster;
-    sum.bytes_from_cluster += more.bytes_from_cluster;
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, more: Self) {
+        self.connections += more.connections;
+        self.connections_open += more.connections_open;
+        self.bytes_to_cluster += more.bytes_to_cluster;
+        self.bytes_from_cluster += more.bytes_from_cluster;
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,17 @@ pub(super) struct Breaker {
     reason: String,
 }
 
+/// How many kinds of clusters did not boot lately, by what is done about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BreakerCounts {
+    /// They are tried again after a pause, and who waits waits on.
+    pub paused: usize,
+    /// They are not tried for a while, and who wants one is refused.
+    pub open: usize,
+    /// They will be tried once, to see.
+    pub half_open: usize,
+}
+
 /// Whether a boot may be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {

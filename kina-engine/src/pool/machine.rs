@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::autoscale::DemandHistory;
-use super::breaker::{Breaker, Permission};
+use super::breaker::{Breaker, BreakerCounts, Permission};
 use super::queue::{Queue, Waiter};
 use super::slot::{Layer, Slot, SlotState};
 use super::{Action, DestroyCause, Event, Limits, PoolRefusal, SlotId, SlotKey, TemplateName, TimeMs};
@@ -168,6 +168,19 @@ impl Pool {
     pub fn is_paused(&self, key: &SlotKey, now: TimeMs) -> bool {
         let permission = self.permission(key, now);
         permission != Permission::Any && permission != Permission::One
+    }
+
+    /// The kinds that did not boot lately. One that may be tried again at any time is still among the paused.
+    pub fn breaker_counts(&self, now: TimeMs) -> BreakerCounts {
+        let mut counts = BreakerCounts::default();
+        for breaker in self.breakers.values() {
+            match breaker.permission(now) {
+                Permission::Any | Permission::Paused => counts.paused += 1,
+                Permission::Open { .. } => counts.open += 1,
+                Permission::One => counts.half_open += 1,
+            }
+        }
+        counts
     }
 
     fn acquire(&mut self, waiter: Waiter, actions: &mut Vec<Action>) {

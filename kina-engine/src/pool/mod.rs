@@ -25,6 +25,7 @@ mod templates;
 #[cfg(test)]
 mod tests;
 
+pub use breaker::BreakerCounts;
 pub use limits::{BreakerLimits, Limits, RETRY_PAUSES, ScaleLimits, WearLimits};
 pub use machine::Pool;
 pub use slot::{Layer, SlotState};

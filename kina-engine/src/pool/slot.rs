@@ -111,6 +111,25 @@ impl Slot {
 }
 
 impl SlotState {
+    /// One word for each state there is.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        let states = [
+            Self::Booting,
+            Self::Ready,
+            Self::Leased(WaiterId(0)),
+            Self::Released,
+            Self::Rewinding,
+            Self::Freezing,
+            Self::Frozen,
+            Self::Thawing,
+            Self::Stopping,
+            Self::Stopped,
+            Self::Starting,
+            Self::Broken,
+        ];
+        states.into_iter().map(Self::name)
+    }
+
     /// One word, for people.
     pub const fn name(self) -> &'static str {
         match self {

@@ -82,9 +82,11 @@ pub(super) const SLOT_LEASES_MAX: Key =
     key("slot_leases_max", "KINA_SLOT_LEASES_MAX", Engine, number(1, 1_000_000_000));
 pub(super) const SLOT_DATABASE_BYTES_MAX: Key =
     key("slot_database_bytes_max", "KINA_SLOT_DATABASE_BYTES_MAX", Engine, bytes(64 * MEBIBYTE, TEBIBYTE));
+/// 0 is any port that is free.
+pub(super) const METRICS_PORT: Key = key("metrics_port", "KINA_METRICS_PORT", Engine, number(0, 65_535));
 
 /// All of them.
-pub(super) const KEYS: [Key; 22] = [
+pub(super) const KEYS: [Key; 23] = [
     KUBERNETES,
     PROVIDER,
     PROFILE,
@@ -107,6 +109,7 @@ pub(super) const KEYS: [Key; 22] = [
     NAMESPACES_MAX,
     SLOT_LEASES_MAX,
     SLOT_DATABASE_BYTES_MAX,
+    METRICS_PORT,
 ];
 
 /// What else kina reads in the environment, and no file can say.

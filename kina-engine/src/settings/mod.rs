@@ -82,6 +82,8 @@ pub struct EngineSettings {
     pub slot_leases_max: u64,
     /// Size of a slot's database at which it is replaced.
     pub slot_database_bytes_max: u64,
+    /// Port on loopback where the engine's metrics can be scraped. `None`: none is opened.
+    pub metrics_port: Option<u16>,
 }
 
 impl WorkspaceSettings {
@@ -141,6 +143,7 @@ impl EngineSettings {
             namespaces_max: count(&keys::NAMESPACES_MAX).unwrap_or(default.namespaces_max),
             slot_leases_max: number(&keys::SLOT_LEASES_MAX, default.slot_leases_max),
             slot_database_bytes_max: number(&keys::SLOT_DATABASE_BYTES_MAX, default.slot_database_bytes_max),
+            metrics_port: values.number(&keys::METRICS_PORT).and_then(|port| u16::try_from(port).ok()),
         }
     }
 }
@@ -180,6 +183,7 @@ impl Default for EngineSettings {
             namespaces_max: 64,
             slot_leases_max: 1000,
             slot_database_bytes_max: 512 << 20,
+            metrics_port: None,
         }
     }
 }

@@ -95,7 +95,7 @@ fn a_user_says_what_the_engine_may_take() {
     let machine = Machine::new().user(
         "slots_max = 8\nboots_max = 2\nmemory_max = \"4GiB\"\ncluster_cpus = 3\ncluster_memory = \"2GiB\"\nwaiting_max = 50\ntarget_utilisation_percent = 50\n\
          scale_up_window_seconds = 1\nscale_down_window_seconds = 30\nfreeze_after_idle_seconds = 5\n\
-         stop_after_idle_seconds = 20\nidle_exit_seconds = 90\nnamespaces_max = 7\nslot_leases_max = 10\nslot_database_bytes_max = 268435456\n",
+         stop_after_idle_seconds = 20\nidle_exit_seconds = 90\nnamespaces_max = 7\nslot_leases_max = 10\nslot_database_bytes_max = 268435456\nmetrics_port = 9464\n",
     );
     let expected = EngineSettings {
         slots_max: Some(8),
@@ -113,6 +113,7 @@ fn a_user_says_what_the_engine_may_take() {
         namespaces_max: 7,
         slot_leases_max: 10,
         slot_database_bytes_max: 256 << 20,
+        metrics_port: Some(9464),
     };
     assert_eq!(machine.of_engine().expect("understood"), expected);
     assert_eq!(machine.of_workspace().expect("not its file"), WorkspaceSettings::default());

@@ -1,10 +1,12 @@
 //! The beginning and the end of a lease.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
 use super::{Dispatcher, Outcome};
+use crate::daemon::metrics::Verification;
 use crate::error_text::with_causes;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, NetworkControl, OpenGateway};
 use crate::pool::{Event, SlotId, WaiterId};
@@ -63,13 +65,22 @@ impl Dispatcher {
         };
         self.traffic.open(gateway.network().traffic_counter());
         self.leases.insert(waiter, ActiveLease { slot, lease, gateway });
+        let unproven = self.waits.granted(waiter);
+        let metrics = Arc::clone(&self.metrics);
         self.spawn(async move {
             let outcome = match handle.prove().await {
                 Ok(late_writes) => {
                     admission.admit();
+                    metrics.not_pristine(Verification::Rewound, late_writes);
+                    if let Some(unproven) = unproven {
+                        unproven.proven();
+                    }
                     Outcome::Proven { late_writes }
                 }
-                Err(error) => Outcome::Died { slot, reason: with_causes(&error) },
+                Err(error) => {
+                    metrics.not_pristine(Verification::Replaced, u64::from(error.is_not_pristine()));
+                    Outcome::Died { slot, reason: with_causes(&error) }
+                }
             };
             if let Err(error) = handle.prepare_gateway().await {
                 tracing::warn!(
@@ -95,6 +106,7 @@ impl Dispatcher {
     pub(super) fn left(&mut self, waiter: WaiterId) {
         self.timings.left(waiter, TimingOutcome::Left);
         if self.waiting.remove(&waiter).is_some() {
+            self.waits.gone(waiter);
             self.feed(Event::WaiterLeft { waiter });
             return;
         }

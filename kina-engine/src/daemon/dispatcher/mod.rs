@@ -22,7 +22,8 @@ use self::refusal::to_refusal;
 use self::template::TemplatesInUse;
 use super::boot::{Booter, SlotSpec};
 use super::high_water::HighWaterMark;
-use super::slot::SlotHandle;
+use super::metrics::{Metrics, StartedFrom, Waits};
+use super::slot::{SlotError, SlotHandle};
 use super::templates::Templates;
 use crate::budget::Budget;
 use crate::error_text::with_causes;
@@ -124,6 +125,8 @@ pub(super) struct Dispatcher {
     watchers: HashMap<SlotId, AbortHandle>,
     tasks: JoinSet<()>,
     counters: Counters,
+    metrics: Arc<Metrics>,
+    waits: Waits,
     high_water: HighWaterMark,
     traffic: TrafficLedger,
     releases: VecDeque<ReleaseStatus>,
@@ -141,6 +144,7 @@ impl Dispatcher {
         paths: EnginePaths,
         timings: Recorder,
         messages: mpsc::Sender<Message>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let templates = TemplatesInUse::new(templates);
         Self {
@@ -165,6 +169,8 @@ impl Dispatcher {
             watchers: HashMap::new(),
             tasks: JoinSet::new(),
             counters: Counters::default(),
+            waits: Waits::new(Arc::clone(&metrics)),
+            metrics,
             high_water: HighWaterMark::default(),
             traffic: TrafficLedger::default(),
             releases: VecDeque::new(),
@@ -182,6 +188,7 @@ impl Dispatcher {
                 self.specs.insert(key.clone(), spec);
                 let template = template.map(|template| self.templates.add(&self.pool, &key, template));
                 self.waiting.insert(waiter, reply);
+                self.waits.asked(waiter);
                 self.share_memory(true);
                 let deadline = self.now().saturating_add(timeout_ms);
                 self.feed(Event::Acquire { waiter, client, key, template, deadline });
@@ -261,13 +268,22 @@ impl Dispatcher {
         match action {
             Action::Boot { slot, key } => self.boot(slot, &key),
             Action::Start { slot } => {
-                self.with_handle(slot, async move |handle| Outcome::Restarted { slot, result: handle.start().await })
+                let metrics = Arc::clone(&self.metrics);
+                self.with_handle(slot, async move |handle| {
+                    let result = timed(&metrics, StartedFrom::Stopped, handle.start()).await;
+                    Outcome::Restarted { slot, result }
+                })
             }
             Action::Thaw { slot } => {
-                self.with_handle(slot, async move |handle| Outcome::Thawed { slot, result: handle.thaw().await })
+                let metrics = Arc::clone(&self.metrics);
+                self.with_handle(slot, async move |handle| {
+                    let result = timed(&metrics, StartedFrom::Frozen, handle.thaw()).await;
+                    Outcome::Thawed { slot, result }
+                })
             }
             Action::HandOut { slot, waiter, layer } => {
-                self.count_hit(slot, layer);
+                let from = self.count_hit(slot, layer);
+                self.waits.chosen(waiter, from);
                 if let Some(follower) = self.followers.remove(&slot) {
                     follower.abort();
                 }
@@ -299,6 +315,7 @@ impl Dispatcher {
     fn refuse(&mut self, waiter: WaiterId, kind: RefusalKind, message: String) {
         self.timings.left(waiter, TimingOutcome::Refused);
         if let Some(reply) = self.waiting.remove(&waiter) {
+            self.waits.refused(waiter, kind);
             // The client may have gone.
             let _ = reply.send(Err(Refusal { kind, message }));
         }
@@ -312,14 +329,22 @@ impl Dispatcher {
         self.cluster_count += 1;
         let name = format!("cluster-{}-{}", std::process::id(), self.cluster_count);
         let booter = Arc::clone(&self.booter);
+        let metrics = Arc::clone(&self.metrics);
         self.spawn(async move {
+            let start = Instant::now();
             let result = booter.boot(name, &spec).await.map(Arc::new);
+            match &result {
+                Ok(handle) if handle.is_from_snapshot() => metrics.started(StartedFrom::Snapshot, start.elapsed()),
+                Ok(_) => metrics.started(StartedFrom::Nothing, start.elapsed()),
+                Err(_) => metrics.start_failed(StartedFrom::Nothing),
+            }
             Outcome::Booted { slot, result }
         });
     }
 
     fn destroy(&mut self, slot: SlotId, cause: DestroyCause) {
         tracing::debug!(?slot, ?cause, "a cluster is removed");
+        self.metrics.evicted(cause);
         let handle = self.forget(slot);
         let ended = self.ended.remove(&slot);
         let holder = self.leases.iter().find(|(_, active)| active.slot == slot).map(|(waiter, _)| *waiter);
@@ -338,20 +363,22 @@ impl Dispatcher {
         });
     }
 
-    fn count_hit(&mut self, slot: SlotId, layer: Layer) {
+    fn count_hit(&mut self, slot: SlotId, layer: Layer) -> ServedFrom {
         let hits = &mut self.counters.hits;
         let is_from_snapshot = self.handles.get(&slot).is_some_and(|handle| handle.is_from_snapshot());
-        let (count, served_from) = match layer {
-            Layer::Ready => (&mut hits.ready, ServedFrom::Ready),
-            Layer::Rewound => (&mut hits.rewound, ServedFrom::Rewound),
-            Layer::OtherTemplate => (&mut hits.other_template, ServedFrom::OtherTemplate),
-            Layer::Frozen => (&mut hits.frozen, ServedFrom::Frozen),
-            Layer::Stopped => (&mut hits.stopped, ServedFrom::Stopped),
-            Layer::Booted if is_from_snapshot => (&mut hits.snapshot, ServedFrom::Snapshot),
-            Layer::Booted => (&mut hits.bootstrapped, ServedFrom::Bootstrapped),
+        let from = ServedFrom::new(layer, is_from_snapshot);
+        let count = match from {
+            ServedFrom::Ready => &mut hits.ready,
+            ServedFrom::Rewound => &mut hits.rewound,
+            ServedFrom::OtherTemplate => &mut hits.other_template,
+            ServedFrom::Frozen => &mut hits.frozen,
+            ServedFrom::Stopped => &mut hits.stopped,
+            ServedFrom::Snapshot => &mut hits.snapshot,
+            ServedFrom::Bootstrapped => &mut hits.bootstrapped,
         };
         *count += 1;
-        self.timings.handed_out(slot, served_from);
+        self.timings.handed_out(slot, from);
+        from
     }
 
     fn answer_wishes(&mut self) {
@@ -379,6 +406,7 @@ impl Dispatcher {
     }
 
     fn inspect(&self) -> Inspection {
+        self.metrics.looked_at_breakers(self.pool.breaker_counts(self.now()));
         let slots = self.pool.slots().map(|(slot, state)| (slot, state.name(), self.handles.get(&slot).cloned()));
         Inspection {
             slots: slots.collect(),
@@ -417,6 +445,21 @@ impl Dispatcher {
     fn now(&self) -> TimeMs {
         TimeMs::try_from(self.start.elapsed().as_millis()).unwrap_or(TimeMs::MAX)
     }
+}
+
+/// Measures how long a cluster takes to become ready.
+async fn timed(
+    metrics: &Metrics,
+    from: StartedFrom,
+    starting: impl Future<Output = Result<(), SlotError>>,
+) -> Result<(), SlotError> {
+    let start = Instant::now();
+    let result = starting.await;
+    match &result {
+        Ok(()) => metrics.started(from, start.elapsed()),
+        Err(_) => metrics.start_failed(from),
+    }
+    result
 }
 
 async fn destroy(handle: &SlotHandle) {

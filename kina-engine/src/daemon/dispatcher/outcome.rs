@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::lease::Release;
 use super::{Dispatcher, RELEASES_KEPT, TemplateReply, destroy, milliseconds};
 use crate::daemon::boot::BootError;
+use crate::daemon::metrics::Verification;
 use crate::daemon::slot::{SlotError, SlotHandle, SlotSize};
 use crate::error_text::with_causes;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway};
@@ -129,7 +130,10 @@ impl Dispatcher {
                 self.counters.freezes += 1;
                 self.feed(Event::Frozen { slot });
             }
-            Outcome::Stopped { slot, result: Ok(()) } => self.feed(Event::Stopped { slot }),
+            Outcome::Stopped { slot, result: Ok(()) } => {
+                self.metrics.stopped();
+                self.feed(Event::Stopped { slot });
+            }
             Outcome::Thawed { slot, result: Err(error) }
             | Outcome::Frozen { slot, result: Err(error) }
             | Outcome::Stopped { slot, result: Err(error) } => self.broke(slot, &with_causes(&error)),
@@ -155,6 +159,7 @@ impl Dispatcher {
             Ok(report) => report,
             Err(error) => {
                 let reason = with_causes(&error);
+                self.metrics.not_pristine(Verification::Replaced, u64::from(error.is_not_pristine()));
                 self.note_template(slot, Some(&reason));
                 self.broke(slot, &reason);
                 return;
@@ -163,10 +168,12 @@ impl Dispatcher {
         self.note_template(slot, None);
         self.counters.rewinds += 1;
         self.timings.rewound(slot, report.changed_keys, report.restarted);
+        self.metrics.rewound(&report);
         self.counters.api_server_restarts += u64::from(report.restarted);
         let lease = release.as_ref().map(|release| release.lease);
         let since = release.as_ref().map_or_else(Instant::now, |release| release.since);
         if let Some(release) = release {
+            self.metrics.released(release.since.elapsed());
             let status = ReleaseStatus {
                 lease: release.lease,
                 changed_keys: report.changed_keys,

@@ -15,7 +15,7 @@ use super::{FIRST_LEASE, NamespaceRequest, NamespacesInspection, Request};
 use crate::daemon::boot::SlotSpec;
 use crate::daemon::dispatcher::{Inspection, LeaseReply, Message};
 use crate::error_text::with_causes;
-use crate::gateway::{NetworkControl, OpenGateway};
+use crate::gateway::{NetworkControl, OpenGateway, TrafficLedger};
 use crate::paths::EnginePaths;
 use crate::pool::{TemplateName, TimeMs, WaiterId};
 use crate::protocol::{LeaseGrant, LeaseStatus, NamespaceStatus, Refusal, RefusalKind};
@@ -45,6 +45,7 @@ pub(super) struct Actor {
     tenants: HashMap<TenantId, Tenant>,
     tasks: JoinSet<()>,
     lease_count: u64,
+    traffic: TrafficLedger,
 }
 
 struct KnownHost {
@@ -90,6 +91,7 @@ impl Actor {
             tenants: HashMap::new(),
             tasks: JoinSet::new(),
             lease_count: 0,
+            traffic: TrafficLedger::default(),
         }
     }
 
@@ -167,6 +169,7 @@ impl Actor {
             }
             Outcome::Prepared { tenant, result: Ok(Tenancy { gateway, credentials }) } => {
                 if let Some(tenancy) = self.tenants.get_mut(&tenant).and_then(|found| found.tenancy.as_mut()) {
+                    self.traffic.open(gateway.network().traffic_counter());
                     tenancy.gateway = Some(gateway);
                     if let Some(grant) = &mut tenancy.grant {
                         grant.address = credentials.address;
@@ -321,7 +324,8 @@ impl Actor {
             by_cluster.entry(tenancy.cluster.clone()).or_default().push(status);
         }
         by_cluster.values_mut().for_each(|all| all.sort_by_key(|status| status.lease.lease));
-        NamespacesInspection { by_cluster, waiting: self.machine.waiting(), leases: self.lease_count }
+        let (waiting, traffic) = (self.machine.waiting(), self.traffic.total());
+        NamespacesInspection { by_cluster, waiting, leases: self.lease_count, traffic }
     }
 
     async fn inspect_pool(&self) -> Option<Inspection> {

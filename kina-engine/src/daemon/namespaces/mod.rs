@@ -36,7 +36,7 @@ use super::dispatcher::{LeaseReply, Message};
 use crate::gateway::NetworkControl;
 use crate::paths::EnginePaths;
 use crate::pool::{ClientId, SlotKey, WaiterId};
-use crate::protocol::NamespaceStatus;
+use crate::protocol::{NamespaceStatus, Traffic};
 use crate::rewind::Template;
 use crate::settings::EngineSettings;
 
@@ -73,6 +73,8 @@ pub(super) struct NamespacesInspection {
     pub(super) waiting: usize,
     /// How many there have been.
     pub(super) leases: u64,
+    /// What went through all of their gateways.
+    pub(super) traffic: Traffic,
 }
 
 /// What reaches the actor.
