@@ -216,7 +216,7 @@ fn a_wait_is_told_from_the_request_to_the_proof() {
     let acquire = &families["kina_acquire_seconds"].samples;
     assert_eq!(acquire["kina_acquire_seconds_count{layer=\"frozen\"}"], 1.0);
     assert_eq!(acquire["kina_acquire_seconds_count{layer=\"ready\"}"], 0.0, "its proof failed");
-    assert_eq!(families["kina_refusals_total"].samples["kina_refusals_total{kind=\"timeout\"}"], 1.0);
+    assert_eq!(families["kina_refusals"].samples["kina_refusals_total{kind=\"timeout\"}"], 1.0);
 }
 
 #[test]
