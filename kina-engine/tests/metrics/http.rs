@@ -17,9 +17,8 @@ pub(super) struct Answer {
 impl Answer {
     /// The value of a header, empty if there is none.
     pub(super) fn header(&self, name: &str) -> &str {
-        let headers = self.headers.lines().filter_map(|line| line.split_once(':'));
-        let value = headers.filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
-        value.last().unwrap_or_default()
+        let mut headers = self.headers.lines().filter_map(|line| line.split_once(':'));
+        headers.find(|(other, _)| other.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value.trim())
     }
 }
 
