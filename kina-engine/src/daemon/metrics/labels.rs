@@ -3,6 +3,7 @@
 
 use crate::pool::{DestroyCause, Layer};
 use crate::protocol::RefusalKind;
+use crate::timings::ServedFrom;
 
 /// The values of one label.
 pub(in crate::daemon) trait Label: Copy + PartialEq + std::fmt::Debug + 'static {
