@@ -2,7 +2,7 @@
 //!
 //! - `scenario`: what there is to be measured.
 //! - `report`, `statistics`, `machine_description`: the one form of all reports, and what samples say.
-//! - `acquisition`, `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`: the scenarios.
+//! - `acquisition`, `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`, `scale`, `peers`, `crud`, `stress`: the scenarios.
 //! - `gate`: whether something has become slower. `page`: docs/BENCHMARKS.md. `flamegraph`: where the time goes. `plot`: pictures.
 //! - `sampler`, `probe`, `dirt`, `envtest_recipe`: single samples.
 //!
@@ -12,6 +12,7 @@
 
 mod acquisition;
 mod compare;
+mod crud;
 mod dirt;
 mod envtest_recipe;
 mod fixtures;
@@ -20,14 +21,19 @@ mod gate;
 mod gateway;
 mod lifecycle;
 mod machine_description;
+mod packages;
 mod page;
+mod peers;
 mod plot;
 mod probe;
+mod processor_time;
 mod report;
 mod rewind;
 mod sampler;
+mod scale;
 mod scenario;
 mod statistics;
+mod stress;
 mod wear;
 
 use std::ffi::OsString;

@@ -13,7 +13,7 @@ use kube::api::{Api, ListParams};
 use serde::{Deserialize, Serialize};
 
 use super::dirt::{self, Dirt};
-use super::{fixtures, gateway};
+use super::{crud, fixtures, gateway, stress};
 use crate::client::{self, EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
 
@@ -56,6 +56,12 @@ pub(crate) enum Probe {
         /// How often
         runs: usize,
     },
+    /// Lease a cluster and make every kind of request in it
+    Load(crud::load::LoadArguments),
+    /// Lease a cluster, look whether it is pristine, and leave something behind
+    StressedLease,
+    /// Take processor and memory until standard input ends
+    Press(stress::PressArguments),
 }
 
 /// What a probe found.
@@ -80,6 +86,11 @@ pub(super) struct DirectAccess {
 
 /// Runs a probe; `start` is when its process came to its first line.
 pub(crate) fn run(probe: &Probe, start: Instant) -> anyhow::Result<()> {
+    match probe {
+        Probe::Load(arguments) => return crud::load::run(arguments),
+        Probe::Press(arguments) => return stress::run_press(arguments),
+        _ => {}
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(async {
         Ok::<_, anyhow::Error>(match probe {
@@ -91,14 +102,16 @@ pub(crate) fn run(probe: &Probe, start: Instant) -> anyhow::Result<()> {
             Probe::Define { group } => serde_json::to_string(&lease(start, &Dirt::Definition(group), 0).await?)?,
             Probe::Direct { access } => serde_json::to_string(&direct(start, access).await?)?,
             Probe::Fixtures { work } => serde_json::to_string(&fixtures::probe(work).await?)?,
-            Probe::Crud { access, runs } => serde_json::to_string(&crud(access, *runs).await?)?,
+            Probe::Crud { access, runs } => serde_json::to_string(&make_requests(access, *runs).await?)?,
+            Probe::StressedLease => serde_json::to_string(&stress::run_lease(start).await?)?,
+            Probe::Load(_) | Probe::Press(_) => String::new(),
         })
     })?;
     println!("{report}");
     Ok(())
 }
 
-async fn crud(access: &PathBuf, runs: usize) -> anyhow::Result<gateway::Samples> {
+async fn make_requests(access: &PathBuf, runs: usize) -> anyhow::Result<gateway::Samples> {
     let direct: DirectAccess = serde_json::from_slice(&std::fs::read(access)?)?;
     let direct = connect(direct.address, &direct.ca_pem, &direct.certificate_pem, &direct.key_pem)?;
     let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;

@@ -10,7 +10,9 @@ use super::super::{EXIT_REGRESSION, Format};
 use super::gate::{self, GateArguments, SlowerThanSaved};
 use super::page::{self, PageArguments};
 use super::report::Report;
-use super::{acquisition, compare, fixtures, flamegraph, gateway, lifecycle, probe, rewind, wear};
+use super::{
+    acquisition, compare, crud, fixtures, flamegraph, gateway, lifecycle, peers, probe, rewind, scale, stress, wear,
+};
 use crate::ProviderName;
 
 /// What to measure, or with what to compare.
@@ -116,6 +118,10 @@ enum Scenario {
         #[command(flatten)]
         output: Output,
     },
+    Scale(scale::ScaleArguments),
+    Peers(peers::PeersArguments),
+    Crud(crud::CrudArguments),
+    Stress(stress::StressArguments),
     /// Measure what the page of benchmarks tells of, and write that page
     Report(PageArguments),
     /// Whether the gate does its work here: planted slow-downs are caught, unchanged runs raise no alarm
@@ -171,6 +177,10 @@ async fn measure(provider: ProviderName, arguments: BenchArguments) -> anyhow::R
         Scenario::Lifecycle { samples, output } => print(lifecycle::measure(provider, some(samples)?).await?, &output),
         Scenario::Compare { runs, output } => compare::measure(provider, runs, output.format).await,
         Scenario::Wear { leases, output } => wear::measure(provider, leases, output.format).await,
+        Scenario::Scale(arguments) => scale::measure(provider, arguments).await,
+        Scenario::Peers(arguments) => peers::measure(provider, arguments).await,
+        Scenario::Crud(arguments) => crud::measure(provider, arguments).await,
+        Scenario::Stress(arguments) => stress::measure(provider, arguments).await,
         Scenario::Report(arguments) => page::run(arguments).await,
         Scenario::SelfTest(arguments) => gate::self_test::run(provider, arguments).await,
         Scenario::Flamegraph(arguments) => flamegraph::run(provider, arguments).await,
