@@ -73,11 +73,13 @@ pub(super) fn profile_arguments() -> &'static [&'static str] {
     if cfg!(debug_assertions) { &[] } else { &["--release"] }
 }
 
-/// The test of this name in the package of this manifest, built.
+/// The test of this name in the workspace of this manifest, built. With the features that all of it together has: most of
+/// it is built already then.
 pub(super) async fn build_test(manifest: &Path, test: &str) -> anyhow::Result<TestExecutable> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["test", "--no-run", "--message-format", "json-render-diagnostics", "--test", test, "--manifest-path"])
+        .args(["test", "--no-run", "--workspace", "--message-format", "json-render-diagnostics", "--test", test])
+        .arg("--manifest-path")
         .arg(manifest)
         .args(profile_arguments())
         .stdin(Stdio::null())

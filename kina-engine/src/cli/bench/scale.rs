@@ -21,8 +21,8 @@ use crate::ProviderName;
 use crate::machine;
 use crate::protocol::{LayerHits, Status};
 
-const PACKAGE: &str = "kina-bench-scale";
-/// The package's build script generates so many tests of each kind.
+const TEST_TARGET: &str = "scale";
+/// The build script of `benches/scale` generates so many tests of each kind.
 const TESTS: &str = "BENCH_SCALE_TESTS";
 /// Where the tests find the cluster that they share.
 const SHARED_CLUSTER: &str = "BENCH_SCALE_SHARED_CLUSTER";
@@ -326,7 +326,8 @@ impl Suites {
     fn nextest(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.nextest);
         command
-            .args(["nextest", "run", "--package", PACKAGE, "--test", "scale", "--color", "never"])
+            // With the features that the whole workspace together has: most of it is built already then.
+            .args(["nextest", "run", "--workspace", "--test", TEST_TARGET, "--color", "never"])
             .args(profile_arguments())
             .args(arguments)
             .env(TESTS, self.tests.to_string())

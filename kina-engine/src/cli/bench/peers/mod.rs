@@ -26,6 +26,8 @@ use crate::ProviderName;
 
 const TEST: &str = "lists";
 const TEST_TARGET: &str = "first_list";
+/// A workspace of its own.
+const ENVTEST_CRATE: &str = "benches/peers/envtest-crate/Cargo.toml";
 /// What the test says on standard output when it has its answer.
 const ANSWERED: &str = "first list answered:";
 /// For one test of a peer; envtest itself gives up earlier.
@@ -99,11 +101,11 @@ pub(crate) async fn measure(provider: ProviderName, arguments: PeersArguments) -
     if arguments.samples == 0 || arguments.peer_samples == 0 {
         bail!("--samples and --peer-samples must be at least 1");
     }
-    let packages = repository()?.join("benches/peers");
+    let repository = repository()?;
     say("builds the test with kina");
-    let kina = build_test(&packages.join("kina/Cargo.toml"), TEST_TARGET).await?;
+    let kina = build_test(&repository.join("Cargo.toml"), TEST_TARGET).await?;
     say("builds the test with the crate `envtest`, and its Go library, which takes minutes the first time");
-    let envtest_crate = build_test(&packages.join("envtest-crate/Cargo.toml"), TEST_TARGET).await;
+    let envtest_crate = build_test(&repository.join(ENVTEST_CRATE), TEST_TARGET).await;
     let bench = Bench::prepare(provider, SLOTS).await?;
     let measured = report(&bench, &kina, envtest_crate, &arguments).await;
     bench.finish(measured, arguments.format).await
