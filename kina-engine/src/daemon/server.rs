@@ -104,9 +104,8 @@ pub(super) async fn serve(
         budget,
         Arc::clone(&templates),
         paths.clone(),
-        timings,
+        (timings, Arc::clone(&metrics)),
         messages.clone(),
-        Arc::clone(&metrics),
     );
     let next_waiter = Arc::new(AtomicU64::new(1));
     let namespaces = Namespaces::start(&settings, paths.clone(), messages.clone(), Arc::clone(&next_waiter));

@@ -142,10 +142,10 @@ impl Dispatcher {
         budget: Option<Budget>,
         templates: Arc<Templates>,
         paths: EnginePaths,
-        timings: Recorder,
+        observers: (Recorder, Arc<Metrics>),
         messages: mpsc::Sender<Message>,
-        metrics: Arc<Metrics>,
     ) -> Self {
+        let (timings, metrics) = observers;
         let templates = TemplatesInUse::new(templates);
         Self {
             pool: Pool::new(limits),

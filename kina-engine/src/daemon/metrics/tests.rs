@@ -24,7 +24,7 @@ struct Family {
 }
 
 fn lease() -> LeaseStatus {
-    LeaseStatus { lease: 1, network: "normal".to_owned(), traffic: Traffic::default() }
+    LeaseStatus { lease: 1, network: "normal".to_owned(), traffic: Traffic::default(), holder: None }
 }
 
 fn slot(slot: u64, state: &str) -> SlotStatus {
@@ -37,6 +37,8 @@ fn slot(slot: u64, state: &str) -> SlotStatus {
         pss_bytes: 1000 * slot,
         database_bytes: 100 * slot,
         leases: 0,
+        memory_bytes: 1000 * slot,
+        uptime_ms: 1,
         lease: (state == "leased").then(lease),
         namespaces: Vec::new(),
     }
@@ -54,6 +56,7 @@ fn status(slots: Vec<SlotStatus>) -> Status {
         engine_rss_bytes: 17_000_000,
         slots,
         waiting: 3,
+        waiters: Vec::new(),
         counters: Counters { boots: 2, ..Counters::default() },
         high_water: HighWater { slots_max: 4, ..HighWater::default() },
         traffic: Traffic { connections: 7, connections_open: 1, bytes_to_cluster: 10, bytes_from_cluster: 20 },
