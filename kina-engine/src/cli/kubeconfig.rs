@@ -54,11 +54,11 @@ pub(super) async fn run(situation: Situation, arguments: &KubeconfigArguments) -
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?;
     let mut ended = futures::future::select_all(ends.iter_mut().map(|end| Box::pin(end.recv())));
-    let request = arguments.wanted.request("cargo kina kubeconfig", situation.settings);
+    let request = arguments.wanted.request("cargo kina kubeconfig", situation.settings)?;
     let lease = tokio::select! {
         // Whoever waits in vain leaves the queue.
         _ = &mut ended => return Ok(()),
-        lease = engine.acquire(request, &print_progress) => lease?,
+        lease = request.acquire(&engine) => lease?,
     };
     let kubeconfig = write_kubeconfig(&lease.grant)?;
     print_held(&lease, kubeconfig, arguments.format)?;

@@ -41,6 +41,7 @@ use self::situation::{Situation, UserError, runtime};
 use crate::ProviderName;
 use crate::assets::{AssetsError, UnknownMinor};
 use crate::client::ClientError;
+use crate::fixtures::ReadError;
 use crate::paths::PathsError;
 
 /// Exit code where the user has to do something.
@@ -144,6 +145,7 @@ fn is_user_error(error: &anyhow::Error) -> bool {
         || error.is::<UserError>()
         || error.is::<UnknownMinor>()
         || error.is::<PathsError>()
+        || error.is::<ReadError>()
         || image::is_user_error(error)
         || timings::is_user_error(error)
 }

@@ -1,8 +1,12 @@
 //! What kind of cluster a command wants: what its options say, and else what the workspace's settings say.
 
+use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use super::output::print_progress;
+use crate::client::{ClientError, EngineClient, Lease};
+use crate::fixtures::{FixtureSet, read_glob};
 use crate::protocol::{AcquireRequest, Isolation, Profile};
 use crate::settings::WorkspaceSettings;
 
@@ -25,6 +29,15 @@ pub(super) struct WantedLease {
     /// What is held alone [default: as the workspace's settings say]
     #[arg(long, value_parser = isolation_parser())]
     pub(super) isolation: Option<Isolation>,
+    /// CRDs and other objects that the cluster starts from: files, by a pattern, or a folder. Can be given several times
+    #[arg(long, value_name = "FILES")]
+    pub(super) fixtures: Vec<String>,
+}
+
+/// What the engine is asked for.
+pub(super) struct LeaseRequest {
+    request: AcquireRequest,
+    template: FixtureSet,
 }
 
 impl WantedCluster {
@@ -37,11 +50,22 @@ impl WantedCluster {
 }
 
 impl WantedLease {
-    /// The request that it comes to.
-    pub(super) fn request(&self, who: &str, settings: WorkspaceSettings) -> AcquireRequest {
+    /// The request that it comes to. Reads the fixtures.
+    pub(super) fn request(&self, who: &str, settings: WorkspaceSettings) -> anyhow::Result<LeaseRequest> {
         let mut request = self.cluster.request(who, settings);
         request.isolation = self.isolation.unwrap_or(request.isolation);
-        request
+        let directory = std::env::current_dir().context("finding the current directory failed")?;
+        let overlays = self.fixtures.iter().map(|pattern| read_glob(&directory, pattern)).collect::<Result<_, _>>()?;
+        let template = FixtureSet { overlays };
+        request.template = (!template.is_empty()).then(|| template.hash());
+        Ok(LeaseRequest { request, template })
+    }
+}
+
+impl LeaseRequest {
+    /// Waits for the lease, and tells for what.
+    pub(super) async fn acquire(self, engine: &EngineClient) -> Result<Lease, ClientError> {
+        engine.acquire_from(self.request, &self.template, &print_progress).await
     }
 }
 
@@ -65,11 +89,17 @@ mod tests {
             isolation: Isolation::Namespace,
             ..WorkspaceSettings::default()
         };
-        let silent = WantedLease::default().request("me", settings());
+        let silent = WantedLease::default().request("me", settings()).expect("no fixtures").request;
+        assert_eq!(silent.template, None);
         assert_eq!(silent.kubernetes.as_deref(), Some("1.35"));
         assert_eq!((silent.profile, silent.isolation), (Profile::Controllers, Isolation::Namespace));
         let cluster = WantedCluster { kubernetes: Some("1.36".to_owned()), profile: Some(Profile::Api) };
-        let asked = WantedLease { cluster, isolation: Some(Isolation::Cluster) }.request("me", settings());
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(directory.path().join("a.yaml"), "{}").expect("written");
+        let fixtures = vec![directory.path().join("*.yaml").display().to_string()];
+        let wanted = WantedLease { cluster, isolation: Some(Isolation::Cluster), fixtures };
+        let LeaseRequest { request: asked, template } = wanted.request("me", settings()).expect("read");
+        assert_eq!(asked.template, Some(template.hash()));
         assert_eq!(asked.kubernetes.as_deref(), Some("1.36"));
         assert_eq!((asked.profile, asked.isolation), (Profile::Api, Isolation::Cluster));
     }

@@ -23,16 +23,23 @@ async fn client() {
     if std::env::var_os(CLIENT).is_none() {
         return;
     }
-    println!("{UID}{}", cluster_of(Path::new(&std::env::var_os("KUBECONFIG").expect("set"))).await);
+    let kubeconfig = PathBuf::from(std::env::var_os("KUBECONFIG").expect("set"));
+    println!("{UID}{}", cluster_of(&kubeconfig).await);
+    if namespaces_of(&kubeconfig).await.get("shop").await.is_ok() {
+        println!("and has a shop");
+    }
 }
 
 /// Asks the cluster of a kubeconfig for its identity.
 async fn cluster_of(kubeconfig: &Path) -> String {
+    let namespace = namespaces_of(kubeconfig).await.get("kube-system").await.expect("the cluster answers");
+    namespace.metadata.uid.expect("a UID")
+}
+
+async fn namespaces_of(kubeconfig: &Path) -> kube::Api<Namespace> {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("complete");
-    let client = kube::Client::try_from(config).expect("a client");
-    let namespace = kube::Api::<Namespace>::all(client).get("kube-system").await.expect("the cluster answers");
-    namespace.metadata.uid.expect("a UID")
+    kube::Api::all(kube::Client::try_from(config).expect("a client"))
 }
 
 /// A shell command that runs that client.
@@ -65,6 +72,14 @@ fn a_command_has_a_cluster_and_its_exit_code_is_passed_on() {
         scene.command(["run", "--", "sh", "-c", "echo $USE_EXISTING_CLUSTER; echo [$KUBERNETES_SERVICE_HOST]"]);
     let output = elsewhere.env("KUBERNETES_SERVICE_HOST", "10.0.0.1").output().expect("it starts");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "true\n[]\n");
+
+    // It starts from what it is told to.
+    let fixture = scene.path().join("shop.yaml");
+    std::fs::write(&fixture, "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n").expect("written");
+    let printed = scene.printed(["run", "--fixtures", "*.yaml", "--", "sh", "-c", &client_command()]);
+    assert!(printed.contains("and has a shop"), "{printed}");
+    let nothing = scene.run(["kubeconfig", "--hold", "--fixtures", "*.json"]);
+    assert_eq!(nothing.status.code(), Some(2), "{}", text_of(&nothing));
 
     // Inside, the same cluster again; unless one of them says --each.
     let (client, program) = (client_command(), program());

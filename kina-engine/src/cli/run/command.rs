@@ -65,10 +65,14 @@ impl RunningCommand {
         Ok(Self { child, process_id, has_own_group, ended })
     }
 
-    /// Waits for its end, and ends what it has left in its group: that has no cluster any more.
-    pub(super) async fn wait(&mut self) -> io::Result<Ending> {
+    /// Waits for its end. May be given up and called again until then, and not after it.
+    pub(super) async fn wait(&mut self) {
         // An error means that the thread could not be there any more, and so not wait.
         let _ = (&mut self.ended).await;
+    }
+
+    /// Takes note of its end, and ends what it has left in its group: that has no cluster any more.
+    pub(super) async fn finish(mut self) -> io::Result<Ending> {
         if self.has_own_group {
             // Before its number can be anybody else's.
             let _ = kill_process_group(self.process_id, Signal::TERM);

@@ -62,8 +62,7 @@ pub(super) async fn run(situation: Situation, arguments: RunArguments) -> anyhow
     }
     let engine = situation.client()?;
     let name = format!("cargo kina run -- {}", words(&command));
-    let request = wanted.request(&name, situation.settings);
-    let lease = engine.acquire(request, &print_progress).await?;
+    let lease = wanted.request(&name, situation.settings)?.acquire(&engine).await?;
     let kubeconfig = write_kubeconfig(&lease.grant)?;
     let changes = environment::changes(&kubeconfig, &lease.grant.cluster, each, &variable);
     let signals = Signals::listen()?;
@@ -83,7 +82,7 @@ async fn wait(mut running: RunningCommand, mut signals: Signals, lease: &Lease) 
     loop {
         tokio::select! {
             biased;
-            ending = running.wait() => return Ok(ending?),
+            () = running.wait() => return Ok(running.finish().await?),
             arrived = signals.next() => running.pass_on(arrived?),
             () = tokio::time::sleep(POLL_INTERVAL), if !is_lost => {
                 is_lost = lease.has_ended();
