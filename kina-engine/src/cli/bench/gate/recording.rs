@@ -126,7 +126,7 @@ mod tests {
     fn values_are_divided_by_the_yardsticks_around_them() {
         // The machine becomes four times slower in between.
         let round = Round {
-            values: vec![10.0, 10.0, 10.0, 40.0, 40.0, 40.0],
+            values: vec![10.0, 10.0, 25.0, 40.0, 40.0, 40.0],
             yardsticks: vec![1.0, 1.0, 1.0, 4.0, 4.0, 4.0, 4.0],
         };
         assert_eq!(round.ratios(), [10.0; 6]);
