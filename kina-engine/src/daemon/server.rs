@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -36,6 +37,8 @@ const TICK_INTERVAL: Duration = Duration::from_millis(500);
 const TICK_INTERVAL_AT_REST: Duration = Duration::from_secs(5);
 /// Clusters are looked after every so many ticks.
 const TICKS_PER_LOOK: u64 = 20;
+/// How long the kernel may take to end what was killed.
+const DEATH_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an engine that is just ending may take to let go of its lock.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long this engine gives its own clusters to end, so that the next one's patience is enough.
@@ -238,7 +241,7 @@ async fn lock(path: &Path, socket: &Path) -> Result<File, std::io::Error> {
             // The one before may have removed the file between our opening and our locking it.
             Ok(()) if is_same_file(&file, path) => return Ok(file),
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) if start.elapsed() < PREDECESSOR_TIMEOUT && !is_served(socket) => {}
+            Err(TryLockError::WouldBlock) if start.elapsed() < PREDECESSOR_TIMEOUT && !is_served(socket).await => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "another engine is running"));
             }
@@ -248,9 +251,12 @@ async fn lock(path: &Path, socket: &Path) -> Result<File, std::io::Error> {
     }
 }
 
-/// Whether somebody listens. An engine that ends has stopped to before it lets go of its lock.
-fn is_served(socket: &Path) -> bool {
-    std::os::unix::net::UnixStream::connect(socket).is_ok()
+/// Whether somebody listens, and goes on to. An engine that ends has stopped to before it lets go of its lock; of one that
+/// was killed the kernel accepts connections for a moment, until it closes them all.
+async fn is_served(socket: &Path) -> bool {
+    let Ok(mut stream) = tokio::net::UnixStream::connect(socket).await else { return false };
+    // An engine says nothing before it was spoken to: what comes is the end of the connection.
+    tokio::time::timeout(DEATH_TIMEOUT, stream.read_u8()).await.is_err()
 }
 
 fn is_same_file(file: &File, path: &Path) -> bool {
