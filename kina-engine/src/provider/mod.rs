@@ -55,10 +55,12 @@ pub trait Provider: Send + Sync {
 
     /// What there is now of this provider's clusters beside files, running or not, each as people would look for it: a
     /// process, a container.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "asked by the program alone"))]
     fn remains(&self) -> ProviderFuture<'_, Vec<String>>;
 
     /// What clusters take of the disk outside of the directories that the provider was given. It may count what is not
     /// kina's.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "asked by the program alone"))]
     fn disk_bytes(&self) -> MeasureFuture<'_>;
 }
 
@@ -79,6 +81,7 @@ pub trait ProvidedCluster: Send + Sync {
     fn process_ids(&self) -> Vec<u32>;
 
     /// Whether all of it runs: as the machine tells now, not as it was left. What is frozen runs.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "asked by the program alone"))]
     fn check_running(&self) -> ProviderFuture<'_, bool>;
 
     /// What a running cluster takes of this machine's memory; `None` while nothing of it runs.

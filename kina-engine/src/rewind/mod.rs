@@ -33,6 +33,7 @@ mod value_file;
 pub(crate) use baseline::{Baseline, BaselineWriter, Fingerprint};
 pub(crate) use controllers::wait_controllers;
 pub(crate) use followed::{is_followed, transactions};
+#[cfg(feature = "cli")]
 pub(crate) use resource::{UNFOLLOWED, api_name};
 pub(crate) use rewinder::{RewindReport, Rewinder};
 pub(crate) use server_owned::ServerOwned;
