@@ -19,6 +19,9 @@ pub(super) struct StatusArguments {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Measure memory now (`pss_bytes` in JSON), which takes a while; else it is as last measured (`memory_bytes`)
+    #[arg(long)]
+    measure_memory: bool,
 }
 
 /// What a cluster takes of the processors, where that is known: in percent of one.
@@ -27,16 +30,20 @@ pub(super) type ProcessorUse<'a> = &'a dyn Fn(&SlotStatus) -> Option<f64>;
 /// Runs the command.
 pub(super) async fn run(situation: &Situation, arguments: &StatusArguments) -> anyhow::Result<()> {
     match arguments.format {
-        Format::Json => print_json(&situation.client()?.status(true).await?),
-        Format::Text => print(&situation.clients()?).await,
+        Format::Json => print_json(&situation.client()?.status(arguments.measure_memory).await?),
+        Format::Text => print_measured(&situation.clients()?, arguments.measure_memory).await,
     }
 }
 
 /// Prints, for people, what those of the engines that run are doing.
 pub(super) async fn print(engines: &[EngineClient]) -> anyhow::Result<()> {
+    print_measured(engines, false).await
+}
+
+async fn print_measured(engines: &[EngineClient], with_memory: bool) -> anyhow::Result<()> {
     let mut lines = Vec::new();
     for engine in engines {
-        if let Some(status) = engine.status(false).await? {
+        if let Some(status) = engine.status(with_memory).await? {
             lines.extend(engine_lines(&status, Style::of_stdout(), None, None));
         }
     }
