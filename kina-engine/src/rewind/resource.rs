@@ -94,6 +94,14 @@ impl StorageResource {
         matches!(self.as_str(), "roles" | "rolebindings")
     }
 
+    /// Whether this path lists it, in whichever version. For resources of groups with a dot in their name.
+    pub(super) fn is_served_at(&self, path: &str) -> bool {
+        self.0.split_once('/').is_some_and(|(group, plural)| {
+            let rest = path.strip_prefix("/apis/").and_then(|rest| rest.strip_prefix(group)?.strip_prefix('/'));
+            rest.and_then(|rest| rest.split_once('/')).is_some_and(|(_, listed)| listed == plural)
+        })
+    }
+
     /// A resource of a group with a dot in its name that is none of the API server's own.
     pub(super) fn is_custom(&self) -> bool {
         self.0.split_once('/').is_some_and(|(group, _)| {
@@ -155,6 +163,23 @@ mod tests {
 
     fn resource(key: &str) -> Option<String> {
         StorageResource::of_key(key.as_bytes()).map(|resource| resource.0)
+    }
+
+    #[test]
+    fn a_resource_is_served_at_its_own_path_alone() {
+        let resource = StorageResource::of_key(b"/registry/example.com/widgets/a/b").expect("a resource");
+        for version in ["v1", "v1beta1"] {
+            assert!(resource.is_served_at(&format!("/apis/example.com/{version}/widgets")));
+        }
+        for other in [
+            "/apis/example.com/v1/gadgets",
+            "/apis/my.example.com/v1/widgets",
+            "/apis/example.com/widgets",
+            "/api/v1/pods",
+        ] {
+            assert!(!resource.is_served_at(other), "{other}");
+        }
+        assert!(!StorageResource::of_key(b"/registry/pods/a/b").expect("a resource").is_served_at("/api/v1/pods"));
     }
 
     #[test]

@@ -324,9 +324,10 @@ impl Rewinder {
             if shapes_discovery {
                 settle::wait_discovery(&self.api, &self.baseline.fingerprint(), plan.definitions()).await?;
             }
-            if plan.touched.iter().any(StorageResource::is_custom) {
-                self.wait_template_served(revision).await?;
-            }
+            // Of a large operator's hundred kinds a lease usually touches a few.
+            let is_touched = |path: &str| plan.touched.iter().any(|resource| resource.is_served_at(path));
+            let paths = self.template_paths.iter().map(String::as_str);
+            settle::wait_served(&self.api, paths.filter(|path| shapes_discovery || is_touched(path)), revision).await?;
             if let Some(stored) = node_ports
                 && self.value(allocators::NODE_PORTS)? == stored.value
             {
