@@ -296,8 +296,13 @@ mod tests {
         let listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
         assert_eq!(other_sockets_with_engines(directory.path()), ["engine-0-0.0.1"]);
         drop(listener);
-        let names = other_sockets_with_engines(directory.path());
-        assert_eq!(other_engines(&names).outcome, Outcome::Ok, "{names:?}");
+        let start = std::time::Instant::now();
+        // A process that another test has just forked has the listener until it becomes another program.
+        while !other_sockets_with_engines(directory.path()).is_empty() {
+            assert!(start.elapsed() < std::time::Duration::from_secs(30), "nobody listens any more");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(other_engines(&[]).outcome, Outcome::Ok);
         assert_eq!(other_engines(&["engine-0-0.0.1".to_owned()]).outcome, Outcome::Warning);
     }
 
