@@ -299,8 +299,8 @@ mod tests {
         let start = std::time::Instant::now();
         // A process that another test has just forked has the listener until it becomes another program.
         while !other_sockets_with_engines(directory.path()).is_empty() {
-            assert!(start.elapsed() < std::time::Duration::from_secs(30), "nobody listens any more");
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            assert!(start.elapsed() < Duration::from_secs(30), "nobody listens any more");
+            std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(other_engines(&[]).outcome, Outcome::Ok);
         assert_eq!(other_engines(&["engine-0-0.0.1".to_owned()]).outcome, Outcome::Warning);
