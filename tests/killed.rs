@@ -15,6 +15,7 @@ use common::untouched::untouched;
 const DOOMED: &str = "KINA_TEST_DOOMED";
 const READY: &str = "ready to be killed";
 const KILLED: usize = 200;
+const KILLED_IN_SHORT: usize = 40;
 /// How many are at work at the same time.
 const WORKERS: usize = 3;
 /// How long a victim waits to be killed.
@@ -73,7 +74,7 @@ async fn survivor(client: kube::Client) -> anyhow::Result<()> {
 }
 
 #[test]
-fn after_two_hundred_kills_two_hundred_tests_find_pristine_clusters() {
+fn after_many_kills_as_many_tests_find_pristine_clusters() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", WORKERS.to_string());
     let victim = |number: usize| -> RunningTest {
         let mut command = realm.command("victim");
@@ -82,24 +83,25 @@ fn after_two_hundred_kills_two_hundred_tests_find_pristine_clusters() {
         victim.wait_for(READY);
         victim
     };
-    in_parallel(|number| victim(number).kill());
+    let killed = repetitions(KILLED, KILLED_IN_SHORT);
+    in_parallel(killed, |number| victim(number).kill());
     let counters = realm.status_of_running().counters;
-    assert_eq!(counters.leases, KILLED as u64, "{counters:?}");
-    in_parallel(|_| realm.run_well("survivor"));
+    assert_eq!(counters.leases, killed as u64, "{counters:?}");
+    in_parallel(killed, |_| realm.run_well("survivor"));
     let counters = realm.status_of_running().counters;
-    assert_eq!(counters.leases, 2 * KILLED as u64, "{counters:?}");
+    assert_eq!(counters.leases, 2 * killed as u64, "{counters:?}");
     assert!(counters.boots <= WORKERS as u64 && counters.broken == 0, "clusters are not reused: {counters:?}");
 }
 
 /// Does it so often, some at the same time.
-fn in_parallel(work: impl Fn(usize) + Sync) {
+fn in_parallel(times: usize, work: impl Fn(usize) + Sync) {
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    if KILLED <= number {
+                    if times <= number {
                         break;
                     }
                     work(number);

@@ -27,6 +27,7 @@
 //! - `image`: the image that clusters in virtual machines and containers boot from.
 //! - `journal`, `living_file`, `process_identity`, `set_aside`: what survives a crash, and what is done about it.
 //! - `budget`, `machine`, `process_memory`: how much memory there is, for this engine and for all engines of the user.
+//! - `process_time`: how much of the processors a process has used.
 //! - `etcd`, `certificates`, `snapshot`, `state_file`: what those need.
 
 #[cfg(feature = "engine")]
@@ -68,6 +69,8 @@ pub mod pool;
 mod process_identity;
 #[cfg(feature = "engine")]
 mod process_memory;
+#[cfg(feature = "engine")]
+mod process_time;
 pub mod protocol;
 #[cfg(feature = "engine")]
 mod provider;

@@ -12,7 +12,14 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take that is not a boot: far longer than it ever does.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Asks for the long forms of what is done many times over; CI has the short ones.
+const LONG_TESTS: &str = "KINA_LONG_TESTS";
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often to do something: in a long run, and in others.
+pub fn repetitions(long: usize, short: usize) -> usize {
+    if std::env::var_os(LONG_TESTS).is_some() { long } else { short }
+}
 
 /// Waits until `is_true` says so; fails after [`PATIENCE`].
 pub async fn wait_until<Answer: Future<Output = bool>>(what: &str, is_true: impl Fn() -> Answer) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use super::output::{Style, print_lines, print_text};
 use super::situation::Situation;
 use super::status::{NO_ENGINE, engine_lines};
 use crate::client::EngineClient;
+use crate::process_time;
 use crate::protocol::{SlotStatus, Status};
 
 /// The other screen of the terminal, and no cursor.
@@ -21,9 +22,6 @@ const CLEAR_REST_OF_LINE: &str = "\x1b[K";
 const CLEAR_REST_OF_SCREEN: &str = "\x1b[J";
 /// Of a frame that is printed once: over this time processor use is measured.
 const ONCE_INTERVAL: Duration = Duration::from_millis(500);
-
-/// What the kernel counts processor time in when it tells programs, whatever it does itself.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Watch the engine and its clusters, until Ctrl-C
 ///
@@ -135,7 +133,8 @@ impl Processors {
             for slot in &status.slots {
                 let mut seconds = None;
                 for process_id in &slot.process_ids {
-                    let Some(taken) = processor_seconds(*process_id) else { continue };
+                    let Some(used) = process_time::of_process(*process_id) else { continue };
+                    let taken = used.own.as_secs_f64();
                     self.taken.insert(*process_id, taken);
                     if let Some(before) = before.get(process_id) {
                         *seconds.get_or_insert(0.0) += (taken - before).max(0.0);
@@ -149,15 +148,6 @@ impl Processors {
             }
         }
     }
-}
-
-/// What a process has taken so far; `None` where the system does not say.
-fn processor_seconds(process_id: u32) -> Option<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
-    // The name, in parentheses, can hold anything. After it: state, and from there on the 12th and 13th are ticks.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
-    Some(ticks as f64 / TICKS_PER_SECOND)
 }
 
 /// Rows and columns.
@@ -203,6 +193,5 @@ mod tests {
         processors.look(std::slice::from_ref(&status));
         let percents: Vec<_> = processors.percents.values().collect();
         assert!(matches!(percents.as_slice(), [percent] if 0.0 <= **percent), "{percents:?}");
-        assert_eq!(processor_seconds(u32::MAX), None);
     }
 }

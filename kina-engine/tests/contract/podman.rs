@@ -30,8 +30,8 @@ impl Podman {
     }
 
     /// Runs the suite on it.
-    pub fn contract(&self) -> Run {
-        contract(&["--provider", "apple"], &[(CONTAINER_CLI, stand_ins().on_podman.as_os_str())])
+    pub fn contract(&self, arguments: &[&str]) -> Run {
+        contract(&[&["--provider", "apple"], arguments].concat(), &[(CONTAINER_CLI, stand_ins().on_podman.as_os_str())])
     }
 }
 

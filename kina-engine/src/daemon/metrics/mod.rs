@@ -50,7 +50,7 @@ pub(super) async fn text(engine: &Engine) -> Option<String> {
     let orphans = processes.iter().filter(|record| !metrics.has_cluster(&record.cluster)).count();
     let slots = status.slots.iter().map(|slot| (slot.slot, slot.process_ids.as_slice()));
     let processor_seconds = metrics.processor_times().update(slots);
-    let engine_seconds = processor_time::of_process(status.process_id);
+    let engine_seconds = processor_time::seconds_of(status.process_id);
     let scrape = Scrape { metrics: Arc::clone(metrics), status, orphans, processor_seconds, engine_seconds };
     match scrape.text() {
         Ok(text) => Some(text),

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-/// How the kernel counts towards user space, on every machine that kina runs on.
-const TICKS_PER_SECOND: u64 = 100;
+use crate::process_time;
 
 /// What clusters have used. Their processes come and go; what those that ended had used when they were last seen stays
 /// counted, so that the sum of a slot never falls.
@@ -21,7 +20,7 @@ struct SlotTime {
 impl ProcessorTimes {
     /// Looks at the processes of all slots there are; forgets the other slots. Seconds by slot, where the system tells.
     pub(super) fn update<'a>(&mut self, slots: impl Iterator<Item = (u64, &'a [u32])>) -> HashMap<u64, f64> {
-        self.update_with(slots, of_process)
+        self.update_with(slots, seconds_of)
     }
 
     fn update_with<'a>(
@@ -54,32 +53,13 @@ impl ProcessorTimes {
 }
 
 /// What one process has used; `None` where the system does not say.
-pub(super) fn of_process(process_id: u32) -> Option<f64> {
-    seconds_in_stat(&std::fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?)
-}
-
-/// Reads the kernel's line about a process: number, name in parentheses, state (third), …, ticks in user mode (fourteenth)
-/// and in the kernel (fifteenth). The name can hold anything, parentheses too.
-fn seconds_in_stat(stat: &str) -> Option<f64> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<u64>().ok();
-    let ticks = ticks()?.saturating_add(ticks()?);
-    let hundredths = f64::from(u32::try_from(ticks % TICKS_PER_SECOND).unwrap_or_default());
-    let seconds = f64::from(u32::try_from(ticks / TICKS_PER_SECOND).unwrap_or(u32::MAX));
-    Some(seconds + hundredths / 100.0)
+pub(super) fn seconds_of(process_id: u32) -> Option<f64> {
+    process_time::of_process(process_id).map(|used| used.own.as_secs_f64())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_kernels_line_is_read_whatever_the_name() {
-        let line = "77 (a) b (c) S 1 77 77 0 -1 4194560 1 2 3 4 250 75 0 0 20 0 1 0 4711 1000 100 0";
-        assert_eq!(seconds_in_stat(line), Some(3.25));
-        assert_eq!(seconds_in_stat("77 (a) S 1 2"), None);
-    }
 
     #[test]
     fn a_sum_never_falls_though_processes_end_and_numbers_come_back() {

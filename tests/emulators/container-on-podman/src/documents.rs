@@ -13,12 +13,26 @@ use crate::{VERSION, podman};
 
 /// podman's own words on the container with this very name.
 pub(crate) fn find(name: &str) -> Result<Option<Value>, Failure> {
+    if let Some(mut found) = exactly(&[name.to_owned()]) {
+        return Ok(found.pop());
+    }
     Ok(all()?.into_iter().find(|container| container["Name"] == name))
 }
 
 /// Whether podman takes it for running.
 pub(crate) fn runs(container: &Value) -> bool {
     matches!(container["State"]["Status"].as_str(), Some("running" | "paused" | "stopping"))
+}
+
+/// All of these in their order, by one call of podman; `None` where that is not to be had: one is missing, or podman took
+/// a name for the beginning of another's id.
+fn exactly(names: &[String]) -> Option<Vec<Value>> {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let answer = podman::json(&[&["inspect", "--type", "container", "--"], names.as_slice()].concat()).ok()?;
+    let containers = answer.as_array()?;
+    let is_each = containers.len() == names.len()
+        && containers.iter().zip(&names).all(|(container, name)| container["Name"] == *name);
+    is_each.then(|| containers.clone())
 }
 
 /// A container can vanish between the list and the look, so a failed look is repeated.
@@ -51,7 +65,7 @@ pub(crate) fn list(every: bool, format: Format, quiet: bool) -> Outcome {
 
 /// `inspect`: one unknown id, and there is no output at all.
 pub(crate) fn inspect(ids: &[String]) -> Outcome {
-    let containers = all()?;
+    let containers = exactly(ids).map_or_else(all, Ok)?;
     let one = |id: &String| {
         let found = containers.iter().find(|container| container["Name"] == id.as_str());
         found.map(document).ok_or_else(|| messages::inspect_missing(id))

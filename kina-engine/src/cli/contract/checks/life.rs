@@ -8,6 +8,7 @@ use super::Verdict;
 use crate::api_client::ApiClient;
 use crate::cli::contract::client::{answers, must_exist, write, writes_allowed};
 use crate::cli::contract::scene::{FROM_STATE, Scene};
+use crate::process_time;
 use crate::provider::{ProvidedCluster, ProviderError, ProviderFuture, Readiness};
 use crate::rewind::{UNFOLLOWED, api_name};
 
@@ -160,10 +161,10 @@ pub(super) async fn freezes_and_thaws(scene: &Scene<'_>) -> anyhow::Result<Verdi
     let asked = tokio::time::timeout(FROZEN_REQUEST_TIMEOUT, must_exist(&*cluster, "before-the-freeze")).await;
     ensure!(asked.is_err(), "frozen, it still answers");
     let process_ids = cluster.process_ids();
-    let before = processor_ticks(&process_ids);
+    let before = processor_time(&process_ids);
     tokio::time::sleep(FROZEN_WATCH).await;
-    let after = processor_ticks(&process_ids);
-    ensure!(before == after, "frozen, it still takes processor time: {before:?}, then {after:?} ticks");
+    let after = processor_time(&process_ids);
+    ensure!(before == after, "frozen, it still takes processor time: {before:?}, then {after:?}");
     ensure!(cluster.check_running().await?, "frozen, it is said not to run");
     cluster.thaw().await?;
     must_exist(&*cluster, "before-the-freeze").await.context("thawed, it does not answer")?;
@@ -182,29 +183,7 @@ async fn stop_and_start_frozen(scene: &Scene<'_>, cluster: &dyn ProvidedCluster)
     must_exist(cluster, "before-the-freeze").await
 }
 
-/// What each process has had of the processor so far, in the kernel's ticks; `None` where the system does not say.
-fn processor_ticks(process_ids: &[u32]) -> Vec<Option<u64>> {
-    let of = |process_id: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
-        // The third field and on; the fourteenth and fifteenth are user's and system's time.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-        Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
-    };
-    process_ids.iter().map(of).collect()
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn processor_time_is_read_of_what_runs() {
-        let own = std::process::id();
-        let before = processor_ticks(&[own])[0].expect("it runs");
-        let mut sum = 0_u64;
-        while processor_ticks(&[own])[0] == Some(before) {
-            sum = std::hint::black_box(sum.wrapping_add(1));
-        }
-        assert_eq!(processor_ticks(&[u32::MAX]), [None]);
-    }
+/// What each process has had of the processor so far; `None` where the system does not say.
+fn processor_time(process_ids: &[u32]) -> Vec<Option<Duration>> {
+    process_ids.iter().map(|process_id| process_time::of_process(*process_id).map(|used| used.own)).collect()
 }

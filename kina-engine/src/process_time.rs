@@ -1,0 +1,70 @@
+//! What a process has used of the processors, as Linux tells it; elsewhere nobody is told.
+
+use std::path::Path;
+use std::time::Duration;
+
+/// What the kernel counts in, whatever its own clock: it tells everybody hundredths of a second.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Since a process started, all its threads together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UsedTime {
+    pub(crate) own: Duration,
+    /// Of its children that ended and were waited for, with all below them.
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only the benches ask for it"))]
+    pub(crate) ended_children: Duration,
+}
+
+/// Of one process; `None` where it is gone, and where the system does not say.
+pub(crate) fn of_process(process_id: u32) -> Option<UsedTime> {
+    read(&Path::new("/proc").join(process_id.to_string()))
+}
+
+/// Of this process.
+#[cfg(feature = "cli")]
+pub(crate) fn of_this_process() -> Option<UsedTime> {
+    read(Path::new("/proc/self"))
+}
+
+fn read(directory: &Path) -> Option<UsedTime> {
+    parse(&std::fs::read_to_string(directory.join("stat")).ok()?)
+}
+
+/// The kernel's line about a process (`proc_pid_stat(5)`): number, name in parentheses, which can hold anything,
+/// parentheses too, state (third), …, then from the fourteenth: in user space, in the kernel, and both of the children
+/// that were waited for.
+fn parse(line: &str) -> Option<UsedTime> {
+    let (_, after_name) = line.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(11).map(|field| field.parse::<u64>().ok());
+    let mut sum_of_two = || {
+        let ticks = fields.next()??.saturating_add(fields.next()??);
+        Some(TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)))
+    };
+    Some(UsedTime { own: sum_of_two()?, ended_children: sum_of_two()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_line_is_read_whatever_the_name() {
+        let line = "42 (a) name) (S) S 1 42 42 0 -1 4194560 1 2 3 4 10 20 300 4000 20 0 1 0 99 1 1";
+        let used = UsedTime { own: Duration::from_millis(300), ended_children: Duration::from_secs(43) };
+        assert_eq!(parse(line), Some(used));
+        assert_eq!(parse("42 (short) S 1 2"), None);
+        assert_eq!(parse(""), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_process_uses_some() {
+        let own = || of_process(std::process::id()).expect("it runs").own;
+        let before = own();
+        let mut sum = 0_u64;
+        while own() == before {
+            sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
+        }
+        assert_eq!(of_process(u32::MAX), None);
+    }
+}
