@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::children::{Realm, RunningTest};
 use common::dirt::{self, Dirt};
+use common::repetitions;
 use common::server::Server;
 use common::state::ClusterState;
 use common::untouched::untouched;
