@@ -11,7 +11,6 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) struct UsedTime {
     pub(crate) own: Duration,
     /// Of its children that ended and were waited for, with all below them.
-    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only the benches ask for it"))]
     pub(crate) ended_children: Duration,
 }
 
