@@ -8,16 +8,12 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Each runs an engine with clusters of its own: one at a time.
-static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
 /// Returns the report, and whether the program took it for a success.
 fn chaos(arguments: &[&str]) -> (Value, bool, String) {
     chaos_with(&[], arguments)
 }
 
 fn chaos_with(variables: &[(&str, &Path)], arguments: &[&str]) -> (Value, bool, String) {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_cargo-kina"))
         .arg("chaos")
         .args(arguments)

@@ -2,7 +2,6 @@
 //! failure has to be told, nothing may be left, and the next life has to come to its end.
 
 use crate::emulator::Emulator;
-use crate::one_at_a_time;
 
 /// What has to come of a fault.
 enum Outcome {
@@ -15,7 +14,6 @@ enum Outcome {
 }
 
 fn lives_under(faults: &str, outcome: &Outcome) {
-    let _turn = one_at_a_time();
     let emulator = Emulator::new();
     let run = emulator.contract(&["--only", "replaces-what-fails"], faults);
     let check = &run.report["checks"][0];

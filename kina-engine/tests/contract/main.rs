@@ -10,13 +10,6 @@ mod programs;
 use emulator::Emulator;
 use programs::{Run, contract};
 
-/// Each boots clusters: one at a time.
-static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 /// Whether all of it is asked for. Else each kind of thing is tried, but not on everything.
 fn is_long() -> bool {
     std::env::var_os("KINA_LONG_TESTS").is_some()
@@ -38,7 +31,6 @@ fn passed(run: &Run, simulated: bool, may_skip: &[&str]) {
 
 #[test]
 fn processes_keep_the_contract() {
-    let _turn = one_at_a_time();
     let run = contract(&["--provider", "process"], &[]);
     passed(&run, false, &[]);
     assert_eq!(run.report["provider"], "process");
@@ -47,7 +39,6 @@ fn processes_keep_the_contract() {
 
 #[test]
 fn the_emulator_keeps_the_contract() {
-    let _turn = one_at_a_time();
     let emulator = Emulator::new();
     let run = emulator.contract(&[], "");
     passed(&run, true, &[]);
@@ -58,7 +49,6 @@ fn the_emulator_keeps_the_contract() {
 
 #[test]
 fn containers_of_podman_keep_the_contract() {
-    let _turn = one_at_a_time();
     let Some(podman) = podman::Podman::find() else {
         eprintln!("skipped: there is no podman here; install it, or name it in KINA_PODMAN");
         return;
@@ -73,7 +63,6 @@ fn containers_of_podman_keep_the_contract() {
 
 #[test]
 fn a_provider_that_breaks_the_contract_fails_the_run() {
-    let _turn = one_at_a_time();
     // A service that takes every stop for done and does nothing: a cluster that was stopped still runs.
     let run = Emulator::new().contract(&["--only", "keeps-state-when-stopped,reports-memory"], "crash=stop:1");
     assert!(!run.is_success, "{}", run.report);

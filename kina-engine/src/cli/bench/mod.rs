@@ -299,7 +299,9 @@ impl Bench {
             .status()
             .await?;
         if !status.success() {
-            bail!("warming up the private engine failed ({status})");
+            // The log itself goes with this run.
+            let log_tail = crate::log_tail::log_tail(&self.engine.paths().log);
+            bail!("warming up the private engine failed ({status}); its log ends with:\n{log_tail}");
         }
         Ok(())
     }

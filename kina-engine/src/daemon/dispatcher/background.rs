@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Dispatcher, Message, Outcome, milliseconds};
-use crate::budget::Budget;
 use crate::daemon::slot::{SlotError, SlotHandle};
 use crate::error_text::with_causes;
-use crate::pool::{Event, SlotId, SlotState};
+use crate::pool::{SlotId, SlotState};
 
 impl Dispatcher {
     /// Waits in the background for what nobody waits for: full readiness, and OpenAPI.
@@ -74,51 +73,6 @@ impl Dispatcher {
                 }
             });
         }
-    }
-
-    /// Takes from the memory that all engines of the user share what the pool needs next, or gives back what it does not.
-    pub(super) fn share_memory(&mut self, wants_more: bool) {
-        let Some(budget) = self.budget.clone() else { return };
-        if self.is_reserving {
-            return;
-        }
-        let spare_slots = if wants_more { self.limits.boots_max } else { 0 };
-        let spare_bytes = self.limits.slot_memory_bytes.saturating_mul(u64::try_from(spare_slots).unwrap_or(u64::MAX));
-        let wanted_bytes = self.pool.memory_bytes().saturating_add(spare_bytes);
-        let reserved_bytes = budget.reserved_bytes();
-        let shared = match wanted_bytes.checked_sub(reserved_bytes) {
-            Some(0) => return,
-            Some(more_bytes) => match budget.reserve_now(more_bytes) {
-                // Another engine is at it. Usually for microseconds; for seconds where it is frozen in the middle.
-                Ok(None) => return self.reserve_later(budget, more_bytes),
-                reserved => reserved.map(drop),
-            },
-            None => budget.release(reserved_bytes - wanted_bytes),
-        };
-        self.memory_shared(shared);
-    }
-
-    /// Takes note of what this engine has of the memory that all share.
-    pub(super) fn memory_shared(&mut self, shared: Result<(), std::io::Error>) {
-        if let Err(error) = shared {
-            tracing::warn!(%error, "the memory budget of all engines could not be changed: tried again later");
-        }
-        let Some(budget) = &self.budget else { return };
-        let memory_max_bytes = budget.reserved_bytes();
-        // The first time, the pool has to hear even of nothing.
-        if self.memory_reserved_bytes.replace(memory_max_bytes) != Some(memory_max_bytes) {
-            self.feed(Event::MemoryLimit { memory_max_bytes });
-        }
-    }
-
-    fn reserve_later(&mut self, budget: Arc<Budget>, more_bytes: u64) {
-        self.is_reserving = true;
-        let messages = self.messages.clone();
-        self.tasks.spawn(async move {
-            let reserving = tokio::task::spawn_blocking(move || budget.reserve(more_bytes).map(drop)).await;
-            let result = reserving.unwrap_or_else(|error| Err(error.into()));
-            let _ = messages.send(Message::Outcome(Outcome::MemoryShared { result })).await;
-        });
     }
 
     pub(super) fn measure(&mut self, slot: SlotId) {

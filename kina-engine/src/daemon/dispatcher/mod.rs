@@ -5,6 +5,7 @@
 
 mod background;
 mod lease;
+mod memory;
 mod outcome;
 mod refusal;
 mod template;
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use self::lease::{ActiveLease, Release};
+use self::memory::MemoryShare;
 use self::outcome::Outcome;
 use self::refusal::to_refusal;
 use self::template::TemplatesInUse;
@@ -103,11 +105,8 @@ struct WarmWish {
 pub(super) struct Dispatcher {
     pool: Pool,
     limits: Limits,
-    budget: Option<Arc<Budget>>,
-    /// What of it this engine has, as the pool knows.
-    memory_reserved_bytes: Option<u64>,
-    /// Whether a task waits for the lock of the budget.
-    is_reserving: bool,
+    /// `None` where this engine takes no heed of others.
+    memory: Option<MemoryShare>,
     booter: Arc<Booter>,
     paths: EnginePaths,
     messages: mpsc::Sender<Message>,
@@ -150,9 +149,7 @@ impl Dispatcher {
         Self {
             pool: Pool::new(limits),
             limits,
-            budget: budget.map(Arc::new),
-            memory_reserved_bytes: None,
-            is_reserving: false,
+            memory: budget.map(|budget| MemoryShare::new(budget, &limits)),
             booter: Arc::new(booter),
             paths,
             messages,
@@ -189,7 +186,6 @@ impl Dispatcher {
                 let template = template.map(|template| self.templates.add(&self.pool, &key, template));
                 self.waiting.insert(waiter, reply);
                 self.waits.asked(waiter);
-                self.share_memory(true);
                 let deadline = self.now().saturating_add(timeout_ms);
                 self.feed(Event::Acquire { waiter, client, key, template, deadline });
             }
@@ -200,7 +196,6 @@ impl Dispatcher {
                 self.timings.asked_warm(&asker);
                 self.specs.insert(key.clone(), spec);
                 self.warm_wishes.push(WarmWish { key: key.clone(), count: count.min(self.limits.slots_max), reply });
-                self.share_memory(true);
                 self.feed(Event::WarmUp { key, count });
             }
             Message::StopIdle { reply } => {
@@ -223,7 +218,6 @@ impl Dispatcher {
                 if looks_after {
                     self.look_after_all();
                 }
-                self.share_memory(!self.pool.is_at_rest());
                 self.feed(Event::Tick);
             }
             Message::Outcome(outcome) => self.outcome(outcome),
@@ -255,7 +249,14 @@ impl Dispatcher {
         self.timings.finish();
     }
 
+    /// Tells the pool what happened, once it has heard how much memory there is for that.
     fn feed(&mut self, event: Event) {
+        if self.share_memory(&event) {
+            self.tell(event);
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
         let actions = self.pool.handle(event, self.now());
         self.high_water.note(&self.pool);
         self.timings.note(&self.pool);

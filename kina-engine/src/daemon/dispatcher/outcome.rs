@@ -140,10 +140,7 @@ impl Dispatcher {
             Outcome::Measured { slot, size: SlotSize { memory_bytes, database_bytes } } => {
                 self.feed(Event::Measured { slot, memory_bytes, database_bytes });
             }
-            Outcome::MemoryShared { result } => {
-                self.is_reserving = false;
-                self.memory_shared(result);
-            }
+            Outcome::MemoryShared { result } => self.memory_shared(result),
             Outcome::Destroyed { slot } => self.feed(Event::Destroyed { slot }),
             Outcome::Died { slot, reason } => self.broke(slot, &reason),
         }

@@ -60,7 +60,7 @@ const fn at_least(
 }
 
 /// What the design allows.
-pub(super) const BUDGETS: [Budget; 19] = [
+pub(super) const BUDGETS: [Budget; 20] = [
     at_most("warm_p50", "warm acquire to usable client, p50", ("warm", "warm_ms.p50"), 5.0, "ms"),
     at_most("warm_p99", "the same, p99", ("warm", "warm_ms.p99"), 25.0, "ms"),
     at_most(
@@ -116,6 +116,13 @@ pub(super) const BUDGETS: [Budget; 19] = [
         ("warm", "ready_cluster_cpu_percent.p50"),
         2.0,
         "%",
+    ),
+    at_most(
+        "gateway",
+        "create, get, list, update and delete through a lease's gateway, beside the same straight to a cluster",
+        ("gateway", "cycle.ratio"),
+        1.05,
+        "×",
     ),
     at_most("fixtures_first", "100 fixtures with CRDs, applied", ("fixtures", "apply_100_ms.p50"), 1000.0, "ms"),
     at_most("fixtures_template", "the same from a template", ("fixtures", "template_100_ms.p50"), 10.0, "ms"),

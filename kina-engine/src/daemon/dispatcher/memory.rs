@@ -1,0 +1,221 @@
+//! This engine's share of the memory that all engines of the user have.
+
+use std::sync::Arc;
+
+use super::{Dispatcher, Message, Outcome};
+use crate::budget::Budget;
+use crate::pool::{Event, Limits, Pool};
+
+/// What the pool may use of the budget. The pool hears of it before the event that needs it, or it would stop a cluster
+/// to make room for what there is room for.
+pub(super) struct MemoryShare {
+    budget: Arc<Budget>,
+    /// For what is booted or started next.
+    spare_bytes: u64,
+    /// What this engine has, as the pool knows. The first time, it has to hear even of nothing.
+    known_bytes: Option<u64>,
+    /// Whether a task waits for the lock of the budget.
+    is_reserving: bool,
+}
+
+/// What comes of an event that is about to be told to the pool.
+#[derive(Debug, PartialEq, Eq)]
+enum Share {
+    /// The pool knows what it may use.
+    Known,
+    /// It has to hear of this first.
+    Changed { memory_max_bytes: u64 },
+    /// Another engine has the lock of the budget. Usually for microseconds; for seconds where it is frozen in the middle.
+    Later { more_bytes: u64 },
+}
+
+impl MemoryShare {
+    pub(super) fn new(budget: Budget, limits: &Limits) -> Self {
+        let boots_max = u64::try_from(limits.boots_max).unwrap_or(u64::MAX);
+        let spare_bytes = limits.slot_memory_bytes.saturating_mul(boots_max);
+        Self { budget: Arc::new(budget), spare_bytes, known_bytes: None, is_reserving: false }
+    }
+
+    /// Takes what the pool needs next, or gives back what it does not.
+    fn adjust(&mut self, pool: &Pool, event: &Event) -> Share {
+        if self.is_reserving {
+            return Share::Known;
+        }
+        let spare_bytes = if wants_more(pool, event) { self.spare_bytes } else { 0 };
+        let held_bytes = pool.memory_bytes().saturating_add(growth_bytes(pool, event));
+        let wanted_bytes = held_bytes.saturating_add(spare_bytes);
+        let reserved_bytes = self.budget.reserved_bytes();
+        let shared = match wanted_bytes.checked_sub(reserved_bytes) {
+            Some(0) => Ok(()),
+            Some(more_bytes) => match self.budget.reserve_now(more_bytes) {
+                Ok(None) => {
+                    self.is_reserving = true;
+                    return Share::Later { more_bytes };
+                }
+                reserved => reserved.map(drop),
+            },
+            None => self.budget.release(reserved_bytes - wanted_bytes),
+        };
+        self.shared(shared)
+    }
+
+    /// Takes note of what this engine has now.
+    fn shared(&mut self, shared: Result<(), std::io::Error>) -> Share {
+        if let Err(error) = shared {
+            tracing::warn!(%error, "the memory budget of all engines could not be changed: tried again later");
+        }
+        let memory_max_bytes = self.budget.reserved_bytes();
+        if self.known_bytes.replace(memory_max_bytes) == Some(memory_max_bytes) {
+            Share::Known
+        } else {
+            Share::Changed { memory_max_bytes }
+        }
+    }
+}
+
+fn wants_more(pool: &Pool, event: &Event) -> bool {
+    matches!(event, Event::Acquire { .. } | Event::WarmUp { .. }) || !pool.is_at_rest()
+}
+
+/// How much more the pool will hold by the event alone.
+fn growth_bytes(pool: &Pool, event: &Event) -> u64 {
+    match event {
+        Event::Measured { slot, memory_bytes, .. } => memory_bytes.saturating_sub(pool.slot_memory_bytes(*slot)),
+        _ => 0,
+    }
+}
+
+impl Dispatcher {
+    /// Gets the memory that an event needs. Returns whether the pool may hear of the event.
+    pub(super) fn share_memory(&mut self, event: &Event) -> bool {
+        let Some(memory) = &mut self.memory else { return true };
+        match memory.adjust(&self.pool, event) {
+            Share::Known => {}
+            Share::Changed { memory_max_bytes } => self.tell(Event::MemoryLimit { memory_max_bytes }),
+            Share::Later { more_bytes } => self.reserve_later(more_bytes),
+        }
+        // What grew while the budget cannot be asked is measured again soon.
+        let is_reserving = self.memory.as_ref().is_some_and(|memory| memory.is_reserving);
+        !is_reserving || growth_bytes(&self.pool, event) == 0
+    }
+
+    fn reserve_later(&mut self, more_bytes: u64) {
+        let Some(budget) = self.memory.as_ref().map(|memory| Arc::clone(&memory.budget)) else { return };
+        let messages = self.messages.clone();
+        self.tasks.spawn(async move {
+            let reserving = tokio::task::spawn_blocking(move || budget.reserve(more_bytes).map(drop)).await;
+            let result = reserving.unwrap_or_else(|error| Err(error.into()));
+            let _ = messages.send(Message::Outcome(Outcome::MemoryShared { result })).await;
+        });
+    }
+
+    /// The lock of the budget was waited for.
+    pub(super) fn memory_shared(&mut self, result: Result<(), std::io::Error>) {
+        let Some(memory) = &mut self.memory else { return };
+        memory.is_reserving = false;
+        if let Share::Changed { memory_max_bytes } = memory.shared(result) {
+            self.tell(Event::MemoryLimit { memory_max_bytes });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Total;
+    use crate::pool::{Action, BreakerLimits, RETRY_PAUSES, ScaleLimits, SlotId, SlotKey, WearLimits};
+
+    const MEGABYTE: u64 = 1 << 20;
+    /// What a cluster counts as until it was measured.
+    const SLOT_BYTES: u64 = 100 * MEGABYTE;
+
+    /// As the dispatcher, without anything that carries actions out. One is booted at a time.
+    struct Scene {
+        pool: Pool,
+        memory: MemoryShare,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Scene {
+        fn new(total_bytes: u64) -> Self {
+            let limits = Limits {
+                slots_max: 4,
+                boots_max: 1,
+                rewinds_max: 1,
+                template_patience_ms: 0,
+                waiting_max: 10,
+                memory_max_bytes: total_bytes,
+                slot_memory_bytes: SLOT_BYTES,
+                freeze_after_idle_ms: None,
+                stop_after_idle_ms: 1_000_000,
+                stopped_age_max_ms: 1_000_000,
+                breaker: BreakerLimits { failures_max: 3, open_ms: 1000, retry_pauses_ms: [100; RETRY_PAUSES] },
+                scale: ScaleLimits { target_utilisation_percent: 100, up_window_ms: 1000, down_window_ms: 1000 },
+                wear: WearLimits { leases_max: u64::MAX, database_max_bytes: u64::MAX, memory_max_bytes: u64::MAX },
+            };
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let budget = Budget::open(directory.path(), Total::Fixed(total_bytes)).expect("joined");
+            Self { pool: Pool::new(limits), memory: MemoryShare::new(budget, &limits), _directory: directory }
+        }
+
+        fn tell(&mut self, event: Event) -> Vec<Action> {
+            let mut actions = match self.memory.adjust(&self.pool, &event) {
+                Share::Known => Vec::new(),
+                Share::Changed { memory_max_bytes } => self.pool.handle(Event::MemoryLimit { memory_max_bytes }, 0),
+                Share::Later { .. } => panic!("nobody else has the lock"),
+            };
+            actions.extend(self.pool.handle(event, 0));
+            actions
+        }
+
+        fn measured(&mut self, slot: u64, memory_bytes: u64) -> Vec<Action> {
+            self.tell(Event::Measured { slot: SlotId(slot), memory_bytes, database_bytes: 0 })
+        }
+
+        fn started(&mut self, slot: u64) -> Vec<Action> {
+            self.tell(Event::Started { slot: SlotId(slot) })
+        }
+    }
+
+    fn key() -> SlotKey {
+        SlotKey("a kind".into())
+    }
+
+    fn boot(slot: u64) -> Action {
+        Action::Boot { slot: SlotId(slot), key: key() }
+    }
+
+    #[test]
+    fn a_cluster_that_takes_more_than_it_was_counted_as_stops_none_while_there_is_memory() {
+        let mut scene = Scene::new(10 * SLOT_BYTES);
+        assert_eq!(scene.tell(Event::WarmUp { key: key(), count: 3 }), [boot(1)]);
+        assert_eq!(scene.started(1), [boot(2)]);
+        let grown_bytes = 3 * SLOT_BYTES;
+        assert_eq!(scene.measured(1, grown_bytes), []);
+        assert_eq!(scene.started(2), [boot(3)], "and what is to be booted has its memory");
+        assert_eq!(scene.started(3), []);
+        assert_eq!(scene.pool.running(&key()), 3);
+        assert_eq!(scene.tell(Event::Tick), []);
+        assert_eq!(scene.memory.budget.reserved_bytes(), grown_bytes + 2 * SLOT_BYTES + scene.memory.spare_bytes);
+    }
+
+    #[test]
+    fn a_cluster_that_takes_more_than_there_is_gives_way() {
+        let mut scene = Scene::new(3 * SLOT_BYTES);
+        assert_eq!(scene.tell(Event::WarmUp { key: key(), count: 2 }), [boot(1)]);
+        assert_eq!(scene.started(1), [boot(2)]);
+        assert_eq!(scene.measured(1, 2 * SLOT_BYTES), []);
+        assert_eq!(scene.measured(1, 2 * SLOT_BYTES + 1), [Action::Stop { slot: SlotId(1) }]);
+    }
+
+    #[test]
+    fn what_is_not_needed_any_more_is_there_for_other_engines() {
+        let mut scene = Scene::new(10 * SLOT_BYTES);
+        assert_eq!(scene.tell(Event::WarmUp { key: key(), count: 1 }), [boot(1)]);
+        assert_eq!(scene.started(1), []);
+        assert_eq!(scene.tell(Event::StopIdle), [Action::Stop { slot: SlotId(1) }]);
+        assert_eq!(scene.tell(Event::Stopped { slot: SlotId(1) }), []);
+        assert_eq!(scene.tell(Event::Tick), []);
+        assert_eq!(scene.memory.budget.reserved_bytes(), 0);
+    }
+}
