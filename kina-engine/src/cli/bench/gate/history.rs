@@ -80,7 +80,7 @@ fn page(history: &str) -> String {
     let runs = &runs[runs.len().saturating_sub(RUNS_SHOWN)..];
     let mut body = format!("<h1>kina: trend of {} runs of the gate</h1>\n", runs.len());
     body += "<p>Each value is divided by its yardstick, measured around it in the same run. Thin lines are 95 % intervals \
-             of the median. Red: slower than what was saved, each time it was measured.</p>\n";
+             of the median. Red: slower than what was saved, also when it was measured again.</p>\n";
     for scenario in [GateScenario::Warm, GateScenario::Rewind, GateScenario::Stopped, GateScenario::Cold] {
         body += &picture(scenario.name(), runs);
     }

@@ -44,8 +44,7 @@ impl GateScenario {
 
     const fn samples(self) -> usize {
         match self {
-            Self::Warm => 60,
-            Self::Rewind => 30,
+            Self::Warm | Self::Rewind => 60,
             Self::Stopped | Self::Cold => 8,
         }
     }

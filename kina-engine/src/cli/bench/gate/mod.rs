@@ -1,7 +1,7 @@
 //! `cargo kina bench --save NAME` and `--compare NAME`: whether something has become slower.
 //!
 //! Every value is divided by a yardstick that was measured around it. Something counts as slower if it is so by a threshold,
-//! if chance alone would hardly do that, and if it is so again when it is measured again.
+//! if chance alone would hardly do that, and if both are so again when it is measured again, for longer.
 //!
 //! - `recording`: what is saved.
 //! - `measure`, `yardstick`: taking samples.
@@ -36,10 +36,9 @@ use crate::ProviderName;
 
 /// Where recordings are, if nobody says otherwise.
 const DIRECTORY: &str = "target/kina-bench";
-/// How often what looks slower is measured again.
-const CONFIRMATIONS: usize = 2;
-/// How often a run is measured that others will be compared with, each time with a new engine.
-const ROUNDS_SAVED: usize = 2;
+/// How often a run is measured that others will be compared with, and what looks slower again: each time with a new
+/// engine, and judged together.
+const ROUNDS: usize = 2;
 
 /// Whether something has become slower
 #[derive(Debug, Args)]
@@ -70,13 +69,12 @@ pub(super) struct GateArguments {
 /// Something takes longer than when it was saved.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "slower than `{name}`: {slower}, each time of {times}; look at {trend}, and if this is how it shall be, save it anew \
-     with `cargo kina bench --save {name}`"
+    "slower than `{name}`: {slower}, and so again when measured again; look at {trend}, and if this is how it shall be, \
+     save it anew with `cargo kina bench --save {name}`"
 )]
 pub(super) struct SlowerThanSaved {
     name: String,
     slower: String,
-    times: usize,
     trend: String,
 }
 
@@ -109,7 +107,7 @@ pub(super) async fn run(provider: ProviderName, arguments: GateArguments) -> any
     history::append(&arguments.directory, &recording, arguments.save.as_deref(), judgement)?;
     let trend = history::draw(&arguments.directory)?;
     if let Some(name) = &arguments.save {
-        for _ in 1..ROUNDS_SAVED {
+        for _ in 1..ROUNDS {
             recording.append(record(provider, &arguments.scenarios, Planted::Nothing).await?);
         }
         recording.save(&arguments.path(name))?;
@@ -121,7 +119,6 @@ pub(super) async fn run(provider: ProviderName, arguments: GateArguments) -> any
         return Err(SlowerThanSaved {
             name: (*name).clone(),
             slower: judgement.slower.iter().cloned().collect::<Vec<_>>().join(", "),
-            times: judgement.measured,
             trend: trend.display().to_string(),
         }
         .into());
@@ -132,7 +129,7 @@ pub(super) async fn run(provider: ProviderName, arguments: GateArguments) -> any
 /// What came of a comparison.
 struct Judgement {
     comparisons: Vec<Comparison>,
-    /// What is slower, each time it was measured.
+    /// What is slower, also when it was measured again.
     slower: BTreeSet<String>,
     /// What looked slower the first time.
     suspected: BTreeSet<String>,
@@ -160,7 +157,20 @@ async fn judge(
     confirm(provider, &arguments.scenarios, saved, recording, rule, Planted::Nothing).await
 }
 
-/// Looks at a recording, and measures again what looks slower in it: only what is slower every time is slower.
+/// Measures as long as what is saved is measured.
+async fn record_rounds(
+    provider: ProviderName,
+    scenarios: &[GateScenario],
+    planted: Planted,
+) -> anyhow::Result<Recording> {
+    let mut recording = record(provider, scenarios, planted).await?;
+    for _ in 1..ROUNDS {
+        recording.append(record(provider, scenarios, planted).await?);
+    }
+    Ok(recording)
+}
+
+/// Looks at a recording, and measures again what looks slower in it: only what is slower both times is slower.
 async fn confirm(
     provider: ProviderName,
     scenarios: &[GateScenario],
@@ -176,15 +186,15 @@ async fn confirm(
     }
     let suspected = slower(&comparisons);
     let mut judgement = Judgement { comparisons, slower: suspected.clone(), suspected, measured: 1 };
-    while !judgement.slower.is_empty() && judgement.measured <= CONFIRMATIONS {
+    if !judgement.slower.is_empty() {
         let names: Vec<_> = judgement.slower.iter().cloned().collect();
         say(&format!("{} may be slower: measured again", names.join(", ")));
-        let again: Vec<_> =
+        let suspected: Vec<_> =
             scenarios.iter().copied().filter(|scenario| judgement.slower.contains(scenario.name())).collect();
-        let recording = record(provider, &again, planted).await?;
-        let still = slower(&compare(saved, &recording, rule));
+        let again = record_rounds(provider, &suspected, planted).await?;
+        let still = slower(&compare(saved, &again, rule));
         judgement.slower.retain(|name| still.contains(name));
-        judgement.measured += 1;
+        judgement.measured += ROUNDS;
     }
     for comparison in &mut judgement.comparisons {
         if comparison.finding == Finding::Slower && !judgement.slower.contains(&comparison.series) {

@@ -12,7 +12,7 @@ use super::super::machine_description::{self, MachineDescription};
 use super::super::{Format, print_report, say};
 use super::measure::{GateScenario, Planted, record};
 use super::verdict::Rule;
-use super::{ROUNDS_SAVED, confirm};
+use super::{confirm, record_rounds};
 use crate::ProviderName;
 
 /// Whether the gate does its work here
@@ -69,10 +69,7 @@ pub(in crate::cli::bench) async fn run(provider: ProviderName, arguments: SelfTe
     let scenarios = &arguments.scenarios;
     let rule = Rule { threshold_percent: arguments.threshold_percent, significance: arguments.significance };
     say("what all runs are compared with");
-    let mut saved = record(provider, scenarios, Planted::Nothing).await?;
-    for _ in 1..ROUNDS_SAVED {
-        saved.append(record(provider, scenarios, Planted::Nothing).await?);
-    }
+    let saved = record_rounds(provider, scenarios, Planted::Nothing).await?;
     let keep = |name: String, recording: &super::Recording| match &arguments.keep {
         Some(directory) => recording.save(&directory.join(name)),
         None => Ok(()),

@@ -46,7 +46,7 @@ const GATE: &str = "\
 
 `cargo kina bench --save NAME` measures and saves, `cargo kina bench --compare NAME` measures and compares; its exit code is 3 if something has become slower (1 and 2 are errors, 0 is well).
 Every value is divided by a yardstick that is measured around it: the same list straight to a running cluster, objects created and deleted straight in one, or hashing on all cores.
-Slower is what is so by 15 % or more, with a chance below 1 % (over all series together, Mann and Whitney's test) that nothing has changed, and is so again both times that it is measured again.
+Slower is what is so by 15 % or more, with a chance below 1 % (over all series together, Mann and Whitney's test) that nothing has changed, and is so again when it is measured again, for twice as long.
 Each run is a line of `target/kina-bench/history.jsonl` and a point of `target/kina-bench/trend.html`.
 ";
 
