@@ -116,7 +116,13 @@ async fn objects_go_to_the_namespace_that_was_asked_for(cluster: Cluster) -> any
         "{refused:?}"
     );
     let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: elsewhere}}";
-    cluster.apply_fixtures_with([settings, namespace], &options).await?;
+    let report = cluster.apply_fixtures_with([settings, namespace], &options).await?;
+    let phases: Vec<_> = report.phases.iter().map(|phase| phase.name.as_str()).collect();
+    let place = phases.iter().position(|name| *name == "applying the namespace elsewhere");
+    ensure!(
+        place.is_some_and(|place| place < phases.len() - 1),
+        "first the namespace, then what goes there: {phases:?}"
+    );
     Server(cluster.client()).get("/api/v1/namespaces/elsewhere/configmaps/settings").await?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::{Style, print_lines, print_text};
@@ -62,12 +63,14 @@ pub(super) async fn run(situation: &Situation, arguments: &TopArguments) -> anyh
         .map(signal)
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?;
+    let mut stops = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
     let mut interval = tokio::time::interval(Duration::from_secs(arguments.interval));
-    let _screen = Screen::enter()?;
+    let screen = Screen::enter()?;
     loop {
         let ended = futures::future::select_all(ends.iter_mut().map(|end| Box::pin(end.recv())));
         tokio::select! {
             _ = ended => return Ok(()),
+            Some(()) = stops.recv() => screen.lend()?,
             _ = interval.tick() => {
                 let (rows, columns) = terminal_size();
                 let lines = frame(&engines, &mut processors, Style::of_stdout(), Some(columns)).await?;
@@ -162,6 +165,13 @@ impl Screen {
     fn enter() -> anyhow::Result<Self> {
         print_text(ENTER)?;
         Ok(Self)
+    }
+
+    /// Stops this process as Ctrl-Z should, with the terminal as it was, until it is continued.
+    fn lend(&self) -> anyhow::Result<()> {
+        print_text(LEAVE)?;
+        rustix::process::kill_process(rustix::process::getpid(), Signal::STOP)?;
+        print_text(ENTER)
     }
 }
 

@@ -104,10 +104,13 @@ impl Pool {
                 }
             }
         }
+        // By the boots of other kinds, or by what still has to go.
+        let is_held_up =
+            self.limits.boots_max <= self.boots_under_way() || 0 < self.count(|slot| slot.state.is_leaving());
         targets.retain(|key, count| {
             let is_hopeless = matches!(self.permission(key, now), Permission::Open { .. });
-            let is_coming = 0 < self.coming(key) || (self.is_paused(key, now) && !is_hopeless);
-            self.running(key) < *count && is_coming
+            let is_delayed = !is_hopeless && (is_held_up || self.is_paused(key, now));
+            self.running(key) < *count && (0 < self.coming(key) || is_delayed)
         });
         self.warm_targets = targets;
     }

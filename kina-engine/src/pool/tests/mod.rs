@@ -204,6 +204,29 @@ fn an_idle_slot_freezes_then_stops_and_comes_back_from_each() {
 }
 
 #[test]
+fn who_wants_clusters_warm_waits_for_what_others_boot_and_for_what_has_to_go() {
+    let mut pool = Pool::new(limits(2, 1));
+    let warm = |name, count| Event::WarmUp { key: key(name), count };
+    let boot = |slot, name| Action::Boot { slot: SlotId(slot), key: key(name) };
+    assert_eq!(pool.handle(warm("a", 1), 0), [boot(1, "a")]);
+    assert_eq!(pool.handle(warm("b", 1), 1), []);
+    assert!(pool.is_warming(&key("b")), "its turn comes");
+    assert_eq!(pool.handle(Event::Started { slot: SlotId(1) }, 2), [boot(2, "b")]);
+    pool.handle(Event::Started { slot: SlotId(2) }, 3);
+    assert!(!pool.is_warming(&key("b")));
+    let breaks = pool.handle(Event::Broke { slot: SlotId(2) }, 3);
+    assert!(matches!(breaks[..], [Action::Destroy { slot: SlotId(2), .. }]), "{breaks:?}");
+    assert_eq!(pool.handle(warm("b", 1), 3), []);
+    assert!(pool.is_warming(&key("b")), "another one can be booted when that one has gone");
+    assert_eq!(pool.handle(Event::Destroyed { slot: SlotId(2) }, 4), [boot(3, "b")]);
+    pool.handle(Event::Started { slot: SlotId(3) }, 5);
+    assert!(!pool.is_warming(&key("b")));
+    // Nothing is on its way, and warming takes nobody's slot.
+    assert_eq!(pool.handle(warm("c", 1), 6), []);
+    assert!(!pool.is_warming(&key("c")));
+}
+
+#[test]
 fn a_slot_that_has_not_settled_is_not_frozen() {
     let mut pool = Pool::new(limits_without_scaling(1, 1));
     pool.handle(Event::WarmUp { key: key("a"), count: 1 }, 0);
