@@ -10,7 +10,7 @@ use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 use crate::rewind::{RewindError, RewindReport, Rewinder, Template};
 
 /// How often a slot is proven, and rewound in between, before it is given up.
-const PROOFS_MAX: u64 = 4;
+const PROOFS_MAX: u64 = 8;
 /// Usually 8 to 30 ms.
 const THAW_TIMEOUT: Duration = Duration::from_secs(10);
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -147,8 +147,12 @@ impl SlotHandle {
             if rewinder.prove_pristine().await? {
                 return Ok(late_writes);
             }
-            let template = rewinder.template().cloned();
-            self.rewind_with_controllers(&mut rewinder, template).await?;
+            if self.cluster.has_controllers() {
+                let template = rewinder.template().cloned();
+                self.rewind_with_controllers(&mut rewinder, template).await?;
+            } else {
+                rewinder.rewind_late().await?;
+            }
         }
         Err(SlotError::NeverPristine { proofs: PROOFS_MAX })
     }

@@ -86,6 +86,11 @@ impl StorageResource {
         matches!(self.as_str(), "apiextensions.k8s.io/customresourcedefinitions" | "apiregistration.k8s.io/apiservices")
     }
 
+    /// Whether it says which kinds there are.
+    pub(super) fn defines_kinds(&self) -> bool {
+        self.as_str() == "apiextensions.k8s.io/customresourcedefinitions"
+    }
+
     pub(super) fn is_cluster_rbac(&self) -> bool {
         matches!(self.as_str(), "clusterroles" | "clusterrolebindings")
     }

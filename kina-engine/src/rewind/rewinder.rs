@@ -113,6 +113,22 @@ impl Rewinder {
 
     /// Puts storage to the baseline with this template, which may be another than before.
     pub(crate) async fn rewind_to(&mut self, template: Option<Arc<Template>>) -> Result<RewindReport, RewindError> {
+        self.rewind_by_way_of(template, StorageResource::shapes_discovery).await
+    }
+
+    /// Puts back what was written since the last proof, when no lease could write. That is mostly the API server itself:
+    /// busy, it takes an APIService away with the kind that a rewind took away before it brought both back. To rewind in
+    /// that way again would have it do so again.
+    pub(crate) async fn rewind_late(&mut self) -> Result<RewindReport, RewindError> {
+        self.rewind_by_way_of(self.baseline.template().cloned(), StorageResource::defines_kinds).await
+    }
+
+    /// By way of the bare baseline, where one of the template's objects that `is_shape` is another than it was.
+    async fn rewind_by_way_of(
+        &mut self,
+        template: Option<Arc<Template>>,
+        is_shape: fn(&StorageResource) -> bool,
+    ) -> Result<RewindReport, RewindError> {
         let start = Instant::now();
         let name = |template: Option<&Arc<Template>>| template.map(|template| template.name().to_owned());
         let is_other = name(template.as_ref()) != name(self.baseline.template());
@@ -120,7 +136,8 @@ impl Rewinder {
         let mut report = RewindReport::default();
         // Kinds that are redefined in place keep their old definition for a moment, and nothing tells when that has
         // passed. What discovery has forgotten is defined anew. So the way leads through a cluster without any.
-        let is_redefined = self.baseline.template().is_some() && (is_other || self.kinds_were_changed(&listing));
+        let is_redefined =
+            self.baseline.template().is_some() && (is_other || self.shapes_were_changed(&listing, is_shape));
         if is_redefined {
             self.baseline.set_template(None);
             self.template_paths.clear();
@@ -185,13 +202,13 @@ impl Rewinder {
         settle::wait_served(&self.api, self.template_paths.iter().map(String::as_str), revision).await
     }
 
-    /// Whether a CRD or an APIService of the template is another than it was.
-    fn kinds_were_changed(&self, listing: &KeyListing) -> bool {
+    /// Whether one of the template's objects that `is_shape` is another than it was.
+    fn shapes_were_changed(&self, listing: &KeyListing, is_shape: fn(&StorageResource) -> bool) -> bool {
         if self.template_definitions() == 0 {
             return false;
         }
         let mut found = listing.heads().peekable();
-        let shapes = |key: &[u8]| StorageResource::of_key(key).is_some_and(|resource| resource.shapes_discovery());
+        let shapes = |key: &[u8]| StorageResource::of_key(key).is_some_and(|resource| is_shape(&resource));
         // Both sides are sorted.
         let is_unchanged = self.baseline.iter().filter(|(key, _)| shapes(key)).all(|(key, mod_revision)| {
             while found.next_if(|head| head.key < key.as_slice()).is_some() {}
