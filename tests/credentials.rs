@@ -228,9 +228,11 @@ fn a_leaked_thread_reaches_nothing() -> anyhow::Result<()> {
     }
 
     static IS_SAME: AtomicBool = AtomicBool::new(false);
+    // On two: of three clusters, the two that were used last would take turns for ever.
     #[kina::test]
-    async fn finds_nothing(cluster: kina::Cluster) -> anyhow::Result<()> {
-        IS_SAME.fetch_or(look(&cluster).await?, Ordering::SeqCst);
+    async fn finds_nothing(one: kina::Cluster, other: kina::Cluster) -> anyhow::Result<()> {
+        let (is_one, is_other) = tokio::try_join!(look(&one), look(&other))?;
+        IS_SAME.fetch_or(is_one || is_other, Ordering::SeqCst);
         Ok(())
     }
 
