@@ -68,3 +68,25 @@ pub struct WearLimits {
     /// How much memory it may take.
     pub memory_max_bytes: u64,
 }
+
+#[cfg(test)]
+impl Limits {
+    /// For tests of what is around the pool: one at a time of everything, and nothing ends by itself.
+    pub(crate) fn unhurried(slots_max: usize, slot_memory_bytes: u64, memory_max_bytes: u64) -> Self {
+        Self {
+            slots_max,
+            boots_max: 1,
+            rewinds_max: 1,
+            template_patience_ms: 0,
+            waiting_max: 10,
+            memory_max_bytes,
+            slot_memory_bytes,
+            freeze_after_idle_ms: None,
+            stop_after_idle_ms: 1_000_000,
+            stopped_age_max_ms: 1_000_000,
+            breaker: BreakerLimits { failures_max: 3, open_ms: 1000, retry_pauses_ms: [100; RETRY_PAUSES] },
+            scale: ScaleLimits { target_utilisation_percent: 100, up_window_ms: 1000, down_window_ms: 1000 },
+            wear: WearLimits { leases_max: u64::MAX, database_max_bytes: u64::MAX, memory_max_bytes: u64::MAX },
+        }
+    }
+}

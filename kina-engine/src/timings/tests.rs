@@ -2,29 +2,13 @@ use std::path::Path;
 
 use super::recorder::PHASES_MAX;
 use super::*;
-use crate::pool::{
-    BreakerLimits, ClientId, Event, Limits, Pool, RETRY_PAUSES, ScaleLimits, SlotId, SlotKey, WaiterId, WearLimits,
-};
+use crate::pool::{ClientId, Event, Limits, Pool, SlotId, SlotKey, WaiterId};
 use crate::protocol::AcquireRequest;
 
 const SLOT_BYTES: u64 = 100 << 20;
 
 fn pool() -> Pool {
-    Pool::new(Limits {
-        slots_max: 1,
-        boots_max: 1,
-        rewinds_max: 1,
-        template_patience_ms: 0,
-        waiting_max: 10,
-        memory_max_bytes: 10 * SLOT_BYTES,
-        slot_memory_bytes: SLOT_BYTES,
-        freeze_after_idle_ms: None,
-        stop_after_idle_ms: 1_000_000,
-        stopped_age_max_ms: 1_000_000,
-        breaker: BreakerLimits { failures_max: 3, open_ms: 1000, retry_pauses_ms: [100; RETRY_PAUSES] },
-        scale: ScaleLimits { target_utilisation_percent: 100, up_window_ms: 1000, down_window_ms: 1000 },
-        wear: WearLimits { leases_max: u64::MAX, database_max_bytes: u64::MAX, memory_max_bytes: u64::MAX },
-    })
+    Pool::new(Limits::unhurried(1, SLOT_BYTES, 10 * SLOT_BYTES))
 }
 
 fn recorder() -> Recorder {

@@ -123,7 +123,7 @@ impl Dispatcher {
 mod tests {
     use super::*;
     use crate::budget::Total;
-    use crate::pool::{Action, BreakerLimits, RETRY_PAUSES, ScaleLimits, SlotId, SlotKey, WearLimits};
+    use crate::pool::{Action, SlotId, SlotKey};
 
     const MEGABYTE: u64 = 1 << 20;
     /// What a cluster counts as until it was measured.
@@ -138,21 +138,7 @@ mod tests {
 
     impl Scene {
         fn new(total_bytes: u64) -> Self {
-            let limits = Limits {
-                slots_max: 4,
-                boots_max: 1,
-                rewinds_max: 1,
-                template_patience_ms: 0,
-                waiting_max: 10,
-                memory_max_bytes: total_bytes,
-                slot_memory_bytes: SLOT_BYTES,
-                freeze_after_idle_ms: None,
-                stop_after_idle_ms: 1_000_000,
-                stopped_age_max_ms: 1_000_000,
-                breaker: BreakerLimits { failures_max: 3, open_ms: 1000, retry_pauses_ms: [100; RETRY_PAUSES] },
-                scale: ScaleLimits { target_utilisation_percent: 100, up_window_ms: 1000, down_window_ms: 1000 },
-                wear: WearLimits { leases_max: u64::MAX, database_max_bytes: u64::MAX, memory_max_bytes: u64::MAX },
-            };
+            let limits = Limits::unhurried(4, SLOT_BYTES, total_bytes);
             let directory = tempfile::tempdir().expect("a temporary directory");
             let budget = Budget::open(directory.path(), Total::Fixed(total_bytes)).expect("joined");
             Self { pool: Pool::new(limits), memory: MemoryShare::new(budget, &limits), _directory: directory }
