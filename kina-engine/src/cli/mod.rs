@@ -5,6 +5,7 @@
 //! - `wanted`: options that say what kind of cluster is wanted. `lease_file`: the kubeconfig of a lease as a file.
 //! - `output`, `table`: what is printed, and whether it has colours.
 //! - `binaries`, `private_realm`: for commands that make clusters themselves, and touch no engine of the user's.
+//! - `interrupted`: for those that have something to take down first.
 
 mod assets;
 mod bench;
@@ -14,6 +15,7 @@ mod completions;
 mod contract;
 mod doctor;
 mod image;
+mod interrupted;
 mod kubeconfig;
 mod lease_file;
 mod logs;
@@ -36,6 +38,7 @@ use std::time::Instant;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::binaries::{find_binaries, find_binaries_for};
+use self::interrupted::interrupted;
 use self::output::{Format, OutputClosed, print_report};
 use self::situation::{Situation, UserError, runtime};
 use crate::ProviderName;

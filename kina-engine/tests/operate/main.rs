@@ -2,6 +2,8 @@
 
 #![cfg(feature = "cli")]
 
+#[cfg(target_os = "linux")]
+mod giving_up;
 mod lookers;
 mod scene;
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::machine_description::processor_seconds;
 use super::probe::ProbeReport;
 use super::report::{Draft, Measurement, Report};
+use super::thread_times::ThreadTimes;
 use super::{Bench, SLOTS, say};
 use crate::ProviderName;
 
@@ -201,10 +201,10 @@ async fn idle_percent(bench: &Bench, state: &str) -> anyhow::Result<Vec<f64>> {
 
 async fn percent_of_core(process_ids: &[u32]) -> Option<f64> {
     let start = Instant::now();
-    let before = processor_seconds(process_ids)?;
+    let before = ThreadTimes::of(process_ids)?;
     tokio::time::sleep(IDLE_LOOK).await;
-    let after = processor_seconds(process_ids)?;
-    Some(100.0 * (after - before) / start.elapsed().as_secs_f64())
+    let used = ThreadTimes::of(process_ids)?.since(&before);
+    Some(100.0 * used.as_secs_f64() / start.elapsed().as_secs_f64())
 }
 
 /// Adds samples, or a note where the system does not know.

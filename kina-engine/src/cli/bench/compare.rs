@@ -49,7 +49,7 @@ pub(in crate::cli) async fn measure(provider: ProviderName, runs: usize, format:
     let other = Bench::prepare(provider, SLOTS).await?;
     let process = Bench::prepare(ProviderName::Process, SLOTS).await?;
     let measured = take_turns(&other, &process, provider, runs).await;
-    process.engine.stop().await?;
+    let measured = process.end(measured).await;
     other.finish(measured, format).await
 }
 

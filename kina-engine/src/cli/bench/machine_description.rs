@@ -99,19 +99,6 @@ impl MachineDescription {
     }
 }
 
-/// Processor time of these processes so far, all threads that run together, in seconds; `None` where the system does not say.
-pub(super) fn processor_seconds(process_ids: &[u32]) -> Option<f64> {
-    let mut nanoseconds = 0;
-    for process_id in process_ids {
-        for thread in std::fs::read_dir(format!("/proc/{process_id}/task")).ok()?.flatten() {
-            // A thread may end meanwhile.
-            let Ok(text) = std::fs::read_to_string(thread.path().join("schedstat")) else { continue };
-            nanoseconds += text.split(' ').next()?.parse::<u64>().ok()?;
-        }
-    }
-    Some(nanoseconds as f64 / 1e9)
-}
-
 fn load() -> Option<[f64; 3]> {
     let text = read("/proc/loadavg");
     let mut numbers = text.split(' ').map_while(|number| number.parse().ok());
@@ -155,6 +142,5 @@ mod tests {
         let description = watch().describe();
         assert!(0 < description.cores && !description.kernel.is_empty() && !description.build.is_empty());
         assert!(description.sentence().contains(&description.kernel));
-        assert!(processor_seconds(&[std::process::id()]).is_some() || !cfg!(target_os = "linux"));
     }
 }

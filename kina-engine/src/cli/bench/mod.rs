@@ -34,6 +34,7 @@ mod scale;
 mod scenario;
 mod statistics;
 mod stress;
+mod thread_times;
 mod wear;
 
 use std::ffi::OsString;
@@ -98,7 +99,7 @@ struct Report {
     runs: usize,
 }
 
-/// A private engine and what it works in. Everything is removed at the end.
+/// A private engine and what it works in. Everything is removed at the end, also where the measuring is given up.
 struct Bench {
     directory: tempfile::TempDir,
     assets: Assets,
@@ -107,6 +108,7 @@ struct Bench {
     slots: usize,
     /// By how much leases waste time on purpose; see `gate::self_test`.
     slowed_percent: u32,
+    has_ended: bool,
 }
 
 /// Measures and prints.
@@ -150,12 +152,13 @@ impl Bench {
             |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let engine =
             EngineClient::new(EnginePaths::resolve(provider, &variable)?, provider, EngineProgram::InstalledOnly);
-        Ok(Self { directory, assets, engine, environment, slots, slowed_percent: 0 })
+        Ok(Self { directory, assets, engine, environment, slots, slowed_percent: 0, has_ended: false })
     }
 
     /// Ends the private engine, however the measuring went.
-    async fn end<T>(self, measured: anyhow::Result<T>) -> anyhow::Result<T> {
+    async fn end<T>(mut self, measured: anyhow::Result<T>) -> anyhow::Result<T> {
         let ended = self.engine.stop().await;
+        self.has_ended = ended.is_ok();
         let measured = measured?;
         ended?;
         Ok(measured)
@@ -296,6 +299,7 @@ impl Bench {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .kill_on_drop(true)
             .status()
             .await?;
         if !status.success() {
@@ -314,6 +318,7 @@ impl Bench {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
+            .kill_on_drop(true)
             .output()
             .await?;
         if !output.status.success() {
@@ -336,6 +341,19 @@ impl Bench {
 
     async fn status(&self, with_memory: bool) -> anyhow::Result<Status> {
         self.engine.status(with_memory).await?.context("the private engine has ended")
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        // What the engine works in goes next. Should this fail, it ends by itself where it finds nothing to do.
+        let Ok(program) = std::env::current_exe() else { return };
+        let mut stop = std::process::Command::new(program);
+        stop.arg("stop").envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let _ = stop.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }
 

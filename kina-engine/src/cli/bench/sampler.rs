@@ -66,7 +66,7 @@ impl Bench {
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::piped());
         let start = Instant::now();
-        let output = command.output().await?;
+        let output = command.kill_on_drop(true).output().await?;
         let took_ms = start.elapsed().as_secs_f64() * 1e3;
         if !output.status.success() {
             bail!("`cargo kina status` failed ({})", output.status);

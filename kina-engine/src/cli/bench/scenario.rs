@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 
 use super::super::situation::{Situation, runtime};
-use super::super::{EXIT_REGRESSION, Format};
+use super::super::{EXIT_REGRESSION, Format, interrupted};
 use super::gate::{self, GateArguments, SlowerThanSaved};
 use super::page::{self, PageArguments};
 use super::report::Report;
@@ -149,8 +149,21 @@ pub(in crate::cli) fn run(
     if let Some(Scenario::Probe(probe)) = &arguments.scenario {
         return probe::run(probe, start);
     }
+    if arguments.scenario.is_some() && arguments.gate.is_used() {
+        bail!("--save and --compare measure scenarios of their own: name them with --scenarios, and no other command");
+    }
     let provider = Situation::of_this_process(provider)?.provider();
-    runtime()?.block_on(measure(provider, arguments))
+    runtime()?.block_on(async {
+        // It runs scenarios as commands, which end themselves.
+        if let Some(Scenario::Report(page)) = arguments.scenario {
+            return page::run(page).await;
+        }
+        // What is given up is dropped, and takes down what is private to it.
+        tokio::select! {
+            measured = measure(provider, arguments) => measured,
+            () = interrupted() => bail!("interrupted"),
+        }
+    })
 }
 
 /// The exit code that says what came of a comparison, where that is the reason.
@@ -160,9 +173,6 @@ pub(in crate::cli) fn exit_code(error: &anyhow::Error) -> Option<u8> {
 
 async fn measure(provider: ProviderName, arguments: BenchArguments) -> anyhow::Result<()> {
     let Some(scenario) = arguments.scenario else { return gate::run(provider, arguments.gate).await };
-    if arguments.gate.is_used() {
-        bail!("--save and --compare measure scenarios of their own: name them with --scenarios, and no other command");
-    }
     match scenario {
         Scenario::Acquire { runs, output } => super::acquire(provider, runs, output.format).await,
         Scenario::Cold { samples, output } => print(acquisition::cold(provider, some(samples)?).await?, &output),
@@ -181,10 +191,9 @@ async fn measure(provider: ProviderName, arguments: BenchArguments) -> anyhow::R
         Scenario::Peers(arguments) => peers::measure(provider, arguments).await,
         Scenario::Crud(arguments) => crud::measure(provider, arguments).await,
         Scenario::Stress(arguments) => stress::measure(provider, arguments).await,
-        Scenario::Report(arguments) => page::run(arguments).await,
         Scenario::SelfTest(arguments) => gate::self_test::run(provider, arguments).await,
         Scenario::Flamegraph(arguments) => flamegraph::run(provider, arguments).await,
-        Scenario::Probe(_) => Ok(()),
+        Scenario::Report(_) | Scenario::Probe(_) => Ok(()),
     }
 }
 

@@ -33,7 +33,7 @@ mod worker;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Format;
+use super::{Format, interrupted};
 use crate::ProviderName;
 
 /// Disturb a private engine on purpose, and look whether anything breaks
@@ -109,21 +109,6 @@ pub(super) async fn run(provider: ProviderName, arguments: ChaosArguments) -> an
         Some(ChaosScenario::LateWriter(writer)) => old_client::write_late(writer).await,
         Some(ChaosScenario::QueueWorker(worker)) => queue::run_worker(worker).await,
         None => supervisor::run(provider, &arguments).await,
-    }
-}
-
-/// Resolves when the user, or the system, wants this to end: then everything private has to be taken down first.
-async fn interrupted() {
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        // Where no signal can be waited for, this one ends the process as it always does.
-        Ok(()) = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
     }
 }
 

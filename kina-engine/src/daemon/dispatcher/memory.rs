@@ -14,6 +14,9 @@ pub(super) struct MemoryShare {
     spare_bytes: u64,
     /// What this engine has, as the pool knows. The first time, it has to hear even of nothing.
     known_bytes: Option<u64>,
+    /// What was wanted when not all of it was to be had. The same is asked for again at the next tick or request, and not
+    /// at each event: it takes the lock of the budget, and reads what all engines have.
+    wanted_in_vain_bytes: Option<u64>,
     /// Whether a task waits for the lock of the budget.
     is_reserving: bool,
 }
@@ -33,7 +36,13 @@ impl MemoryShare {
     pub(super) fn new(budget: Budget, limits: &Limits) -> Self {
         let boots_max = u64::try_from(limits.boots_max).unwrap_or(u64::MAX);
         let spare_bytes = limits.slot_memory_bytes.saturating_mul(boots_max);
-        Self { budget: Arc::new(budget), spare_bytes, known_bytes: None, is_reserving: false }
+        Self {
+            budget: Arc::new(budget),
+            spare_bytes,
+            known_bytes: None,
+            wanted_in_vain_bytes: None,
+            is_reserving: false,
+        }
     }
 
     /// Takes what the pool needs next, or gives back what it does not.
@@ -44,6 +53,9 @@ impl MemoryShare {
         let spare_bytes = if wants_more(pool, event) { self.spare_bytes } else { 0 };
         let held_bytes = pool.memory_bytes().saturating_add(growth_bytes(pool, event));
         let wanted_bytes = held_bytes.saturating_add(spare_bytes);
+        if self.wanted_in_vain_bytes == Some(wanted_bytes) && !is_request(event) && !matches!(event, Event::Tick) {
+            return Share::Known;
+        }
         let reserved_bytes = self.budget.reserved_bytes();
         let shared = match wanted_bytes.checked_sub(reserved_bytes) {
             Some(0) => Ok(()),
@@ -56,6 +68,7 @@ impl MemoryShare {
             },
             None => self.budget.release(reserved_bytes - wanted_bytes),
         };
+        self.wanted_in_vain_bytes = (self.budget.reserved_bytes() != wanted_bytes).then_some(wanted_bytes);
         self.shared(shared)
     }
 
@@ -74,7 +87,11 @@ impl MemoryShare {
 }
 
 fn wants_more(pool: &Pool, event: &Event) -> bool {
-    matches!(event, Event::Acquire { .. } | Event::WarmUp { .. }) || !pool.is_at_rest()
+    is_request(event) || !pool.is_at_rest()
+}
+
+fn is_request(event: &Event) -> bool {
+    matches!(event, Event::Acquire { .. } | Event::WarmUp { .. })
 }
 
 /// How much more the pool will hold by the event alone.
@@ -123,7 +140,7 @@ impl Dispatcher {
 mod tests {
     use super::*;
     use crate::budget::Total;
-    use crate::pool::{Action, SlotId, SlotKey};
+    use crate::pool::{Action, ClientId, SlotId, SlotKey, WaiterId};
 
     const MEGABYTE: u64 = 1 << 20;
     /// What a cluster counts as until it was measured.
@@ -133,7 +150,7 @@ mod tests {
     struct Scene {
         pool: Pool,
         memory: MemoryShare,
-        _directory: tempfile::TempDir,
+        directory: tempfile::TempDir,
     }
 
     impl Scene {
@@ -141,7 +158,7 @@ mod tests {
             let limits = Limits::unhurried(4, SLOT_BYTES, total_bytes);
             let directory = tempfile::tempdir().expect("a temporary directory");
             let budget = Budget::open(directory.path(), Total::Fixed(total_bytes)).expect("joined");
-            Self { pool: Pool::new(limits), memory: MemoryShare::new(budget, &limits), _directory: directory }
+            Self { pool: Pool::new(limits), memory: MemoryShare::new(budget, &limits), directory }
         }
 
         fn tell(&mut self, event: Event) -> Vec<Action> {
@@ -152,6 +169,11 @@ mod tests {
             };
             actions.extend(self.pool.handle(event, 0));
             actions
+        }
+
+        fn acquire(&mut self, number: u64) -> Vec<Action> {
+            let (waiter, client) = (WaiterId(number), ClientId(number));
+            self.tell(Event::Acquire { waiter, client, key: key(), template: None, deadline: 1 })
         }
 
         fn measured(&mut self, slot: u64, memory_bytes: u64) -> Vec<Action> {
@@ -192,6 +214,19 @@ mod tests {
         assert_eq!(scene.started(1), [boot(2)]);
         assert_eq!(scene.measured(1, 2 * SLOT_BYTES), []);
         assert_eq!(scene.measured(1, 2 * SLOT_BYTES + 1), [Action::Stop { slot: SlotId(1) }]);
+    }
+
+    #[test]
+    fn memory_that_another_engine_has_is_asked_for_again_at_the_next_tick() {
+        let mut scene = Scene::new(3 * SLOT_BYTES);
+        let other = Budget::open(scene.directory.path(), Total::Fixed(3 * SLOT_BYTES)).expect("joined");
+        assert_eq!(other.reserve(2 * SLOT_BYTES).expect("reserved"), 2 * SLOT_BYTES);
+        assert_eq!(scene.acquire(1), [boot(1)]);
+        assert_eq!(scene.acquire(2), []);
+        assert!(matches!(scene.started(1)[..], [Action::HandOut { slot: SlotId(1), .. }]));
+        other.release(2 * SLOT_BYTES).expect("given back");
+        assert_eq!(scene.measured(1, SLOT_BYTES), [], "it is not asked at each event");
+        assert_eq!(scene.tell(Event::Tick), [boot(2)]);
     }
 
     #[test]

@@ -103,8 +103,7 @@ pub(crate) async fn measure(provider: ProviderName, arguments: CrudArguments) ->
     expect_between("--workers", &arguments.workers, WORKERS_MAX)?;
     let bench = Bench::prepare(provider, 1).await?;
     let measured = report(&bench, &arguments).await;
-    bench.engine.stop().await?;
-    let report = measured?;
+    let report = bench.end(measured).await?;
     match arguments.format {
         Format::Json => print_report(&report, Format::Json),
         Format::Text => {

@@ -5,25 +5,29 @@
 //!
 //! - `data`: the files.
 //! - `budgets`: what is held against what.
-//! - `text`: the page.
+//! - `text`: the page. `tables`: those of it that show a report of any form.
 //! - `pictures`: the pictures.
 
 mod budgets;
 mod data;
 mod pictures;
+mod tables;
 mod text;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Instant;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use self::data::Data;
+use super::super::interrupted;
 use super::machine_description::{self, Watched};
 use super::say;
+use crate::process_identity;
 
 /// What the page can tell of: the name, the arguments, and whether it is measured unless somebody says otherwise.
 const SCENARIOS: [(&str, &[&str], bool); 13] = [
@@ -43,6 +47,8 @@ const SCENARIOS: [(&str, &[&str], bool); 13] = [
 ];
 /// The name under which the picture of the engine under load is made and shown.
 const FLAMEGRAPH: &str = "flamegraph";
+/// So long a scenario may take to stop its private engine when it is told to end.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 /// An answer that tells why nothing was measured stays short.
 const REASON_LENGTH_MAX: usize = 300;
 
@@ -101,7 +107,7 @@ pub(super) async fn run(arguments: PageArguments) -> anyhow::Result<()> {
 async fn measure(directory: &Path, name: &str, settings: &[&str]) -> anyhow::Result<()> {
     say(&format!("== {name}"));
     let (machine, start) = (machine_description::watch(), Instant::now());
-    let output = command(name).args(settings).args(["--format", "json"]).output().await?;
+    let output = output(command(name).args(settings).args(["--format", "json"])).await?;
     let report = if output.status.success() {
         let last = output.stdout.trim_ascii().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
         let report = serde_json::from_slice(last).with_context(|| format!("{name} printed no JSON"))?;
@@ -118,7 +124,7 @@ async fn measure(directory: &Path, name: &str, settings: &[&str]) -> anyhow::Res
 
 async fn draw_flamegraph(directory: &Path) -> anyhow::Result<()> {
     say(&format!("== {FLAMEGRAPH}"));
-    let output = command(FLAMEGRAPH).arg("-o").arg(directory.join(format!("{FLAMEGRAPH}.svg"))).output().await?;
+    let output = output(command(FLAMEGRAPH).arg("-o").arg(directory.join(format!("{FLAMEGRAPH}.svg")))).await?;
     if !output.status.success() {
         say(&format!("no flame graph: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
@@ -130,6 +136,24 @@ fn command(name: &str) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(program);
     command.args(["bench", name]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
+}
+
+/// Runs a scenario. When this process is to end, the scenario is told so too, and takes its private engine down first.
+async fn output(command: &mut tokio::process::Command) -> anyhow::Result<Output> {
+    let child = command.spawn()?;
+    let process_id = child.id();
+    let output = child.wait_with_output();
+    tokio::pin!(output);
+    tokio::select! {
+        output = &mut output => return Ok(output?),
+        () = interrupted() => {}
+    }
+    if let Some(process_id) = process_id.and_then(process_identity::pid) {
+        // It has ended where it is not found.
+        let _ = kill_process(process_id, Signal::TERM);
+    }
+    let _ = tokio::time::timeout(END_TIMEOUT, output).await;
+    bail!("interrupted")
 }
 
 /// Adds where and when it was measured, where a report does not say so itself.

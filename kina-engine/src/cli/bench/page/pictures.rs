@@ -12,6 +12,7 @@ pub(super) fn draw(data: &Data) -> Vec<(String, String)> {
         ("warm", warm(data)),
         ("rewind", rewind(data)),
         ("fixtures", fixtures(data)),
+        ("crud", crud(data)),
         ("budgets", budgets(data)),
     ];
     pictures.into_iter().filter_map(|(name, picture)| Some((name.to_owned(), picture?))).collect()
@@ -81,6 +82,39 @@ fn fixtures(data: &Data) -> Option<String> {
     ];
     let bars: Vec<Bar> = rows.iter().filter_map(|(label, name)| bar(label, report.measurement(name)?)).collect();
     (!bars.is_empty()).then(|| plot::bars("Fixtures into a cluster", "ms, median, logarithmic", &bars, true))
+}
+
+/// How much a cluster does a second, by who asks, among the number of resources in the middle.
+fn crud(data: &Data) -> Option<String> {
+    let rows = data.scenario("crud")?["rows"].as_array()?;
+    let mut sizes: Vec<u64> = rows.iter().filter_map(|row| row["resources"].as_u64()).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let resources = *sizes.get(sizes.len() / 2)?;
+    let verbs = ["create", "read", "update", "delete", "list"];
+    let lines: Vec<Line> = verbs
+        .iter()
+        .map(|verb| {
+            let of_verb = rows
+                .iter()
+                .filter(|row| row["verb"] == *verb && row["resources"] == resources && row["compression"] == false);
+            let points = of_verb.filter_map(|row| {
+                let (workers, per_second) = (row["workers"].as_f64()?, row["ops_per_second"].as_f64()?);
+                let median_ms = readable(row["p50_ms"].as_f64()?);
+                let title = format!("{verb}, {workers} workers: {} a second, {median_ms} ms", readable(per_second));
+                Some(Point { x: workers, y: per_second, interval: None, is_alarm: false, title })
+            });
+            Line { name: (*verb).to_owned(), points: points.collect(), is_bare: false }
+        })
+        .filter(|line| 2 <= line.points.len())
+        .collect();
+    if lines.is_empty() {
+        return None;
+    }
+    let x_axis = Axis { title: "workers, logarithmic", is_log: true };
+    let y_axis = Axis { title: "requests a second, logarithmic", is_log: true };
+    let title = format!("Requests to a leased cluster with {} ConfigMaps", readable(resources as f64));
+    Some(plot::lines(&title, x_axis, y_axis, &lines))
 }
 
 fn budgets(data: &Data) -> Option<String> {

@@ -1,7 +1,10 @@
 //! The whole life of clusters, against a `container` that boots real ones: the real program, or an emulator of it.
 //!
-//! Runs where KINA_CONTAINER_CLI names the program and KINA_TEST_IMAGE holds what `cargo kina image build --format json`
-//! prints. Elsewhere there is nothing to test against.
+//! KINA_CONTAINER_CLI names the program, KINA_TEST_IMAGE holds what `cargo kina image build --format json` prints:
+//!
+//! ```sh
+//! cargo test -p kina-engine --lib -- --ignored clusters_are_made_stopped_started_and_removed
+//! ```
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,14 +28,14 @@ fn image(json: &str) -> ClusterImage {
     ClusterImage { reference: text("reference"), archive: text("archive").into(), digest: text("digest") }
 }
 
-async fn provider(directory: &Path) -> Option<AppleProvider> {
-    let named = std::env::var_os(PROGRAM_VARIABLE)?;
-    let image = image(&std::env::var(IMAGE_VARIABLE).ok()?);
-    let program = find_program(Some(&named), None)?;
+async fn provider(directory: &Path) -> AppleProvider {
+    let named = std::env::var_os(PROGRAM_VARIABLE).expect("KINA_CONTAINER_CLI names the program");
+    let image = image(&std::env::var(IMAGE_VARIABLE).expect("KINA_TEST_IMAGE describes an image"));
+    let program = find_program(Some(&named), None).expect("the program that KINA_CONTAINER_CLI names");
     let [clusters, logs, journals] = ["clusters", "logs", "journals"].map(|name| directory.join(name));
     let source: Arc<dyn ImageSource> = Arc::new(move |_: &Assets| Ok(image.clone()));
     let settings = AppleSettings::new(program, clusters, logs, journals);
-    Some(AppleProvider::connect(settings, source).await.expect("a program that answers"))
+    AppleProvider::connect(settings, source).await.expect("a program that answers")
 }
 
 fn request(name: &str, initial_state: PackedState) -> CreateRequest {
@@ -66,9 +69,10 @@ async fn ours(provider: &AppleProvider) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs KINA_CONTAINER_CLI and KINA_TEST_IMAGE"]
 async fn clusters_are_made_stopped_started_and_removed() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let Some(provider) = provider(directory.path()).await else { return };
+    let provider = provider(directory.path()).await;
     let since = Instant::now();
     let note = |what: &str| eprintln!("{what}: {} ms since the beginning", since.elapsed().as_millis());
     eprintln!("{}; simulated: {}", provider.program_version(), provider.capabilities().simulated);
