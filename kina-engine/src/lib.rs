@@ -27,6 +27,7 @@
 //! - `image`: the image that clusters in virtual machines and containers boot from.
 //! - `journal`, `living_file`, `process_identity`, `set_aside`: what survives a crash, and what is done about it.
 //! - `budget`, `machine`, `process_memory`: how much memory there is, for this engine and for all engines of the user.
+//! - `cluster_name`: what clusters are called.
 //! - `process_time`: how much of the processors a process has used.
 //! - `etcd`, `certificates`, `snapshot`, `state_file`: what those need.
 
@@ -44,6 +45,8 @@ pub mod certificates;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod client;
+#[cfg(feature = "engine")]
+mod cluster_name;
 #[cfg(feature = "engine")]
 mod daemon;
 mod error_text;

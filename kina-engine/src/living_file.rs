@@ -64,6 +64,11 @@ impl LivingFile {
     }
 }
 
+/// The process id of whoever made the file, as its name tells.
+pub(crate) fn owner_of(path: &Path) -> Option<u32> {
+    path.file_name()?.to_str()?.split_once('-')?.0.parse().ok()
+}
+
 /// Who a file belongs to; `None` if it went away meanwhile, or is no file at all.
 pub(crate) fn look_at(path: &Path) -> io::Result<Option<Found>> {
     let no_links = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
@@ -122,6 +127,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).expect("readable"), b"begins");
         assert_eq!(files_in(&directory.path().join("deep"), "life"), std::slice::from_ref(&path));
         assert!(matches!(look_at(&path), Ok(Some(Found::Held))));
+        assert_eq!(owner_of(&path), Some(std::process::id()));
         drop(living);
         let left = look_at(&path);
         assert!(matches!(left, Ok(Some(Found::Left(_)))), "{left:?}");

@@ -244,6 +244,20 @@ impl AssetRequest {
     }
 }
 
+impl Assets {
+    /// Changes when one of the programs is replaced.
+    ///
+    /// # Errors
+    /// If one is not there any more.
+    pub(crate) fn stamp(&self) -> std::io::Result<String> {
+        let mut programs: Vec<&Path> = vec![&self.kube_apiserver, &self.etcd];
+        if let Some(ControllerAssets { kube_controller_manager, kube_scheduler, kwok }) = &self.controllers {
+            programs.extend([kube_controller_manager.as_path(), kube_scheduler, kwok]);
+        }
+        binaries::fingerprint(&programs, true)
+    }
+}
+
 #[cfg(test)]
 impl Assets {
     /// Binaries that a test made.

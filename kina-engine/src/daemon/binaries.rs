@@ -1,4 +1,5 @@
-//! The assets, found once for all clients who want the same, with the progress told to each of them.
+//! The assets, found once for all clients who want the same, with the progress told to each of them. They are looked for
+//! anew when somebody has removed or replaced them since.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OnceCell, mpsc, watch};
 
 use super::boot::SlotSpec;
-use crate::assets::{self, AssetRequest, Assets, KubernetesMinor, Platform};
+use crate::assets::{self, AssetRequest, Assets, AssetsError, KubernetesMinor, Platform};
 use crate::pool::SlotKey;
 use crate::protocol::{AcquireRequest, Profile, Refusal, RefusalKind};
 use crate::provider::Capabilities;
@@ -31,8 +32,14 @@ struct SearchKey {
 }
 
 struct Search {
-    result: OnceCell<Assets>,
+    result: OnceCell<Found>,
     progress: watch::Sender<String>,
+}
+
+#[derive(Clone)]
+struct Found {
+    assets: Assets,
+    stamp: String,
 }
 
 impl Binaries {
@@ -64,10 +71,13 @@ impl Binaries {
         };
         let search = {
             let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(Search { result: OnceCell::new(), progress: watch::Sender::new(String::new()) });
-            Arc::clone(searches.entry(key).or_insert_with(new))
+            let search = searches.entry(key).or_default();
+            if search.result.get().is_some_and(|found| !found.is_current()) {
+                *search = Arc::default();
+            }
+            Arc::clone(search)
         };
-        let assets = self.run(&search, minor, request, steps).await?;
+        let Found { assets, .. } = self.run(&search, minor, request, steps).await?;
         let spec = SlotSpec { assets: assets.clone(), profile, kubernetes: request.kubernetes.clone() };
         // What was asked for by name is checked at boot, so it is part of the kind.
         let named = request.kubernetes.as_deref().unwrap_or("any");
@@ -90,9 +100,9 @@ impl Binaries {
         minor: KubernetesMinor,
         request: &AcquireRequest,
         steps: mpsc::Sender<String>,
-    ) -> Result<Assets, Refusal> {
-        if let Some(assets) = search.result.get() {
-            return Ok(assets.clone());
+    ) -> Result<Found, Refusal> {
+        if let Some(found) = search.result.get() {
+            return Ok(found.clone());
         }
         let mut asset_request =
             AssetRequest::from_environment(minor, self.cache_directory.clone(), &|name| std::env::var_os(name));
@@ -105,11 +115,14 @@ impl Binaries {
         let found = search.result.get_or_try_init(async || {
             let teller = Arc::clone(search);
             // A task of its own: it goes on for others when the client that came first leaves.
-            let found = tokio::task::spawn_blocking(move || {
-                assets::provide(&asset_request, &|step| drop(teller.progress.send_replace(step.text)))
+            let found = tokio::task::spawn_blocking(move || -> Result<_, AssetsError> {
+                let assets = assets::provide(&asset_request, &|step| drop(teller.progress.send_replace(step.text)))?;
+                // Whoever comes next looks for what is gone by now.
+                let stamp = assets.stamp().unwrap_or_default();
+                Ok(Found { assets, stamp })
             });
             match found.await {
-                Ok(Ok(assets)) => Ok(assets),
+                Ok(Ok(found)) => Ok(found),
                 Ok(Err(error)) => {
                     let kind = if error.is_user_error() { RefusalKind::User } else { RefusalKind::Engine };
                     Err(Refusal { kind, message: crate::error_text::with_causes(&error) })
@@ -134,17 +147,31 @@ impl Binaries {
     }
 }
 
+impl Found {
+    /// Whether the programs are the same as when they were found. Asks the file system a few short questions, no more.
+    fn is_current(&self) -> bool {
+        self.assets.stamp().is_ok_and(|stamp| stamp == self.stamp)
+    }
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self { result: OnceCell::new(), progress: watch::Sender::new(String::new()) }
+    }
+}
+
 fn user_error(message: String) -> Refusal {
     Refusal { kind: RefusalKind::User, message }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_profile_that_the_provider_does_not_have_is_the_users_to_change() {
-        let capabilities = Capabilities {
+    fn capabilities(profiles: &'static [Profile]) -> Capabilities {
+        Capabilities {
             stop: true,
             freeze: false,
             parallel_boots_max: 1,
@@ -154,10 +181,14 @@ mod tests {
             memory_returned_when_stopped: true,
             parallel_starts: false,
             binaries_platform: Platform::host(),
-            profiles: &[Profile::Api],
+            profiles,
             simulated: false,
-        };
-        let binaries = Binaries::new("/none".into(), ProviderName::Apple, &capabilities);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_profile_that_the_provider_does_not_have_is_the_users_to_change() {
+        let binaries = Binaries::new("/none".into(), ProviderName::Apple, &capabilities(&[Profile::Api]));
         let request = AcquireRequest { profile: Profile::Controllers, ..AcquireRequest::default() };
         let (steps, _) = mpsc::channel(1);
         let refusal = binaries.find(&request, steps).await.expect_err("no such profile");
@@ -167,5 +198,33 @@ mod tests {
             "clusters of the provider `apple` have no profile `controllers`, only `api`: ask for that, or for the provider \
              `process`"
         );
+    }
+
+    #[tokio::test]
+    async fn binaries_that_were_replaced_are_others_and_those_that_went_are_missed() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let put = |name: &str, content: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, content).expect("written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("set");
+        };
+        put("kube-apiserver", "binary");
+        put("etcd", "binary");
+        let binaries = Binaries::new("/none".into(), ProviderName::Process, &capabilities(&[Profile::Api]));
+        let assets_directory = Some(directory.path().to_owned());
+        let request = AcquireRequest { assets_directory, ..AcquireRequest::default() };
+        let (steps, _kept) = mpsc::channel(16);
+        let find = || binaries.find(&request, steps.clone());
+        let (first, _) = find().await.expect("they are there");
+        assert_eq!(find().await.expect("they are there").0, first);
+        put("etcd", "another binary");
+        let (second, _) = find().await.expect("they are there");
+        assert_ne!(second, first, "clusters of the one are not those of the other");
+        std::fs::remove_file(directory.path().join("etcd")).expect("removed");
+        let refusal = find().await.expect_err("one is missing");
+        assert_eq!(refusal.kind, RefusalKind::User, "{refusal:?}");
+        assert!(refusal.message.contains("`etcd` is missing"), "{refusal:?}");
+        put("etcd", "binary");
+        find().await.expect("it is there again");
     }
 }

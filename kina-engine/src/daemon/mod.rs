@@ -9,6 +9,7 @@
 //! - `boot`: making one.
 //! - `controllers`: what a cluster with controllers needs at its boot.
 //! - `binaries`: the assets, found once for all who want the same.
+//! - `cluster_logs`: how long the logs of clusters are kept.
 //! - `high_water`: the most there ever was at a time.
 //! - `limits`: how much this machine can take.
 //! - `metrics`: what it counts and measures, for Prometheus.
@@ -18,6 +19,7 @@
 mod binaries;
 pub(crate) mod boot;
 mod clients;
+mod cluster_logs;
 mod connection;
 mod controllers;
 mod detach;

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::binaries::Binaries;
 use super::boot::Booter;
+use super::cluster_logs;
 use super::connection::{self, Engine};
 use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
 use super::limits::{MachineLimits, pool_limits};
@@ -43,8 +44,6 @@ const DEATH_TIMEOUT: Duration = Duration::from_secs(3);
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long this engine gives its own clusters to end, so that the next one's patience is enough.
 const END_MAX: Duration = Duration::from_secs(15);
-/// Directories of clusters' logs that are kept.
-const CLUSTER_LOGS_KEPT: usize = 40;
 
 /// Runs the engine until it is asked to end or nobody has used it for long.
 pub(super) async fn serve(
@@ -304,7 +303,7 @@ fn prepare(paths: &EnginePaths) -> Result<UnixListener, std::io::Error> {
     for directory in [&paths.cluster_directory, &paths.cluster_log_directory] {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    prune_logs(&paths.cluster_log_directory);
+    cluster_logs::prune(&paths.cluster_log_directory, &paths.journal_directory);
     match std::fs::remove_file(&paths.socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -329,20 +328,5 @@ fn remove_state(paths: &EnginePaths) {
             break;
         }
         parent = directory.parent();
-    }
-}
-
-fn prune_logs(directory: &Path) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
-    let mut by_age: Vec<_> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
-        })
-        .collect();
-    by_age.sort();
-    let surplus = by_age.len().saturating_sub(CLUSTER_LOGS_KEPT);
-    for (_, path) in by_age.into_iter().take(surplus) {
-        let _ = std::fs::remove_dir_all(path);
     }
 }

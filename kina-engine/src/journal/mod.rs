@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) use record::ProcessRecord;
 #[cfg(feature = "cli")]
 pub(crate) use sweep::count_left;
-pub(crate) use sweep::{SweepReport, sweep};
+pub(crate) use sweep::{SweepReport, living_engines, sweep};
 
 use crate::living_file::LivingFile;
 use crate::process_identity;

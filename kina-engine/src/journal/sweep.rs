@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::SUFFIX;
 use super::record::{Content, ProcessRecord, parse};
-use crate::living_file::{Found, files_in, look_at};
+use crate::living_file::{Found, files_in, look_at, owner_of};
 use crate::process_identity::{numbering, pid, start_of};
 use crate::set_aside::{KEPT_MAX, set_aside};
 
@@ -48,6 +48,12 @@ pub(crate) fn sweep(directory: &Path, state_roots: &[PathBuf]) -> SweepReport {
         }
     }
     report
+}
+
+/// The process ids of engines that have a journal here and live.
+pub(crate) fn living_engines(directory: &Path) -> BTreeSet<u32> {
+    let held = files_in(directory, SUFFIX).into_iter().filter(|path| matches!(look_at(path), Ok(Some(Found::Held))));
+    held.filter_map(|path| owner_of(&path)).collect()
 }
 
 /// How many engines are gone and have left a journal, which is not taken up here.

@@ -222,7 +222,7 @@ impl Pool {
         if !self.state(id).is_some_and(SlotState::is_boot) {
             return;
         }
-        let Some(Slot { key, .. }) = self.slots.remove(&id) else { return };
+        let Some(Slot { key, state, .. }) = self.slots.remove(&id) else { return };
         if is_user_error {
             // Whoever comes later finds out anew: it may have been repaired.
             self.warm_targets.remove(&key);
@@ -233,7 +233,10 @@ impl Pool {
             }
             return;
         }
-        self.breakers.entry(key).or_default().failed(reason, now, jitter_permille, &self.limits.breaker);
+        // That a stopped one does not come back says nothing about new ones, and happens to each only once.
+        if state == SlotState::Booting {
+            self.breakers.entry(key).or_default().failed(reason, now, jitter_permille, &self.limits.breaker);
+        }
     }
 
     fn released(&mut self, id: SlotId, now: TimeMs, actions: &mut Vec<Action>) {

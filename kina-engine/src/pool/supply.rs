@@ -81,7 +81,7 @@ impl Pool {
     }
 
     /// Boots what somebody wants warm, and what demand calls for ahead of time. Unlike a client that waits, this takes
-    /// nobody's slot.
+    /// nobody's slot, nor the room that is being made for who waits.
     pub(super) fn warm_up(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         let mut kinds: Vec<SlotKey> = self.demand.keys().chain(self.warm_targets.keys()).cloned().collect();
         kinds.sort();
@@ -90,7 +90,8 @@ impl Pool {
             let supply = |pool: &Self| pool.running(&key) + pool.coming(&key) + pool.frozen(&key);
             let target = self.desired(&key, now).max(self.warm_targets.get(&key).copied().unwrap_or(0));
             for _ in supply(self)..target {
-                if !self.may_boot(&key, now) || !self.start_or_boot(&key, now, actions) {
+                if self.somebody_needs_room(now) || !self.may_boot(&key, now) || !self.start_or_boot(&key, now, actions)
+                {
                     break;
                 }
             }
@@ -168,6 +169,12 @@ impl Pool {
         let Some(history) = self.demand.get(key) else { return 0 };
         let current = self.running(key) + self.coming(key) + self.frozen(key);
         history.stabilised(current, now, &self.limits.scale).min(self.limits.slots_max)
+    }
+
+    /// Whether somebody waits for a cluster that could be started, and is not.
+    fn somebody_needs_room(&self, now: TimeMs) -> bool {
+        let is_tried = |key| matches!(self.permission(key, now), Permission::Any | Permission::One);
+        self.queue.demand().iter().any(|(key, waiting)| self.coming(key) < *waiting && is_tried(key))
     }
 
     /// How many clusters of a kind will be ready by themselves.

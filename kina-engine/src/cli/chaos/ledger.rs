@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::cluster_name::engine_of;
+
 /// What was disturbed may be felt for so long after it is over: what did not boot meanwhile is left alone for ten seconds.
 const AFTERMATH: Duration = Duration::from_secs(12);
 
@@ -107,17 +109,12 @@ impl Incident {
         let is_over = self.until.is_some_and(|until| until + self.aftermath < failure.asked_at);
         match (&self.target, failure.cluster) {
             // However late it is noticed: the engine took its clusters along.
-            (Target::Engine(engine), Some(cluster)) => is_of_engine(cluster, *engine),
+            (Target::Engine(engine), Some(cluster)) => engine_of(cluster) == Some(*engine),
             (Target::Everything, _) | (Target::Engine(_) | Target::Boots, None) => !is_over,
             (Target::Cluster(target), Some(cluster)) => target == cluster && !is_over,
             (Target::Cluster(_), None) | (Target::Boots, Some(_)) => false,
         }
     }
-}
-
-/// Clusters are named by their engine's process id and a number.
-fn is_of_engine(cluster: &str, engine: u32) -> bool {
-    cluster.starts_with(&format!("cluster-{engine}-"))
 }
 
 #[cfg(test)]

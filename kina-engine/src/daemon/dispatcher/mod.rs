@@ -28,6 +28,7 @@ use super::metrics::{Metrics, StartedFrom, Waits};
 use super::slot::{SlotError, SlotHandle};
 use super::templates::Templates;
 use crate::budget::Budget;
+use crate::cluster_name::cluster_name;
 use crate::error_text::with_causes;
 use crate::gateway::{NetworkControl, TrafficLedger};
 use crate::paths::EnginePaths;
@@ -328,7 +329,7 @@ impl Dispatcher {
             return;
         };
         self.cluster_count += 1;
-        let name = format!("cluster-{}-{}", std::process::id(), self.cluster_count);
+        let name = cluster_name(std::process::id(), self.cluster_count);
         let booter = Arc::clone(&self.booter);
         let metrics = Arc::clone(&self.metrics);
         self.spawn(async move {

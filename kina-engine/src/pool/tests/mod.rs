@@ -143,6 +143,27 @@ fn who_waits_for_what_does_not_boot_is_told_so_and_it_is_left_alone_for_a_while(
 }
 
 #[test]
+fn stopped_ones_that_do_not_come_back_keep_no_new_one_from_being_booted() {
+    let mut pool = Pool::new(limits_without_scaling(3, 1));
+    pool.handle(Event::WarmUp { key: key("a"), count: 3 }, 0);
+    for slot in 1..4 {
+        pool.handle(Event::Started { slot: SlotId(slot) }, slot);
+    }
+    pool.handle(Event::StopIdle, 4);
+    for slot in 1..4 {
+        pool.handle(Event::Stopped { slot: SlotId(slot) }, 5);
+    }
+    let mut actions = pool.handle(acquire(1, "a"), 6);
+    for now in 7..10 {
+        let [Action::Start { slot }] = actions[..] else { panic!("{actions:?}") };
+        actions = pool.handle(failed(slot.0, false), now);
+    }
+    let slot = SlotId(4);
+    assert_eq!(actions, [Action::Boot { slot, key: key("a") }], "at once, although three have failed in a row");
+    assert_eq!(pool.handle(Event::Started { slot }, 10), [hand_out(slot, 1, Layer::Booted)]);
+}
+
+#[test]
 fn who_can_be_served_by_a_running_cluster_waits_for_it_although_none_boots() {
     let (mut pool, slot) = pool_with_ready(limits(3, 1), "a");
     pool.handle(acquire(1, "a"), 3);
@@ -224,6 +245,28 @@ fn who_wants_clusters_warm_waits_for_what_others_boot_and_for_what_has_to_go() {
     // Nothing is on its way, and warming takes nobody's slot.
     assert_eq!(pool.handle(warm("c", 1), 6), []);
     assert!(!pool.is_warming(&key("c")));
+}
+
+#[test]
+fn warming_does_not_take_the_room_that_is_made_for_who_waits() {
+    let mut pool = Pool::new(Limits { memory_max_bytes: 200 * MEGABYTE, ..limits_without_scaling(3, 2) });
+    let [large, small] = [1, 2].map(SlotId);
+    pool.handle(Event::WarmUp { key: key("a"), count: 1 }, 0);
+    pool.handle(Event::Started { slot: large }, 1);
+    pool.handle(Event::Measured { slot: large, memory_bytes: 150 * MEGABYTE, database_bytes: 0 }, 2);
+    pool.handle(Event::StopIdle, 3);
+    pool.handle(Event::Stopped { slot: large }, 4);
+    pool.handle(Event::WarmUp { key: key("b"), count: 1 }, 5);
+    pool.handle(Event::Started { slot: small }, 6);
+    let makes_room = Action::Destroy { slot: small, cause: DestroyCause::MakesRoom };
+    assert_eq!(pool.handle(acquire(1, "a"), 7), [makes_room]);
+    // There is memory for a small one, but then there would not be enough for who waits, ever.
+    assert_eq!(pool.handle(Event::WarmUp { key: key("b"), count: 1 }, 8), []);
+    assert_eq!(pool.handle(Event::Destroyed { slot: small }, 9), [Action::Start { slot: large }]);
+    assert_eq!(pool.handle(Event::Started { slot: large }, 10), [hand_out(large, 1, Layer::Stopped)]);
+    pool.handle(Event::Released { slot: large }, 11);
+    pool.handle(Event::Rewound { slot: large, is_settled: true }, 12);
+    assert_eq!(pool.handle(Event::WarmUp { key: key("b"), count: 1 }, 13), [], "there is no room for both");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::shared::Shared;
 use crate::api_client::ApiClient;
 use crate::backoff::Backoff;
 use crate::etcd::{EtcdClient, PackedState};
-use crate::provider::files::remove_directory;
+use crate::provider::files::{create_private_directory, remove_directory};
 use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
 use crate::provider::{ClusterAccess, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness};
@@ -126,6 +126,8 @@ impl AppleCluster {
         if running.borrow().is_some() {
             return Err(ProviderError::WrongState { state: "running", wanted: "started" });
         }
+        // Whoever cleaned up while it was stopped may have taken its logs along, and the machine has them mounted.
+        create_private_directory(&self.log_directory)?;
         let started = async {
             self.check().await?;
             // Whoever listens for it binds them now.

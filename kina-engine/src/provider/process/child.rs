@@ -211,7 +211,11 @@ impl Registry {
 }
 
 fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::io::Error> {
-    let log = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&command.log)?;
+    let log = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&command.log);
+    let log = log.map_err(|error| {
+        let what = format!("opening its log {} failed: {error}", command.log.display());
+        std::io::Error::new(error.kind(), what)
+    })?;
     let mut process = std::process::Command::new(&command.program);
     process
         .args(&command.arguments)
@@ -343,6 +347,16 @@ mod tests {
         command.program = "/nowhere/etcd".into();
         let error = starter.spawn(command).await.err().expect("no such program");
         assert!(error.to_string().contains("/nowhere/etcd"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_cannot_be_written_is_told_from_a_program_that_is_not_there() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (starter, _) = starter(directory.path());
+        let log = directory.path().join("nowhere/log");
+        let error = starter.spawn(sleeper(log.clone())).await.err().expect("no such directory");
+        let told = crate::with_causes(&error);
+        assert!(told.contains(&format!("opening its log {}", log.display())), "{told}");
     }
 
     #[tokio::test]

@@ -67,7 +67,6 @@ impl ProcessCluster {
     ) -> Result<Self, ProviderError> {
         let certificate_directory = state_directory.path().join("certificates");
         create_private_directory(&certificate_directory)?;
-        create_private_directory(&log_directory)?;
         let ports = [ReservedPort::reserve()?, ReservedPort::reserve()?];
         let (api_address, etcd_address) = (ports[1].address(), ports[0].address());
         let access = issue_certificates(&certificate_directory, api_address, etcd_address, request.profile)?;
@@ -189,6 +188,8 @@ impl ProcessCluster {
         program: &Path,
         arguments: Vec<std::ffi::OsString>,
     ) -> Result<Child, ProviderError> {
+        // Whoever cleaned up while it was stopped may have taken its logs along.
+        create_private_directory(&self.log_directory)?;
         self.child_starter
             .spawn(ChildCommand {
                 component,

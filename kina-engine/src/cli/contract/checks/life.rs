@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use super::Verdict;
 use crate::api_client::ApiClient;
 use crate::cli::contract::client::{answers, must_exist, write, writes_allowed};
-use crate::cli::contract::scene::{FROM_STATE, Scene};
+use crate::cli::contract::scene::{FROM_STATE, Scene, walk};
 use crate::process_time;
 use crate::provider::{ProvidedCluster, ProviderError, ProviderFuture, Readiness};
 use crate::rewind::{UNFOLLOWED, api_name};
@@ -96,6 +96,22 @@ pub(super) async fn keeps_state_when_stopped(scene: &Scene<'_>) -> anyhow::Resul
         ensure!(cluster.check_running().await?, "it was started, but is said not to run");
     }
     write(&*cluster, "after-the-stop").await?;
+    Ok(Verdict::Passed)
+}
+
+pub(super) async fn starts_without_its_logs(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
+    if !scene.stage.provider().capabilities().stop {
+        return Ok(Verdict::Skipped("its clusters cannot be stopped".to_owned()));
+    }
+    let (cluster, _) = scene.cluster().await?;
+    let before = walk(cluster.log_directory())?;
+    ensure!(1 < before.len(), "it has written no log below {}", cluster.log_directory().display());
+    cluster.stop().await?;
+    std::fs::remove_dir_all(cluster.log_directory())?;
+    cluster.start().await.context("starting it failed")?;
+    scene.wait_usable(&*cluster).await?;
+    let after = walk(cluster.log_directory())?;
+    ensure!(1 < after.len(), "started again, it has written no log");
     Ok(Verdict::Passed)
 }
 

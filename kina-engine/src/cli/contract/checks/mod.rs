@@ -56,6 +56,9 @@ pub(super) const CHECKS: &[Check] = &[
     check("keeps-state-when-stopped", "what was written and how to get in outlast a stop", |scene| {
         Box::pin(life::keeps_state_when_stopped(scene))
     }),
+    check("starts-without-its-logs", "a stopped cluster whose logs were cleaned away starts again", |scene| {
+        Box::pin(life::starts_without_its_logs(scene))
+    }),
     check("keeps-state-when-restarted", "what was written outlasts another API server", |scene| {
         Box::pin(life::keeps_state_when_restarted(scene))
     }),
