@@ -31,6 +31,7 @@ impl World {
             boots_max: slots,
             rewinds_max: slots,
             template_patience_ms: 20,
+            kind_patience_ms: 5_000,
             waiting_max: 100_000,
             memory_max_bytes: 1000 * GIGABYTE,
             slot_memory_bytes: GIGABYTE,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::interrupted::Interruption;
 use super::lease_file::{quoted, write_kubeconfig};
 use super::output::{Format, print_json, print_lines, print_progress};
 use super::situation::Situation;
@@ -49,22 +49,18 @@ struct Held<'a> {
 /// Runs the command.
 pub(super) async fn run(situation: Situation, arguments: &KubeconfigArguments) -> anyhow::Result<()> {
     let engine = situation.client()?;
-    let mut ends = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
-        .map(signal)
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut ended = futures::future::select_all(ends.iter_mut().map(|end| Box::pin(end.recv())));
+    let mut interruption = Interruption::watch();
     let request = arguments.wanted.request("cargo kina kubeconfig", situation.settings)?;
     let lease = tokio::select! {
         // Whoever waits in vain leaves the queue.
-        _ = &mut ended => return Ok(()),
+        () = interruption.happens() => return Ok(()),
         lease = request.acquire(&engine) => lease?,
     };
     let kubeconfig = write_kubeconfig(&lease.grant)?;
     print_held(&lease, kubeconfig, arguments.format)?;
     loop {
         tokio::select! {
-            _ = &mut ended => return Ok(()),
+            () = interruption.happens() => return Ok(()),
             () = tokio::time::sleep(POLL_INTERVAL) => {
                 anyhow::ensure!(!lease.has_ended(), "the engine has ended, and with it the cluster {}", lease.grant.cluster);
             }

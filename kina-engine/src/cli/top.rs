@@ -8,6 +8,7 @@ use clap::Args;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::interrupted::Interruption;
 use super::output::{Style, print_lines, print_text};
 use super::situation::Situation;
 use super::status::{NO_ENGINE, engine_lines};
@@ -59,17 +60,13 @@ pub(super) async fn run(situation: &Situation, arguments: &TopArguments) -> anyh
         tokio::time::sleep(ONCE_INTERVAL).await;
         return print_lines(frame(&engines, &mut processors, Style::of_stdout(), None).await?);
     }
-    let mut ends = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
-        .map(signal)
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut interruption = Interruption::watch();
     let mut stops = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
     let mut interval = tokio::time::interval(Duration::from_secs(arguments.interval));
     let screen = Screen::enter()?;
     loop {
-        let ended = futures::future::select_all(ends.iter_mut().map(|end| Box::pin(end.recv())));
         tokio::select! {
-            _ = ended => return Ok(()),
+            () = interruption.happens() => return Ok(()),
             Some(()) = stops.recv() => screen.lend()?,
             _ = interval.tick() => {
                 let (rows, columns) = terminal_size();

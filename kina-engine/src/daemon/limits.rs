@@ -12,6 +12,8 @@ const MEMORY_RESERVED_BYTES: u64 = 1 << 30;
 const SLOTS_MAX: usize = 32;
 /// Long enough for a run of tests that share a template, too short to be noticed.
 const TEMPLATE_PATIENCE_MS: u64 = 250;
+/// Several times as long as the boot of a cluster, which is what it costs to give one up for another.
+const KIND_PATIENCE_MS: u64 = 5_000;
 /// How long the state of a stopped cluster is kept.
 const STOPPED_AGE_MAX_MS: u64 = 3_600_000;
 
@@ -48,6 +50,7 @@ pub(super) fn pool_limits(settings: &EngineSettings, machine: MachineLimits, cap
         // A rewind takes both cores for some 40 ms where there are two.
         rewinds_max: machine.cores,
         template_patience_ms: TEMPLATE_PATIENCE_MS,
+        kind_patience_ms: KIND_PATIENCE_MS,
         waiting_max: settings.waiting_max,
         memory_max_bytes: machine.memory_bytes,
         slot_memory_bytes: capabilities.memory_per_cluster_bytes,

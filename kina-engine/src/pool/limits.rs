@@ -15,6 +15,9 @@ pub struct Limits {
     pub rewinds_max: usize,
     /// How long who is next may wait while a slot keeps its template for others.
     pub template_patience_ms: TimeMs,
+    /// How long who wants a cluster of another kind than all that run may wait, and how long one of those serves, before
+    /// one is given up.
+    pub kind_patience_ms: TimeMs,
     /// How many clients may wait.
     pub waiting_max: usize,
     /// What all clusters together may take. One cluster may always run, or nobody would ever be served.
@@ -78,6 +81,7 @@ impl Limits {
             boots_max: 1,
             rewinds_max: 1,
             template_patience_ms: 0,
+            kind_patience_ms: 0,
             waiting_max: 10,
             memory_max_bytes,
             slot_memory_bytes,

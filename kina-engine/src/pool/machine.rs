@@ -83,6 +83,7 @@ impl Pool {
         self.hand_out(now, &mut actions);
         self.change_templates(now);
         self.observe_demand(now);
+        self.give_way(now, &mut actions);
         self.rewind_next(now, &mut actions);
         self.grow(now, &mut actions);
         self.warm_up(now, &mut actions);
@@ -206,6 +207,7 @@ impl Pool {
         slot.since = now;
         slot.used_at = now;
         if slot.origin != Layer::Frozen {
+            slot.running_since = now;
             self.breakers.remove(&slot.key);
         }
     }

@@ -14,6 +14,8 @@ pub(super) struct Slot {
     pub(super) is_settled: bool,
     /// When it came into that state.
     pub(super) since: TimeMs,
+    /// When it last became ready after a boot or a start.
+    pub(super) running_since: TimeMs,
     /// When it was last of use to anybody. Freezing and stopping do not change that.
     pub(super) used_at: TimeMs,
     /// From where it last became ready.
@@ -83,6 +85,7 @@ impl Slot {
             state: SlotState::Booting,
             is_settled: false,
             since: now,
+            running_since: now,
             used_at: now,
             origin: Layer::Booted,
             leases: 0,

@@ -1,8 +1,17 @@
 //! What the pool wants next.
 
 use super::breaker::Permission;
+use super::queue::Waiter;
 use super::slot::{Layer, Slot, SlotState};
 use super::{Action, DestroyCause, Pool, PoolRefusal, SlotId, SlotKey, TimeMs};
+
+/// For what there is room.
+enum Room {
+    /// To start this slot.
+    OfStopped(SlotId),
+    /// To boot another one.
+    OfNew,
+}
 
 impl Pool {
     /// Gives ready slots to who waits for their kind.
@@ -36,6 +45,32 @@ impl Pool {
         }
         let scale = self.limits.scale;
         self.demand.retain(|_, history| !history.is_over(now, &scale));
+    }
+
+    /// Gives up a slot that comes free for who has waited for a while for another kind, of which there is none: as long as
+    /// others wait for the kinds of all that run, none of those idles, and there would never be room.
+    pub(super) fn give_way(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
+        let patience_ms = self.limits.kind_patience_ms;
+        let serves = |slot: &Slot, key: &SlotKey| {
+            slot.key == *key && (slot.state.is_running() || slot.state.is_coming() || slot.state == SlotState::Frozen)
+        };
+        let starves = |waiter: &Waiter| {
+            patience_ms <= now.saturating_sub(waiter.since)
+                && self.count(|slot| serves(slot, &waiter.key)) == 0
+                && self.may_boot(&waiter.key, now)
+                && self.has_room_for(&waiter.key).is_none()
+        };
+        if self.is_making_room() {
+            return;
+        }
+        let Some(key) = self.queue.iter().find(|waiter| starves(waiter)).map(|waiter| waiter.key.clone()) else {
+            return;
+        };
+        let has_served = |slot: &Slot| patience_ms <= now.saturating_sub(slot.running_since);
+        let released = self.ids(|slot| slot.key != key && slot.state == SlotState::Released && has_served(slot));
+        if let Some(id) = released.into_iter().min_by_key(|id| self.slots[id].since) {
+            self.destroy(id, DestroyCause::MakesRoom, now, actions);
+        }
     }
 
     /// Lets as many be rewound as may be at a time, the longest released first.
@@ -234,32 +269,43 @@ impl Pool {
     }
 
     fn start_or_boot(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
+        match self.has_room_for(key) {
+            Some(Room::OfStopped(slot)) => {
+                self.set_state(slot, SlotState::Starting, now);
+                actions.push(Action::Start { slot });
+            }
+            Some(Room::OfNew) => {
+                let slot = self.new_slot(key, now);
+                actions.push(Action::Boot { slot, key: key.clone() });
+            }
+            None => return false,
+        }
+        true
+    }
+
+    /// What of this kind would be started next, if there is room for it.
+    fn has_room_for(&self, key: &SlotKey) -> Option<Room> {
         let stopped = self.ids(|slot| slot.key == *key && slot.state == SlotState::Stopped);
         if let Some(id) = self.best_to_bring_back(stopped) {
-            if !self.has_memory_for(self.slots[&id].running_memory_bytes()) {
-                return false;
-            }
-            self.set_state(id, SlotState::Starting, now);
-            actions.push(Action::Start { slot: id });
-            return true;
+            return self.has_memory_for(self.slots[&id].running_memory_bytes()).then_some(Room::OfStopped(id));
         }
-        if self.limits.slots_max <= self.slots.len() || !self.has_memory_for(self.limits.slot_memory_bytes) {
-            return false;
-        }
-        let slot = self.new_slot(key, now);
-        actions.push(Action::Boot { slot, key: key.clone() });
-        true
+        let is_free = self.slots.len() < self.limits.slots_max && self.has_memory_for(self.limits.slot_memory_bytes);
+        is_free.then_some(Room::OfNew)
     }
 
     /// Gives up the slot of another kind that has idled longest, unless one is on its way out already.
     fn make_room(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) {
-        if 0 < self.count(|slot| matches!(slot.state, SlotState::Broken | SlotState::Stopping)) {
+        if self.is_making_room() {
             return;
         }
         let idle = self.ids(|slot| slot.key != *key && slot.state.is_idle());
         if let Some(id) = idle.into_iter().min_by_key(|id| self.slots[id].used_at) {
             self.destroy(id, DestroyCause::MakesRoom, now, actions);
         }
+    }
+
+    fn is_making_room(&self) -> bool {
+        0 < self.count(|slot| slot.state.is_leaving())
     }
 
     fn stop(&mut self, id: SlotId, now: TimeMs, actions: &mut Vec<Action>) {

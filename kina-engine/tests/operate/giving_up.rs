@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use crate::scene::{Scene, wait_until};
+use crate::scene::{Scene, ignores, wait_until};
 
 /// Where benches work, and how their directories begin.
 const TEMPORARY: &str = "/tmp";
@@ -38,7 +38,8 @@ fn a_bench_that_is_told_to_end_leaves_nothing() {
     let directory = own().expect("it has one");
     let has = |name: &str| processes_of(&directory).iter().any(|command_line| command_line.contains(name));
     wait_until("its engine has a cluster", || has("kube-apiserver"));
-    bench.send(Signal::TERM);
+    // Whoever ran the tests with `nohup` wants it to outlive the terminal.
+    bench.send(if ignores(Signal::HUP) { Signal::TERM } else { Signal::HUP });
     assert_eq!(bench.wait().code(), Some(1));
     assert!(!directory.exists());
     assert!(!has("kina-engine"), "{:?}", processes_of(&directory));

@@ -12,6 +12,7 @@ fn limits(slots_max: usize, boots_max: usize) -> Limits {
         boots_max,
         rewinds_max: 2,
         template_patience_ms: 20,
+        kind_patience_ms: 1_000,
         waiting_max: 8,
         memory_max_bytes: 1000 * MEGABYTE,
         slot_memory_bytes: 100 * MEGABYTE,
@@ -200,6 +201,28 @@ fn an_idle_slot_of_another_kind_makes_room() {
     assert_eq!(pool.handle(acquire(1, "b"), 3), [destroyed]);
     let booted = [Action::Boot { slot: SlotId(2), key: key("b") }];
     assert_eq!(pool.handle(Event::Destroyed { slot }, 4), booted);
+}
+
+#[test]
+fn a_kind_that_is_always_wanted_gives_way_to_another_one_after_a_while() {
+    let (mut pool, slot) = pool_with_ready(limits_without_scaling(1, 1), "a");
+    let rewound = |pool: &mut Pool, now| pool.handle(Event::Rewound { slot, is_settled: true }, now);
+    pool.handle(acquire(1, "a"), 3);
+    pool.handle(acquire(2, "b"), 4);
+    for (waiter, now) in [(3, 500), (4, 1_000)] {
+        pool.handle(acquire(waiter, "a"), now - 1);
+        assert_eq!(pool.handle(Event::Released { slot }, now), [rewind(slot, None)], "the other has just come");
+        assert_eq!(rewound(&mut pool, now), [hand_out(slot, waiter, Layer::Rewound)]);
+    }
+    pool.handle(acquire(5, "a"), 1_004);
+    let gives_way = Action::Destroy { slot, cause: DestroyCause::MakesRoom };
+    assert_eq!(pool.handle(Event::Released { slot }, 1_005), [gives_way]);
+    let other = SlotId(2);
+    assert_eq!(pool.handle(Event::Destroyed { slot }, 1_006), [Action::Boot { slot: other, key: key("b") }]);
+    assert_eq!(pool.handle(Event::Started { slot: other }, 2_100), [hand_out(other, 2, Layer::Booted)]);
+    // It serves its kind for a while too, or every lease would cost a boot.
+    pool.handle(acquire(6, "b"), 2_200);
+    assert_eq!(pool.handle(Event::Released { slot: other }, 2_201), [rewind(other, None)]);
 }
 
 #[test]
