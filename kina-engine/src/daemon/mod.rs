@@ -9,7 +9,7 @@
 //! - `boot`: making one.
 //! - `controllers`: what a cluster with controllers needs at its boot.
 //! - `binaries`: the assets, found once for all who want the same.
-//! - `cluster_logs`: how long the logs of clusters are kept.
+//! - `old_logs`: how long logs are kept.
 //! - `high_water`: the most there ever was at a time.
 //! - `limits`: how much this machine can take.
 //! - `metrics`: what it counts and measures, for Prometheus.
@@ -19,7 +19,6 @@
 mod binaries;
 pub(crate) mod boot;
 mod clients;
-mod cluster_logs;
 mod connection;
 mod controllers;
 mod detach;
@@ -28,6 +27,7 @@ mod high_water;
 mod limits;
 mod metrics;
 mod namespaces;
+mod old_logs;
 mod process_watch;
 mod server;
 mod slot;

@@ -14,12 +14,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::binaries::Binaries;
 use super::boot::Booter;
-use super::cluster_logs;
 use super::connection::{self, Engine};
 use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
 use super::limits::{MachineLimits, pool_limits};
 use super::metrics::{Listener, MeteredProvider, Metrics, MetricsSource};
 use super::namespaces::Namespaces;
+use super::old_logs;
 use super::status::StatusSource;
 use super::template_store::TemplateStore;
 use super::templates::Templates;
@@ -303,7 +303,7 @@ fn prepare(paths: &EnginePaths) -> Result<UnixListener, std::io::Error> {
     for directory in [&paths.cluster_directory, &paths.cluster_log_directory] {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    cluster_logs::prune(&paths.cluster_log_directory, &paths.journal_directory);
+    old_logs::prune(paths);
     match std::fs::remove_file(&paths.socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
