@@ -1,7 +1,6 @@
 //! What the pool wants next.
 
 use super::breaker::Permission;
-use super::queue::Waiter;
 use super::slot::{Layer, Slot, SlotState};
 use super::{Action, DestroyCause, Pool, PoolRefusal, SlotId, SlotKey, TimeMs};
 
@@ -51,24 +50,22 @@ impl Pool {
     /// others wait for the kinds of all that run, none of those idles, and there would never be room.
     pub(super) fn give_way(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         let patience_ms = self.limits.kind_patience_ms;
-        let serves = |slot: &Slot, key: &SlotKey| {
-            slot.key == *key && (slot.state.is_running() || slot.state.is_coming() || slot.state == SlotState::Frozen)
-        };
-        let starves = |waiter: &Waiter| {
-            patience_ms <= now.saturating_sub(waiter.since)
-                && self.count(|slot| serves(slot, &waiter.key)) == 0
-                && self.may_boot(&waiter.key, now)
-                && self.has_room_for(&waiter.key).is_none()
-        };
-        if self.is_making_room() {
+        let has_served = |slot: &Slot| patience_ms <= now.saturating_sub(slot.running_since);
+        let released = self.ids(|slot| slot.state == SlotState::Released && has_served(slot));
+        if released.is_empty() || self.is_making_room() {
             return;
         }
-        let Some(key) = self.queue.iter().find(|waiter| starves(waiter)).map(|waiter| waiter.key.clone()) else {
-            return;
+        let serves = |slot: &Slot| slot.state.is_running() || slot.state.is_coming() || slot.state == SlotState::Frozen;
+        let starves = |key: &SlotKey| {
+            self.count(|slot| slot.key == *key && serves(slot)) == 0
+                && self.may_boot(key, now)
+                && self.has_room_for(key).is_none()
+                && self.queue.iter().any(|waiter| waiter.key == *key && patience_ms <= now.saturating_sub(waiter.since))
         };
-        let has_served = |slot: &Slot| patience_ms <= now.saturating_sub(slot.running_since);
-        let released = self.ids(|slot| slot.key != key && slot.state == SlotState::Released && has_served(slot));
-        if let Some(id) = released.into_iter().min_by_key(|id| self.slots[id].since) {
+        if self.queue.demand().iter().any(|(key, _)| starves(key))
+            && let Some(id) = released.into_iter().min_by_key(|id| self.slots[id].since)
+        {
+            // It is of another kind, or nobody would starve.
             self.destroy(id, DestroyCause::MakesRoom, now, actions);
         }
     }
