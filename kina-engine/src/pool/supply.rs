@@ -55,11 +55,10 @@ impl Pool {
         if released.is_empty() || self.is_making_room() {
             return;
         }
-        let serves = |slot: &Slot| slot.state.is_running() || slot.state.is_coming() || slot.state == SlotState::Frozen;
         let starves = |key: &SlotKey| {
-            self.count(|slot| slot.key == *key && serves(slot)) == 0
+            self.supply(key) == 0
                 && self.may_boot(key, now)
-                && self.has_room_for(key).is_none()
+                && self.room_for(key).is_none()
                 && self.queue.iter().any(|waiter| waiter.key == *key && patience_ms <= now.saturating_sub(waiter.since))
         };
         if self.queue.demand().iter().any(|(key, _)| starves(key))
@@ -119,9 +118,8 @@ impl Pool {
         kinds.sort();
         kinds.dedup();
         for key in kinds {
-            let supply = |pool: &Self| pool.running(&key) + pool.coming(&key) + pool.frozen(&key);
             let target = self.desired(&key, now).max(self.warm_targets.get(&key).copied().unwrap_or(0));
-            for _ in supply(self)..target {
+            for _ in self.supply(&key)..target {
                 if self.somebody_needs_room(now) || !self.may_boot(&key, now) || !self.start_or_boot(&key, now, actions)
                 {
                     break;
@@ -138,8 +136,7 @@ impl Pool {
             }
         }
         // By the boots of other kinds, or by what still has to go.
-        let is_held_up =
-            self.limits.boots_max <= self.boots_under_way() || 0 < self.count(|slot| slot.state.is_leaving());
+        let is_held_up = self.limits.boots_max <= self.boots_under_way() || self.is_making_room();
         targets.retain(|key, count| {
             let is_hopeless = matches!(self.permission(key, now), Permission::Open { .. });
             let is_delayed = !is_hopeless && (is_held_up || self.is_paused(key, now));
@@ -199,14 +196,12 @@ impl Pool {
     /// How many clusters of a kind are wanted, with some ahead of demand.
     fn desired(&self, key: &SlotKey, now: TimeMs) -> usize {
         let Some(history) = self.demand.get(key) else { return 0 };
-        let current = self.running(key) + self.coming(key) + self.frozen(key);
-        history.stabilised(current, now, &self.limits.scale).min(self.limits.slots_max)
+        history.stabilised(self.supply(key), now, &self.limits.scale).min(self.limits.slots_max)
     }
 
     /// Whether somebody waits for a cluster that could be started, and is not.
     fn somebody_needs_room(&self, now: TimeMs) -> bool {
-        let is_tried = |key| matches!(self.permission(key, now), Permission::Any | Permission::One);
-        self.queue.demand().iter().any(|(key, waiting)| self.coming(key) < *waiting && is_tried(key))
+        self.queue.demand().iter().any(|(key, waiting)| self.coming(key) < *waiting && !self.is_paused(key, now))
     }
 
     /// How many clusters of a kind will be ready by themselves.
@@ -214,8 +209,10 @@ impl Pool {
         self.count(|slot| slot.key == *key && slot.state.is_coming())
     }
 
-    fn frozen(&self, key: &SlotKey) -> usize {
-        self.count(|slot| slot.key == *key && slot.state == SlotState::Frozen)
+    /// How many clusters of a kind run, are on their way, or only have to be thawed.
+    fn supply(&self, key: &SlotKey) -> usize {
+        let frozen = self.count(|slot| slot.key == *key && slot.state == SlotState::Frozen);
+        self.running(key) + self.coming(key) + frozen
     }
 
     /// Tells who waits for what does not boot, unless there are clusters of the kind that will come free.
@@ -266,7 +263,7 @@ impl Pool {
     }
 
     fn start_or_boot(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
-        match self.has_room_for(key) {
+        match self.room_for(key) {
             Some(Room::OfStopped(slot)) => {
                 self.set_state(slot, SlotState::Starting, now);
                 actions.push(Action::Start { slot });
@@ -281,7 +278,7 @@ impl Pool {
     }
 
     /// What of this kind would be started next, if there is room for it.
-    fn has_room_for(&self, key: &SlotKey) -> Option<Room> {
+    fn room_for(&self, key: &SlotKey) -> Option<Room> {
         let stopped = self.ids(|slot| slot.key == *key && slot.state == SlotState::Stopped);
         if let Some(id) = self.best_to_bring_back(stopped) {
             return self.has_memory_for(self.slots[&id].running_memory_bytes()).then_some(Room::OfStopped(id));
@@ -301,6 +298,7 @@ impl Pool {
         }
     }
 
+    /// Whether some slot is on its way out.
     fn is_making_room(&self) -> bool {
         0 < self.count(|slot| slot.state.is_leaving())
     }
