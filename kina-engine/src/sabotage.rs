@@ -1,81 +1,115 @@
 //! Switching off one of the parts that keep leases apart, to see that a test of those parts fails without it.
 //!
-//! Made for `cargo kina chaos --sabotage` and for nothing else: an engine so treated hands out dirty clusters or leaves
-//! processes behind, by order. It says so in its log and in its status. Read once, when the engine starts, and looked
-//! at only where the part itself is done.
-
-use once_cell::sync::OnceCell;
+//! Only a build with the Cargo feature `sabotage` can do it, which is off by default and which `cargo lab` has. An engine
+//! so treated hands out dirty clusters or leaves processes behind, by order, and says so in its log and in its status.
+//! The variable is read once, when the engine starts. Each part is asked for only where its work is done.
 
 /// The variable that names the parts, separated by commas.
 pub(crate) const VARIABLE: &str = "KINA_SABOTAGE";
 
-/// By how much what is slowed takes longer.
+/// How much longer [`Part::Slow`] makes the time between two leases.
 pub(crate) const SLOW_PERCENT: u32 = 30;
 
-static ACTIVE: OnceCell<Sabotage> = OnceCell::new();
-static NONE: Sabotage = Sabotage { rewind: false, verify: false, reap: false, gateway: false, slow: false };
-
-/// Which parts are switched off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sabotage {
+/// A part of the engine that can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
     /// A rewind reports success without writing, and takes what it found for the baseline.
-    pub(crate) rewind: bool,
+    Rewind,
     /// No proof at hand-out, and no waiting for what follows a rewind.
-    pub(crate) verify: bool,
+    Verify,
     /// Children are not killed: neither when their cluster goes nor when the engine ends.
-    pub(crate) reap: bool,
+    Reap,
     /// A gateway stays open after its lease.
-    pub(crate) gateway: bool,
+    Gateway,
     /// Whatever happens between two leases takes longer by [`SLOW_PERCENT`], for `cargo kina bench self-test`.
-    pub(crate) slow: bool,
+    Slow,
 }
 
-/// A part that there is not.
+/// The parts that are switched off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sabotage(u32);
+
+/// A name that no part has.
 #[derive(Debug, thiserror::Error)]
-#[error("{VARIABLE} names `{name}`, but must be a list of rewind, verify, reap, gateway and slow: unset it")]
+#[error("{VARIABLE} names `{name}`, but must be a list of {}: unset it", Part::names())]
 pub(crate) struct UnknownPart {
     name: String,
+}
+
+impl Part {
+    /// All parts.
+    pub(crate) const ALL: [Self; 5] = [Self::Rewind, Self::Verify, Self::Reap, Self::Gateway, Self::Slow];
+
+    /// The name that [`VARIABLE`] and `--sabotage` know it by.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rewind => "rewind",
+            Self::Verify => "verify",
+            Self::Reap => "reap",
+            Self::Gateway => "gateway",
+            Self::Slow => "slow",
+        }
+    }
+
+    /// The part of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.name() == name)
+    }
+
+    /// The names of all parts, for messages.
+    pub(crate) fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
 }
 
 impl Sabotage {
     /// Reads the variable's value.
     pub(crate) fn parse(text: &str) -> Result<Self, UnknownPart> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         let mut sabotage = Self::default();
-        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            match name {
-                "rewind" => sabotage.rewind = true,
-                "verify" => sabotage.verify = true,
-                "reap" => sabotage.reap = true,
-                "gateway" => sabotage.gateway = true,
-                "slow" => sabotage.slow = true,
-                _ => return Err(UnknownPart { name: name.to_owned() }),
-            }
+        for name in names {
+            let part = Part::named(name).ok_or_else(|| UnknownPart { name: name.to_owned() })?;
+            sabotage.0 |= part.bit();
         }
         Ok(sabotage)
     }
 
-    /// The parts by name.
+    /// The names of the parts that are switched off.
     pub(crate) fn names(self) -> Vec<String> {
-        let parts = [
-            ("rewind", self.rewind),
-            ("verify", self.verify),
-            ("reap", self.reap),
-            ("gateway", self.gateway),
-            ("slow", self.slow),
-        ];
-        parts.into_iter().filter(|(_, is_off)| *is_off).map(|(name, _)| name.to_owned()).collect()
+        let is_off = |part: &Part| self.0 & part.bit() != 0;
+        Part::ALL.into_iter().filter(is_off).map(|part| part.name().to_owned()).collect()
     }
 }
 
-/// What is switched off in this engine: usually nothing.
-pub(crate) fn active() -> &'static Sabotage {
-    ACTIVE.get().unwrap_or(&NONE)
+/// Whether this part is switched off in this engine. Usually none is.
+pub(crate) fn is_off(part: Part) -> bool {
+    active().0 & part.bit() != 0
 }
 
-/// Takes what the environment says, for the rest of this process.
+#[cfg(feature = "sabotage")]
+static ACTIVE: once_cell::sync::OnceCell<Sabotage> = once_cell::sync::OnceCell::new();
+
+/// The parts that are switched off in this engine.
+#[cfg(feature = "sabotage")]
+pub(crate) fn active() -> Sabotage {
+    ACTIVE.get().copied().unwrap_or_default()
+}
+
+/// The parts that are switched off in this engine: none, since this build cannot do that.
+#[cfg(not(feature = "sabotage"))]
+pub(crate) fn active() -> Sabotage {
+    Sabotage::default()
+}
+
+/// Does what the environment says, for the rest of this process.
+#[cfg(feature = "sabotage")]
 pub(crate) fn read_environment() -> Result<(), UnknownPart> {
     let sabotage = Sabotage::parse(&std::env::var(VARIABLE).unwrap_or_default())?;
-    if sabotage != NONE {
+    if sabotage != Sabotage::default() {
         tracing::error!(
             parts = sabotage.names().join(","),
             "SABOTAGE: this engine was told to do these badly; nothing it hands out can be trusted"
@@ -86,22 +120,36 @@ pub(crate) fn read_environment() -> Result<(), UnknownPart> {
     Ok(())
 }
 
+/// Leaves the environment alone: this build cannot switch anything off.
+#[cfg(not(feature = "sabotage"))]
+#[expect(clippy::unnecessary_wraps, reason = "the other form of this function can fail")]
+pub(crate) fn read_environment() -> Result<(), UnknownPart> {
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn parts_are_named_and_nothing_else() {
-        assert_eq!(Sabotage::parse("").expect("nothing"), NONE);
+        assert_eq!(Sabotage::parse("").expect("nothing"), Sabotage::default());
         let both = Sabotage::parse("verify, gateway").expect("two parts");
-        assert_eq!(both, Sabotage { verify: true, gateway: true, ..NONE });
         assert_eq!(both.names(), ["verify", "gateway"]);
         let error = Sabotage::parse("rewind,pool").expect_err("no such part");
         assert!(error.to_string().contains("`pool`"), "{error}");
     }
 
     #[test]
-    fn nothing_is_switched_off_unless_somebody_says_so() {
-        assert_eq!(*active(), NONE);
+    fn each_part_has_a_name_and_a_bit_of_its_own() {
+        for part in Part::ALL {
+            assert_eq!(Part::named(part.name()), Some(part));
+            assert_eq!(Sabotage(part.bit()).names(), [part.name()]);
+        }
+    }
+
+    #[test]
+    fn nothing_is_switched_off_unless_the_environment_says_so() {
+        assert_eq!(active(), Sabotage::default());
     }
 }

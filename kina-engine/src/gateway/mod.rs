@@ -136,7 +136,7 @@ impl OpenGateway {
 
     /// Closes the listener and cuts every connection. When this returns, nothing of the lease can reach the cluster.
     pub(crate) async fn close(self) {
-        if crate::sabotage::active().gateway {
+        if crate::sabotage::is_off(crate::sabotage::Part::Gateway) {
             std::mem::forget(self);
             return;
         }

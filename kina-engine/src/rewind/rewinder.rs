@@ -228,7 +228,7 @@ impl Rewinder {
         let start = Instant::now();
         let mut report = RewindReport::default();
         self.rewind_count += 1;
-        if crate::sabotage::active().rewind {
+        if crate::sabotage::is_off(crate::sabotage::Part::Rewind) {
             self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
             return Ok(report);
         }
@@ -254,7 +254,7 @@ impl Rewinder {
     /// Whether nothing but what the servers own was written since the last proof. Usually one read; called at each
     /// hand-out.
     pub(crate) async fn prove_pristine(&mut self) -> Result<bool, RewindError> {
-        if crate::sabotage::active().verify {
+        if crate::sabotage::is_off(crate::sabotage::Part::Verify) {
             return Ok(true);
         }
         let changed = self.etcd.list_changed_heads(PREFIX, self.proven.revision + 1).await?;
@@ -310,7 +310,7 @@ impl Rewinder {
     async fn apply(&mut self, plan: &Plan, report: &mut RewindReport) -> Result<KeyListing, RewindError> {
         let shapes_discovery = plan.touched.iter().any(StorageResource::shapes_discovery);
         let restarts = self.needs_restart(&plan.touched);
-        let waits = !crate::sabotage::active().verify;
+        let waits = !crate::sabotage::is_off(crate::sabotage::Part::Verify);
         let canaries = if restarts || !waits { Vec::new() } else { Canary::of_touched(&plan.touched) };
         let canary_id = self.rewind_count.to_string();
         for changes in transactions(&plan.changes, Change::key) {

@@ -14,6 +14,7 @@
 //! - `processes`: what the system knows of the private engine's processes.
 //! - `audit`: what is left at the end.
 //! - `report`: the result, and which part failed.
+//! - `sabotage`: parts of the engine that a run can switch off.
 //! - `queue`: the other scenario: more processes than slots.
 
 mod audit;
@@ -27,14 +28,16 @@ mod processes;
 mod queue;
 mod realm;
 mod report;
+mod sabotage;
 mod supervisor;
 mod templates;
 mod worker;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 use super::{Format, interrupted};
 use crate::ProviderName;
+use crate::sabotage::Part;
 
 /// Disturb a private engine on purpose, and look whether anything breaks
 #[derive(Clone, Debug, Args)]
@@ -54,8 +57,8 @@ pub(super) struct ChaosArguments {
     /// How many clusters there may be
     #[arg(long, default_value_t = 4)]
     slots: usize,
-    /// Switch a part of the engine off, so that the run has to fail
-    #[arg(long, value_enum, value_delimiter = ',')]
+    /// Switch a part of the engine off, so that the run has to fail: needs `cargo lab`
+    #[arg(long, value_parser = sabotage::part, value_delimiter = ',')]
     sabotage: Vec<Part>,
     /// How to print the report
     #[arg(long, value_enum, default_value_t)]
@@ -75,30 +78,6 @@ enum ChaosScenario {
     /// A client process of the scenario `queue`
     #[command(hide = true)]
     QueueWorker(queue::QueueWorkerArguments),
-}
-
-/// A part that can be switched off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Part {
-    /// Rewinds write nothing
-    Rewind,
-    /// Nothing is proven or waited for
-    Verify,
-    /// Processes are not ended
-    Reap,
-    /// Gateways stay open
-    Gateway,
-}
-
-impl Part {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Rewind => "rewind",
-            Self::Verify => "verify",
-            Self::Reap => "reap",
-            Self::Gateway => "gateway",
-        }
-    }
 }
 
 /// Runs the scenario.

@@ -67,7 +67,7 @@ impl Dispatcher {
                 release.wait_closed().await;
             }
             let result = handle.rewind(template).await;
-            if let Some(release) = release.as_ref().filter(|_| sabotage::active().slow) {
+            if let Some(release) = release.as_ref().filter(|_| sabotage::is_off(sabotage::Part::Slow)) {
                 tokio::time::sleep(release.since.elapsed() * sabotage::SLOW_PERCENT / 100).await;
             }
             Outcome::Rewound { slot, release, result }

@@ -111,7 +111,7 @@ impl ChildStarter {
     /// Waits until every child has ended and was reaped, those included that were forgotten while they started.
     pub(super) async fn wait_all_ended(&self) {
         let mut living = self.living.clone();
-        let all_ended = living.wait_for(|count| *count == 0 || crate::sabotage::active().reap);
+        let all_ended = living.wait_for(|count| *count == 0 || crate::sabotage::is_off(crate::sabotage::Part::Reap));
         if tokio::time::timeout(KILL_TIMEOUT, all_ended).await.is_err() {
             tracing::error!(living = *self.living.borrow(), "processes did not end after SIGKILL");
         }
@@ -135,7 +135,7 @@ impl Child {
     /// Kills the whole group and waits until the child is gone.
     pub(super) async fn kill(&self) {
         self.kill_group();
-        if crate::sabotage::active().reap {
+        if crate::sabotage::is_off(crate::sabotage::Part::Reap) {
             return;
         }
         if tokio::time::timeout(KILL_TIMEOUT, self.wait()).await.is_err() {
@@ -154,7 +154,7 @@ impl Child {
 
     fn kill_group(&self) {
         let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*reaped && !crate::sabotage::active().reap {
+        if !*reaped && !crate::sabotage::is_off(crate::sabotage::Part::Reap) {
             let _ = rustix::process::kill_process_group(self.process_id, Signal::KILL);
         }
     }
@@ -226,7 +226,7 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
         .stderr(log)
         .current_dir("/")
         .process_group(0);
-    if !crate::sabotage::active().reap {
+    if !crate::sabotage::is_off(crate::sabotage::Part::Reap) {
         die_with_this_thread(&mut process);
     }
     let mut child = process.spawn()?;
