@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::programs::{CONTAINER_CLI, Run, contract, stand_ins};
+use crate::programs::{CONTAINER_CLI, Run, SUPERVISOR, contract, stand_ins, supervisor};
 
 /// What the emulator has made is ended when this is dropped.
 pub struct Emulator {
@@ -20,8 +20,10 @@ impl Emulator {
     pub fn contract(&self, arguments: &[&str], faults: &str) -> Run {
         let arguments = [&["--provider", "apple"], arguments].concat();
         let root: OsString = self.root().into();
-        let variables: [(&str, &OsStr); 3] = [
+        let supervisor = supervisor();
+        let variables: [(&str, &OsStr); 4] = [
             (CONTAINER_CLI, stand_ins().emulator.as_os_str()),
+            (SUPERVISOR, supervisor.as_os_str()),
             ("KINA_EMULATOR_ROOT", &root),
             ("KINA_EMULATOR_FAULTS", faults.as_ref()),
         ];

@@ -15,6 +15,8 @@ use serde_json::Value;
 
 /// Names the binary `container` to kina.
 pub const CONTAINER_CLI: &str = "KINA_CONTAINER_CLI";
+/// Names a finished first process of images to kina.
+pub const SUPERVISOR: &str = "KINA_SUPERVISOR";
 
 /// The programs that stand in.
 pub struct StandIns {
@@ -32,6 +34,13 @@ pub struct Run {
     pub is_success: bool,
     /// What it said meanwhile.
     pub stderr: String,
+}
+
+/// kina's supervisor, compiled for the machines of the emulator: they are namespaces of this very machine. What kina
+/// compiles for its images takes a target that not every Rust has, and is tried in podman.
+pub fn supervisor() -> PathBuf {
+    let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisor/main.rs");
+    test_support::static_program(Path::new(env!("CARGO_TARGET_TMPDIR")), &main)
 }
 
 /// Builds them, once in each process.

@@ -47,6 +47,7 @@ impl User {
 
 #[test]
 fn the_image_is_described_copied_and_found_again() {
+    super::skip_unless_images_can_be_made!();
     let user = User::new();
     let message = User::refused(user.command(&["path"]));
     assert!(message.contains("make one with `cargo kina image build`"), "{message}");

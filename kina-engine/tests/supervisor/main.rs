@@ -1,9 +1,10 @@
-//! The supervisor of images: compiled as kina compiles it, packed and unpacked as kina packs it, and run with emulated
-//! components. The real ones are those of the suite that boots the image.
+//! The supervisor of images: packed and unpacked as kina packs it, and run with emulated components. The real ones are
+//! those of the suite that boots the image.
+//!
+//! It is compiled for this machine. The tests of what kina itself compiles skip where the compiler cannot do that.
 
-#![cfg(all(feature = "engine", target_os = "linux"))]
+#![cfg(all(feature = "cli", target_os = "linux"))]
 
-#[cfg(feature = "cli")]
 mod command_line;
 mod scene;
 
@@ -31,8 +32,20 @@ fn load(scene: &Scene, supervisor: &scene::Supervisor<'_>) {
     scene.wait_log("kube-apiserver.log", "waiting");
 }
 
+/// Returns from the test, and says so, where the compiler has no standard library for what runs in images.
+macro_rules! skip_unless_images_can_be_made {
+    () => {
+        if !test_support::can_compile_for_images() {
+            test_support::skip!("the compiler has no standard library for {}", test_support::image_target());
+            return;
+        }
+    };
+}
+pub(crate) use skip_unless_images_can_be_made;
+
 #[test]
 fn the_same_compiler_makes_the_same_image_wherever_it_works() {
+    skip_unless_images_can_be_made!();
     let directories = [(); 2].map(|()| tempfile::tempdir().expect("directory"));
     let [one, other] = directories.each_ref().map(|directory| scene::build_image(directory.path()));
     assert!(one.reference.starts_with(&format!("kina.local/cluster:unknown-{}-", scene::host())), "{}", one.reference);
@@ -216,20 +229,38 @@ fn an_orphan_is_adopted_and_reaped() {
 /// The whole life as the first process, whom the system spares most signals and gives all orphans.
 #[test]
 fn it_is_a_good_first_process() {
-    let namespace = ["--pid", "--fork", "--kill-child"];
-    let as_root = [&["unshare"], &namespace[..]].concat();
-    let as_anybody = [&["unshare", "--user", "--map-root-user"], &namespace[..]].concat();
-    let is_permitted = |words: &&Vec<&str>| {
-        Command::new(words[0]).args(&words[1..]).arg("true").output().is_ok_and(|out| out.status.success())
-    };
-    let Some(unshare) = [&as_root, &as_anybody].into_iter().find(is_permitted) else {
-        // Where neither is permitted, the test above is all that can be had.
-        eprintln!("SKIPPED: this machine permits no PID namespace");
+    let Some(unshare) = own_namespace() else {
+        // Where none is permitted, the tests above are all that can be had.
+        test_support::skip!("this machine permits no PID namespace");
         return;
     };
-    let scene = Scene::new(&["--leave-orphan", "--ready"], &[]);
+    is_a_good_first_process(&Scene::new(&["--leave-orphan", "--ready"], &[]), &unshare);
+}
+
+/// The same, as it is in the images of users.
+#[test]
+fn what_kina_compiles_is_a_good_first_process() {
+    skip_unless_images_can_be_made!();
+    let Some(unshare) = own_namespace() else {
+        test_support::skip!("this machine permits no PID namespace");
+        return;
+    };
+    is_a_good_first_process(&Scene::of_kinas_own_image(&["--leave-orphan", "--ready"], &[]), &unshare);
+}
+
+/// The words before a command that give it a PID namespace, if this machine permits one.
+fn own_namespace() -> Option<Vec<&'static str>> {
+    let namespace = ["--pid", "--fork", "--kill-child"];
+    let as_root = [&["unshare"], &namespace[..]].concat();
+    let as_any_user = [&["unshare", "--user", "--map-root-user"], &namespace[..]].concat();
+    [as_root, as_any_user].into_iter().find(|words| {
+        Command::new(words[0]).args(&words[1..]).arg("true").output().is_ok_and(|output| output.status.success())
+    })
+}
+
+fn is_a_good_first_process(scene: &Scene, unshare: &[&str]) {
     let supervisor = scene.start_as_first_process(unshare);
-    load(&scene, &supervisor);
+    load(scene, &supervisor);
     scene.wait_log("etcd.log", "adopted by 1\n");
     let process = supervisor.process();
     scene.wait("the orphan is reaped", || children_of(process).len() == 2);

@@ -14,7 +14,6 @@ use tempfile::TempDir;
 /// Far more than anything here takes; only a failure waits for so long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-const COMPONENT_SOURCE: &str = include_str!("emulated_component.rs");
 
 /// The directory that stands for the root of an image.
 pub(crate) struct Scene {
@@ -30,11 +29,20 @@ pub(crate) struct Supervisor<'a> {
 }
 
 impl Scene {
-    /// An image whose etcd and kube-apiserver have these arguments.
+    /// An image whose etcd and kube-apiserver have these arguments. Its supervisor is compiled for this machine, which needs
+    /// no target that a Rust may not have.
     pub(crate) fn new(etcd: &[&str], api_server: &[&str]) -> Self {
+        Self::of_image(&archive_with_supervisor_for_this_machine(), etcd, api_server)
+    }
+
+    /// The same with the supervisor that kina compiles.
+    pub(crate) fn of_kinas_own_image(etcd: &[&str], api_server: &[&str]) -> Self {
+        Self::of_image(&build_image(&directory().join("images")).archive, etcd, api_server)
+    }
+
+    fn of_image(archive: &Path, etcd: &[&str], api_server: &[&str]) -> Self {
         let scene = Self { root: tempfile::tempdir().expect("directory") };
-        let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("supervisor/images");
-        let archive = std::fs::read(build_image(&images).archive).expect("archive");
+        let archive = std::fs::read(archive).expect("archive");
         let unpacked = tempfile::tempdir().expect("directory");
         let mut blobs = std::collections::BTreeMap::new();
         for entry in tar::Archive::new(archive.as_slice()).entries().expect("entries") {
@@ -212,12 +220,40 @@ pub(crate) fn build_image(directory: &Path) -> Image {
     image::build(&assets, architecture, directory).expect("image")
 }
 
+/// The archive of such an image with a supervisor from the same source, but compiled for the target of this machine, and
+/// named to kina as users name theirs.
+fn archive_with_supervisor_for_this_machine() -> PathBuf {
+    let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisor/main.rs");
+    let output = Command::new(env!("CARGO_BIN_EXE_cargo-kina"))
+        .args(["kina", "image", "build", "--format", "json"])
+        .env("KINA_SUPERVISOR", test_support::static_program(&directory(), &main))
+        .env("KINA_ASSETS_DIR", emulated_components())
+        .env("KINA_CACHE_DIR", directory().join("cache"))
+        .env("KINA_RUNTIME_DIR", directory().join("run"))
+        .env_remove("KUBEBUILDER_ASSETS")
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo-kina starts");
+    assert!(output.status.success(), "{output:?}");
+    let built: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    built["archive"].as_str().expect("archive").into()
+}
+
 /// A directory with an emulated etcd and an emulated kube-apiserver, compiled once for all tests.
 pub(crate) fn emulated_components() -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("supervisor");
-    let components = directory.join(format!("components-{:016x}", hash(COMPONENT_SOURCE)));
+    let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/supervisor/programs/emulated_component.rs");
+    let program = test_support::static_program(&directory(), &main);
+    let components = program.with_extension("components");
     if !components.is_dir() {
-        compile_components(&directory, host(), &components);
+        let scratch = tempfile::tempdir_in(directory()).expect("directory");
+        let binaries = scratch.path().join("binaries");
+        std::fs::create_dir(&binaries).expect("directory");
+        for name in ["etcd", "kube-apiserver"] {
+            std::fs::copy(&program, binaries.join(name)).expect("copy");
+        }
+        // Another test may have been quicker, with the same.
+        let renamed = std::fs::rename(&binaries, &components);
+        assert!(renamed.is_ok() || components.is_dir(), "{renamed:?}");
     }
     components
 }
@@ -227,31 +263,7 @@ pub(crate) fn host() -> Architecture {
     Architecture::host().expect("a processor that kina makes images for")
 }
 
-/// Compiles the components beside `destination` and renames them, as other tests may want them too.
-fn compile_components(directory: &Path, architecture: Architecture, destination: &Path) {
-    std::fs::create_dir_all(directory).expect("directory");
-    let scratch = tempfile::tempdir_in(directory).expect("directory");
-    let binaries = scratch.path().join("binaries");
-    std::fs::create_dir(&binaries).expect("directory");
-    let source = scratch.path().join("emulated_component.rs");
-    std::fs::write(&source, COMPONENT_SOURCE).expect("write");
-    let target = match architecture {
-        Architecture::Amd64 => "x86_64-unknown-linux-musl",
-        Architecture::Arm64 => "aarch64-unknown-linux-musl",
-    };
-    let compiled = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
-        .args(["--edition=2024", "-Clinker=rust-lld", "-Clinker-flavor=ld.lld", "--target", target, "-o"])
-        .arg(binaries.join("etcd"))
-        .arg(&source)
-        .status();
-    assert!(compiled.expect("rustc").success(), "is the target there? `rustup target add {target}`");
-    std::fs::copy(binaries.join("etcd"), binaries.join("kube-apiserver")).expect("copy");
-    // Somebody else may have been quicker, with the same.
-    let renamed = std::fs::rename(&binaries, destination);
-    assert!(renamed.is_ok() || destination.is_dir(), "{renamed:?}");
-}
-
-/// FNV-1a.
-fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+/// What all tests share.
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("supervisor")
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::png::Image;
 
+/// The reason of a test that is skipped.
+pub const MISSING: &str = "there is no chromium on PATH: install it, or let KINA_TEST_CHROMIUM name it";
 /// The path of one, or `required`.
 const VARIABLE: &str = "KINA_TEST_CHROMIUM";
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
@@ -17,7 +19,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Chromium(PathBuf);
 
 impl Chromium {
-    /// `None`, and a word about it, where there is none.
+    /// `None` where there is none, and none has to be.
     pub fn find() -> Option<Self> {
         let named = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
         if let Some(path) = named.as_ref().filter(|value| *value != "required") {
@@ -28,9 +30,6 @@ impl Chromium {
             .flat_map(|directory| NAMES.map(|name| directory.join(name)))
             .find(|path| path.is_file());
         assert!(found.is_some() || named.is_none(), "there is no chromium on PATH, and {VARIABLE} requires one");
-        if found.is_none() {
-            eprintln!("skipped: there is no chromium here; install it, or name it in {VARIABLE}");
-        }
         found.map(Self)
     }
 

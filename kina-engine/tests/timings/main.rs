@@ -69,7 +69,10 @@ fn words(html: &str) -> String {
 
 #[test]
 fn a_browser_draws_what_the_log_says() {
-    let Some(chromium) = Chromium::find() else { return };
+    let Some(chromium) = Chromium::find() else {
+        test_support::skip!("{}", chromium::MISSING);
+        return;
+    };
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (log, page) = (directory.path().join("log"), directory.path().join("page.html"));
     let lines = run::two_hundred_leases(EVIL_NAME);
@@ -157,7 +160,10 @@ fn a_browser_draws_what_the_log_says() {
 /// What somebody without a mouse does: sorts the table, looks for a test, walks along the bars.
 #[test]
 fn the_page_answers_to_its_keys_and_buttons() {
-    let Some(chromium) = Chromium::find() else { return };
+    let Some(chromium) = Chromium::find() else {
+        test_support::skip!("{}", chromium::MISSING);
+        return;
+    };
     let directory = tempfile::tempdir().expect("a temporary directory");
     let lines = run::two_hundred_leases("suite::the_one::that_is_looked_for");
     write_log(&directory.path().join("log"), &lines);

@@ -1,6 +1,7 @@
-//! One life of a container on podman. A host without podman has nothing to test; it is said on stderr.
+//! One life of a container on podman. A host without podman has nothing to test, and skips that.
 #![cfg(target_os = "linux")]
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 /// Its image is empty but for one program, compiled here.
@@ -55,7 +56,7 @@ fn what_the_reference_does_not_list_is_refused() {
 #[test]
 fn a_container_lives_through_stop_and_start() {
     if call("system status").status.code() != Some(0) {
-        eprintln!("podman does not answer: install it, or set KINA_PODMAN");
+        test_support::skip!("podman does not answer: install it, or let KINA_PODMAN name it");
         return;
     }
     let _cleaned = Cleaned;
@@ -99,27 +100,12 @@ fn state() -> String {
 
 /// Lets podman make the image: how one is loaded is shown with kina's own.
 fn import_image() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/probe.rs");
+    let program = test_support::static_program(Path::new(env!("CARGO_TARGET_TMPDIR")), &source);
     let directory = tempfile::tempdir().expect("a directory");
-    let source = directory.path().join("probe.rs");
-    let program = r#"
-        fn main() {
-            if let Some(code) = std::env::args().nth(1) {
-                std::process::exit(code.parse().expect("a number"));
-            }
-            println!("started");
-            loop { std::thread::park(); }
-        }
-    "#;
-    std::fs::write(&source, program).expect("a file");
-    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--edition", "2024", "--target", &target, "-C", "linker=rust-lld", "-o"]);
-    let output = rustc.arg(directory.path().join("probe")).arg(&source).output().expect("rustc starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "`rustup target add {target}` may be needed: {said}");
     let archive = directory.path().join("image.tar");
     let mut builder = tar::Builder::new(std::fs::File::create(&archive).expect("a file"));
-    builder.append_path_with_name(directory.path().join("probe"), "probe").expect("a file");
+    builder.append_path_with_name(program, "probe").expect("a file");
     builder.finish().expect("a file");
     podman(&["import", "--quiet", &archive.display().to_string(), &IMAGE.to_string()]);
 }

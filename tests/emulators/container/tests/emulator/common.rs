@@ -172,18 +172,8 @@ pub fn ask(port: u16, text: &str) -> Option<String> {
 fn image_archive() -> &'static [u8] {
     static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
     ARCHIVE.get_or_init(|| {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let program = directory.path().join("probe");
-        let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulator/programs/probe.rs");
-        let output = Command::new("rustc")
-            .args(["--edition", "2024", "--target", &target, "-C", "linker=rust-lld", "-C", "strip=symbols", "-o"])
-            .arg(&program)
-            .arg(source)
-            .output()
-            .expect("rustc starts");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "`rustup target add {target}` may be needed: {said}");
+        let program = test_support::static_program(Path::new(env!("CARGO_TARGET_TMPDIR")), &source);
         archive(&fs::read(program).expect("the program was made"))
     })
 }
