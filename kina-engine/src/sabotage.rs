@@ -56,6 +56,14 @@ impl Part {
         Self::ALL.into_iter().find(|part| part.name() == name)
     }
 
+    /// The parts that keep leases apart beside their keys: what a lease leaves in memory, under way or in files.
+    #[cfg(feature = "cli")]
+    pub(crate) fn keeping_apart() -> impl Iterator<Item = Self> {
+        let is_basic =
+            |part: &Self| matches!(part, Self::Rewind | Self::Verify | Self::Reap | Self::Gateway | Self::Slow);
+        Self::ALL.into_iter().filter(move |part| !is_basic(part))
+    }
+
     /// The names of all parts, for messages.
     pub(crate) fn names() -> String {
         Self::ALL.map(Self::name).join(", ")

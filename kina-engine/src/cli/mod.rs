@@ -39,7 +39,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use self::binaries::{find_binaries, find_binaries_for};
 use self::interrupted::interrupted;
-use self::output::{Format, OutputClosed, print_report};
+use self::output::{Format, OutputClosed, print_lines, print_report};
 use self::situation::{Situation, UserError, runtime};
 use crate::ProviderName;
 use crate::assets::{AssetsError, UnknownMinor};

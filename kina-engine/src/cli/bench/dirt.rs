@@ -2,7 +2,8 @@
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt};
-use http::{Method, Request};
+use http::{Method, Request, Response};
+use kube::client::Body;
 use serde_json::{Value, json};
 
 /// Writes under way at a time.
@@ -21,16 +22,35 @@ pub(super) enum Dirt<'a> {
     ConfigMaps(usize),
     /// A CRD of this group.
     Definition(&'a str),
+    /// So many watches, open until the lease has ended.
+    Watches(usize),
 }
 
+/// What stays open until it is dropped.
+pub(super) struct Open(Vec<Response<Body>>);
+
 /// Changes the cluster.
-pub(super) async fn make(client: &kube::Client, dirt: &Dirt<'_>) -> anyhow::Result<()> {
+pub(super) async fn make(client: &kube::Client, dirt: &Dirt<'_>) -> anyhow::Result<Open> {
+    let mut open = Open(Vec::new());
     match dirt {
-        Dirt::None => Ok(()),
-        Dirt::Thorough => make_thorough(client).await,
-        Dirt::ConfigMaps(count) => make_config_maps(client, "default", *count).await,
-        Dirt::Definition(group) => create(client, DEFINITIONS, definition(group)).await,
+        Dirt::None => {}
+        Dirt::Thorough => make_thorough(client).await?,
+        Dirt::ConfigMaps(count) => make_config_maps(client, "default", *count).await?,
+        Dirt::Definition(group) => create(client, DEFINITIONS, definition(group)).await?,
+        Dirt::Watches(count) => open.0 = open_watches(client, *count).await?,
     }
+    Ok(open)
+}
+
+async fn open_watches(client: &kube::Client, count: usize) -> anyhow::Result<Vec<Response<Body>>> {
+    let mut watches = Vec::new();
+    for _ in 0..count {
+        let request = Request::get("/api/v1/configmaps?watch=true").body(Body::empty())?;
+        let watch = client.send(request).await.context("opening a watch failed")?;
+        anyhow::ensure!(watch.status().is_success(), "a watch was answered by {}", watch.status());
+        watches.push(watch);
+    }
+    Ok(watches)
 }
 
 /// A CRD, custom resources with finalizers, a namespace being deleted, a deleted system

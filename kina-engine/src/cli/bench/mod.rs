@@ -2,7 +2,7 @@
 //!
 //! - `scenario`: what there is to be measured.
 //! - `report`, `statistics`, `machine_description`: the one form of all reports, and what samples say.
-//! - `acquisition`, `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`, `scale`, `peers`, `crud`, `stress`: the scenarios.
+//! - `acquisition`, `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`, `scale`, `peers`, `crud`, `stress`, `price`: the scenarios.
 //! - `gate`: whether something has become slower. `page`: docs/BENCHMARKS.md. `flamegraph`: where the time goes. `plot`: pictures.
 //! - `sampler`, `probe`, `dirt`, `envtest_recipe`: single samples.
 //!
@@ -25,6 +25,7 @@ mod packages;
 mod page;
 mod peers;
 mod plot;
+mod price;
 mod probe;
 mod processor_time;
 mod report;

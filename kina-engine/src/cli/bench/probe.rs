@@ -38,6 +38,11 @@ pub(crate) enum Probe {
         /// How many
         objects: usize,
     },
+    /// Lease a cluster and end with so many open watches
+    Watch {
+        /// How many
+        watches: usize,
+    },
     /// Lease a cluster and create a CRD of this group in it
     Define {
         /// The group
@@ -99,6 +104,7 @@ pub(crate) fn run(probe: &Probe, start: Instant) -> anyhow::Result<()> {
             }
             Probe::Dirty => serde_json::to_string(&lease(start, &Dirt::Thorough, 0).await?)?,
             Probe::Fill { objects } => serde_json::to_string(&lease(start, &Dirt::ConfigMaps(*objects), 0).await?)?,
+            Probe::Watch { watches } => serde_json::to_string(&lease(start, &Dirt::Watches(*watches), 0).await?)?,
             Probe::Define { group } => serde_json::to_string(&lease(start, &Dirt::Definition(group), 0).await?)?,
             Probe::Direct { access } => serde_json::to_string(&direct(start, access).await?)?,
             Probe::Fixtures { work } => serde_json::to_string(&fixtures::probe(work).await?)?,
@@ -133,8 +139,11 @@ async fn lease(start: Instant, dirt: &Dirt<'_>, slowed_percent: u32) -> anyhow::
         tokio::time::sleep(start.elapsed() * slowed_percent / 100).await;
     }
     let took_ms = start.elapsed().as_secs_f64() * 1e3;
-    dirt::make(&client, dirt).await?;
-    Ok(ProbeReport { took_ms, lease: Some(grant.lease), kubernetes: Some(grant.kubernetes.clone()) })
+    let open = dirt::make(&client, dirt).await?;
+    let report = ProbeReport { took_ms, lease: Some(grant.lease), kubernetes: Some(grant.kubernetes.clone()) };
+    lease.release();
+    drop(open);
+    Ok(report)
 }
 
 async fn direct(start: Instant, access: &PathBuf) -> anyhow::Result<ProbeReport> {

@@ -11,7 +11,8 @@ use super::gate::{self, GateArguments, SlowerThanSaved};
 use super::page::{self, PageArguments};
 use super::report::Report;
 use super::{
-    acquisition, compare, crud, fixtures, flamegraph, gateway, lifecycle, peers, probe, rewind, scale, stress, wear,
+    acquisition, compare, crud, fixtures, flamegraph, gateway, lifecycle, peers, price, probe, rewind, scale, stress,
+    wear,
 };
 use crate::ProviderName;
 
@@ -90,6 +91,16 @@ enum Scenario {
         objects: Vec<usize>,
         /// How often each; of many objects less often, and the report says how often
         #[arg(long, default_value_t = 15)]
+        samples: usize,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// What an ordinary lease pays for the parts that keep leases apart beside their keys: with and without them by turns
+    ///
+    /// Needs `cargo lab`, which can switch them off.
+    Price {
+        /// How many of each, with and without
+        #[arg(long, default_value_t = 20)]
         samples: usize,
         #[command(flatten)]
         output: Output,
@@ -184,6 +195,7 @@ async fn measure(provider: ProviderName, arguments: BenchArguments) -> anyhow::R
         Scenario::Rewind { objects, samples, output } => {
             print(rewind::measure(provider, &objects, some(samples)?).await?, &output)
         }
+        Scenario::Price { samples, output } => print(price::measure(provider, some(samples)?).await?, &output),
         Scenario::Lifecycle { samples, output } => print(lifecycle::measure(provider, some(samples)?).await?, &output),
         Scenario::Compare { runs, output } => compare::measure(provider, runs, output.format).await,
         Scenario::Wear { leases, output } => wear::measure(provider, leases, output.format).await,

@@ -15,7 +15,8 @@
 //! - `audit`: what is left at the end.
 //! - `report`: the result, and which part failed.
 //! - `sabotage`: parts of the engine that a run can switch off.
-//! - `queue`: the other scenario: more processes than slots.
+//! - `queue`: another scenario: more processes than slots.
+//! - `pairs`: a third one: what one lease does, and the next one looks for.
 
 mod audit;
 mod canary;
@@ -23,6 +24,7 @@ mod containers;
 mod disturb;
 mod ledger;
 mod old_client;
+mod pairs;
 mod plan;
 mod processes;
 mod queue;
@@ -69,6 +71,7 @@ pub(super) struct ChaosArguments {
 enum ChaosScenario {
     /// More processes than slots: whether each is served or told why not, and whether the bounds hold
     Queue(queue::QueueArguments),
+    Pairs(pairs::PairsArguments),
     /// A client process
     #[command(hide = true)]
     Worker(worker::WorkerArguments),
@@ -84,6 +87,7 @@ enum ChaosScenario {
 pub(super) async fn run(provider: ProviderName, arguments: ChaosArguments) -> anyhow::Result<()> {
     match &arguments.scenario {
         Some(ChaosScenario::Queue(queue)) => queue::run(provider, queue).await,
+        Some(ChaosScenario::Pairs(pairs)) => pairs::run(provider, pairs).await,
         Some(ChaosScenario::Worker(worker)) => worker::run(worker).await,
         Some(ChaosScenario::LateWriter(writer)) => old_client::write_late(writer).await,
         Some(ChaosScenario::QueueWorker(worker)) => queue::run_worker(worker).await,

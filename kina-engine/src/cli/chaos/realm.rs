@@ -14,7 +14,7 @@ use crate::ProviderName;
 use crate::cli::find_binaries;
 use crate::client::{EngineClient, EngineProgram};
 use crate::paths::EnginePaths;
-use crate::protocol::Status;
+use crate::protocol::{AcquireRequest, Status};
 
 /// What etcd writes ahead in whole files for each cluster (it reserves two of 64 MiB), and something for its data.
 const DISK_PER_SLOT_BYTES: u64 = 192 << 20;
@@ -91,6 +91,18 @@ impl Realm {
         self.environment.push((name, value.into()));
     }
 
+    /// A request of this process for a cluster of the realm's engine.
+    pub(super) fn request(&self, test: &str) -> AcquireRequest {
+        let variable = |name: &str| self.environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+        let timeout_seconds = variable("KINA_ACQUIRE_TIMEOUT_SECONDS").and_then(|value| value.to_str()?.parse().ok());
+        AcquireRequest {
+            test: test.to_owned(),
+            timeout_ms: timeout_seconds.unwrap_or(0_u64).saturating_mul(1000),
+            assets_directory: variable("KINA_ASSETS_DIR").map(PathBuf::from),
+            ..AcquireRequest::default()
+        }
+    }
+
     /// The directory that everything private is below; command lines of its processes contain it.
     pub(super) fn directory(&self) -> &Path {
         self.directory.path()
@@ -147,7 +159,8 @@ impl Realm {
 
     /// Copies the engine's log to where it outlives this run.
     pub(super) fn keep_log(&self) -> Option<PathBuf> {
-        let kept = std::env::temp_dir().join(format!("kina-chaos-{}.log", std::process::id()));
+        let name = self.directory().file_name()?.to_str()?;
+        let kept = std::env::temp_dir().join(format!("{name}.log"));
         std::fs::copy(&self.engine.paths().log, &kept).ok().map(|_| kept)
     }
 }

@@ -1,0 +1,116 @@
+//! Which kinds are planted together in which lease. Pure.
+//!
+//! Mostly a few kinds at a time, since leases cost more than what is planted in them; now and then one alone, because what
+//! the engine waits for after one kind may hide the leak of another.
+
+use super::kind::{Cost, Kind, Start};
+use crate::cli::chaos::plan::Random;
+
+/// How many kinds a lease has at most.
+const GROUP_MAX: usize = 6;
+/// One in so many leases has one alone.
+const ALONE_ONE_IN: u64 = 4;
+
+/// The rounds that are left.
+pub(super) struct Schedule {
+    kinds: Vec<&'static Kind>,
+    left: Vec<usize>,
+    random: Random,
+}
+
+impl Schedule {
+    /// Each kind as often as its cost allows.
+    pub(super) fn new(kinds: Vec<&'static Kind>, rounds: usize, restart_rounds: usize, seed: u64) -> Self {
+        let left = kinds.iter().map(|kind| if kind.cost == Cost::Restart { restart_rounds } else { rounds }).collect();
+        Self { kinds, left, random: Random::new(seed) }
+    }
+
+    /// How many deeds are left.
+    pub(super) fn left(&self) -> usize {
+        self.left.iter().sum()
+    }
+
+    /// The kinds of the next lease. Empty if nothing is left, or if all that is left has to wait for the lease after it,
+    /// because it would meet what the looks for `looked_for` make.
+    pub(super) fn next_group(&mut self, looked_for: &[&'static Kind], may_have_template: bool) -> Vec<&'static Kind> {
+        let is_free = |kind: &Kind| {
+            let is_in_the_way = kind.look_writes && looked_for.iter().any(|other| other.name == kind.name);
+            !is_in_the_way && (may_have_template || !matches!(kind.start, Start::SameTemplate(_)))
+        };
+        let mut free: Vec<usize> = (0..self.kinds.len())
+            .filter(|index| 0 < self.left.get(*index).copied().unwrap_or(0))
+            .filter(|index| self.kinds.get(*index).is_some_and(|kind| is_free(kind)))
+            .collect();
+        let size = if self.random.below(ALONE_ONE_IN) == 0 { 1 } else { GROUP_MAX };
+        let mut group: Vec<&'static Kind> = Vec::new();
+        // Kinds with more rounds left come first more often, so that all end at about the same time.
+        while group.len() < size && !free.is_empty() {
+            let weight: usize = free.iter().filter_map(|index| self.left.get(*index)).sum();
+            let mut at = usize::try_from(self.random.below(weight as u64)).unwrap_or(0);
+            let chosen = free.iter().position(|index| {
+                let left = self.left.get(*index).copied().unwrap_or(0);
+                let is_chosen = at < left;
+                at = at.saturating_sub(left);
+                is_chosen
+            });
+            let index = free.swap_remove(chosen.unwrap_or(0));
+            let Some(kind) = self.kinds.get(index).copied() else { continue };
+            if let Some(left) = self.left.get_mut(index) {
+                *left = left.saturating_sub(1);
+            }
+            group.push(kind);
+            if !matches!(kind.start, Start::Bare) {
+                break;
+            }
+            // A restart would hide what else is kept in memory.
+            free.retain(|other| {
+                self.kinds
+                    .get(*other)
+                    .is_some_and(|other| other.cost == kind.cost && matches!(other.start, Start::Bare))
+            });
+        }
+        group
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kinds;
+    use super::*;
+
+    #[test]
+    fn each_kind_is_planted_as_often_as_asked_for() {
+        let mut schedule = Schedule::new(kinds::all(), 7, 2, 3);
+        let mut planted = std::collections::BTreeMap::new();
+        let mut previous: Vec<&'static Kind> = Vec::new();
+        for _ in 0..10_000 {
+            let group = schedule.next_group(&previous, true);
+            group.iter().for_each(|kind| *planted.entry(kind.name).or_insert(0) += 1);
+            previous = group;
+        }
+        assert_eq!(schedule.left(), 0);
+        for kind in kinds::all() {
+            let rounds = if kind.cost == Cost::Restart { 2 } else { 7 };
+            assert_eq!(planted.get(kind.name), Some(&rounds), "{}", kind.name);
+        }
+    }
+
+    #[test]
+    fn a_lease_has_few_kinds_that_get_along() {
+        let mut schedule = Schedule::new(kinds::all(), 50, 50, 1);
+        let mut previous: Vec<&'static Kind> = Vec::new();
+        let mut alone = 0;
+        while 0 < schedule.left() {
+            let group = schedule.next_group(&previous, true);
+            assert!(group.len() <= GROUP_MAX);
+            alone += usize::from(group.len() == 1);
+            let costs: Vec<_> = group.iter().map(|kind| kind.cost).collect();
+            assert!(costs.windows(2).all(|pair| pair.first() == pair.last()), "{costs:?}");
+            let is_in_the_way =
+                |kind: &&'static Kind| kind.look_writes && previous.iter().any(|one| one.name == kind.name);
+            assert!(!group.iter().any(is_in_the_way));
+            previous = group;
+        }
+        assert!(0 < alone);
+    }
+}
