@@ -23,6 +23,10 @@ pub(crate) enum Part {
     Gateway,
     /// Whatever happens between two leases takes longer by [`SLOW_PERCENT`], for `cargo kina bench self-test`.
     Slow,
+    /// The API server shows profiles, and lets any administrator set its verbosity and reset its metrics.
+    DebugEndpoints,
+    /// Storage and API server remember what earlier leases wrote.
+    History,
 }
 
 /// The parts that are switched off.
@@ -38,7 +42,15 @@ pub(crate) struct UnknownPart {
 
 impl Part {
     /// All parts.
-    pub(crate) const ALL: [Self; 5] = [Self::Rewind, Self::Verify, Self::Reap, Self::Gateway, Self::Slow];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Rewind,
+        Self::Verify,
+        Self::Reap,
+        Self::Gateway,
+        Self::Slow,
+        Self::DebugEndpoints,
+        Self::History,
+    ];
 
     /// The name that [`VARIABLE`] and `--sabotage` know it by.
     pub(crate) fn name(self) -> &'static str {
@@ -48,6 +60,8 @@ impl Part {
             Self::Reap => "reap",
             Self::Gateway => "gateway",
             Self::Slow => "slow",
+            Self::DebugEndpoints => "debug-endpoints",
+            Self::History => "history",
         }
     }
 

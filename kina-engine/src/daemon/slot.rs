@@ -153,6 +153,7 @@ impl SlotHandle {
             } else {
                 rewinder.rewind_late().await?;
             }
+            rewinder.forget_history().await?;
         }
         Err(SlotError::NeverPristine { proofs: PROOFS_MAX })
     }
@@ -168,6 +169,7 @@ impl SlotHandle {
         self.follow_up_readiness().await?;
         let mut rewinder = self.rewinder.lock().await;
         let report = self.rewind_with_controllers(&mut rewinder, template).await?;
+        rewinder.forget_history().await?;
         drop(rewinder);
         if report.restarted {
             self.is_fully_ready.store(false, Ordering::Relaxed);
@@ -240,15 +242,6 @@ impl SlotHandle {
         self.database_bytes.store(database_bytes, Ordering::Relaxed);
         self.memory_bytes.store(memory_bytes, Ordering::Relaxed);
         Ok(Some(SlotSize { memory_bytes, database_bytes }))
-    }
-
-    /// Lets storage forget what leases that are over have written, once that is much.
-    pub(super) async fn compact(&self) -> Result<(), SlotError> {
-        let mut rewinder = self.rewinder.lock().await;
-        match self.is_frozen.load(Ordering::Relaxed) {
-            true => Ok(()),
-            false => Ok(rewinder.compact().await?),
-        }
     }
 
     pub(super) async fn stop(&self) -> Result<(), SlotError> {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::etcd::{REQUEST_BYTES_MAX, TRANSACTION_OPERATIONS_MAX};
 use crate::protocol::Profile;
+use crate::sabotage::{self, Part};
 
 /// etcd's limit on its database, after which it refuses writes.
 const DATABASE_BYTES_MAX: u64 = 4 << 30;
@@ -87,12 +88,14 @@ pub(super) fn etcd_arguments(certificates: &Path, data: &Path, addresses: Addres
         .into_arguments()
 }
 
-/// Arguments of kube-apiserver, whose etcd is at `etcd`.
+/// Arguments of kube-apiserver, whose etcd is at `etcd`. If it `serves_profiles`, any of its administrators can also set
+/// its verbosity and reset its metrics.
 pub(super) fn api_server_arguments(
     certificates: &Path,
     addresses: Addresses,
     etcd: SocketAddr,
     profile: Profile,
+    serves_profiles: bool,
 ) -> Vec<OsString> {
     let certificate_of = |name: &str| certificates.join(format!("{name}.crt"));
     let key_of = |name: &str| certificates.join(format!("{name}.key"));
@@ -121,6 +124,9 @@ pub(super) fn api_server_arguments(
         .option("service-account-signing-key-file", certificates.join(file::SERVICE_ACCOUNT_PRIVATE))
         // It is reached on loopback, which Kubernetes refuses as an endpoint, and nothing in the cluster could reach it.
         .option("endpoint-reconciler-type", "none")
+        .option("profiling", (serves_profiles || sabotage::is_off(Part::DebugEndpoints)).to_string())
+        // A list at an old revision comes from storage alone, which forgets it with each lease.
+        .option("feature-gates", format!("ListFromCacheSnapshot={}", sabotage::is_off(Part::History)))
         .option("advertise-address", addresses.beside.ip().to_string())
         .into_arguments()
 }

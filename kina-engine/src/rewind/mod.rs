@@ -14,12 +14,14 @@
 //! - `allocators`: making the API server look at what is free.
 //! - `canary`: how to know that an informer inside the API server has caught up.
 //! - `controllers`: how to know that controllers are at work.
+//! - `history`: what storage remembers of earlier leases.
 
 mod allocators;
 mod baseline;
 mod canary;
 mod controllers;
 mod followed;
+mod history;
 mod plan;
 mod resource;
 mod rewinder;

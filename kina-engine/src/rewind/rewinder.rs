@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::canary::Canary;
+use super::history::History;
 use super::plan::{Change, Plan};
 use super::resource::{ApiPaths, StorageResource};
 use super::take;
@@ -15,8 +16,6 @@ use crate::provider::{ProvidedCluster, Readiness};
 
 /// How often a rewind is repeated because something wrote after it. Late writers are done after one or two.
 const PASSES_MAX: usize = 6;
-/// Storage is compacted after so many transactions: some twenty tests of an operator.
-const COMPACTION_REVISIONS: i64 = 10_000;
 
 /// What a lease has made is complete when nothing was written for so long.
 const QUIET: Duration = Duration::from_millis(40);
@@ -36,8 +35,9 @@ pub(crate) struct Rewinder {
     /// The state that was last proven to be the baseline.
     proven: ProvenState,
     rewind_count: u64,
-    /// History before this is forgotten.
-    compacted_revision: i64,
+    history: History,
+    /// Of the last rewind that wrote anything.
+    last_write_revision: i64,
     /// Whether OpenAPI may still show what is gone.
     openapi_lags: bool,
 }
@@ -96,7 +96,8 @@ impl Rewinder {
             baseline,
             proven,
             rewind_count: 0,
-            compacted_revision: 0,
+            history: History::default(),
+            last_write_revision: 0,
             openapi_lags: false,
         };
         rewinder.resume().await?;
@@ -236,6 +237,7 @@ impl Rewinder {
             let plan = Plan::new(&self.baseline, &listing);
             if plan.is_empty() {
                 self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
+                self.history.over(if report.passes == 0 { listing.revision } else { self.last_write_revision });
                 report.openapi_lags = self.openapi_lags;
                 report.duration = start.elapsed();
                 return Ok(report);
@@ -273,15 +275,9 @@ impl Rewinder {
         Ok(false)
     }
 
-    /// Lets storage forget the history before the last proof, once that is long. Nothing asks for it: every lease begins
-    /// after a proof.
-    pub(crate) async fn compact(&mut self) -> Result<(), RewindError> {
-        if self.proven.revision - self.compacted_revision < COMPACTION_REVISIONS {
-            return Ok(());
-        }
-        self.etcd.compact(self.proven.revision).await?;
-        self.compacted_revision = self.proven.revision;
-        Ok(())
+    /// Lets storage forget what was written before the last rewind.
+    pub(crate) async fn forget_history(&mut self) -> Result<(), RewindError> {
+        Ok(self.history.forget(&self.etcd).await?)
     }
 
     /// How large the database file is.
@@ -319,6 +315,7 @@ impl Rewinder {
         // The canaries are set out behind the last event of their resources.
         let canary_puts = canaries.iter().flat_map(|canary| canary.puts(&canary_id)).collect();
         let revision = self.write_changes(&plan.last_changes, canary_puts).await?;
+        self.last_write_revision = revision;
         self.openapi_lags |= shapes_discovery;
         if !waits {
             return Ok(self.etcd.list_heads(PREFIX).await?);

@@ -64,17 +64,6 @@ impl Dispatcher {
         }
     }
 
-    /// Frees what storage keeps of leases that are over.
-    pub(super) fn compact(&mut self, slot: SlotId) {
-        if let Some(handle) = self.handles.get(&slot).cloned() {
-            self.tasks.spawn(async move {
-                if let Err(error) = handle.compact().await {
-                    tracing::warn!(error = with_causes(&error), "a compaction failed: tried again later");
-                }
-            });
-        }
-    }
-
     pub(super) fn measure(&mut self, slot: SlotId) {
         let Some(handle) = self.handles.get(&slot).cloned() else { return };
         let messages = self.messages.clone();

@@ -190,7 +190,6 @@ impl Dispatcher {
         }
         self.feed(Event::Rewound { slot, is_settled: !report.openapi_lags });
         self.keep_warm(slot);
-        self.compact(slot);
     }
 
     pub(super) fn broke(&mut self, slot: SlotId, reason: &str) {

@@ -157,6 +157,7 @@ impl ProcessCluster {
             Addresses::reserved(self.access.api_address),
             self.access.etcd_address,
             self.profile,
+            false,
         );
         self.spawn("kube-apiserver", &self.assets.kube_apiserver, arguments).await
     }
