@@ -70,4 +70,26 @@ mod beside_keys {
     fn a_list_that_an_earlier_lease_began_cannot_be_continued() {
         assert_ended_by(Leak::ContinuedList, "history");
     }
+
+    #[test]
+    fn what_a_lease_wrote_to_the_api_servers_own_lease_ends_with_it() {
+        for leak in [Leak::IdentityAnnotation, Leak::RenewedAnnotation, Leak::IdentityHolder] {
+            assert_ended_by(leak, "identity-lease");
+        }
+    }
+
+    /// Without the fix it is a matter of less than a millisecond whether the next lease sees it.
+    #[test]
+    fn admission_knows_no_namespace_of_an_earlier_lease() {
+        for leak in [Leak::Namespace, Leak::PodSecurity] {
+            assert!(!is_seen(leak, None), "{leak:?} outlives its lease");
+        }
+    }
+
+    #[test]
+    fn admission_knows_no_class_of_an_earlier_lease() {
+        for leak in [Leak::DefaultPriority, Leak::DefaultStorageClass, Leak::DefaultIngressClass, Leak::RuntimeClass] {
+            assert!(!is_seen(leak, None), "{leak:?} outlives its lease");
+        }
+    }
 }

@@ -27,6 +27,10 @@ pub(crate) enum Part {
     DebugEndpoints,
     /// Storage and API server remember what earlier leases wrote.
     History,
+    /// What a lease has written to the API server's own Lease stays there.
+    IdentityLease,
+    /// Nothing is done about what informers inside the API server have yet to see.
+    Informers,
 }
 
 /// The parts that are switched off.
@@ -42,7 +46,7 @@ pub(crate) struct UnknownPart {
 
 impl Part {
     /// All parts.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Rewind,
         Self::Verify,
         Self::Reap,
@@ -50,6 +54,8 @@ impl Part {
         Self::Slow,
         Self::DebugEndpoints,
         Self::History,
+        Self::IdentityLease,
+        Self::Informers,
     ];
 
     /// The name that [`VARIABLE`] and `--sabotage` know it by.
@@ -62,6 +68,8 @@ impl Part {
             Self::Slow => "slow",
             Self::DebugEndpoints => "debug-endpoints",
             Self::History => "history",
+            Self::IdentityLease => "identity-lease",
+            Self::Informers => "informers",
         }
     }
 

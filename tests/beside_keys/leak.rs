@@ -8,9 +8,16 @@ use kina::Cluster;
 use serde_json::{Value, json};
 
 use crate::common::server::Server;
+use crate::common::wait_until;
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const LIST_LENGTH: usize = 3;
+const IDENTITY_LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const CLAIMS: &str = "/api/v1/namespaces/default/persistentvolumeclaims";
+const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+const CONFIG_MAPS_OF_PLANTED: &str = "/api/v1/namespaces/planted/configmaps";
+const PLANTED_NAME: &str = "planted";
 
 /// One thing that an earlier lease must not leave to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +30,42 @@ pub(super) enum Leak {
     ExactList,
     /// The same, in the second page of a list.
     ContinuedList,
+    /// An annotation on the API server's own Lease.
+    IdentityAnnotation,
+    /// The same, once the API server has renewed it.
+    RenewedAnnotation,
+    /// Another holder of that Lease.
+    IdentityHolder,
+    /// A namespace, in which objects can be created.
+    Namespace,
+    /// What the namespace `default` demands of its pods.
+    PodSecurity,
+    /// The priority that pods get which name none.
+    DefaultPriority,
+    /// The class that volume claims get which name none.
+    DefaultStorageClass,
+    /// The class that ingresses get which name none.
+    DefaultIngressClass,
+    /// What pods of a class need beside their containers.
+    RuntimeClass,
 }
 
 impl Leak {
-    const ALL: [Self; 4] = [Self::Verbosity, Self::ResetMetrics, Self::ExactList, Self::ContinuedList];
+    const ALL: [Self; 13] = [
+        Self::Verbosity,
+        Self::ResetMetrics,
+        Self::ExactList,
+        Self::ContinuedList,
+        Self::IdentityAnnotation,
+        Self::RenewedAnnotation,
+        Self::IdentityHolder,
+        Self::Namespace,
+        Self::PodSecurity,
+        Self::DefaultPriority,
+        Self::DefaultStorageClass,
+        Self::DefaultIngressClass,
+        Self::RuntimeClass,
+    ];
 
     pub(super) fn name(self) -> String {
         format!("{self:?}")
@@ -61,7 +100,107 @@ impl Leak {
                 let token = list["metadata"]["continue"].as_str().context("the list has no second page")?;
                 Ok(token.into())
             }
+            Self::IdentityAnnotation | Self::RenewedAnnotation => {
+                // The API server makes it some time after its start.
+                wait_until("the API server has its Lease", || async { identity_lease(&server).await.is_ok() }).await?;
+                let lease = identity_lease(&server).await?;
+                let renewed = merge_identity_lease(
+                    &server,
+                    &lease,
+                    json!({"metadata": {"annotations": {PLANTED_NAME: PLANTED_NAME}}}),
+                )
+                .await?;
+                if self == Self::RenewedAnnotation {
+                    let renewed_again = || async {
+                        let lease = identity_lease(&server).await;
+                        lease.is_ok_and(|lease| lease["spec"]["renewTime"] != renewed["spec"]["renewTime"])
+                    };
+                    wait_until("the API server renews its Lease", renewed_again).await?;
+                }
+                Ok(lease["metadata"]["uid"].clone())
+            }
+            Self::IdentityHolder => {
+                wait_until("the API server has its Lease", || async { identity_lease(&server).await.is_ok() }).await?;
+                let lease = identity_lease(&server).await?;
+                merge_identity_lease(&server, &lease, json!({"spec": {"holderIdentity": PLANTED_NAME}})).await?;
+                Ok(lease["spec"]["holderIdentity"].clone())
+            }
+            Self::Namespace => {
+                let namespace = json!({"metadata": {"name": PLANTED_NAME}});
+                server.create("/api/v1/namespaces", &namespace).await?;
+                anyhow::ensure!(
+                    server.admits(CONFIG_MAPS_OF_PLANTED, &config_map()).await,
+                    "the namespace takes nothing"
+                );
+                Ok(Value::Null)
+            }
+            Self::PodSecurity => {
+                let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+                server.merge("/api/v1/namespaces/default", &labels).await?;
+                wait_until("pods are refused", || async { !server.admits(PODS, &pod(json!({}))).await }).await?;
+                Ok(Value::Null)
+            }
+            Self::DefaultPriority => {
+                let class = json!({"metadata": {"name": PLANTED_NAME}, "value": 1000, "globalDefault": true});
+                server.create("/apis/scheduling.k8s.io/v1/priorityclasses", &class).await?;
+                self.wait_effect(&server).await
+            }
+            Self::DefaultStorageClass => {
+                let class = json!({
+                    "metadata": {
+                        "name": PLANTED_NAME,
+                        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+                    },
+                    "provisioner": "example.com/none",
+                });
+                server.create("/apis/storage.k8s.io/v1/storageclasses", &class).await?;
+                self.wait_effect(&server).await
+            }
+            Self::DefaultIngressClass => {
+                let class = json!({
+                    "metadata": {
+                        "name": PLANTED_NAME,
+                        "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"},
+                    },
+                    "spec": {"controller": "example.com/none"},
+                });
+                server.create("/apis/networking.k8s.io/v1/ingressclasses", &class).await?;
+                self.wait_effect(&server).await
+            }
+            Self::RuntimeClass => {
+                let class = json!({
+                    "metadata": {"name": PLANTED_NAME},
+                    "handler": "none",
+                    "overhead": {"podFixed": {"cpu": "1"}},
+                });
+                server.create("/apis/node.k8s.io/v1/runtimeclasses", &class).await?;
+                self.wait_effect(&server).await
+            }
         }
+    }
+
+    /// Waits until the lease that planted it sees it.
+    async fn wait_effect(self, server: &Server) -> anyhow::Result<Value> {
+        let has_effect = || async { self.is_in_effect(server).await.unwrap_or(false) };
+        wait_until("what was planted takes effect", has_effect).await?;
+        Ok(Value::Null)
+    }
+
+    /// Whether the API server decides by it about a request that writes nothing.
+    async fn is_in_effect(self, server: &Server) -> anyhow::Result<bool> {
+        Ok(match self {
+            Self::DefaultPriority => {
+                !dry_run(server, PODS, &pod(json!({}))).await?["spec"]["priorityClassName"].is_null()
+            }
+            Self::DefaultStorageClass => {
+                !dry_run(server, CLAIMS, &volume_claim()).await?["spec"]["storageClassName"].is_null()
+            }
+            Self::DefaultIngressClass => {
+                !dry_run(server, INGRESSES, &ingress()).await?["spec"]["ingressClassName"].is_null()
+            }
+            Self::RuntimeClass => server.admits(PODS, &pod(json!({"runtimeClassName": PLANTED_NAME}))).await,
+            _ => anyhow::bail!("{self:?} has no such effect"),
+        })
     }
 
     pub(super) async fn is_seen(self, cluster: &Cluster, planted: &Value) -> anyhow::Result<bool> {
@@ -83,6 +222,17 @@ impl Leak {
             Self::ContinuedList => {
                 Ok(lists_secrets(&server, &format!("{SECRETS}?limit=1&continue={planted_text}")).await)
             }
+            Self::IdentityAnnotation | Self::RenewedAnnotation => {
+                let lease = identity_lease(&server).await?;
+                anyhow::ensure!(lease["metadata"]["uid"] == *planted, "it is another Lease: {lease}");
+                Ok(lease.to_string().contains(PLANTED_NAME))
+            }
+            Self::IdentityHolder => Ok(identity_lease(&server).await?["spec"]["holderIdentity"] != *planted),
+            Self::Namespace => Ok(server.admits(CONFIG_MAPS_OF_PLANTED, &config_map()).await),
+            Self::PodSecurity => Ok(!server.admits(PODS, &pod(json!({}))).await),
+            Self::DefaultPriority | Self::DefaultStorageClass | Self::DefaultIngressClass | Self::RuntimeClass => {
+                self.is_in_effect(&server).await
+            }
         }
     }
 }
@@ -96,6 +246,41 @@ async fn create_secrets(server: &Server) -> anyhow::Result<String> {
         revision = created["metadata"]["resourceVersion"].as_str().context("no revision")?.to_owned();
     }
     Ok(revision)
+}
+
+async fn identity_lease(server: &Server) -> anyhow::Result<Value> {
+    let leases = server.get(&format!("{IDENTITY_LEASES}?labelSelector=apiserver.kubernetes.io/identity")).await?;
+    let lease = leases["items"].as_array().and_then(|items| items.first());
+    lease.cloned().context("the API server has no Lease of its own")
+}
+
+async fn merge_identity_lease(server: &Server, lease: &Value, patch: Value) -> anyhow::Result<Value> {
+    let name = lease["metadata"]["name"].as_str().context("a Lease without a name")?;
+    Ok(server.merge(&format!("{IDENTITY_LEASES}/{name}"), &patch).await?)
+}
+
+async fn dry_run(server: &Server, path: &str, object: &Value) -> anyhow::Result<Value> {
+    Ok(server.create(&format!("{path}?dryRun=All"), object).await?)
+}
+
+fn config_map() -> Value {
+    json!({"metadata": {"name": "looked-for"}})
+}
+
+fn pod(spec: Value) -> Value {
+    let mut pod = json!({"metadata": {"name": "looked-for"}, "spec": spec});
+    pod["spec"]["containers"] = json!([{"name": "main", "image": "none"}]);
+    pod
+}
+
+fn volume_claim() -> Value {
+    let resources = json!({"requests": {"storage": "1Gi"}});
+    json!({"metadata": {"name": "looked-for"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": resources}})
+}
+
+fn ingress() -> Value {
+    let backend = json!({"service": {"name": "looked-for", "port": {"number": 80}}});
+    json!({"metadata": {"name": "looked-for"}, "spec": {"defaultBackend": backend}})
 }
 
 fn exact_list(revision: &str) -> String {

@@ -145,6 +145,8 @@ impl SlotHandle {
         let mut rewinder = self.rewinder.lock().await;
         for late_writes in 0..PROOFS_MAX {
             if rewinder.prove_pristine().await? {
+                // Usually that was done since the last release.
+                rewinder.forget_history().await?;
                 return Ok(late_writes);
             }
             if self.cluster.has_controllers() {
@@ -153,7 +155,6 @@ impl SlotHandle {
             } else {
                 rewinder.rewind_late().await?;
             }
-            rewinder.forget_history().await?;
         }
         Err(SlotError::NeverPristine { proofs: PROOFS_MAX })
     }
@@ -169,7 +170,6 @@ impl SlotHandle {
         self.follow_up_readiness().await?;
         let mut rewinder = self.rewinder.lock().await;
         let report = self.rewind_with_controllers(&mut rewinder, template).await?;
-        rewinder.forget_history().await?;
         drop(rewinder);
         if report.restarted {
             self.is_fully_ready.store(false, Ordering::Relaxed);
@@ -242,6 +242,16 @@ impl SlotHandle {
         self.database_bytes.store(database_bytes, Ordering::Relaxed);
         self.memory_bytes.store(memory_bytes, Ordering::Relaxed);
         Ok(Some(SlotSize { memory_bytes, database_bytes }))
+    }
+
+    /// Lets storage forget what leases that are over have written. That takes some milliseconds, for which a release does
+    /// not wait; the next lease does.
+    pub(super) async fn forget_history(&self) -> Result<(), SlotError> {
+        let mut rewinder = self.rewinder.lock().await;
+        match self.is_frozen.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Ok(rewinder.forget_history().await?),
+        }
     }
 
     pub(super) async fn stop(&self) -> Result<(), SlotError> {

@@ -191,6 +191,12 @@ impl EtcdClient {
         Ok(0 < self.range(request).await?.count)
     }
 
+    /// The revision at which `key` was made, if it exists.
+    pub(crate) async fn creation_revision(&self, key: &[u8]) -> Result<Option<i64>, EtcdError> {
+        let request = RangeRequest { key: key.to_vec(), keys_only: true, ..RangeRequest::default() };
+        Ok(self.range(request).await?.kvs.first().map(|kv| kv.create_revision))
+    }
+
     /// Carries out all `operations` in their order, in as few transactions as etcd's limits allow. Returns for each
     /// transaction how many operations it held and its revision, which is the `mod_revision` of every key it put.
     pub async fn write(&self, operations: &[WriteOperation]) -> Result<Vec<(usize, i64)>, EtcdError> {

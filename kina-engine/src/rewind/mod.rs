@@ -15,6 +15,8 @@
 //! - `canary`: how to know that an informer inside the API server has caught up.
 //! - `controllers`: how to know that controllers are at work.
 //! - `history`: what storage remembers of earlier leases.
+//! - `identity_lease`: the API server's own Lease, which a test may write to.
+//! - `namespace_canary`: how to know that admission has heard of all namespaces.
 
 mod allocators;
 mod baseline;
@@ -22,6 +24,8 @@ mod canary;
 mod controllers;
 mod followed;
 mod history;
+mod identity_lease;
+mod namespace_canary;
 mod plan;
 mod resource;
 mod rewinder;

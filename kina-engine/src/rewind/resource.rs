@@ -76,6 +76,21 @@ impl StorageResource {
         )
     }
 
+    /// Whether the API server decides by it about other requests, from an informer of which nothing tells how far it has
+    /// come. Few leases touch these.
+    pub(super) fn configures_requests(&self) -> bool {
+        matches!(
+            self.as_str(),
+            "priorityclasses"
+                | "storageclasses"
+                | "ingressclasses"
+                | "runtimeclasses"
+                | "servicecidrs"
+                | "flowschemas"
+                | "prioritylevelconfigurations"
+        )
+    }
+
     /// Whether an informer inside the API server may follow all of it.
     pub(super) fn is_followed(&self) -> bool {
         !self.is_custom() && !UNFOLLOWED.contains(&self.as_str())

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::canary::Canary;
 use super::history::History;
+use super::identity_lease::IdentityLeases;
+use super::namespace_canary::NamespaceCanary;
 use super::plan::{Change, Plan};
 use super::resource::{ApiPaths, StorageResource};
 use super::take;
@@ -13,6 +15,7 @@ use super::{Baseline, PREFIX, RewindError, allocators, settle, transactions};
 use crate::api_client::ApiClient;
 use crate::etcd::{EtcdClient, KeyListing, StoredKey, TRANSACTION_KEYS_MAX, WriteOperation};
 use crate::provider::{ProvidedCluster, Readiness};
+use crate::sabotage::{self, Part};
 
 /// How often a rewind is repeated because something wrote after it. Late writers are done after one or two.
 const PASSES_MAX: usize = 6;
@@ -27,8 +30,8 @@ const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Rewinder {
     pub(super) cluster: Arc<dyn ProvidedCluster>,
     pub(super) etcd: EtcdClient,
-    api: ApiClient,
-    api_paths: ApiPaths,
+    pub(super) api: ApiClient,
+    pub(super) api_paths: ApiPaths,
     /// Where the kinds are served that the template brings.
     template_paths: Vec<String>,
     pub(super) baseline: Baseline,
@@ -38,6 +41,7 @@ pub(crate) struct Rewinder {
     history: History,
     /// Of the last rewind that wrote anything.
     last_write_revision: i64,
+    identity_leases: IdentityLeases,
     /// Whether OpenAPI may still show what is gone.
     openapi_lags: bool,
 }
@@ -98,6 +102,7 @@ impl Rewinder {
             rewind_count: 0,
             history: History::default(),
             last_write_revision: 0,
+            identity_leases: IdentityLeases::default(),
             openapi_lags: false,
         };
         rewinder.resume().await?;
@@ -106,6 +111,7 @@ impl Rewinder {
 
     /// Proves a cluster whose API server was just started.
     pub(crate) async fn resume(&mut self) -> Result<(), RewindError> {
+        self.identity_leases.forget();
         settle::wait_discovery(&self.api, &self.baseline.fingerprint(), self.template_definitions()).await?;
         self.openapi_lags = true;
         self.rewind().await?;
@@ -229,13 +235,18 @@ impl Rewinder {
         let start = Instant::now();
         let mut report = RewindReport::default();
         self.rewind_count += 1;
-        if crate::sabotage::is_off(crate::sabotage::Part::Rewind) {
+        if sabotage::is_off(Part::Rewind) {
             self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
             return Ok(report);
         }
         loop {
             let plan = Plan::new(&self.baseline, &listing);
             if plan.is_empty() {
+                if report.passes < PASSES_MAX && self.put_back_identity_leases(&listing).await? {
+                    report.passes += 1;
+                    listing = self.etcd.list_heads(PREFIX).await?;
+                    continue;
+                }
                 self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
                 self.history.over(if report.passes == 0 { listing.revision } else { self.last_write_revision });
                 report.openapi_lags = self.openapi_lags;
@@ -256,11 +267,15 @@ impl Rewinder {
     /// Whether nothing but what the servers own was written since the last proof. Usually one read; called at each
     /// hand-out.
     pub(crate) async fn prove_pristine(&mut self) -> Result<bool, RewindError> {
-        if crate::sabotage::is_off(crate::sabotage::Part::Verify) {
+        if sabotage::is_off(Part::Verify) {
             return Ok(true);
         }
         let changed = self.etcd.list_changed_heads(PREFIX, self.proven.revision + 1).await?;
         let only_server_owned = changed.heads().all(|head| self.baseline.server_owned.contains(head.key));
+        if self.identity_leases_were_written(&changed) && self.put_back_identity_leases(&changed).await? {
+            tracing::info!("the API server's own Lease was written to late");
+            return Ok(false);
+        }
         if only_server_owned && changed.key_count == self.proven.key_count {
             return Ok(true);
         }
@@ -273,6 +288,15 @@ impl Rewinder {
         }
         tracing::info!(keys = plan.key_count(), example = plan.example(), "somebody wrote late");
         Ok(false)
+    }
+
+    /// Whether a listing of what was written lately has one of the API server's own Leases.
+    fn identity_leases_were_written(&self, changed: &KeyListing) -> bool {
+        self.baseline.server_owned.identity_leases().any(|key| changed.contains(key))
+    }
+
+    async fn put_back_identity_leases(&mut self, listing: &KeyListing) -> Result<bool, RewindError> {
+        self.identity_leases.put_back(listing, &self.baseline.server_owned, &self.etcd, &self.api).await
     }
 
     /// Lets storage forget what was written before the last rewind.
@@ -306,14 +330,17 @@ impl Rewinder {
     async fn apply(&mut self, plan: &Plan, report: &mut RewindReport) -> Result<KeyListing, RewindError> {
         let shapes_discovery = plan.touched.iter().any(StorageResource::shapes_discovery);
         let restarts = self.needs_restart(&plan.touched);
-        let waits = !crate::sabotage::is_off(crate::sabotage::Part::Verify);
+        let waits = !sabotage::is_off(Part::Verify);
         let canaries = if restarts || !waits { Vec::new() } else { Canary::of_touched(&plan.touched) };
         let canary_id = self.rewind_count.to_string();
+        let namespace_canary =
+            if restarts || !waits { None } else { NamespaceCanary::of_touched(&plan.touched, &canary_id) };
         for changes in transactions(&plan.changes, Change::key) {
             self.write_changes(changes, Vec::new()).await?;
         }
         // The canaries are set out behind the last event of their resources.
-        let canary_puts = canaries.iter().flat_map(|canary| canary.puts(&canary_id)).collect();
+        let mut canary_puts: Vec<_> = canaries.iter().flat_map(|canary| canary.puts(&canary_id)).collect();
+        canary_puts.extend(namespace_canary.as_ref().map(NamespaceCanary::put));
         let revision = self.write_changes(&plan.last_changes, canary_puts).await?;
         self.last_write_revision = revision;
         self.openapi_lags |= shapes_discovery;
@@ -323,6 +350,7 @@ impl Rewinder {
         if restarts {
             report.restarted = true;
             self.openapi_lags = true;
+            self.identity_leases.forget();
             self.cluster.restart_api_server().await?;
             self.cluster.wait_ready(Readiness::Early).await?;
             let definitions = self.template_definitions() + plan.definitions();
@@ -334,6 +362,7 @@ impl Rewinder {
             // processor time that following needs. After that the others rarely have to be asked twice.
             settle::wait_caches(&self.api, &self.api_paths, &plan.touched, revision).await?;
             self.follow_authorization(&canaries, &canary_id).await?;
+            self.follow_namespaces(namespace_canary.as_ref()).await?;
             let node_ports = self.refresh_allocators(plan).await?;
             if shapes_discovery {
                 settle::wait_discovery(&self.api, &self.baseline.fingerprint(), plan.definitions()).await?;
@@ -398,11 +427,15 @@ impl Rewinder {
         self.baseline.value(key).map_err(value_error)
     }
 
-    /// Policies are compiled in a loop of one second, quota look-ups are cached for 30 s by namespace name, and what no
-    /// list shows cannot be asked for: after a lease that touched those, a fresh API server is the only proof.
+    /// Policies are compiled in a loop of one second, quota look-ups are cached for 30 s by namespace name, nothing tells
+    /// when an informer has seen what it rarely has to, and what no list shows cannot be asked for: after a lease that
+    /// touched those, a fresh API server is the only proof.
     fn needs_restart(&self, touched: &BTreeSet<StorageResource>) -> bool {
+        let watches_over_informers = !sabotage::is_off(Part::Informers);
         touched.iter().any(|resource| {
-            resource.is_admission() || (!resource.is_custom() && self.api_paths.list_path(resource).is_none())
+            resource.is_admission()
+                || (watches_over_informers && resource.configures_requests())
+                || (!resource.is_custom() && self.api_paths.list_path(resource).is_none())
         })
     }
 

@@ -41,6 +41,11 @@ impl ServerOwned {
         self.root_certificates = keys;
     }
 
+    /// The API servers' own Leases.
+    pub(super) fn identity_leases(&self) -> impl Iterator<Item = &[u8]> {
+        self.identity_leases.iter().map(Vec::as_slice)
+    }
+
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
         PREFIXES.iter().any(|prefix| key.starts_with(prefix))
             || self.identity_leases.contains(key)

@@ -12,10 +12,10 @@ use crate::api_client::ApiClient;
 
 const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// Usually 10 to 25 ms, seen: 124 ms. After this the API server is restarted instead.
-const FOLLOW_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const FOLLOW_TIMEOUT: Duration = Duration::from_secs(5);
 /// Seen: 60 ms, on a busy machine.
-const FOLLOW_TIMEOUT_PER_DEFINITION: Duration = Duration::from_millis(600);
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
+pub(super) const FOLLOW_TIMEOUT_PER_DEFINITION: Duration = Duration::from_millis(600);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(1);
 const DISCOVERY_POLL_INTERVAL: Duration = Duration::from_millis(3);
 /// After this without a change OpenAPI has followed, where nobody knows what it should say.
 const OPENAPI_QUIET: Duration = Duration::from_secs(3);

@@ -64,6 +64,17 @@ impl Dispatcher {
         }
     }
 
+    /// Begins before the next lease with what that would have to wait for.
+    pub(super) fn forget_history(&mut self, slot: SlotId) {
+        if let Some(handle) = self.handles.get(&slot).cloned() {
+            self.tasks.spawn(async move {
+                if let Err(error) = handle.forget_history().await {
+                    tracing::warn!(error = with_causes(&error), "a compaction failed: tried again at the next lease");
+                }
+            });
+        }
+    }
+
     pub(super) fn measure(&mut self, slot: SlotId) {
         let Some(handle) = self.handles.get(&slot).cloned() else { return };
         let messages = self.messages.clone();

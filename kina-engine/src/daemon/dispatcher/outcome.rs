@@ -190,6 +190,7 @@ impl Dispatcher {
         }
         self.feed(Event::Rewound { slot, is_settled: !report.openapi_lags });
         self.keep_warm(slot);
+        self.forget_history(slot);
     }
 
     pub(super) fn broke(&mut self, slot: SlotId, reason: &str) {

@@ -1,0 +1,85 @@
+//! How to know that admission has heard of all namespaces.
+//!
+//! The admission plugins ask an informer whether a namespace exists and what its labels are. It handles events in their
+//! order. So a rewind that touched namespaces is followed by one more of them, the canary, which is being terminated.
+//! Nothing may be created in it, and the plugin `NamespaceLifecycle` says so at once if its informer knows the canary;
+//! if not, it sleeps before it looks at storage. So an answer that takes less than that sleep proves that the informer
+//! has seen everything before the canary. Nothing is created by asking, and the canary goes before hand-out.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::resource::StorageResource;
+use super::rewinder::Rewinder;
+use super::settle::{self, FOLLOW_TIMEOUT, POLL_INTERVAL};
+use super::{PREFIX, RewindError};
+use crate::etcd::WriteOperation;
+use crate::sabotage::{self, Part};
+
+const RESOURCE: &str = "namespaces";
+/// For how long the plugin sleeps if its informer does not know a namespace (`missingNamespaceWait`).
+const MISSING_NAMESPACE_WAIT: Duration = Duration::from_millis(50);
+
+/// A namespace that tells whether all before it are known.
+pub(super) struct NamespaceCanary {
+    name: String,
+}
+
+impl NamespaceCanary {
+    /// The one that a rewind of these resources needs. `id` differs each time.
+    pub(super) fn of_touched(touched: &BTreeSet<StorageResource>, id: &str) -> Option<Self> {
+        let is_needed =
+            touched.iter().any(|resource| resource.as_str() == RESOURCE) && !sabotage::is_off(Part::Informers);
+        is_needed.then(|| Self { name: format!("kina-canary-{id}") })
+    }
+
+    /// The write that sets it out.
+    pub(super) fn put(&self) -> WriteOperation {
+        let namespace = json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": self.name, "uid": self.name, "creationTimestamp": "2020-01-01T00:00:00Z"},
+            "status": {"phase": "Terminating"},
+        });
+        // The API server reads JSON from storage as well as what it writes itself.
+        WriteOperation::Put { key: self.key(), value: namespace.to_string().into_bytes() }
+    }
+
+    fn key(&self) -> Vec<u8> {
+        [PREFIX, format!("{RESOURCE}/{}", self.name).as_bytes()].concat()
+    }
+}
+
+impl Rewinder {
+    /// Waits until admission knows the canary, takes it away, and waits until lists know that too.
+    pub(super) async fn follow_namespaces(&self, canary: Option<&NamespaceCanary>) -> Result<(), RewindError> {
+        let Some(canary) = canary else { return Ok(()) };
+        let followed = self.wait_namespace_canary(canary).await;
+        // It goes whether it was seen or not.
+        let deletion = WriteOperation::Delete { key: canary.key() };
+        let namespaces: BTreeSet<_> = StorageResource::of_key(deletion.key()).into_iter().collect();
+        let transactions = self.etcd.write(&[deletion]).await?;
+        followed?;
+        let revision = transactions.last().map_or(0, |(_, revision)| *revision);
+        settle::wait_caches(&self.api, &self.api_paths, &namespaces, revision).await
+    }
+
+    async fn wait_namespace_canary(&self, canary: &NamespaceCanary) -> Result<(), RewindError> {
+        let path = format!("/api/v1/namespaces/{}/configmaps?dryRun=All", canary.name);
+        let config_map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": canary.name}});
+        let (path, config_map) = (path.as_str(), &config_map);
+        settle::poll("admission to namespaces", FOLLOW_TIMEOUT, POLL_INTERVAL, || async move {
+            let start = Instant::now();
+            let answer = self.api.post(path, config_map).await?;
+            match answer.status {
+                http::StatusCode::FORBIDDEN => Ok(start.elapsed() < MISSING_NAMESPACE_WAIT),
+                status => {
+                    Err(RewindError::Unexpected { asked: path.to_owned(), answered: format!("HTTP status {status}") })
+                }
+            }
+        })
+        .await
+    }
+}
