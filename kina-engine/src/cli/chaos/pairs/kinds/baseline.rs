@@ -45,7 +45,8 @@ pub(super) static KINDS: [Kind; 10] = [
         "a label on a FlowSchema of the system",
         |side| Box::pin(mark(side, FLOW_SCHEMA)),
         |side, former| Box::pin(is_marked(side, former, FLOW_SCHEMA)),
-    ),
+    )
+    .restarting(),
     Kind::own(
         "identity-lease",
         "an annotation on the API server's identity Lease, which the API server itself renews",
@@ -64,7 +65,8 @@ pub(super) static KINDS: [Kind; 10] = [
         "a FlowSchema of the system, deleted",
         |side| Box::pin(delete(side, FLOW_SCHEMA)),
         |side, former| Box::pin(is_another(side, former, FLOW_SCHEMA)),
-    ),
+    )
+    .restarting(),
     Kind::own(
         "deleted-system-namespace",
         "the namespace kube-node-lease, being deleted",

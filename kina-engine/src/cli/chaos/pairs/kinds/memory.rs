@@ -89,6 +89,7 @@ pub(super) static KINDS: [Kind; 12] = [
         |side| Box::pin(add_flow_schema(side, "pair-flow", "global-default", FLOW_SCHEMA_HEADER)),
         |side, former| Box::pin(is_classified(side, former, "pair-flow", FLOW_SCHEMA_HEADER)),
     )
+    .restarting()
     .shown_without(&["informers"]),
     Kind::own(
         "priority-level",
@@ -96,6 +97,7 @@ pub(super) static KINDS: [Kind; 12] = [
         |side| Box::pin(add_priority_level(side)),
         |side, former| Box::pin(is_classified(side, former, "pair-level", PRIORITY_LEVEL_HEADER)),
     )
+    .restarting()
     .shown_without(&["informers"]),
     Kind::own(
         "api-service",

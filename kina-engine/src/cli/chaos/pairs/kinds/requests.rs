@@ -24,6 +24,9 @@ const CONCURRENCY: usize = 8;
 /// How long B gives what is late, beyond all else that it does.
 const LATE_AFTER: Duration = Duration::from_millis(700);
 
+/// In whole seconds, as the API server wants it.
+const WATCH_ENDS_AFTER: Duration = Duration::from_secs(1);
+
 /// How the client of a request ends it.
 #[derive(Clone, Copy, Debug)]
 enum Ended {
@@ -37,7 +40,7 @@ enum Ended {
     Cut,
 }
 
-pub(super) static KINDS: [Kind; 6] = [
+pub(super) static KINDS: [Kind; 7] = [
     Kind::own(
         "deletion-with-byte",
         "a DeleteCollection over HTTP/1.1 with one more byte behind it",
@@ -86,12 +89,21 @@ pub(super) static KINDS: [Kind; 6] = [
     .looked_late(|side, former| Box::pin(is_any_made(side, former)))
     .shown_without(&["drain"]),
     Kind::own(
+        "create-behind-watch",
+        "a create that the API server comes to once a watch before it has ended",
+        |side| Box::pin(create_behind_watch(side)),
+        |side, former| Box::pin(is_named_made(side, former)),
+    )
+    .looked_late(|side, former| Box::pin(is_named_made_late(side, former, WATCH_ENDS_AFTER)))
+    .restarting()
+    .shown_without(&["drain"]),
+    Kind::own(
         "held-create",
         "a create that a webhook holds until B has the cluster",
         |side| Box::pin(hold_create(side)),
-        |side, former| Box::pin(is_held_made(side, former)),
+        |side, former| Box::pin(is_named_made(side, former)),
     )
-    .looked_late(|side, former| Box::pin(is_held_made_late(side, former)))
+    .looked_late(|side, former| Box::pin(is_named_made_late(side, former, HeldWebhook::HOLD)))
     .restarting()
     .shown_without(&["lingering"]),
 ];
@@ -163,14 +175,8 @@ async fn is_any_deleted(side: &Side, former: &Former) -> anyhow::Result<Option<S
 }
 
 async fn pipeline_creates(side: &Side) -> anyhow::Result<Planted> {
-    let mut requests = String::new();
-    for number in 0..PIPELINED_COUNT {
-        let object = json!({"metadata": {"name": format!("pair-{}-{number}", side.mark)}}).to_string();
-        requests += &format!(
-            "POST {CONFIG_MAPS} HTTP/1.1\r\nHost: kina\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{object}",
-            object.len()
-        );
-    }
+    let requests: String =
+        (0..PIPELINED_COUNT).map(|number| create_request(&format!("pair-{}-{number}", side.mark))).collect();
     let mut raw = Raw::http_1(&side.grant).await?;
     raw.say(requests.as_bytes()).await?;
     let first = format!("{CONFIG_MAPS}/pair-{}-0", side.mark);
@@ -213,11 +219,7 @@ async fn hold_create(side: &Side) -> anyhow::Result<Planted> {
     .await?;
     webhook.forget();
     let name = format!("pair-held-{}", side.mark);
-    let object = json!({"metadata": {"name": name}}).to_string();
-    let request = format!(
-        "POST {CONFIG_MAPS} HTTP/1.1\r\nHost: kina\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{object}G",
-        object.len()
-    );
+    let request = format!("{}G", create_request(&name));
     let mut raw = Raw::http_1(&side.grant).await?;
     raw.say(request.as_bytes()).await?;
     wait_for("the webhook holds the create", async || Ok(webhook.is_asked())).await?;
@@ -229,13 +231,33 @@ async fn hold_create(side: &Side) -> anyhow::Result<Planted> {
     Ok(Planted { connection: Some(raw), ..Planted::with(name) })
 }
 
-async fn is_held_made(side: &Side, former: &Former) -> anyhow::Result<Option<String>> {
+async fn is_named_made(side: &Side, former: &Former) -> anyhow::Result<Option<String>> {
     let name = former.trace.as_str().context("a name was kept")?;
     let answer = side.api.get(&format!("{CONFIG_MAPS}/{name}")).await?;
     Ok(answer.is_success().then(|| format!("{name} was made")))
 }
 
-async fn is_held_made_late(side: &Side, former: &Former) -> anyhow::Result<Option<String>> {
-    tokio::time::sleep(HeldWebhook::HOLD).await;
-    is_held_made(side, former).await
+async fn is_named_made_late(side: &Side, former: &Former, after: Duration) -> anyhow::Result<Option<String>> {
+    tokio::time::sleep(after).await;
+    is_named_made(side, former).await
+}
+
+async fn create_behind_watch(side: &Side) -> anyhow::Result<Planted> {
+    let name = format!("pair-behind-{}", side.mark);
+    let mut raw = Raw::http_1(&side.grant).await?;
+    let seconds = WATCH_ENDS_AFTER.as_secs();
+    let watch = format!("GET {CONFIG_MAPS}?watch=true&timeoutSeconds={seconds} HTTP/1.1\r\nHost: kina\r\n\r\n");
+    raw.say(format!("{watch}{}", create_request(&name)).as_bytes()).await?;
+    if !raw.expect_answer().await?.contains(" 200 ") {
+        bail!("the watch was refused");
+    }
+    Ok(Planted { connection: Some(raw), ..Planted::with(name) })
+}
+
+fn create_request(name: &str) -> String {
+    let object = json!({"metadata": {"name": name}}).to_string();
+    format!(
+        "POST {CONFIG_MAPS} HTTP/1.1\r\nHost: kina\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{object}",
+        object.len()
+    )
 }
