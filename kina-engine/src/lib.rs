@@ -61,6 +61,8 @@ pub mod image;
 #[cfg(feature = "engine")]
 mod journal;
 #[cfg(feature = "engine")]
+mod lingering;
+#[cfg(feature = "engine")]
 mod living_file;
 mod log_tail;
 #[cfg(feature = "engine")]

@@ -10,7 +10,7 @@ use crate::ProviderName;
 use crate::protocol::{PROTOCOL, VERSION};
 
 /// A socket's path may have 108 bytes on Linux and 104 on macOS, the final zero included.
-const SOCKET_PATH_BYTES_MAX: usize = 100;
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 100;
 
 /// The paths of one engine.
 #[derive(Clone, Debug, PartialEq, Eq)]

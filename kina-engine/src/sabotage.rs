@@ -31,6 +31,10 @@ pub(crate) enum Part {
     IdentityLease,
     /// Nothing is done about what informers inside the API server have yet to see.
     Informers,
+    /// Connections to an API server are dropped with their clients, and not read to their end.
+    Drain,
+    /// No look at what still runs in an API server, and no restart to end it.
+    Lingering,
 }
 
 /// The parts that are switched off.
@@ -46,7 +50,7 @@ pub(crate) struct UnknownPart {
 
 impl Part {
     /// All parts.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Rewind,
         Self::Verify,
         Self::Reap,
@@ -56,6 +60,8 @@ impl Part {
         Self::History,
         Self::IdentityLease,
         Self::Informers,
+        Self::Drain,
+        Self::Lingering,
     ];
 
     /// The name that [`VARIABLE`] and `--sabotage` know it by.
@@ -70,6 +76,8 @@ impl Part {
             Self::History => "history",
             Self::IdentityLease => "identity-lease",
             Self::Informers => "informers",
+            Self::Drain => "drain",
+            Self::Lingering => "lingering",
         }
     }
 

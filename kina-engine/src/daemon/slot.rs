@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
+use crate::lingering::LeftBehind;
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 use crate::rewind::{RewindError, RewindReport, Rewinder, Template};
 
@@ -34,6 +35,8 @@ pub(super) struct SlotHandle {
     memory_bytes: AtomicU64,
     /// When its processes were started.
     running_since: Mutex<Instant>,
+    /// What the next rewind has to see the end of.
+    left_behind: Mutex<LeftBehind>,
 }
 
 /// What a cluster takes.
@@ -90,6 +93,7 @@ impl SlotHandle {
             database_bytes: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
             running_since: Mutex::new(Instant::now()),
+            left_behind: Mutex::default(),
         }
     }
 
@@ -164,11 +168,17 @@ impl SlotHandle {
         Ok(self.rewinder.lock().await.take_template(name, directory).await?)
     }
 
+    /// Takes note of what may still run of those who have used the cluster, until the next rewind sees to its end.
+    pub(super) fn leave(&self, left_behind: LeftBehind) {
+        self.left_behind.lock().unwrap_or_else(PoisonError::into_inner).add(left_behind);
+    }
+
     /// Rewinds, and prepares for the next lease, which finds this template.
     pub(super) async fn rewind(&self, template: Option<Arc<Template>>) -> Result<RewindReport, SlotError> {
         // A hook that has not looked yet could still bring back what this rewind has to put back.
         self.follow_up_readiness().await?;
         let mut rewinder = self.rewinder.lock().await;
+        rewinder.leave(std::mem::take(&mut *self.left_behind.lock().unwrap_or_else(PoisonError::into_inner)));
         let report = self.rewind_with_controllers(&mut rewinder, template).await?;
         drop(rewinder);
         if report.restarted {
@@ -188,6 +198,7 @@ impl SlotHandle {
             return Ok(rewinder.rewind_to(template).await?);
         }
         self.cluster.stop_controllers().await?;
+        rewinder.leave(LeftBehind::of_killed_controllers());
         Ok(rewinder.rewind_controlled(template).await?)
     }
 

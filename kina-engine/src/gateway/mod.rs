@@ -12,10 +12,12 @@
 //! - `network`: how, and who says so.
 //! - `delay_line`: bytes that are held back.
 //! - `traffic`: how much went through.
-//! - `upstream`: the cluster's side.
+//! - `upstream`: the cluster's side. `requests`: what runs there. `draining`: how it ends.
 
 mod delay_line;
+mod draining;
 mod network;
+mod requests;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+pub(crate) use self::draining::Draining;
+use self::draining::UpstreamConnection;
 use self::network::{Command, Network, NetworkState};
 pub(crate) use self::network::{NetworkControl, NetworkError};
 use self::stream::ClientStream;
@@ -73,6 +77,7 @@ pub(crate) struct OpenGateway {
     stop: oneshot::Sender<()>,
     accepting: JoinHandle<()>,
     control: NetworkControl,
+    draining: Draining,
 }
 
 /// A gateway could not be made.
@@ -115,9 +120,10 @@ impl PreparedGateway {
         let (stop, stopped) = oneshot::channel();
         let (admission, admitted) = watch::channel(false);
         let (control, commands) = NetworkControl::new();
-        let relay = Relay { acceptor, upstream, admitted, network: control.network() };
+        let draining = Draining::default();
+        let relay = Relay { acceptor, upstream, admitted, network: control.network(), draining: draining.clone() };
         let accepting = tokio::spawn(accept_all(listener, relay, commands, stopped));
-        (OpenGateway { stop, accepting, control }, Admission(admission), credentials)
+        (OpenGateway { stop, accepting, control, draining }, Admission(admission), credentials)
     }
 }
 
@@ -134,15 +140,17 @@ impl OpenGateway {
         &self.control
     }
 
-    /// Closes the listener and cuts every connection. When this returns, nothing of the lease can reach the cluster.
-    pub(crate) async fn close(self) {
+    /// Closes the listener and cuts every connection. When this returns, nothing that a client sends reaches the cluster
+    /// any more. Returns what is left of what was sent before.
+    pub(crate) async fn close(self) -> Draining {
         if crate::sabotage::is_off(crate::sabotage::Part::Gateway) {
             std::mem::forget(self);
-            return;
+            return Draining::default();
         }
         // A send fails only where the task has ended already.
         let _ = self.stop.send(());
         let _ = self.accepting.await;
+        self.draining
     }
 }
 
@@ -163,7 +171,7 @@ async fn accept_all(
                 obey(command, &relay.network, &mut connections).await;
                 continue;
             }
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
+            accepted = listener.accept(), if connections.len() + relay.draining.len() < CONNECTIONS_MAX => accepted,
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
@@ -220,6 +228,7 @@ struct Relay {
     upstream: Arc<Upstream>,
     admitted: watch::Receiver<bool>,
     network: Arc<Network>,
+    draining: Draining,
 }
 
 impl Relay {
@@ -251,7 +260,9 @@ impl Relay {
         if self.admitted.wait_for(|is_admitted| *is_admitted).await.is_err() {
             return Err(std::io::Error::other("the cluster could not be proven pristine"));
         }
-        let mut server = self.upstream.connect(shows_certificate, protocol).await?;
+        let speaks_http_2 = protocol.as_deref() == Some(tls::HTTP_2);
+        let server = self.upstream.connect(shows_certificate, speaks_http_2).await?;
+        let mut server = UpstreamConnection::new(server, speaks_http_2, self.draining.clone());
         tokio::io::copy_bidirectional_with_sizes(client, &mut server, RELAY_BUFFER_BYTES, RELAY_BUFFER_BYTES).await?;
         Ok(())
     }

@@ -275,3 +275,60 @@ async fn a_delay_of_more_than_a_minute_is_refused() {
     assert_eq!(echo.gateway.network().describe(), "normal");
     echo.end().await;
 }
+
+/// What is left of a connection when its gateway closes, or its network is cut before.
+async fn left_behind(text: &str, cuts_before: bool) -> Draining {
+    let echo = Echo::start().await;
+    let mut client = echo.connect().await.expect("connected");
+    assert!(text.is_empty() || is_answered(&mut client, text).await);
+    if cuts_before {
+        echo.change(NetworkChange::Cut).await;
+    }
+    let Echo { gateway, server, .. } = echo;
+    let draining = within(gateway.close()).await;
+    let end = within(client.read(&mut [0])).await;
+    assert!(end.is_err(), "a client is cut off at once: {end:?}");
+    // The server says everything back until the end, and ends only then.
+    within(draining.wait_ended()).await;
+    assert!(!server.is_finished());
+    draining
+}
+
+#[tokio::test]
+async fn connections_are_read_to_their_end_behind_a_closed_gateway() {
+    for cuts_before in [false, true] {
+        assert!(!left_behind("", cuts_before).await.may_still_run(), "nothing was asked");
+        let answered = "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+        assert!(left_behind(answered, cuts_before).await.may_still_run(), "an echo is no answer");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_end_is_drained_for_as_long() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let authority = CertificateAuthority::generate("deaf").expect("an authority");
+    let server = authority.issue_server("deaf", &[]).expect("a certificate");
+    let acceptor = tls::acceptor(&authority, &server).expect("TLS");
+    let connector = tls::connector(&authority.certificate_pem(), None, tls::HTTP_1).expect("TLS");
+    let address = listener.local_addr().expect("an address");
+    let connect = async {
+        let stream = TcpStream::connect(address).await?;
+        connector.connect(rustls::pki_types::ServerName::IpAddress(address.ip().into()), stream).await
+    };
+    let accept = async { acceptor.accept(listener.accept().await?.0).await };
+    let (connected, accepted) = tokio::join!(connect, accept);
+    let draining = Draining::default();
+    let mut connection = UpstreamConnection::new(connected.expect("connected"), false, draining.clone());
+    connection.write_all(b"DELETE /api/v1/pods HTTP/1.1\r\n\r\n").await.expect("sent");
+    let mut accepted = accepted.expect("accepted");
+    drop(connection);
+    assert_eq!(draining.len(), 1);
+    let mut heard = Vec::new();
+    within(accepted.read_to_end(&mut heard)).await.expect("a clean end of what was sent");
+    assert!(heard.starts_with(b"DELETE "));
+    assert!(tokio::time::timeout(IMPATIENCE, draining.wait_ended()).await.is_err(), "the server still has its say");
+    accepted.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("answered");
+    accepted.shutdown().await.expect("ended");
+    within(draining.wait_ended()).await;
+    assert!(!draining.may_still_run(), "it was answered after its client had gone");
+}

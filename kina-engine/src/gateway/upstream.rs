@@ -67,13 +67,12 @@ impl Upstream {
         }
     }
 
-    /// A connection for a client that did or did not show its certificate, and agreed on `protocol`.
+    /// A connection for a client that did or did not show its certificate, over HTTP/2 or HTTP/1.1.
     pub(super) async fn connect(
         &self,
         shows_certificate: bool,
-        protocol: Option<Vec<u8>>,
+        speaks_http_2: bool,
     ) -> Result<TlsStream<TcpStream>, std::io::Error> {
-        let speaks_http_2 = protocol.as_deref() == Some(HTTP_2);
         if shows_certificate
             && !speaks_http_2
             && let Some(stream) = self.take_warm()

@@ -88,14 +88,14 @@ pub(super) fn etcd_arguments(certificates: &Path, data: &Path, addresses: Addres
         .into_arguments()
 }
 
-/// Arguments of kube-apiserver, whose etcd is at `etcd`. If it `serves_profiles`, any of its administrators can also set
-/// its verbosity and reset its metrics.
+/// Arguments of kube-apiserver, whose etcd is at `etcd`. It serves profiles at the Unix socket `debug_socket`, or in its
+/// API, where any of its administrators can also set its verbosity and reset its metrics.
 pub(super) fn api_server_arguments(
     certificates: &Path,
     addresses: Addresses,
     etcd: SocketAddr,
     profile: Profile,
-    serves_profiles: bool,
+    debug_socket: Option<&Path>,
 ) -> Vec<OsString> {
     let certificate_of = |name: &str| certificates.join(format!("{name}.crt"));
     let key_of = |name: &str| certificates.join(format!("{name}.key"));
@@ -103,6 +103,10 @@ pub(super) fn api_server_arguments(
         // Without kube-controller-manager no namespace gets its `default` service account, so this would refuse pods.
         Profile::Api => Arguments::default().option("disable-admission-plugins", "ServiceAccount"),
         Profile::Controllers => Arguments::default(),
+    };
+    let arguments = match debug_socket {
+        Some(path) => arguments.option("debug-socket-path", path),
+        None => arguments,
     };
     arguments
         .option("etcd-servers", format!("https://{etcd}"))
@@ -124,7 +128,7 @@ pub(super) fn api_server_arguments(
         .option("service-account-signing-key-file", certificates.join(file::SERVICE_ACCOUNT_PRIVATE))
         // It is reached on loopback, which Kubernetes refuses as an endpoint, and nothing in the cluster could reach it.
         .option("endpoint-reconciler-type", "none")
-        .option("profiling", (serves_profiles || sabotage::is_off(Part::DebugEndpoints)).to_string())
+        .option("profiling", (debug_socket.is_none() || sabotage::is_off(Part::DebugEndpoints)).to_string())
         // A list at an old revision comes from storage alone, which forgets it with each lease.
         .option("feature-gates", format!("ListFromCacheSnapshot={}", sabotage::is_off(Part::History)))
         .option("advertise-address", addresses.beside.ip().to_string())

@@ -90,6 +90,9 @@ pub trait ProvidedCluster: Send + Sync {
     /// Waits until the API server is ready, in the sense of `readiness`.
     fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()>;
 
+    /// Where to ask for the stacks of all that runs in the API server.
+    fn goroutine_profile(&self) -> GoroutineProfile;
+
     /// Ends the API server and starts it again on the same state.
     fn restart_api_server(&self) -> ProviderFuture<'_, ()>;
 
@@ -126,6 +129,15 @@ pub trait ProvidedCluster: Send + Sync {
 
     /// Resolves when a process of a running cluster ends without having been asked to; says which and how.
     fn wait_died(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
+}
+
+/// Where an API server tells what runs in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GoroutineProfile {
+    /// At this Unix socket, which only this user can reach (kube-apiserver's `--debug-socket-path`).
+    Socket(PathBuf),
+    /// In its API, for administrators (kube-apiserver's `--profiling`).
+    Api,
 }
 
 /// What a provider's clusters can do.

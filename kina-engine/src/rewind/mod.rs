@@ -48,6 +48,7 @@ pub(crate) use template::{Template, TemplateWriter};
 
 use crate::api_client::NoAnswer;
 use crate::etcd::EtcdError;
+use crate::lingering::ProfileError;
 use crate::provider::ProviderError;
 
 /// All of an API server's keys start with this (kube-apiserver's `--etcd-prefix`).
@@ -92,6 +93,9 @@ pub enum RewindError {
         /// For how long it was waited.
         waited_ms: u128,
     },
+    /// It is not known what still runs in the API server.
+    #[error("looking for what earlier leases have left running failed")]
+    Lingering(#[from] ProfileError),
     /// Something keeps writing.
     #[error("after {passes} passes {keys} keys still differ from the baseline, among them {example}")]
     Unsettled {

@@ -14,6 +14,7 @@ use super::template::Template;
 use super::{Baseline, PREFIX, RewindError, allocators, settle, transactions};
 use crate::api_client::ApiClient;
 use crate::etcd::{EtcdClient, KeyListing, StoredKey, TRANSACTION_KEYS_MAX, WriteOperation};
+use crate::lingering::{self, LeftBehind};
 use crate::provider::{ProvidedCluster, Readiness};
 use crate::sabotage::{self, Part};
 
@@ -44,6 +45,8 @@ pub(crate) struct Rewinder {
     identity_leases: IdentityLeases,
     /// Whether OpenAPI may still show what is gone.
     openapi_lags: bool,
+    /// What has to end before a comparison proves anything.
+    left_behind: LeftBehind,
 }
 
 /// What a rewind did.
@@ -104,6 +107,7 @@ impl Rewinder {
             last_write_revision: 0,
             identity_leases: IdentityLeases::default(),
             openapi_lags: false,
+            left_behind: LeftBehind::default(),
         };
         rewinder.resume().await?;
         Ok(rewinder)
@@ -116,6 +120,11 @@ impl Rewinder {
         self.openapi_lags = true;
         self.rewind().await?;
         self.wait_template_served(self.proven.revision).await
+    }
+
+    /// Takes note of what the next rewind has to see the end of.
+    pub(crate) fn leave(&mut self, left_behind: LeftBehind) {
+        self.left_behind.add(left_behind);
     }
 
     /// Puts storage to the baseline with this template, which may be another than before.
@@ -241,6 +250,11 @@ impl Rewinder {
         }
         loop {
             let plan = Plan::new(&self.baseline, &listing);
+            if plan.is_empty() && !self.left_behind.is_nothing() {
+                self.end_left_behind(0, &mut report).await?;
+                listing = self.etcd.list_heads(PREFIX).await?;
+                continue;
+            }
             if plan.is_empty() {
                 if report.passes < PASSES_MAX && self.put_back_identity_leases(&listing).await? {
                     report.passes += 1;
@@ -348,14 +362,7 @@ impl Rewinder {
             return Ok(self.etcd.list_heads(PREFIX).await?);
         }
         if restarts {
-            report.restarted = true;
-            self.openapi_lags = true;
-            self.identity_leases.forget();
-            self.cluster.restart_api_server().await?;
-            self.cluster.wait_ready(Readiness::Early).await?;
-            let definitions = self.template_definitions() + plan.definitions();
-            settle::wait_discovery(&self.api, &self.baseline.fingerprint(), definitions).await?;
-            self.wait_template_served(revision).await?;
+            self.restart_api_server(plan.definitions(), revision, report).await?;
         } else {
             // One after the other, on the connection that is open: each further connection costs more than it saves.
             // First what is waited for inside the API server, without polling: asking in vain would only take the
@@ -376,8 +383,46 @@ impl Rewinder {
             {
                 self.baseline.set_revision(allocators::NODE_PORTS, stored.mod_revision);
             }
+            // Not beside the requests above, which a look would take for those of a lease.
+            self.end_left_behind(plan.definitions(), report).await?;
         }
         Ok(self.etcd.list_heads(PREFIX).await?)
+    }
+
+    /// Sees to it that nothing runs any more of what was left behind. After the writes: a deletion of instances that
+    /// has not begun by then finds their CRD gone. Before the last comparison: what came to its end has written before.
+    async fn end_left_behind(&mut self, definitions: usize, report: &mut RewindReport) -> Result<(), RewindError> {
+        if self.left_behind.is_nothing() {
+            return Ok(());
+        }
+        match lingering::wait_ended(&self.left_behind, &*self.cluster, &self.api).await? {
+            lingering::End::Come => {}
+            lingering::End::NeedsRestart => {
+                let revision = self.etcd.list_heads(PREFIX).await?.revision;
+                self.restart_api_server(definitions, revision, report).await?;
+            }
+        }
+        self.left_behind = LeftBehind::default();
+        Ok(())
+    }
+
+    /// Restarts the API server, which ends all that runs in it, and waits until it serves what is stored. Discovery has
+    /// so many definitions to learn or to forget beside the template's.
+    async fn restart_api_server(
+        &mut self,
+        definitions: usize,
+        revision: i64,
+        report: &mut RewindReport,
+    ) -> Result<(), RewindError> {
+        report.restarted = true;
+        self.openapi_lags = true;
+        self.identity_leases.forget();
+        self.cluster.restart_api_server().await?;
+        self.left_behind = LeftBehind::default();
+        self.cluster.wait_ready(Readiness::Early).await?;
+        let definitions = self.template_definitions() + definitions;
+        settle::wait_discovery(&self.api, &self.baseline.fingerprint(), definitions).await?;
+        self.wait_template_served(revision).await
     }
 
     /// Writes what the plan says, and `others` in the last transaction. Remembers the new revisions of what was put back;

@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 use super::{Dispatcher, Outcome};
 use crate::daemon::metrics::Verification;
 use crate::error_text::with_causes;
-use crate::gateway::{Admission, GatewayCredentials, GatewayError, NetworkControl, OpenGateway};
+use crate::gateway::{Admission, Draining, GatewayCredentials, GatewayError, NetworkControl, OpenGateway};
+use crate::lingering::LeftBehind;
 use crate::pool::{Event, SlotId, WaiterId};
 use crate::protocol::{LeaseGrant, LeaseStatus, RefusalKind};
 use crate::timings::Outcome as TimingOutcome;
@@ -26,7 +27,7 @@ pub(crate) struct Release {
     pub(super) since: Instant,
     pub(super) network: NetworkControl,
     /// Ends when nothing of the lease can reach the cluster any more.
-    closing: JoinHandle<()>,
+    closing: Option<JoinHandle<Draining>>,
 }
 
 impl Dispatcher {
@@ -133,14 +134,13 @@ impl Release {
     /// Cuts the lease off, whenever it may be rewound.
     fn new(lease: u64, gateway: OpenGateway) -> Self {
         let network = gateway.network().clone();
-        Self { lease, since: Instant::now(), network, closing: tokio::spawn(gateway.close()) }
+        Self { lease, since: Instant::now(), network, closing: Some(tokio::spawn(gateway.close())) }
     }
 
-    /// Waits until the lease is cut off.
-    pub(super) async fn wait_closed(&mut self) {
-        if !self.closing.is_finished() {
-            // An error means that closing panicked; its connections are gone all the same.
-            let _ = (&mut self.closing).await;
-        }
+    /// Waits until the lease is cut off. Returns what may still run of it, to the first who asks.
+    pub(super) async fn wait_closed(&mut self) -> LeftBehind {
+        let Some(closing) = self.closing.take() else { return LeftBehind::default() };
+        // An error means that closing panicked; its connections are gone all the same.
+        closing.await.map_or_else(|_| LeftBehind::unknown(), LeftBehind::of_gateway)
     }
 }

@@ -64,7 +64,7 @@ impl Dispatcher {
         self.with_handle(slot, async move |handle| {
             let mut release = ended;
             if let Some(release) = &mut release {
-                release.wait_closed().await;
+                handle.leave(release.wait_closed().await);
             }
             let result = handle.rewind(template).await;
             if let Some(release) = release.as_ref().filter(|_| sabotage::is_off(sabotage::Part::Slow)) {

@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::labels::ProviderCall;
 use super::recorder::{KnownCluster, Metrics};
 use crate::provider::{
-    Capabilities, ClusterAccess, CreateRequest, MeasureFuture, ProvidedCluster, Provider, ProviderFuture, Readiness,
+    Capabilities, ClusterAccess, CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, Provider,
+    ProviderFuture, Readiness,
 };
 
 /// A provider whose calls are counted.
@@ -110,6 +111,10 @@ impl ProvidedCluster for MeteredCluster {
 
     fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()> {
         self.metered(ProviderCall::WaitReady, self.cluster.wait_ready(readiness))
+    }
+
+    fn goroutine_profile(&self) -> GoroutineProfile {
+        self.cluster.goroutine_profile()
     }
 
     fn restart_api_server(&self) -> ProviderFuture<'_, ()> {

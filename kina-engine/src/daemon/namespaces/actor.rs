@@ -16,6 +16,7 @@ use crate::daemon::boot::SlotSpec;
 use crate::daemon::dispatcher::{Inspection, LeaseReply, Message};
 use crate::error_text::with_causes;
 use crate::gateway::{NetworkControl, OpenGateway, TrafficLedger};
+use crate::lingering::LeftBehind;
 use crate::paths::EnginePaths;
 use crate::pool::{TemplateName, TimeMs, WaiterId};
 use crate::protocol::{LeaseGrant, LeaseStatus, NamespaceStatus, Refusal, RefusalKind};
@@ -290,7 +291,7 @@ impl Actor {
         self.spawn(async move {
             let start = Instant::now();
             if let Some(gateway) = gateway {
-                gateway.close().await;
+                host.handle().leave(LeftBehind::of_gateway(gateway.close().await));
             }
             if let Err(error) = std::fs::remove_dir_all(&directory)
                 && error.kind() != std::io::ErrorKind::NotFound

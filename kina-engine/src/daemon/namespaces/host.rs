@@ -13,6 +13,7 @@ use crate::certificates::CertificateError;
 use crate::daemon::slot::SlotHandle;
 use crate::etcd::{EtcdClient, EtcdError, WriteOperation};
 use crate::gateway::{GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
+use crate::lingering::LeftBehind;
 use crate::protocol::LeaseGrant;
 use crate::provider::{ClusterAccess, ProviderError};
 use crate::rewind::{PREFIX, transactions};
@@ -73,6 +74,8 @@ impl Host {
     pub(super) async fn prepare(grant: &LeaseGrant, handle: Arc<SlotHandle>) -> Result<Self, HostError> {
         let access = handle.cluster().access();
         let api = ApiClient::of_lease(grant)?;
+        // Of what its tenants leave running nothing is seen before the host's own end. Then a look is taken.
+        handle.leave(LeftBehind::unknown());
         wait_proven(&api).await?;
         let etcd = EtcdClient::connect(access.etcd_address, &access.etcd_ca_pem, &access.etcd_client).await?;
         let host = Self { handle, api, etcd };

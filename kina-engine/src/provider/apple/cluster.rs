@@ -23,7 +23,9 @@ use crate::etcd::{EtcdClient, PackedState};
 use crate::provider::files::{create_private_directory, remove_directory};
 use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
-use crate::provider::{ClusterAccess, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness};
+use crate::provider::{
+    ClusterAccess, GoroutineProfile, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness,
+};
 
 /// What a virtual machine takes beyond what its cluster may use.
 pub(super) const MEMORY_OVERHEAD_BYTES: u64 = 128 << 20;
@@ -314,6 +316,11 @@ impl ProvidedCluster for AppleCluster {
         Box::pin(async move {
             readiness::wait_api_server(&self.guest("kube-apiserver")?, &self.api_client, readiness).await
         })
+    }
+
+    /// A socket in a virtual machine cannot be reached from outside.
+    fn goroutine_profile(&self) -> GoroutineProfile {
+        GoroutineProfile::Api
     }
 
     fn restart_api_server(&self) -> ProviderFuture<'_, ()> {

@@ -169,7 +169,7 @@ pub(super) fn prepare_directory(directory: &Path) -> Result<ClusterAccess, Provi
     let inside = Path::new(guest::CLUSTER_DIRECTORY);
     let files = [
         (guest::ETCD_ARGUMENTS, etcd_arguments(inside, Path::new(guest::ETCD_DATA_DIRECTORY), etcd)),
-        (guest::API_SERVER_ARGUMENTS, api_server_arguments(inside, api_server, etcd.beside, Profile::Api, true)),
+        (guest::API_SERVER_ARGUMENTS, api_server_arguments(inside, api_server, etcd.beside, Profile::Api, None)),
     ];
     for (name, arguments) in files {
         let lines: String = arguments.iter().map(|argument| format!("{}\n", argument.to_string_lossy())).collect();

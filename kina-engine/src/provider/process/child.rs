@@ -42,6 +42,8 @@ pub(super) struct ChildCommand {
     pub(super) arguments: Vec<OsString>,
     /// All of its environment.
     pub(super) environment: Vec<(&'static str, OsString)>,
+    /// Where it starts, and what paths among its arguments are relative to.
+    pub(super) working_directory: PathBuf,
     pub(super) log: PathBuf,
     /// Whose it is, for the journal.
     pub(super) cluster: String,
@@ -224,7 +226,7 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        .current_dir("/")
+        .current_dir(&command.working_directory)
         .process_group(0);
     if !crate::sabotage::is_off(crate::sabotage::Part::Reap) {
         die_with_this_thread(&mut process);
@@ -304,6 +306,7 @@ mod tests {
             program: "/bin/sleep".into(),
             arguments: vec!["1000".into()],
             environment: Vec::new(),
+            working_directory: "/".into(),
             cluster: "cluster-1".to_owned(),
             state_directory: log.with_file_name("state"),
             log,

@@ -22,8 +22,12 @@ use crate::provider::files::create_private_directory;
 use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
 use crate::provider::{
-    ClusterAccess, CreateRequest, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness,
+    ClusterAccess, CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture,
+    Readiness,
 };
+
+/// Where the API server serves profiles, in the cluster's own directory.
+const DEBUG_SOCKET: &str = "debug.sock";
 
 /// An etcd and a kube-apiserver, and controllers where they are wanted: children of this process.
 pub(super) struct ProcessCluster {
@@ -157,7 +161,7 @@ impl ProcessCluster {
             Addresses::reserved(self.access.api_address),
             self.access.etcd_address,
             self.profile,
-            false,
+            Some(Path::new(DEBUG_SOCKET)),
         );
         self.spawn("kube-apiserver", &self.assets.kube_apiserver, arguments).await
     }
@@ -198,6 +202,8 @@ impl ProcessCluster {
                 arguments,
                 // kwok would look for a configuration of the user's in the home directory, and cannot do without one.
                 environment: vec![("HOME", self.state_directory.path().into())],
+                // A Unix socket's path is short, and that of the directory may not be: the socket's is relative to it.
+                working_directory: self.state_directory.path().to_owned(),
                 log: self.log_directory.join(format!("{component}.log")),
                 cluster: self.name.clone(),
                 state_directory: self.state_directory.path().to_owned(),
@@ -251,6 +257,10 @@ impl ProvidedCluster for ProcessCluster {
             };
             readiness::wait_api_server(&*api_server, &self.api_client, readiness).await
         })
+    }
+
+    fn goroutine_profile(&self) -> GoroutineProfile {
+        GoroutineProfile::Socket(self.state_directory.path().join(DEBUG_SOCKET))
     }
 
     fn restart_api_server(&self) -> ProviderFuture<'_, ()> {

@@ -1,0 +1,133 @@
+//! Which requests of a connection may still run in the API server.
+//!
+//! An API server can go on with a request whose client has gone. When a connection ends, its observer says whether that
+//! may be so: from the bytes that passed, without holding any of them back. A cluster that may still be at work for an
+//! earlier lease is looked at before it is handed out (see `lingering`); one that cannot be is not, since a look costs
+//! more than all the rest of a rewind.
+//!
+//! Only a request that can write counts. `GET` and `HEAD` change nothing that is stored, and an open watch is the most
+//! common thing for a test to leave behind. A request that can write counts
+//!
+//! - until it is answered;
+//! - beyond its answer, if that says that the API server has given up waiting for its own work (504, or another of the
+//!   500s), or that a part of a collection's deletion failed (410);
+//! - beyond its answer, if it may have deleted a CRD, whose instances are then deleted in the background.
+//!
+//! Whatever cannot be understood counts: an observer errs in one direction only.
+//!
+//! - `http1`, `http2`: the two protocols. `header_block`: what HTTP/2 packs headers into.
+
+mod header_block;
+mod http1;
+mod http2;
+
+use self::http1::Http1;
+use self::http2::Http2;
+
+/// The observer of one connection to the API server.
+pub(super) struct RequestObserver {
+    protocol: Protocol,
+    /// Whether a request may run although it was answered, or was given up.
+    has_suspect: bool,
+}
+
+enum Protocol {
+    Http1(Box<Http1>),
+    Http2(Box<Http2>),
+    /// Not understood, or no HTTP any more.
+    Opaque,
+}
+
+/// What a request can do to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// Nothing that is stored changes.
+    Reads,
+    /// Something may change until the answer is there.
+    Writes,
+    /// The API server may go on deleting after the answer.
+    Deletes,
+}
+
+/// What the bytes of one direction told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finding {
+    /// Nothing but what is counted as unanswered.
+    Nothing,
+    /// A request may run on although nobody waits for its answer any more.
+    Suspect,
+}
+
+/// Bytes that are not understood: the peers may see in them something else than the observer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unclear;
+
+impl RequestObserver {
+    /// The observer of a connection on which nothing was sent yet.
+    pub(super) fn new(speaks_http_2: bool) -> Self {
+        let protocol = match speaks_http_2 {
+            true => Protocol::Http2(Box::default()),
+            false => Protocol::Http1(Box::default()),
+        };
+        Self { protocol, has_suspect: false }
+    }
+
+    /// Takes note of what the client sent.
+    pub(super) fn note_to_cluster(&mut self, bytes: &[u8]) {
+        let noted = match &mut self.protocol {
+            Protocol::Http1(http1) => http1.note_to_cluster(bytes),
+            Protocol::Http2(http2) => http2.note_to_cluster(bytes),
+            Protocol::Opaque => return,
+        };
+        self.conclude(noted);
+    }
+
+    /// Takes note of what the API server sent.
+    pub(super) fn note_from_cluster(&mut self, bytes: &[u8]) {
+        let noted = match &mut self.protocol {
+            Protocol::Http1(http1) => http1.note_from_cluster(bytes),
+            Protocol::Http2(http2) => http2.note_from_cluster(bytes),
+            Protocol::Opaque => return,
+        };
+        self.conclude(noted);
+    }
+
+    /// Whether a request that can write may still run.
+    pub(super) fn may_still_run(&self) -> bool {
+        self.has_suspect
+            || match &self.protocol {
+                Protocol::Http1(http1) => http1.awaits_write(),
+                Protocol::Http2(http2) => http2.awaits_write(),
+                Protocol::Opaque => true,
+            }
+    }
+
+    fn conclude(&mut self, noted: Result<Finding, Unclear>) {
+        match noted {
+            Ok(Finding::Nothing) => {}
+            Ok(Finding::Suspect) => self.has_suspect = true,
+            Err(Unclear) => self.protocol = Protocol::Opaque,
+        }
+    }
+}
+
+impl Effect {
+    fn can_write(self) -> bool {
+        self != Self::Reads
+    }
+}
+
+impl Finding {
+    fn suspect_if(is_suspect: bool) -> Self {
+        if is_suspect { Self::Suspect } else { Self::Nothing }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self::suspect_if(self == Self::Suspect || other == Self::Suspect)
+    }
+}
+
+/// Whether the request that was answered so may still run.
+fn is_suspect_status(status: u16) -> bool {
+    500 <= status || status == 410
+}

@@ -1,0 +1,65 @@
+use std::time::Instant;
+
+use crate::gateway::Draining;
+
+/// Looks in a row that must show nothing once every connection was read to its end.
+const LOOKS_AFTER_DRAINING: u32 = 1;
+/// The same after controllers were killed. Nothing reads their connections to the end, so the API server may come to
+/// the last requests in its buffers a moment after their senders have gone.
+const LOOKS_AFTER_KILLING: u32 = 2;
+
+/// What may still run in an API server of those who used it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeftBehind {
+    gateways: Vec<Draining>,
+    /// How many looks are taken whatever the gateways say.
+    looks: u32,
+    /// When the last of them had to go.
+    since: Option<Instant>,
+}
+
+impl LeftBehind {
+    /// What the clients of a gateway that was closed just now have left behind.
+    pub(crate) fn of_gateway(draining: Draining) -> Self {
+        Self { gateways: vec![draining], looks: 0, since: Some(Instant::now()) }
+    }
+
+    /// What a lease has left behind of which nothing is known.
+    pub(crate) fn unknown() -> Self {
+        Self { gateways: Vec::new(), looks: LOOKS_AFTER_DRAINING, since: Some(Instant::now()) }
+    }
+
+    /// What controllers have left behind that were killed just now.
+    pub(crate) fn of_killed_controllers() -> Self {
+        Self { gateways: Vec::new(), looks: LOOKS_AFTER_KILLING, since: Some(Instant::now()) }
+    }
+
+    /// Takes in what others have left behind.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.gateways.extend(more.gateways);
+        self.looks = self.looks.max(more.looks);
+        self.since = self.since.max(more.since);
+    }
+
+    /// Whether nothing was left behind at all.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.gateways.is_empty() && self.looks == 0
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since.unwrap_or_else(Instant::now)
+    }
+
+    /// Waits until every connection was read to its end.
+    pub(super) async fn wait_drained(&self) {
+        for draining in &self.gateways {
+            draining.wait_ended().await;
+        }
+    }
+
+    /// How many looks in a row must show nothing, now that every connection was read to its end.
+    pub(super) fn looks(&self) -> u32 {
+        let may_still_run = self.gateways.iter().any(Draining::may_still_run);
+        self.looks.max(if may_still_run { LOOKS_AFTER_DRAINING } else { 0 })
+    }
+}

@@ -1,0 +1,88 @@
+//! What the stacks of an API server's goroutines say.
+//!
+//! The text that is read here has a block for each stack, with a line for each of its functions, the innermost first,
+//! and no more than 128 of them.
+
+/// Functions in which something runs that can write for a client. Where the outermost of a deep stack are cut off, one
+/// of those in between tells.
+const AT_WORK: [&str; 8] = [
+    // A request, over either protocol.
+    "net/http.serverHandler.ServeHTTP",
+    "http2.(*serverConn).runHandler",
+    // One that was answered before its handler had ended.
+    "filters.(*timeoutHandler).ServeHTTP.func",
+    "k8s.io/apiserver/pkg/endpoints/handlers",
+    // Parts of requests that they do not wait for, or not for ever.
+    "(*Store).DeleteCollection",
+    "resourcequota.(*quotaEvaluator).checkAttributes",
+    // The deletion of a CRD's instances. While it waits for those with finalizers it writes nothing, but keeps whoever
+    // is next from deleting a CRD of that name.
+    "finalizer.(*CRDFinalizer).sync",
+    // Where the standard library's own HTTP/2 serves.
+    "net/http.(*http2serverConn).runHandler",
+];
+
+/// Functions in which a request is served that cannot write: a watch, and the one that asks for these very stacks.
+const HARMLESS: [&str; 2] = ["handlers.(*WatchServer).", "net/http/pprof."];
+
+/// A function that is at work for a client, if there is one.
+pub(super) fn at_work(profile: &str) -> Option<&str> {
+    profile.split("\n\n").find_map(|stack| {
+        let functions = || stack.lines().filter_map(function);
+        if functions().any(|function| HARMLESS.iter().any(|harmless| function.contains(harmless))) {
+            return None;
+        }
+        functions().find(|function| AT_WORK.iter().any(|at_work| function.contains(at_work)))
+    })
+}
+
+/// The function of a line: `#`, an address, a function with an offset, a place in a file, all apart by tabulators.
+fn function(line: &str) -> Option<&str> {
+    line.strip_prefix('#')?.split('\t').nth(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From an API server on which nothing but its own watches and the question were at work, in part.
+    const IDLE: &str = "goroutine profile: total 2210\n\
+        204 @ 0x48dcce 0x41c66e 0x41c1d4 0x4959a1\n\
+        #\t0x2356412\tk8s.io/client-go/util/workqueue.(*Typed[...]).updateUnfinishedWorkLoop+0xa5\t\tk8s.io/client-go/queue.go:311\n\
+        \n\
+        33 @ 0x48dcce 0x469f65 0x251d3b9\n\
+        #\t0x251d3b8\tk8s.io/apiserver/pkg/endpoints/handlers.(*WatchServer).HandleHTTP+0x15d8\t\tk8s.io/apiserver/watch.go:424\n\
+        #\t0x8c4e48\tnet/http.HandlerFunc.ServeHTTP+0x28\tnet/http/server.go:2286\n\
+        #\t0x247ff58\tk8s.io/apiserver/pkg/server/filters.(*timeoutHandler).ServeHTTP+0x318\t\tk8s.io/apiserver/timeout.go:87\n\
+        #\t0x8e55ad\tnet/http.serverHandler.ServeHTTP+0x8d\t\tnet/http/server.go:3311\n\
+        #\t0xaf873c\tgolang.org/x/net/http2.(*serverConn).runHandler+0x9c\tgolang.org/x/net/http2/server.go:2321\n\
+        \n\
+        5 @ 0x48dcce 0x4959a1\n\
+        #\t0x1e1\tk8s.io/apiextensions-apiserver/pkg/controller/finalizer.(*CRDFinalizer).processNextWorkItem+0x53\tcrd_finalizer.go:297\n\
+        \n\
+        1 @ 0x44b891 0x48ca9d\n\
+        #\t0x2223030\truntime/pprof.writeRuntimeProfile+0xb0\truntime/pprof/pprof.go:851\n\
+        #\t0x249f0c9\tnet/http/pprof.handler.ServeHTTP+0x529\tnet/http/pprof/pprof.go:273\n\
+        #\t0x8e55ad\tnet/http.serverHandler.ServeHTTP+0x8d\tnet/http/server.go:3311\n";
+
+    #[test]
+    fn an_idle_api_server_is_at_work_for_nothing() {
+        assert_eq!(at_work(IDLE), None);
+        assert_eq!(at_work(""), None);
+    }
+
+    #[test]
+    fn what_outlives_its_connection_is_at_work() {
+        for function in [
+            "k8s.io/apiserver/pkg/server/filters.(*timeoutHandler).ServeHTTP.func1+0x65",
+            "k8s.io/apiserver/pkg/endpoints/handlers/finisher.finishRequest.func1+0x1",
+            "k8s.io/apiserver/pkg/registry/generic/registry.(*Store).DeleteCollection.func1+0x1",
+            "k8s.io/apiextensions-apiserver/pkg/controller/finalizer.(*CRDFinalizer).sync+0x3a7",
+            "golang.org/x/net/http2.(*serverConn).runHandler+0x9c",
+        ] {
+            let stack =
+                format!("\n1 @ 0x1 0x2\n#\t0x1\tsync.(*Mutex).Lock+0x1\tsync.go:1\n#\t0x2\t{function}\tb.go:2\n");
+            assert_eq!(at_work(&format!("{IDLE}{stack}")), Some(function));
+        }
+    }
+}
