@@ -35,6 +35,8 @@ pub(crate) enum Part {
     Drain,
     /// No look at what still runs in an API server, and no restart to end it.
     Lingering,
+    /// Tokens of service accounts stay valid after the lease that asked for them.
+    Tokens,
 }
 
 /// The parts that are switched off.
@@ -50,7 +52,7 @@ pub(crate) struct UnknownPart {
 
 impl Part {
     /// All parts.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Rewind,
         Self::Verify,
         Self::Reap,
@@ -62,6 +64,7 @@ impl Part {
         Self::Informers,
         Self::Drain,
         Self::Lingering,
+        Self::Tokens,
     ];
 
     /// The name that [`VARIABLE`] and `--sabotage` know it by.
@@ -78,6 +81,7 @@ impl Part {
             Self::Informers => "informers",
             Self::Drain => "drain",
             Self::Lingering => "lingering",
+            Self::Tokens => "tokens",
         }
     }
 

@@ -3,16 +3,20 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request};
 use kina::Cluster;
 use serde_json::{Value, json};
 
-use crate::common::server::Server;
+use crate::common::server::{Server, status_of};
 use crate::common::wait_until;
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const LIST_LENGTH: usize = 3;
 const IDENTITY_LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
+const REVIEWS: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const CLAIMS: &str = "/api/v1/namespaces/default/persistentvolumeclaims";
 const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
@@ -48,10 +52,16 @@ pub(super) enum Leak {
     DefaultIngressClass,
     /// What pods of a class need beside their containers.
     RuntimeClass,
+    /// A token of a service account that is deleted with its lease.
+    AccountToken,
+    /// A token of a service account that every cluster with controllers has.
+    SystemAccountToken,
+    /// A token that kube-controller-manager has put into a Secret.
+    SecretToken,
 }
 
 impl Leak {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::Verbosity,
         Self::ResetMetrics,
         Self::ExactList,
@@ -65,6 +75,9 @@ impl Leak {
         Self::DefaultStorageClass,
         Self::DefaultIngressClass,
         Self::RuntimeClass,
+        Self::AccountToken,
+        Self::SystemAccountToken,
+        Self::SecretToken,
     ];
 
     pub(super) fn name(self) -> String {
@@ -176,6 +189,27 @@ impl Leak {
                 server.create("/apis/node.k8s.io/v1/runtimeclasses", &class).await?;
                 self.wait_effect(&server).await
             }
+            Self::AccountToken => {
+                server.create(ACCOUNTS, &json!({"metadata": {"name": PLANTED_NAME}})).await?;
+                request_token(cluster, "default", PLANTED_NAME).await
+            }
+            Self::SystemAccountToken => request_token(cluster, "kube-system", "deployment-controller").await,
+            Self::SecretToken => {
+                let annotations = json!({"kubernetes.io/service-account.name": "default"});
+                let secret = json!({
+                    "metadata": {"name": PLANTED_NAME, "annotations": annotations},
+                    "type": "kubernetes.io/service-account-token",
+                });
+                server.create(SECRETS, &secret).await?;
+                let path = format!("{SECRETS}/{PLANTED_NAME}");
+                let is_filled =
+                    || async { server.get(&path).await.is_ok_and(|secret| secret["data"]["token"].is_string()) };
+                wait_until("the Secret has a token", is_filled).await?;
+                let encoded = server.get(&path).await?["data"]["token"].as_str().unwrap_or_default().to_owned();
+                let token = String::from_utf8(STANDARD.decode(encoded)?)?;
+                anyhow::ensure!(is_token_good(cluster, &token).await?, "the token is worth nothing");
+                Ok(token.into())
+            }
         }
     }
 
@@ -233,6 +267,9 @@ impl Leak {
             Self::DefaultPriority | Self::DefaultStorageClass | Self::DefaultIngressClass | Self::RuntimeClass => {
                 self.is_in_effect(&server).await
             }
+            Self::AccountToken | Self::SystemAccountToken | Self::SecretToken => {
+                is_token_good(cluster, planted_text).await
+            }
         }
     }
 }
@@ -257,6 +294,28 @@ async fn identity_lease(server: &Server) -> anyhow::Result<Value> {
 async fn merge_identity_lease(server: &Server, lease: &Value, patch: Value) -> anyhow::Result<Value> {
     let name = lease["metadata"]["name"].as_str().context("a Lease without a name")?;
     Ok(server.merge(&format!("{IDENTITY_LEASES}/{name}"), &patch).await?)
+}
+
+/// A token that the API server knows.
+pub(super) async fn request_token(cluster: &Cluster, namespace: &str, account: &str) -> anyhow::Result<Value> {
+    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+    let request = Server(cluster.client()).create(&path, &json!({"spec": {}})).await?;
+    let token = request["status"]["token"].as_str().context("no token")?.to_owned();
+    anyhow::ensure!(is_token_good(cluster, &token).await?, "the token is worth nothing");
+    Ok(token.into())
+}
+
+/// Whether the API server takes the token's bearer for who it says.
+async fn is_token_good(cluster: &Cluster, token: &str) -> anyhow::Result<bool> {
+    let mut config = cluster.config();
+    config.auth_info = kube::config::AuthInfo { token: Some(token.to_owned().into()), ..Default::default() };
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let answer = Server(kube::Client::try_from(config)?).create(REVIEWS, &review).await;
+    match answer {
+        Ok(_) => Ok(true),
+        Err(error) if status_of(&error) == Some(401) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn dry_run(server: &Server, path: &str, object: &Value) -> anyhow::Result<Value> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::arguments::file;
 use super::files::write_private_file;
-use super::{ClusterAccess, ProviderError, controllers};
+use super::{ClusterAccess, ProviderError, controllers, tokens};
 use crate::certificates::{CertificateAuthority, IssuedIdentity, SigningKeyPair};
 use crate::protocol::Profile;
 
@@ -37,6 +37,7 @@ pub(super) fn issue_certificates(
     write_identity(file::ETCD_CLIENT, &etcd_client)?;
     write_private_file(&directory.join(file::SERVICE_ACCOUNT_PRIVATE), &service_account.private_pem)?;
     write_private_file(&directory.join(file::SERVICE_ACCOUNT_PUBLIC), &service_account.public_pem)?;
+    write_private_file(&directory.join(file::AUDIT_POLICY), &tokens::audit_policy().to_string())?;
     let access = ClusterAccess {
         api_address,
         api_ca_pem: api_ca.certificate_pem(),

@@ -27,6 +27,7 @@ pub(super) mod file {
     pub(in super::super) const ETCD_CLIENT: &str = "etcd-client";
     pub(in super::super) const SERVICE_ACCOUNT_PRIVATE: &str = "service-account.key";
     pub(in super::super) const SERVICE_ACCOUNT_PUBLIC: &str = "service-account.pub";
+    pub(in super::super) const AUDIT_POLICY: &str = "audit-policy.json";
     pub(in super::super) const CONTROLLER_MANAGER_KUBECONFIG: &str = "kube-controller-manager.kubeconfig";
     pub(in super::super) const SCHEDULER_KUBECONFIG: &str = "kube-scheduler.kubeconfig";
     pub(in super::super) const SCHEDULER_CONFIGURATION: &str = "kube-scheduler.json";
@@ -94,6 +95,7 @@ pub(super) fn api_server_arguments(
     certificates: &Path,
     addresses: Addresses,
     etcd: SocketAddr,
+    audit_log: &Path,
     profile: Profile,
     debug_socket: Option<&Path>,
 ) -> Vec<OsString> {
@@ -126,6 +128,8 @@ pub(super) fn api_server_arguments(
         .option("service-account-issuer", "https://kubernetes.default.svc.cluster.local")
         .option("service-account-key-file", certificates.join(file::SERVICE_ACCOUNT_PUBLIC))
         .option("service-account-signing-key-file", certificates.join(file::SERVICE_ACCOUNT_PRIVATE))
+        .option("audit-policy-file", certificates.join(file::AUDIT_POLICY))
+        .option("audit-log-path", audit_log)
         // It is reached on loopback, which Kubernetes refuses as an endpoint, and nothing in the cluster could reach it.
         .option("endpoint-reconciler-type", "none")
         .option("profiling", (debug_socket.is_none() || sabotage::is_off(Part::DebugEndpoints)).to_string())

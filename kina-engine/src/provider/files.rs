@@ -26,6 +26,16 @@ pub(super) fn write_private_file(path: &Path, content: &str) -> Result<(), Provi
         .map_err(|source| ProviderError::Files { action: "writing", path: path.to_owned(), source })
 }
 
+/// Writes a file that only this user may read, in place of one that may be there.
+pub(super) fn replace_private_file(path: &Path, content: &str) -> Result<(), ProviderError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(ProviderError::Files { action: "replacing", path: path.to_owned(), source })
+        }
+        _ => write_private_file(path, content),
+    }
+}
+
 /// Removes a directory with all that is in it; fine if it is not there.
 pub(super) fn remove_directory(path: &Path) -> Result<(), ProviderError> {
     match std::fs::remove_dir_all(path) {

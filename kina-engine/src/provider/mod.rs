@@ -9,6 +9,7 @@
 //! - `controllers`: what a cluster's controllers are told.
 //! - `readiness`: waiting for them.
 //! - `port`: reserves a port, without a race.
+//! - `tokens`: tells that tokens were made, and makes them void.
 //! - `group_watcher`: ends groups of processes that would outlive the engine.
 
 mod access;
@@ -21,6 +22,7 @@ mod group_watcher;
 mod port;
 pub mod process;
 mod readiness;
+mod tokens;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -93,8 +95,15 @@ pub trait ProvidedCluster: Send + Sync {
     /// Where to ask for the stacks of all that runs in the API server.
     fn goroutine_profile(&self) -> GoroutineProfile;
 
-    /// Ends the API server and starts it again on the same state.
+    /// Ends the API server and starts it again on the same state. If tokens of service accounts were made since its last
+    /// start, none of them is valid after that.
     fn restart_api_server(&self) -> ProviderFuture<'_, ()>;
+
+    /// Whether tokens of service accounts were asked for that are valid until the API server is restarted.
+    ///
+    /// # Errors
+    /// If it cannot be told.
+    fn tokens_were_made(&self) -> Result<bool, ProviderError>;
 
     /// Whether it is one with controllers.
     fn has_controllers(&self) -> bool {

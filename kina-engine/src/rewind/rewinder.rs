@@ -43,6 +43,8 @@ pub(crate) struct Rewinder {
     /// Of the last rewind that wrote anything.
     last_write_revision: i64,
     identity_leases: IdentityLeases,
+    /// Whether the API server has to be restarted, whatever a lease has written.
+    restart_is_due: bool,
     /// Whether OpenAPI may still show what is gone.
     openapi_lags: bool,
     /// What has to end before a comparison proves anything.
@@ -106,6 +108,7 @@ impl Rewinder {
             history: History::default(),
             last_write_revision: 0,
             identity_leases: IdentityLeases::default(),
+            restart_is_due: false,
             openapi_lags: false,
             left_behind: LeftBehind::default(),
         };
@@ -248,6 +251,7 @@ impl Rewinder {
             self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
             return Ok(report);
         }
+        self.restart_is_due |= self.tokens_were_made()?;
         loop {
             let plan = Plan::new(&self.baseline, &listing);
             if plan.is_empty() && !self.left_behind.is_nothing() {
@@ -256,6 +260,11 @@ impl Rewinder {
                 continue;
             }
             if plan.is_empty() {
+                if self.restart_is_due {
+                    self.restart_api_server(0, listing.revision, &mut report).await?;
+                    listing = self.etcd.list_heads(PREFIX).await?;
+                    continue;
+                }
                 if report.passes < PASSES_MAX && self.put_back_identity_leases(&listing).await? {
                     report.passes += 1;
                     listing = self.etcd.list_heads(PREFIX).await?;
@@ -288,6 +297,10 @@ impl Rewinder {
         let only_server_owned = changed.heads().all(|head| self.baseline.server_owned.contains(head.key));
         if self.identity_leases_were_written(&changed) && self.put_back_identity_leases(&changed).await? {
             tracing::info!("the API server's own Lease was written to late");
+            return Ok(false);
+        }
+        if self.tokens_were_made()? {
+            tracing::info!("a token was asked for late");
             return Ok(false);
         }
         if only_server_owned && changed.key_count == self.proven.key_count {
@@ -343,7 +356,7 @@ impl Rewinder {
     /// One pass: write, let the API server follow, read again.
     async fn apply(&mut self, plan: &Plan, report: &mut RewindReport) -> Result<KeyListing, RewindError> {
         let shapes_discovery = plan.touched.iter().any(StorageResource::shapes_discovery);
-        let restarts = self.needs_restart(&plan.touched);
+        let restarts = self.restart_is_due || self.needs_restart(&plan.touched);
         let waits = !sabotage::is_off(Part::Verify);
         let canaries = if restarts || !waits { Vec::new() } else { Canary::of_touched(&plan.touched) };
         let canary_id = self.rewind_count.to_string();
@@ -416,6 +429,7 @@ impl Rewinder {
     ) -> Result<(), RewindError> {
         report.restarted = true;
         self.openapi_lags = true;
+        self.restart_is_due = false;
         self.identity_leases.forget();
         self.cluster.restart_api_server().await?;
         self.left_behind = LeftBehind::default();
@@ -423,6 +437,11 @@ impl Rewinder {
         let definitions = self.template_definitions() + definitions;
         settle::wait_discovery(&self.api, &self.baseline.fingerprint(), definitions).await?;
         self.wait_template_served(revision).await
+    }
+
+    /// Whether the API server takes tokens that a lease asked for.
+    fn tokens_were_made(&self) -> Result<bool, RewindError> {
+        Ok(!sabotage::is_off(Part::Tokens) && self.cluster.tokens_were_made()?)
     }
 
     /// Writes what the plan says, and `others` in the last transaction. Remembers the new revisions of what was put back;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::labels::ProviderCall;
 use super::recorder::{KnownCluster, Metrics};
 use crate::provider::{
-    Capabilities, ClusterAccess, CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, Provider,
+    Capabilities, ClusterAccess, CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, Provider, ProviderError,
     ProviderFuture, Readiness,
 };
 
@@ -119,6 +119,10 @@ impl ProvidedCluster for MeteredCluster {
 
     fn restart_api_server(&self) -> ProviderFuture<'_, ()> {
         self.metered(ProviderCall::RestartApiServer, self.cluster.restart_api_server())
+    }
+
+    fn tokens_were_made(&self) -> Result<bool, ProviderError> {
+        self.cluster.tokens_were_made()
     }
 
     fn has_controllers(&self) -> bool {

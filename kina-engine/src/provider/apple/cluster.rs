@@ -23,6 +23,7 @@ use crate::etcd::{EtcdClient, PackedState};
 use crate::provider::files::{create_private_directory, remove_directory};
 use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
+use crate::provider::tokens::TokenKeys;
 use crate::provider::{
     ClusterAccess, GoroutineProfile, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness,
 };
@@ -49,6 +50,7 @@ pub(super) struct AppleCluster {
     access: ClusterAccess,
     api_client: ApiClient,
     state_directory: PathBuf,
+    token_keys: TokenKeys,
     log_directory: PathBuf,
     /// Its ports, while it is stopped and nobody listens on them for it.
     ports: Mutex<Vec<ReservedPort>>,
@@ -64,6 +66,7 @@ pub(super) struct Parts {
     pub(super) image: ClusterImage,
     pub(super) access: ClusterAccess,
     pub(super) state_directory: PathBuf,
+    pub(super) token_keys: TokenKeys,
     pub(super) log_directory: PathBuf,
     /// The container, as it was listed when it ran.
     pub(super) container: Container,
@@ -100,6 +103,7 @@ impl AppleCluster {
             api_client: ApiClient::new(&parts.access)?,
             access: parts.access,
             state_directory: parts.state_directory,
+            token_keys: parts.token_keys,
             log_directory: parts.log_directory,
             ports: Mutex::new(Vec::new()),
             running: tokio::sync::Mutex::new(running),
@@ -329,8 +333,13 @@ impl ProvidedCluster for AppleCluster {
             if self.running_now.borrow().is_none() {
                 return Err(ProviderError::WrongState { state: "stopped", wanted: "restarted" });
             }
+            self.token_keys.renew_if_used()?;
             self.signal(GuestSignal::RestartApiServer, guest::API_SERVER_RESTARTED).await
         })
+    }
+
+    fn tokens_were_made(&self) -> Result<bool, ProviderError> {
+        self.token_keys.were_used()
     }
 
     fn freeze(&self) -> ProviderFuture<'_, ()> {

@@ -18,6 +18,7 @@ use crate::provider::access::issue_certificates;
 use crate::provider::arguments::{Addresses, api_server_arguments, etcd_arguments};
 use crate::provider::files::{create_private_directory, remove_directory, write_private_file};
 use crate::provider::port::ReservedPort;
+use crate::provider::tokens::{self, TokenKeys};
 use crate::provider::{ClusterAccess, CreateRequest, ProvidedCluster, ProviderError};
 
 /// How often a container is made for one cluster, with other ports and another name each time.
@@ -60,6 +61,7 @@ pub(super) async fn create_in(
     create_private_directory(&cluster_directory)?;
     create_private_directory(&log_directory)?;
     let mut access = prepare_directory(&cluster_directory)?;
+    let token_keys = || TokenKeys::new(cluster_directory.clone(), log_directory.join(tokens::AUDIT_LOG));
     let (cluster_directory, mounted_log_directory) = (mountable(&cluster_directory)?, mountable(&log_directory)?);
     let mut last = None;
     for attempt in 1..=TRIES_MAX {
@@ -86,6 +88,7 @@ pub(super) async fn create_in(
                     image,
                     access,
                     state_directory: state_directory.to_owned(),
+                    token_keys: token_keys(),
                     log_directory,
                     container,
                     ended_before,
@@ -167,9 +170,11 @@ pub(super) fn prepare_directory(directory: &Path) -> Result<ClusterAccess, Provi
     };
     let (etcd, api_server) = (addresses(guest::ETCD_PORT), addresses(guest::API_PORT));
     let inside = Path::new(guest::CLUSTER_DIRECTORY);
+    let audit_log = Path::new(guest::LOG_DIRECTORY).join(tokens::AUDIT_LOG);
+    let api_server_arguments = api_server_arguments(inside, api_server, etcd.beside, &audit_log, Profile::Api, None);
     let files = [
         (guest::ETCD_ARGUMENTS, etcd_arguments(inside, Path::new(guest::ETCD_DATA_DIRECTORY), etcd)),
-        (guest::API_SERVER_ARGUMENTS, api_server_arguments(inside, api_server, etcd.beside, Profile::Api, None)),
+        (guest::API_SERVER_ARGUMENTS, api_server_arguments),
     ];
     for (name, arguments) in files {
         let lines: String = arguments.iter().map(|argument| format!("{}\n", argument.to_string_lossy())).collect();

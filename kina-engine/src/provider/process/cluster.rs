@@ -21,6 +21,7 @@ use crate::provider::arguments::{
 use crate::provider::files::create_private_directory;
 use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
+use crate::provider::tokens::{self, TokenKeys};
 use crate::provider::{
     ClusterAccess, CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture,
     Readiness,
@@ -38,6 +39,7 @@ pub(super) struct ProcessCluster {
     access: ClusterAccess,
     api_client: ApiClient,
     state_directory: StateDirectory,
+    token_keys: TokenKeys,
     log_directory: PathBuf,
     /// Changed under the lock only; watched without it by whoever waits for an unexpected death.
     running: Mutex<watch::Sender<Option<Running>>>,
@@ -82,6 +84,7 @@ impl ProcessCluster {
             profile: request.profile,
             api_client: ApiClient::new(&access)?,
             access,
+            token_keys: TokenKeys::new(certificate_directory, audit_log(state_directory.path())),
             state_directory,
             log_directory,
             running: Mutex::new(running),
@@ -160,6 +163,7 @@ impl ProcessCluster {
             &self.certificate_directory(),
             Addresses::reserved(self.access.api_address),
             self.access.etcd_address,
+            &audit_log(self.state_directory.path()),
             self.profile,
             Some(Path::new(DEBUG_SOCKET)),
         );
@@ -272,10 +276,15 @@ impl ProvidedCluster for ProcessCluster {
             // Marked as stopped in between, so that the kill is not taken for an unexpected death.
             running.send_replace(None);
             before.api_server.kill().await;
+            self.token_keys.renew_if_used()?;
             let api_server = Arc::new(self.spawn_api_server().await?);
             running.send_replace(Some(Running { api_server, ..before }));
             Ok(())
         })
+    }
+
+    fn tokens_were_made(&self) -> Result<bool, ProviderError> {
+        self.token_keys.were_used()
     }
 
     fn has_controllers(&self) -> bool {
@@ -358,6 +367,10 @@ impl ProvidedCluster for ProcessCluster {
             }
         })
     }
+}
+
+fn audit_log(state_directory: &Path) -> PathBuf {
+    state_directory.join(tokens::AUDIT_LOG)
 }
 
 async fn kill_all(children: &[Arc<Child>]) {

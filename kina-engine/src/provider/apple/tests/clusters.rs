@@ -15,6 +15,7 @@ use super::{Fake, IMAGE, PATIENCE, foreign_labels};
 use crate::assets::{AssetSource, Assets};
 use crate::protocol::Profile;
 use crate::provider::port::ReservedPort;
+use crate::provider::tokens::{AUDIT_LOG, TokenKeys};
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError};
 
 /// Nothing takes so long unless it never comes.
@@ -53,6 +54,7 @@ impl Setup {
             keeper: self.shared.leftovers.keep("a".to_owned(), state_directory.clone()).expect("told"),
             image: Self::image(),
             access,
+            token_keys: TokenKeys::new(state_directory.join("cluster"), log_directory.join(AUDIT_LOG)),
             state_directory,
             log_directory,
             container: self.shared.cli.inspect("a").await.expect("there"),
