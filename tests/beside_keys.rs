@@ -206,4 +206,9 @@ mod beside_keys {
         variables.push(("KINA_SABOTAGE", "tokens"));
         assert!(is_seen_with(Leak::SystemAccountToken, &variables), "nothing ends it, and it is not seen");
     }
+
+    #[test]
+    fn the_logs_that_a_lease_is_shown_have_no_line_of_an_earlier_one() {
+        assert_ended_by(Leak::LogLine, "cluster-logs");
+    }
 }

@@ -28,6 +28,7 @@
 //! - `journal`, `living_file`, `process_identity`, `set_aside`: what survives a crash, and what is done about it.
 //! - `budget`, `machine`, `process_memory`: how much memory there is, for this engine and for all engines of the user.
 //! - `cluster_name`: what clusters are called.
+//! - `earlier_logs`: what clusters logged before the lease that has them.
 //! - `process_time`: how much of the processors a process has used.
 //! - `etcd`, `certificates`, `snapshot`, `state_file`: what those need.
 
@@ -49,6 +50,8 @@ pub mod client;
 mod cluster_name;
 #[cfg(feature = "engine")]
 mod daemon;
+#[cfg(feature = "engine")]
+mod earlier_logs;
 mod error_text;
 #[cfg(feature = "engine")]
 mod etcd;

@@ -37,6 +37,8 @@ pub(crate) enum Part {
     Lingering,
     /// Tokens of service accounts stay valid after the lease that asked for them.
     Tokens,
+    /// The logs that a lease is shown begin with those of earlier leases.
+    ClusterLogs,
 }
 
 /// The parts that are switched off.
@@ -52,7 +54,7 @@ pub(crate) struct UnknownPart {
 
 impl Part {
     /// All parts.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Rewind,
         Self::Verify,
         Self::Reap,
@@ -65,6 +67,7 @@ impl Part {
         Self::Drain,
         Self::Lingering,
         Self::Tokens,
+        Self::ClusterLogs,
     ];
 
     /// The name that [`VARIABLE`] and `--sabotage` know it by.
@@ -82,6 +85,7 @@ impl Part {
             Self::Drain => "drain",
             Self::Lingering => "lingering",
             Self::Tokens => "tokens",
+            Self::ClusterLogs => "cluster-logs",
         }
     }
 

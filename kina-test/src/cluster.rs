@@ -114,7 +114,8 @@ impl Cluster {
         &self.shared.lease.grant.cluster
     }
 
-    /// Where etcd and kube-apiserver write their logs. They outlive the cluster for a while.
+    /// Where etcd and kube-apiserver write their logs, which begin with this lease: what they wrote before it is in the
+    /// directory `earlier` in there. They outlive the cluster for a while.
     pub fn log_directory(&self) -> &Path {
         &self.shared.lease.grant.log_directory
     }

@@ -21,6 +21,8 @@ const PODS: &str = "/api/v1/namespaces/default/pods";
 const CLAIMS: &str = "/api/v1/namespaces/default/persistentvolumeclaims";
 const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
 const CONFIG_MAPS_OF_PLANTED: &str = "/api/v1/namespaces/planted/configmaps";
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const LOGGED_GROUP: &str = "planted.example.com";
 const PLANTED_NAME: &str = "planted";
 
 /// One thing that an earlier lease must not leave to the next.
@@ -58,10 +60,12 @@ pub(super) enum Leak {
     SystemAccountToken,
     /// A token that kube-controller-manager has put into a Secret.
     SecretToken,
+    /// A line in the API server's log.
+    LogLine,
 }
 
 impl Leak {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Verbosity,
         Self::ResetMetrics,
         Self::ExactList,
@@ -78,6 +82,7 @@ impl Leak {
         Self::AccountToken,
         Self::SystemAccountToken,
         Self::SecretToken,
+        Self::LogLine,
     ];
 
     pub(super) fn name(self) -> String {
@@ -210,6 +215,24 @@ impl Leak {
                 anyhow::ensure!(is_token_good(cluster, &token).await?, "the token is worth nothing");
                 Ok(token.into())
             }
+            Self::LogLine => {
+                // The API server logs the groups that it begins to serve.
+                let schema = json!({"openAPIV3Schema": {"type": "object"}});
+                let definition = json!({
+                    "metadata": {"name": "planteds.planted.example.com"},
+                    "spec": {
+                        "group": LOGGED_GROUP,
+                        "scope": "Namespaced",
+                        "names": {
+                            "plural": "planteds", "singular": "planted", "kind": "Planted", "listKind": "PlantedList",
+                        },
+                        "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+                    },
+                });
+                server.create(DEFINITIONS, &definition).await?;
+                wait_until("the group is in the log", || async { api_server_logged(cluster, LOGGED_GROUP) }).await?;
+                Ok(Value::Null)
+            }
         }
     }
 
@@ -244,8 +267,7 @@ impl Leak {
             Self::Verbosity => {
                 let path = "/api/v1/namespaces/default/configmaps?labelSelector=looked-for";
                 server.get(path).await?;
-                let log = std::fs::read_to_string(cluster.log_directory().join("kube-apiserver.log"))?;
-                Ok(log.lines().any(|line| line.contains(path)))
+                Ok(api_server_logged(cluster, path))
             }
             Self::ResetMetrics => {
                 let before: BTreeSet<String> = serde_json::from_value(planted.clone())?;
@@ -270,8 +292,15 @@ impl Leak {
             Self::AccountToken | Self::SystemAccountToken | Self::SecretToken => {
                 is_token_good(cluster, planted_text).await
             }
+            Self::LogLine => Ok(api_server_logged(cluster, LOGGED_GROUP)),
         }
     }
+}
+
+/// Whether this is in the log that the lease is shown.
+fn api_server_logged(cluster: &Cluster, text: &str) -> bool {
+    let log = std::fs::read(cluster.log_directory().join("kube-apiserver.log"));
+    log.is_ok_and(|log| String::from_utf8_lossy(&log).contains(text))
 }
 
 /// Returns the revision at which all of them are there.

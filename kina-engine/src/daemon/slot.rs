@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::earlier_logs;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
 use crate::lingering::LeftBehind;
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
@@ -57,6 +58,8 @@ pub(super) enum SlotError {
     Provider(#[from] ProviderError),
     #[error("the API server did not answer within {waited_seconds} s after it was thawed")]
     NotThawed { waited_seconds: u64 },
+    #[error("setting the logs of earlier leases aside failed")]
+    Logs(#[source] std::io::Error),
     #[error("somebody wrote to the cluster before each of {proofs} proofs")]
     NeverPristine { proofs: u64 },
 }
@@ -144,8 +147,17 @@ impl SlotHandle {
         Ok(prepared.open())
     }
 
-    /// Proves once more that the slot is pristine, and rewinds it where somebody wrote late. Returns how often that was.
+    /// Proves once more that the slot is pristine, rewinds it if it is not, and begins its logs anew. Returns how often it
+    /// was rewound.
     pub(super) async fn prove(&self) -> Result<u64, SlotError> {
+        let log_directory = self.log_directory();
+        let logs = tokio::task::spawn_blocking(move || earlier_logs::set_aside(&log_directory));
+        let late_writes = self.prove_state().await?;
+        logs.await.unwrap_or_else(|panic| Err(panic.into())).map_err(SlotError::Logs)?;
+        Ok(late_writes)
+    }
+
+    async fn prove_state(&self) -> Result<u64, SlotError> {
         let mut rewinder = self.rewinder.lock().await;
         for late_writes in 0..PROOFS_MAX {
             if rewinder.prove_pristine().await? {

@@ -14,6 +14,7 @@ use self::tail::Tail;
 use super::output::{Paint, Style, print_bytes};
 use super::situation::UserError;
 use crate::ProviderName;
+use crate::earlier_logs;
 use crate::paths::EnginePaths;
 use crate::settings::WorkspaceSettings;
 
@@ -50,7 +51,8 @@ pub(super) fn run(provider: Option<ProviderName>, arguments: &LogsArguments) -> 
         None => Source::File(paths.log),
         Some(name) => Source::Directory(find_cluster(&paths.cluster_log_directory, name)?),
     };
-    let mut tails: Vec<Tail> = source.files(component)?.into_iter().map(Tail::new).collect();
+    let files = source.earlier_files(component).into_iter().chain(source.files(component)?);
+    let mut tails: Vec<Tail> = files.map(Tail::new).collect();
     if tails.is_empty() && !arguments.follow {
         return Err(source.nothing_there(component).into());
     }
@@ -62,6 +64,8 @@ pub(super) fn run(provider: Option<ProviderName>, arguments: &LogsArguments) -> 
         if !arguments.follow {
             return Ok(());
         }
+        // What is written there from now on was printed already.
+        tails.retain(|tail| !is_earlier(tail.path()));
         std::thread::sleep(POLL_INTERVAL);
         for path in source.files(component)? {
             if !tails.iter().any(|tail| tail.path() == path) {
@@ -84,14 +88,17 @@ impl Source {
             Self::File(path) => return Ok(path.exists().then(|| path.clone()).into_iter().collect()),
             Self::Directory(directory) => directory,
         };
-        let entries =
-            std::fs::read_dir(directory).with_context(|| format!("reading {} failed", directory.display()))?;
-        let mut files: Vec<_> = entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.is_file() && component.is_none_or(|component| label_of(path) == component))
-            .collect();
-        files.sort();
-        Ok(files)
+        files_in(directory, component).with_context(|| format!("reading {} failed", directory.display()))
+    }
+
+    /// Those with the lines of earlier leases.
+    fn earlier_files(&self, component: Option<&str>) -> Vec<PathBuf> {
+        match self {
+            Self::File(_) => Vec::new(),
+            Self::Directory(directory) => {
+                files_in(&directory.join(earlier_logs::DIRECTORY), component).unwrap_or_default()
+            }
+        }
     }
 
     fn nothing_there(&self, component: Option<&str>) -> UserError {
@@ -107,6 +114,19 @@ impl Source {
             }
         })
     }
+}
+
+fn files_in(directory: &Path, component: Option<&str>) -> std::io::Result<Vec<PathBuf>> {
+    let mut files: Vec<_> = std::fs::read_dir(directory)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_file() && component.is_none_or(|component| label_of(path) == component))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+fn is_earlier(path: &Path) -> bool {
+    path.parent().is_some_and(|directory| directory.ends_with(earlier_logs::DIRECTORY))
 }
 
 /// The logs of the cluster of that name, or of the only one whose name ends so.
@@ -183,6 +203,22 @@ mod tests {
         assert!(message("1").contains("several"), "{}", message("1"));
         assert!(message("cluster-30-1").contains("cluster-10-2"));
         assert!(find_cluster(path, "../../etc").is_err());
+    }
+
+    #[test]
+    fn lines_of_earlier_leases_come_first() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let earlier = directory.path().join(earlier_logs::DIRECTORY);
+        let source = Source::Directory(directory.path().to_owned());
+        assert!(source.earlier_files(None).is_empty());
+        std::fs::create_dir(&earlier).expect("made");
+        for directory in [directory.path(), &earlier] {
+            std::fs::write(directory.join("etcd.log"), "").expect("written");
+        }
+        assert_eq!(source.earlier_files(Some("etcd")), [earlier.join("etcd.log")]);
+        assert!(source.earlier_files(Some("kwok")).is_empty());
+        assert_eq!(source.files(None).expect("read"), [directory.path().join("etcd.log")]);
+        assert!(is_earlier(&earlier.join("etcd.log")) && !is_earlier(&directory.path().join("etcd.log")));
     }
 
     #[test]
