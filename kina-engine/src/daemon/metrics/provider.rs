@@ -8,8 +8,8 @@ use std::time::Instant;
 use super::labels::ProviderCall;
 use super::recorder::{KnownCluster, Metrics};
 use crate::provider::{
-    Capabilities, ClusterAccess, CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, Provider, ProviderError,
-    ProviderFuture, Readiness,
+    Capabilities, ClusterAccess, CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, Provider,
+    ProviderError, ProviderFuture, Readiness,
 };
 
 /// A provider whose calls are counted.
