@@ -10,6 +10,7 @@
 //! - [`settings`]: what users can choose, and where they say it.
 //! - [`timings`]: what the engine did when.
 //! - [`fixtures`]: CRDs and other objects that a test starts from, and how they get into a cluster.
+//! - `rule_kind`: which objects an API server judges other requests by.
 //! - [`backoff`]: every retry.
 //!
 //! With the feature `cel`:
@@ -85,6 +86,7 @@ mod provider;
 mod provider_name;
 #[cfg(feature = "engine")]
 mod rewind;
+mod rule_kind;
 #[cfg(feature = "engine")]
 mod sabotage;
 #[cfg(feature = "engine")]

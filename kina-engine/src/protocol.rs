@@ -4,14 +4,16 @@
 //! whatever happens to the client, the kernel closes the connection, and that is the release. The socket's name holds
 //! [`PROTOCOL`] and kina's version, so a client of another version meets another engine.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::rule_kind::RuleKind;
 use crate::timings::TimingLine;
 
 /// Rises with each change of the messages that an older side would not understand.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 /// The version of kina with a hash of its sources, part of the socket's name: another build is another engine.
 pub const VERSION: &str = env!("KINA_VERSION");
 /// Longest line that either side accepts, in bytes.
@@ -55,6 +57,15 @@ pub enum ClientMessage {
         cluster: String,
         /// The change.
         change: NetworkChange,
+    },
+    /// Wait until rules that a lease has written are in force.
+    InForce {
+        /// The lease.
+        lease: u64,
+        /// The name of its cluster. Another engine may have leases of the same number.
+        cluster: String,
+        /// The kinds of those rules.
+        kinds: BTreeSet<RuleKind>,
     },
     /// Ask what the engine did when.
     Timings,

@@ -39,6 +39,10 @@ pub(crate) enum Part {
     Tokens,
     /// The logs that a lease is shown begin with those of earlier leases.
     ClusterLogs,
+    /// Rules are not waited for: a template is taken, and fixtures count as applied, before they are in force.
+    InForce,
+    /// A template is taken with keys that none of its objects made.
+    TemplateKeys,
 }
 
 /// The parts that are switched off.
@@ -54,7 +58,7 @@ pub(crate) struct UnknownPart {
 
 impl Part {
     /// All parts.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Rewind,
         Self::Verify,
         Self::Reap,
@@ -68,6 +72,8 @@ impl Part {
         Self::Lingering,
         Self::Tokens,
         Self::ClusterLogs,
+        Self::InForce,
+        Self::TemplateKeys,
     ];
 
     /// The name that [`VARIABLE`] and `--sabotage` know it by.
@@ -86,6 +92,8 @@ impl Part {
             Self::Lingering => "lingering",
             Self::Tokens => "tokens",
             Self::ClusterLogs => "cluster-logs",
+            Self::InForce => "in-force",
+            Self::TemplateKeys => "template-keys",
         }
     }
 

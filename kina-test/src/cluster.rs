@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -5,7 +6,7 @@ use std::sync::Arc;
 
 use kina_engine::client::{self, ClientError, EngineClient, EngineProgram, Lease};
 use kina_engine::fixtures::FixtureSet;
-use kina_engine::protocol::{AcquireRequest, Isolation, NetworkChange, Profile};
+use kina_engine::protocol::{AcquireRequest, Isolation, NetworkChange, Profile, RuleKind};
 use kina_engine::settings::WorkspaceSettings;
 use once_cell::sync::OnceCell;
 
@@ -173,6 +174,11 @@ impl Cluster {
 
     pub(crate) async fn change_network(&self, change: NetworkChange) -> Result<(), Error> {
         self.shared.engine.change_network(&self.shared.lease.grant, change).await.map_err(Error::Network)
+    }
+
+    /// Waits until rules of these kinds that were written before are in force.
+    pub(crate) async fn bring_in_force(&self, kinds: BTreeSet<RuleKind>) -> Result<(), Error> {
+        self.shared.engine.bring_in_force(&self.shared.lease.grant, kinds).await.map_err(Error::InForce)
     }
 }
 

@@ -67,6 +67,9 @@ pub enum Error {
     /// The fixtures could not be applied.
     #[error("the fixtures were not applied")]
     Fixtures(#[source] ApplyError),
+    /// The fixtures were applied, but policies, quotas or the like among them have no effect yet.
+    #[error("the fixtures were applied, but waiting until the rules among them are in force failed")]
+    InForce(#[source] ClientError),
     /// The files of the fixtures could not be read.
     #[error("the fixtures were not read")]
     ReadFixtures(#[source] ReadError),
@@ -88,7 +91,7 @@ impl Error {
     /// Whether you can do something about it, rather than kina's makers.
     pub fn is_user_error(&self) -> bool {
         match self {
-            Self::Acquire(error) | Self::Network(error) => error.is_user_error(),
+            Self::Acquire(error) | Self::Network(error) | Self::InForce(error) => error.is_user_error(),
             Self::Fixtures(error) => error.is_user_error(),
             Self::Template(_)
             | Self::User { .. }

@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kina_engine::fixtures::apply::ApplyPhase;
 use kina_engine::fixtures::{self, FixtureSet, Graph, Overlay, Source};
 
 pub use kina_engine::fixtures::{ApplyOptions, ApplyReport};
@@ -121,9 +123,14 @@ impl Cluster {
     /// discovery, can be listed, and instances are created at once (see [`Cluster::install_crds`]). An owner reference
     /// to one of the objects needs no `uid`. The `status` of an object is not applied.
     ///
+    /// What decides about other requests is in force when this returns: admission policies (which takes up to two
+    /// seconds) and webhooks, quotas, limit ranges, default classes, roles and bindings, APIServices and ranges of
+    /// addresses.
+    ///
     /// # Errors
     /// If a text or an object is wrong: all that is wrong is said at once, with file, line, document and object, and
-    /// before anything is written, as far as it can be known by then. If the server refuses an object.
+    /// before anything is written, as far as it can be known by then. If the server refuses an object. If nothing shows
+    /// in time that a policy or the like is in force: another one that refuses everything can be in the way.
     ///
     /// ```rust,test_harness
     /// use k8s_openapi::api::apps::v1::Deployment;
@@ -166,7 +173,15 @@ impl Cluster {
         options: &ApplyOptions,
     ) -> Result<ApplyReport, Error> {
         let graph = Graph::new(&fixtures.into_fixtures()?.set).map_err(|errors| Error::Fixtures(errors.into()))?;
-        fixtures::apply(&self.client(), &graph, options).await.map_err(Error::Fixtures)
+        let mut report = fixtures::apply(&self.client(), &graph, options).await.map_err(Error::Fixtures)?;
+        let rule_kinds = graph.rule_kinds();
+        if !rule_kinds.is_empty() {
+            let start = Instant::now();
+            self.bring_in_force(rule_kinds).await?;
+            let name = "waiting until the rules are in force".to_owned();
+            report.phases.push(ApplyPhase { name, duration: start.elapsed() });
+        }
+        Ok(report)
     }
 
     /// Installs CustomResourceDefinitions, and what else comes with them. Their kinds can be used when this returns.

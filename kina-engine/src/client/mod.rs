@@ -10,6 +10,7 @@ mod credentials;
 mod several;
 mod starter;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use connection::{ClientError, Lease};
@@ -19,7 +20,9 @@ pub use starter::{BECOME_ENGINE, EngineProgram};
 use crate::ProviderName;
 use crate::fixtures::FixtureSet;
 use crate::paths::EnginePaths;
-use crate::protocol::{AcquireRequest, ClientMessage, EngineMessage, LeaseGrant, MetricsText, NetworkChange, Status};
+use crate::protocol::{
+    AcquireRequest, ClientMessage, EngineMessage, LeaseGrant, MetricsText, NetworkChange, RuleKind, Status,
+};
 use crate::settings::WorkspaceSettings;
 use crate::timings::{self, TimingLine};
 use connection::Connection;
@@ -179,6 +182,18 @@ impl EngineClient {
     /// If the lease has ended, or a delay is longer than the engine holds anything back.
     pub async fn change_network(&self, grant: &LeaseGrant, change: NetworkChange) -> Result<(), ClientError> {
         let message = ClientMessage::Network { lease: grant.lease, cluster: grant.cluster.clone(), change };
+        match self.ask_running(&message).await? {
+            Some(answer) => self.expect_done(answer),
+            None => Err(ClientError::EngineEnded { log: self.paths.log.clone() }),
+        }
+    }
+
+    /// Waits until rules of these kinds that a lease has written are in force.
+    ///
+    /// # Errors
+    /// If the lease has ended, or nothing shows within a bounded time that they are in force.
+    pub async fn bring_in_force(&self, grant: &LeaseGrant, kinds: BTreeSet<RuleKind>) -> Result<(), ClientError> {
+        let message = ClientMessage::InForce { lease: grant.lease, cluster: grant.cluster.clone(), kinds };
         match self.ask_running(&message).await? {
             Some(answer) => self.expect_done(answer),
             None => Err(ClientError::EngineEnded { log: self.paths.log.clone() }),

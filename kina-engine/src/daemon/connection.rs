@@ -12,12 +12,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::binaries::Binaries;
 use super::dispatcher::Message;
+use super::in_force;
 use super::metrics::{self, MetricsSource, TemplateFrom};
 use super::namespaces::{NamespaceRequest, Namespaces};
 use super::process_watch;
 use super::status::StatusSource;
 use super::templates::{Lookup, Making, TemplateRequest, Templates};
-use crate::gateway::NetworkError;
+use crate::gateway::{NetworkControl, NetworkError};
 use crate::pool::{ClientId, TemplateName, WaiterId};
 use crate::protocol::{
     AcquireRequest, ClientMessage, EngineMessage, Isolation, LINE_BYTES_MAX, MetricsText, NetworkChange, PROTOCOL,
@@ -106,6 +107,14 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
         }
         Some(ClientMessage::Network { lease, cluster, change }) => {
             change_network(client, &engine, lease, cluster, change).await
+        }
+        Some(ClientMessage::InForce { lease, cluster, kinds }) => {
+            let answer = in_force::start(&engine, lease, cluster, kinds).await?;
+            match client.wait_with_heartbeat(answer, "waiting until rules are in force").await? {
+                Some(Ok(())) => client.send(&EngineMessage::Done).await,
+                Some(Err(refusal)) => client.send(&EngineMessage::Refused(refusal)).await,
+                None => Ok(()),
+            }
         }
         Some(ClientMessage::Timings) => timings(client, &engine).await,
         Some(ClientMessage::Stop) => {
@@ -239,14 +248,7 @@ async fn change_network(
     cluster: String,
     change: NetworkChange,
 ) -> Result<(), ConnectionError> {
-    let found = if Namespaces::is_theirs(lease) {
-        engine.namespaces.find_network(lease, cluster.clone()).await
-    } else {
-        let (reply, found) = oneshot::channel();
-        engine.tell(Message::FindNetwork { lease, cluster: cluster.clone(), reply }).await?;
-        found.await.map_err(|_| ConnectionError::Ending)?
-    };
-    let changed = match found {
+    let changed = match engine.find_network(lease, cluster.clone()).await? {
         Some(network) => network.apply(change).await,
         None => Err(NetworkError::LeaseEnded),
     };
@@ -266,6 +268,20 @@ async fn change_network(
 impl Engine {
     pub(super) async fn tell(&self, message: Message) -> Result<(), ConnectionError> {
         self.messages.send(message).await.map_err(|_| ConnectionError::Ending)
+    }
+
+    /// The network of a lease on this cluster; `None` where there is no such lease.
+    pub(super) async fn find_network(
+        &self,
+        lease: u64,
+        cluster: String,
+    ) -> Result<Option<NetworkControl>, ConnectionError> {
+        if Namespaces::is_theirs(lease) {
+            return Ok(self.namespaces.find_network(lease, cluster).await);
+        }
+        let (reply, found) = oneshot::channel();
+        self.tell(Message::FindNetwork { lease, cluster, reply }).await?;
+        found.await.map_err(|_| ConnectionError::Ending)
     }
 }
 

@@ -24,6 +24,7 @@ mod controllers;
 mod detach;
 mod dispatcher;
 mod high_water;
+mod in_force;
 mod limits;
 mod metrics;
 mod namespaces;

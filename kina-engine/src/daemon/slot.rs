@@ -1,5 +1,6 @@
 //! What stands behind a slot of the pool.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway, P
 use crate::lingering::LeftBehind;
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 use crate::rewind::{RewindError, RewindReport, Rewinder, Template};
+use crate::rule_kind::RuleKind;
 
 /// How often a slot is proven, and rewound in between, before it is given up.
 const PROOFS_MAX: u64 = 8;
@@ -183,6 +185,20 @@ impl SlotHandle {
     /// Takes note of what may still run of those who have used the cluster, until the next rewind sees to its end.
     pub(super) fn leave(&self, left_behind: LeftBehind) {
         self.left_behind.lock().unwrap_or_else(PoisonError::into_inner).add(left_behind);
+    }
+
+    /// Waits until rules that a lease has written are in force, as long as that is wanted.
+    pub(super) async fn bring_in_force(
+        &self,
+        kinds: &BTreeSet<RuleKind>,
+        is_wanted: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<(), RewindError> {
+        let rewinder = self.rewinder.lock().await;
+        // Nothing may be written any more once the lease has ended, whoever has the cluster by now.
+        match is_wanted() {
+            true => rewinder.bring_in_force(kinds, is_wanted).await,
+            false => Err(RewindError::LeaseEnded),
+        }
     }
 
     /// Rewinds, and prepares for the next lease, which finds this template.

@@ -95,6 +95,11 @@ impl NetworkControl {
         answer.await.map_err(|_| NetworkError::LeaseEnded)
     }
 
+    /// Whether the gateway is closed: then nothing of the lease reaches the cluster any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// The state, in the words of the status.
     pub(crate) fn describe(&self) -> String {
         match self.network.state() {

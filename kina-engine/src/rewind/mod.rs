@@ -12,7 +12,7 @@
 //! - `resource`: from storage keys to the API that serves them. Pure.
 //! - `settle`: waiting until caches, discovery and authorization have followed.
 //! - `allocators`: making the API server look at what is free.
-//! - `canary`: how to know that an informer inside the API server has caught up.
+//! - `in_force`: how to know that admission, authorization and defaults have caught up.
 //! - `controllers`: how to know that controllers are at work.
 //! - `history`: what storage remembers of earlier leases.
 //! - `identity_lease`: the API server's own Lease, which a test may write to.
@@ -20,11 +20,11 @@
 
 mod allocators;
 mod baseline;
-mod canary;
 mod controllers;
 mod followed;
 mod history;
 mod identity_lease;
+mod in_force;
 mod namespace_canary;
 mod plan;
 mod resource;
@@ -87,6 +87,22 @@ pub enum RewindError {
     /// What a lease made of the cluster could not be taken down.
     #[error("writing the template to disk failed")]
     KeepTemplate(#[source] std::io::Error),
+    /// A rule that was written has no effect yet, or another one stands before it.
+    #[error(
+        "after {waited_ms} ms nothing shows that rules of the kind {rule} are in force: the last probe was answered by \
+         {answered}. If that is another rule, let it spare the namespace kube-public, or apply it later"
+    )]
+    NotInForce {
+        /// Its kind.
+        rule: String,
+        /// How long it was waited for.
+        waited_ms: u128,
+        /// What the last probe showed.
+        answered: String,
+    },
+    /// The lease ended meanwhile.
+    #[error("the lease ended while its rules were being brought in force")]
+    LeaseEnded,
     /// What a lease made of the cluster kept changing.
     #[error("after {waited_ms} ms the cluster was still being written to, so no template was taken from it")]
     NotQuiet {

@@ -3,9 +3,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::canary::Canary;
 use super::history::History;
 use super::identity_lease::IdentityLeases;
+use super::in_force::AccessCanary;
 use super::namespace_canary::NamespaceCanary;
 use super::plan::{Change, Plan};
 use super::resource::{ApiPaths, StorageResource};
@@ -122,7 +122,8 @@ impl Rewinder {
         settle::wait_discovery(&self.api, &self.baseline.fingerprint(), self.template_definitions()).await?;
         self.openapi_lags = true;
         self.rewind().await?;
-        self.wait_template_served(self.proven.revision).await
+        self.wait_template_served(self.proven.revision).await?;
+        self.bring_started_in_force().await
     }
 
     /// Takes note of what the next rewind has to see the end of.
@@ -176,6 +177,7 @@ impl Rewinder {
 
     /// Takes down what the lease has made of the bare cluster, and counts that as the slot's baseline from now on.
     pub(crate) async fn take_template(&mut self, name: &str, directory: &Path) -> Result<Arc<Template>, RewindError> {
+        self.bring_template_in_force().await?;
         let start = Instant::now();
         loop {
             let discovery_etag = settle::discovery_etag(&self.api).await?;
@@ -358,7 +360,7 @@ impl Rewinder {
         let shapes_discovery = plan.touched.iter().any(StorageResource::shapes_discovery);
         let restarts = self.restart_is_due || self.needs_restart(&plan.touched);
         let waits = !sabotage::is_off(Part::Verify);
-        let canaries = if restarts || !waits { Vec::new() } else { Canary::of_touched(&plan.touched) };
+        let canaries = if restarts || !waits { Vec::new() } else { AccessCanary::of_touched(&plan.touched) };
         let canary_id = self.rewind_count.to_string();
         let namespace_canary =
             if restarts || !waits { None } else { NamespaceCanary::of_touched(&plan.touched, &canary_id) };
@@ -429,14 +431,20 @@ impl Rewinder {
     ) -> Result<(), RewindError> {
         report.restarted = true;
         self.openapi_lags = true;
+        self.start_api_server_anew(Readiness::Early).await?;
+        let definitions = self.template_definitions() + definitions;
+        settle::wait_discovery(&self.api, &self.baseline.fingerprint(), definitions).await?;
+        self.wait_template_served(revision).await?;
+        self.bring_started_in_force().await
+    }
+
+    /// Restarts the API server and waits until it is so ready.
+    pub(super) async fn start_api_server_anew(&mut self, readiness: Readiness) -> Result<(), RewindError> {
         self.restart_is_due = false;
         self.identity_leases.forget();
         self.cluster.restart_api_server().await?;
         self.left_behind = LeftBehind::default();
-        self.cluster.wait_ready(Readiness::Early).await?;
-        let definitions = self.template_definitions() + definitions;
-        settle::wait_discovery(&self.api, &self.baseline.fingerprint(), definitions).await?;
-        self.wait_template_served(revision).await
+        Ok(self.cluster.wait_ready(readiness).await?)
     }
 
     /// Whether the API server takes tokens that a lease asked for.
@@ -516,7 +524,7 @@ impl Rewinder {
 
     /// Waits until the authorizer knows the canaries that were set out, takes them away, and waits until lists know
     /// that too.
-    async fn follow_authorization(&self, canaries: &[Canary], id: &str) -> Result<(), RewindError> {
+    async fn follow_authorization(&self, canaries: &[AccessCanary], id: &str) -> Result<(), RewindError> {
         if canaries.is_empty() {
             return Ok(());
         }

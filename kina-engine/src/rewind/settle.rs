@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::canary::Canary;
+use super::in_force::AccessCanary;
 use super::resource::{ApiPaths, StorageResource};
 use super::{Fingerprint, RewindError};
 use crate::api_client::ApiClient;
@@ -63,7 +63,7 @@ pub(super) async fn wait_caches(
 }
 
 /// Waits until the authorizer knows the canary, and so all that was written before it.
-pub(super) async fn wait_canary(client: &ApiClient, canary: Canary, id: &str) -> Result<(), RewindError> {
+pub(super) async fn wait_canary(client: &ApiClient, canary: AccessCanary, id: &str) -> Result<(), RewindError> {
     const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
     let review = canary.access_review(id);
     let review = &review;

@@ -10,6 +10,7 @@ use super::resource::StorageResource;
 use super::sorted_keys::SortedKeys;
 use super::value_file::{ValueFile, ValuePlace, ValueWriter};
 use crate::etcd::{PackedKeys, StoredKey};
+use crate::rule_kind::RuleKind;
 
 /// The difference between the baseline of a bare cluster and that of a template: shared by all slots that have it. Keys
 /// and hashes are in memory, values on disk.
@@ -26,6 +27,8 @@ pub(crate) struct Template {
     root_certificates: BTreeSet<Vec<u8>>,
     /// How many of its keys are CRDs or APIServices.
     definitions: usize,
+    /// The kinds of rules that it brings.
+    rule_kinds: BTreeSet<RuleKind>,
     discovery_etag: String,
     /// What OpenAPI says with this template: it lags, so the first slot that has it finds out.
     openapi_index_hash: OnceLock<String>,
@@ -82,9 +85,12 @@ impl TemplateWriter {
         places.shrink_to_fit();
         let shapes = |key: &[u8]| StorageResource::of_key(key).is_some_and(|resource| resource.shapes_discovery());
         let definitions = keys.iter().filter(|key| shapes(key)).count();
+        let resources = keys.iter().filter_map(|key| StorageResource::of_key(&key));
+        let rule_kinds = resources.filter_map(|resource| RuleKind::of_stored(resource.as_str())).collect();
         Ok(Template {
             name,
             definitions,
+            rule_kinds,
             keys,
             places,
             values: values.finish()?,
@@ -143,6 +149,11 @@ impl Template {
     pub(super) fn learn_openapi(&self, index_hash: String) {
         // Whoever comes second has seen the same.
         let _ = self.openapi_index_hash.set(index_hash);
+    }
+
+    /// The kinds of rules that it brings.
+    pub(super) fn rule_kinds(&self) -> &BTreeSet<RuleKind> {
+        &self.rule_kinds
     }
 
     /// How many CRDs and APIServices it brings.

@@ -69,6 +69,8 @@ pub(super) enum Message {
     StopIdle { reply: oneshot::Sender<()> },
     /// Somebody wants to change the network of a lease on this cluster.
     FindNetwork { lease: u64, cluster: String, reply: oneshot::Sender<Option<NetworkControl>> },
+    /// What stands behind the slot of this cluster is asked for.
+    FindCluster { cluster: String, reply: oneshot::Sender<Option<Arc<SlotHandle>>> },
     /// What the pool looks like.
     Inspect { reply: oneshot::Sender<Inspection> },
     /// What happened when.
@@ -206,6 +208,10 @@ impl Dispatcher {
             Message::FindNetwork { lease, cluster, reply } => {
                 // The asker may have gone.
                 let _ = reply.send(self.find_network(lease, &cluster));
+            }
+            Message::FindCluster { cluster, reply } => {
+                // The asker may have gone.
+                let _ = reply.send(self.handles.values().find(|handle| handle.name() == cluster).cloned());
             }
             Message::Inspect { reply } => {
                 // The asker may have gone.

@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::resource::StorageResource;
 use crate::etcd::WriteOperation;
+use crate::rewind::resource::StorageResource;
+use crate::rule_kind::RuleKind;
 
 const NAME: &str = "kina-canary";
 const USER: &str = "kina:canary";
@@ -20,23 +21,32 @@ const NAMESPACE: &str = "kube-system";
 
 /// Which pair of resources a canary watches over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Canary {
+pub(in crate::rewind) enum AccessCanary {
     /// ClusterRoles and ClusterRoleBindings.
     Cluster,
     /// Roles and RoleBindings.
     Namespaced,
 }
 
-impl Canary {
+impl AccessCanary {
     /// Those that a rewind of these resources needs.
-    pub(super) fn of_touched(touched: &BTreeSet<StorageResource>) -> Vec<Self> {
+    pub(in crate::rewind) fn of_touched(touched: &BTreeSet<StorageResource>) -> Vec<Self> {
         let cluster = touched.iter().any(StorageResource::is_cluster_rbac).then_some(Self::Cluster);
         let namespaced = touched.iter().any(StorageResource::is_namespaced_rbac).then_some(Self::Namespaced);
         cluster.into_iter().chain(namespaced).collect()
     }
 
+    /// The one that rules of this kind need, if it is for the authorizer.
+    pub(super) fn of_rule(kind: RuleKind) -> Option<Self> {
+        match kind {
+            RuleKind::ClusterRole => Some(Self::Cluster),
+            RuleKind::Role => Some(Self::Namespaced),
+            _ => None,
+        }
+    }
+
     /// The writes that set it out.
-    pub(super) fn puts(self, id: &str) -> Vec<WriteOperation> {
+    pub(in crate::rewind) fn puts(self, id: &str) -> Vec<WriteOperation> {
         // The API server reads JSON from storage as well as what it writes itself.
         self.objects(id)
             .into_iter()
@@ -45,12 +55,12 @@ impl Canary {
     }
 
     /// The writes that take it away.
-    pub(super) fn deletions(self) -> Vec<WriteOperation> {
+    pub(in crate::rewind) fn deletions(self) -> Vec<WriteOperation> {
         self.objects("").into_iter().map(|(key, _)| WriteOperation::Delete { key }).collect()
     }
 
     /// The SubjectAccessReview that is allowed once the authorizer knows this very canary.
-    pub(super) fn access_review(self, id: &str) -> Value {
+    pub(in crate::rewind) fn access_review(self, id: &str) -> Value {
         let mut attributes = json!({"verb": "get", "group": GROUP, "resource": self.resource(id)});
         if self == Self::Namespaced {
             attributes["namespace"] = NAMESPACE.into();

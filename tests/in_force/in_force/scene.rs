@@ -1,0 +1,65 @@
+//! An engine of its own, asked for leases on templates.
+
+use anyhow::Context;
+use kina_engine::ProviderName;
+use kina_engine::client::{ClientError, EngineClient, EngineProgram, Lease, config_of_lease};
+use kina_engine::fixtures::{FixtureSet, Overlay, Source};
+use kina_engine::paths::EnginePaths;
+use kina_engine::protocol::{AcquireRequest, Profile};
+
+use crate::common;
+use crate::common::children::Realm;
+
+pub struct Scene {
+    _realm: Realm,
+    /// Where it keeps templates: no test finds one of another.
+    _cache: tempfile::TempDir,
+    client: EngineClient,
+}
+
+impl Scene {
+    pub fn new(slots: usize) -> anyhow::Result<Self> {
+        let cache = tempfile::tempdir()?;
+        let realm = realm(&cache, slots)?;
+        let directories =
+            [("KINA_RUNTIME_DIR", realm.runtime_directory()), ("KINA_CACHE_DIR", cache.path().to_owned())];
+        let variable = |name: &str| {
+            let found = directories.iter().find(|(known, _)| *known == name);
+            found.map(|(_, directory)| directory.clone().into_os_string())
+        };
+        let paths = EnginePaths::resolve(ProviderName::Process, &variable)?;
+        let client = EngineClient::new(paths, ProviderName::Process, EngineProgram::InstalledOnly);
+        realm.run_well("visitor");
+        Ok(Self { _realm: realm, _cache: cache, client })
+    }
+
+    /// A lease on the template of this text.
+    pub async fn lease(&self, text: &str, profile: Profile) -> Result<Lease, ClientError> {
+        let source = Source { name: "rules.yaml".to_owned(), text: text.to_owned() };
+        let set = FixtureSet { overlays: vec![Overlay { name: "test".to_owned(), sources: vec![source] }] };
+        let assets_directory =
+            common::untouched::assets().expect("found before").kube_apiserver.parent().map(Into::into);
+        let request = AcquireRequest {
+            test: "in_force".to_owned(),
+            timeout_ms: 120_000,
+            assets_directory,
+            profile,
+            template: Some(set.hash()),
+            ..AcquireRequest::default()
+        };
+        self.client.acquire_from(request, &set, &|_| {}).await
+    }
+}
+
+/// Where an engine of its own runs, once a test of this binary wants one.
+pub fn realm(cache: &tempfile::TempDir, slots: usize) -> anyhow::Result<Realm> {
+    let assets = common::untouched::assets()?;
+    let assets = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();
+    let realm = Realm::new().with("KINA_CACHE_DIR", cache.path()).with("KINA_ASSETS_DIR", assets);
+    Ok(realm.with("KINA_SLOTS_MAX", slots.to_string()))
+}
+
+pub fn client(lease: &Lease) -> anyhow::Result<(kube::Client, kube::Config)> {
+    let config = config_of_lease(&lease.grant)?;
+    Ok((kube::Client::try_from(config.clone())?, config))
+}

@@ -1,0 +1,20 @@
+//! Rules are in force from the first request: those of a new template, and those that a test has applied.
+#![cfg(target_os = "linux")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+/// What the tests below run to have an engine. Left alone, it is a test like any other.
+#[kina::test]
+async fn visitor(client: kube::Client) -> anyhow::Result<()> {
+    client.apiserver_version().await?;
+    Ok(())
+}
+
+#[path = "in_force"]
+mod in_force {
+    mod fixtures;
+    mod rules;
+    mod scene;
+    mod templates;
+}
