@@ -14,6 +14,7 @@ async fn visitor(client: kube::Client) -> anyhow::Result<()> {
 #[path = "in_force"]
 mod in_force {
     mod fixtures;
+    mod intruders;
     mod rules;
     mod scene;
     mod templates;

@@ -33,6 +33,7 @@ mod process_watch;
 mod server;
 mod slot;
 mod status;
+mod template_making;
 mod template_store;
 mod templates;
 

@@ -10,7 +10,7 @@ use crate::earlier_logs;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
 use crate::lingering::LeftBehind;
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
-use crate::rewind::{RewindError, RewindReport, Rewinder, Template};
+use crate::rewind::{ExpectedKeys, RewindError, RewindReport, Rewinder, Template};
 use crate::rule_kind::RuleKind;
 
 /// How often a slot is proven, and rewound in between, before it is given up.
@@ -67,6 +67,11 @@ pub(super) enum SlotError {
 }
 
 impl SlotError {
+    /// Whether something wrote into a template that was being made.
+    pub(super) fn is_intruder(&self) -> bool {
+        matches!(self, Self::Rewind(RewindError::Intruder { .. }))
+    }
+
     /// Whether the cluster worked, but could not be proven to be what it has to be.
     pub(super) fn is_not_pristine(&self) -> bool {
         match self {
@@ -178,8 +183,13 @@ impl SlotHandle {
     }
 
     /// Takes what a lease has made of the cluster, which was bare before, as a template.
-    pub(super) async fn take_template(&self, name: &str, directory: &Path) -> Result<Arc<Template>, SlotError> {
-        Ok(self.rewinder.lock().await.take_template(name, directory).await?)
+    pub(super) async fn take_template(
+        &self,
+        name: &str,
+        expected: &ExpectedKeys,
+        directory: &Path,
+    ) -> Result<Arc<Template>, SlotError> {
+        Ok(self.rewinder.lock().await.take_template(name, expected, directory).await?)
     }
 
     /// Takes note of what may still run of those who have used the cluster, until the next rewind sees to its end.

@@ -1,22 +1,19 @@
 //! Templates: made once, by whoever is the first to want one, and then shared.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::boot::SlotSpec;
 use super::connection::Engine;
-use super::dispatcher::Message;
+use super::template_making;
 use super::template_store::TemplateStore;
-use crate::error_text::with_causes;
-use crate::fixtures::{self, ApplyOptions, FixtureSet, Graph};
-use crate::pool::{ClientId, SlotKey, TemplateName, WaiterId};
-use crate::protocol::{LeaseGrant, Refusal, RefusalKind};
+use crate::fixtures::FixtureSet;
+use crate::pool::{ClientId, SlotKey, TemplateName};
+use crate::protocol::Refusal;
 use crate::rewind::Template;
-use crate::timings::Asker;
 
 /// Templates that are kept at hand beside those that slots have.
 const AT_HAND_MAX: usize = 32;
@@ -92,15 +89,12 @@ impl Templates {
         drop(known);
         let (templates, engine) = (Arc::clone(self), Arc::clone(engine));
         tokio::spawn(async move {
-            let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
-            let making = {
-                let (templates, engine) = (Arc::clone(&templates), Arc::clone(&engine));
-                tokio::spawn(async move { make(&templates, &engine, waiter, request, content).await })
-            };
-            // A panic must neither keep the lease nor let everybody else wait.
-            let result = making.await.unwrap_or_else(|_| Err(engine_error("the engine panicked".to_owned())));
-            // An engine that is ending takes back all leases by itself.
-            let _ = engine.tell(Message::Left { waiter }).await;
+            let making = template_making::make(Arc::clone(&engine), request, content).await;
+            let result = making.map(|(kind, template)| {
+                let template = templates.keep(&kind, template);
+                templates.save(kind, Arc::clone(&template));
+                template
+            });
             if result.is_err() {
                 // Who comes later tries anew: what was wrong may have been put right.
                 templates.known().remove(&key);
@@ -114,6 +108,16 @@ impl Templates {
     pub(super) fn forget(&self, kind: &SlotKey, name: &TemplateName) {
         self.known().remove(&(kind.clone(), name.clone()));
         self.store.remove(kind, name);
+    }
+
+    /// Keeps it on disk too, in the background.
+    fn save(&self, kind: SlotKey, template: Arc<Template>) {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.save(&kind, &template) {
+                tracing::warn!(%error, "the template could not be kept on disk: the next engine makes it anew");
+            }
+        });
     }
 
     fn at_hand(&self, kind: &SlotKey, name: &TemplateName) -> Option<Lookup> {
@@ -156,69 +160,4 @@ impl Entry {
             Self::Making(_) => None,
         }
     }
-}
-
-/// Leases a bare cluster like any client, applies the content to it, and has the difference taken.
-async fn make(
-    templates: &Templates,
-    engine: &Engine,
-    waiter: WaiterId,
-    request: TemplateRequest,
-    content: FixtureSet,
-) -> Made {
-    let graph = Graph::new(&content).map_err(|errors| user_error(with_causes(&errors)))?;
-    let TemplateRequest { kind, spec, name, client, timeout_ms } = request;
-    let (reply, answer) = oneshot::channel();
-    let asker = Asker::internal(&format!("(makes template {:.12})", name.0));
-    let key = kind.clone();
-    let message = Message::Acquire { waiter, client, key, spec, template: None, timeout_ms, asker, reply };
-    engine.tell(message).await.map_err(|_| ending())?;
-    let made = match answer.await {
-        Ok(Ok(grant)) => fill(engine, waiter, &grant, &graph, &name).await,
-        Ok(Err(refusal)) => Err(refusal),
-        Err(_) => Err(ending()),
-    };
-    let template = templates.keep(&kind, made?);
-    let (store, saved) = (templates.store.clone(), Arc::clone(&template));
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = store.save(&kind, &saved) {
-            tracing::warn!(%error, "the template could not be kept on disk: the next engine makes it anew");
-        }
-    });
-    Ok(template)
-}
-
-async fn fill(engine: &Engine, waiter: WaiterId, grant: &LeaseGrant, graph: &Graph, name: &TemplateName) -> Made {
-    let client =
-        client_of(grant).map_err(|error| engine_error(format!("no client for a template's cluster: {error}")))?;
-    let report = fixtures::apply(&client, graph, &ApplyOptions::default()).await;
-    let report = report.map_err(|error| match error.is_user_error() {
-        true => user_error(with_causes(&error)),
-        false => engine_error(with_causes(&error)),
-    })?;
-    tracing::info!(template = %name.0, ?report, "a template was applied");
-    drop(client);
-    let (reply, answer) = oneshot::channel();
-    engine.tell(Message::TakeTemplate { waiter, name: name.clone(), reply }).await.map_err(|_| ending())?;
-    match answer.await {
-        Ok(Ok(template)) => Ok(template),
-        Ok(Err(message)) => Err(engine_error(message)),
-        Err(_) => Err(ending()),
-    }
-}
-
-fn client_of(grant: &LeaseGrant) -> Result<kube::Client, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(kube::Client::try_from(crate::client::config_of_lease(grant)?)?)
-}
-
-fn user_error(message: String) -> Refusal {
-    Refusal { kind: RefusalKind::User, message: format!("the template could not be made: {message}") }
-}
-
-fn engine_error(message: String) -> Refusal {
-    Refusal { kind: RefusalKind::Engine, message: format!("the template could not be made: {message}") }
-}
-
-fn ending() -> Refusal {
-    engine_error("the engine is ending".to_owned())
 }

@@ -8,6 +8,7 @@
 //! - `sorted_keys`: the keys of both, in memory; `value_file`: their values, on disk.
 //! - `server_owned`: the few keys that the servers renew by themselves.
 //! - `plan`: the difference between a listing and the baseline, as writes. Pure.
+//! - `expected_keys`: which keys a template may have. Pure.
 //! - `followed`: which of them may be one transaction. Pure.
 //! - `resource`: from storage keys to the API that serves them. Pure.
 //! - `settle`: waiting until caches, discovery and authorization have followed.
@@ -21,6 +22,7 @@
 mod allocators;
 mod baseline;
 mod controllers;
+mod expected_keys;
 mod followed;
 mod history;
 mod identity_lease;
@@ -38,6 +40,7 @@ mod value_file;
 
 pub(crate) use baseline::{Baseline, BaselineWriter, Fingerprint};
 pub(crate) use controllers::wait_controllers;
+pub(crate) use expected_keys::ExpectedKeys;
 pub(crate) use followed::{is_followed, transactions};
 #[cfg(feature = "cli")]
 pub(crate) use resource::{UNFOLLOWED, api_name};
@@ -99,6 +102,12 @@ pub enum RewindError {
         waited_ms: u128,
         /// What the last probe showed.
         answered: String,
+    },
+    /// Something else than the template's objects was written while they were applied.
+    #[error("{key} was written or removed while a template was made, and belongs to none of its objects")]
+    Intruder {
+        /// The storage key.
+        key: String,
     },
     /// The lease ended meanwhile.
     #[error("the lease ended while its rules were being brought in force")]

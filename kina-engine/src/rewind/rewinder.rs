@@ -11,7 +11,7 @@ use super::plan::{Change, Plan};
 use super::resource::{ApiPaths, StorageResource};
 use super::take;
 use super::template::Template;
-use super::{Baseline, PREFIX, RewindError, allocators, settle, transactions};
+use super::{Baseline, ExpectedKeys, PREFIX, RewindError, allocators, settle, transactions};
 use crate::api_client::ApiClient;
 use crate::etcd::{EtcdClient, KeyListing, StoredKey, TRANSACTION_KEYS_MAX, WriteOperation};
 use crate::lingering::{self, LeftBehind};
@@ -176,7 +176,12 @@ impl Rewinder {
     }
 
     /// Takes down what the lease has made of the bare cluster, and counts that as the slot's baseline from now on.
-    pub(crate) async fn take_template(&mut self, name: &str, directory: &Path) -> Result<Arc<Template>, RewindError> {
+    pub(crate) async fn take_template(
+        &mut self,
+        name: &str,
+        expected: &ExpectedKeys,
+        directory: &Path,
+    ) -> Result<Arc<Template>, RewindError> {
         self.bring_template_in_force().await?;
         let start = Instant::now();
         loop {
@@ -187,6 +192,11 @@ impl Rewinder {
             let is_quiet = changed.key_count == taken.key_count
                 && changed.heads().all(|head| self.baseline.server_owned.contains(head.key))
                 && settle::discovery_etag(&self.api).await? == discovery_etag;
+            // Controllers make objects of their own.
+            let is_checked = !self.cluster.has_controllers() && !sabotage::is_off(Part::TemplateKeys);
+            if is_checked && let Some(key) = taken.intruder(expected, &self.baseline.server_owned) {
+                return Err(RewindError::Intruder { key });
+            }
             if is_quiet {
                 let (template, revisions) = taken.finish(name.to_owned(), discovery_etag)?;
                 let template = Arc::new(template);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::baseline::Baseline;
 use super::template::{Template, TemplateWriter};
-use super::{PREFIX, RewindError};
+use super::{ExpectedKeys, PREFIX, RewindError, ServerOwned};
 use crate::etcd::{EtcdClient, PackedKeys};
 use crate::snapshot::is_root_certificate;
 
@@ -51,6 +51,14 @@ pub(super) async fn read(etcd: &EtcdClient, baseline: &Baseline, directory: &Pat
 }
 
 impl Taken {
+    /// A key that differs and belongs to none of the objects that were applied.
+    pub(super) fn intruder(&self, expected: &ExpectedKeys, server_owned: &ServerOwned) -> Option<String> {
+        let added = self.writer.keys().find(|key| !expected.allows(key));
+        let removed = self.removed.iter().find(|key| !server_owned.contains(key));
+        let found = added.or_else(|| removed.map(<[u8]>::to_vec))?;
+        Some(String::from_utf8_lossy(&found).into_owned())
+    }
+
     /// The template, and the revision of each of its keys.
     pub(super) fn finish(self, name: String, discovery_etag: String) -> Result<(Template, Vec<i64>), RewindError> {
         let template = self.writer.finish(name, self.removed, discovery_etag).map_err(RewindError::KeepTemplate)?;

@@ -70,6 +70,11 @@ impl TemplateWriter {
         Ok(())
     }
 
+    /// The keys that it has by now.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.keys.iter()
+    }
+
     /// Takes note of a key that controllers make in each cluster for itself.
     pub(crate) fn leave_out(&mut self, key: &[u8]) {
         self.root_certificates.insert(key.to_vec());

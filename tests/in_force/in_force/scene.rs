@@ -1,5 +1,7 @@
 //! An engine of its own, asked for leases on templates.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use kina_engine::ProviderName;
 use kina_engine::client::{ClientError, EngineClient, EngineProgram, Lease, config_of_lease};
@@ -11,7 +13,7 @@ use crate::common;
 use crate::common::children::Realm;
 
 pub struct Scene {
-    _realm: Realm,
+    pub realm: Arc<Realm>,
     /// Where it keeps templates: no test finds one of another.
     _cache: tempfile::TempDir,
     client: EngineClient,
@@ -30,7 +32,7 @@ impl Scene {
         let paths = EnginePaths::resolve(ProviderName::Process, &variable)?;
         let client = EngineClient::new(paths, ProviderName::Process, EngineProgram::InstalledOnly);
         realm.run_well("visitor");
-        Ok(Self { _realm: realm, _cache: cache, client })
+        Ok(Self { realm: Arc::new(realm), _cache: cache, client })
     }
 
     /// A lease on the template of this text.

@@ -36,7 +36,7 @@ use crate::pool::{
     Action, ClientId, DestroyCause, Event, Layer, Limits, Pool, SlotId, SlotKey, TemplateName, TimeMs, WaiterId,
 };
 use crate::protocol::{Counters, HighWater, LeaseGrant, LeaseStatus, Refusal, RefusalKind, ReleaseStatus, Traffic};
-use crate::rewind::Template;
+use crate::rewind::{ExpectedKeys, Template};
 use crate::timings::{Asker, NamespaceNews, Notes, Outcome as TimingOutcome, Recorder, ServedFrom};
 
 /// How many releases the status tells about.
@@ -60,7 +60,7 @@ pub(super) enum Message {
     /// There is news of a request for a namespace.
     Namespace { waiter: WaiterId, news: NamespaceNews },
     /// What this lease has made of its cluster is a template.
-    TakeTemplate { waiter: WaiterId, name: TemplateName, reply: TemplateReply },
+    TakeTemplate { waiter: WaiterId, name: TemplateName, expected: ExpectedKeys, reply: TemplateReply },
     /// A client is gone, or its lease has ended.
     Left { waiter: WaiterId },
     /// So many clusters shall exist; the answer comes when they do.
@@ -85,7 +85,15 @@ pub(super) enum Message {
 pub(super) type LeaseReply = oneshot::Sender<Result<LeaseGrant, Refusal>>;
 
 /// How it is answered who wants a template taken: with the template, or with why there is none.
-pub(super) type TemplateReply = oneshot::Sender<Result<Arc<Template>, String>>;
+pub(super) type TemplateReply = oneshot::Sender<Result<Arc<Template>, NotTaken>>;
+
+/// Why no template was taken.
+#[derive(Debug)]
+pub(crate) struct NotTaken {
+    pub(crate) message: String,
+    /// Whether something wrote to the cluster meanwhile, which another cluster may be spared.
+    pub(crate) is_intruder: bool,
+}
 
 /// What the status is made from.
 pub(super) struct Inspection {
@@ -194,7 +202,9 @@ impl Dispatcher {
             }
             Message::Left { waiter } => self.left(waiter),
             Message::Namespace { waiter, news } => self.timings.namespace(waiter, news),
-            Message::TakeTemplate { waiter, name, reply } => self.take_template(waiter, name, reply),
+            Message::TakeTemplate { waiter, name, expected, reply } => {
+                self.take_template(waiter, name, expected, reply);
+            }
             Message::Warm { key, spec, count, asker, reply } => {
                 self.timings.asked_warm(&asker);
                 self.specs.insert(key.clone(), spec);

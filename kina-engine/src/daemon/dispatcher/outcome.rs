@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::lease::Release;
-use super::{Dispatcher, RELEASES_KEPT, TemplateReply, destroy, milliseconds};
+use super::{Dispatcher, NotTaken, RELEASES_KEPT, TemplateReply, destroy, milliseconds};
 use crate::daemon::boot::BootError;
 use crate::daemon::metrics::Verification;
 use crate::daemon::slot::{SlotError, SlotHandle, SlotSize};
@@ -48,7 +48,7 @@ pub(crate) enum Outcome {
     },
     TemplateTaken {
         slot: SlotId,
-        result: Result<Arc<Template>, String>,
+        result: Result<Arc<Template>, NotTaken>,
         reply: TemplateReply,
     },
     Frozen {

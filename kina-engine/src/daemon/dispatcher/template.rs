@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Dispatcher, Outcome, TemplateReply};
+use super::{Dispatcher, NotTaken, Outcome, TemplateReply};
 use crate::daemon::templates::Templates;
 use crate::error_text::with_causes;
 use crate::pool::{Event, Pool, SlotId, SlotKey, TemplateName, WaiterId};
-use crate::rewind::Template;
+use crate::rewind::{ExpectedKeys, Template};
 use crate::sabotage;
 
 /// So many rewinds to a template may fail in a row: then it is the template that is at fault.
@@ -88,22 +88,40 @@ impl Dispatcher {
         self.feed(Event::TemplateBroke { key, template: name, reason });
     }
 
-    pub(super) fn take_template(&mut self, waiter: WaiterId, name: TemplateName, reply: TemplateReply) {
+    pub(super) fn take_template(
+        &mut self,
+        waiter: WaiterId,
+        name: TemplateName,
+        expected: ExpectedKeys,
+        reply: TemplateReply,
+    ) {
         let found = self.leases.get(&waiter).map(|active| active.slot);
         let handle = found.and_then(|slot| Some((slot, self.handles.get(&slot).cloned()?)));
         let Some((slot, handle)) = handle else {
             // The asker may have gone too.
-            let _ = reply.send(Err("its cluster was lost".to_owned()));
+            let message = "its cluster was lost".to_owned();
+            let _ = reply.send(Err(NotTaken { message, is_intruder: false }));
             return;
         };
         let directory = self.booter.baseline_directory.clone();
         self.spawn(async move {
-            let result = handle.take_template(&name.0, &directory).await.map_err(|error| with_causes(&error));
+            let result = handle.take_template(&name.0, &expected, &directory).await;
+            let result =
+                result.map_err(|error| NotTaken { message: with_causes(&error), is_intruder: error.is_intruder() });
             Outcome::TemplateTaken { slot, result, reply }
         });
     }
 
-    pub(super) fn template_taken(&mut self, slot: SlotId, result: Result<Arc<Template>, String>, reply: TemplateReply) {
+    pub(super) fn template_taken(
+        &mut self,
+        slot: SlotId,
+        result: Result<Arc<Template>, NotTaken>,
+        reply: TemplateReply,
+    ) {
+        if let Err(NotTaken { message, is_intruder: true }) = &result {
+            // Whatever writes there may go on.
+            self.broke(slot, message);
+        }
         if let Ok(template) = &result
             && let Some(key) = self.pool.key(slot).cloned()
         {
