@@ -27,6 +27,8 @@ pub(crate) struct Draining(Arc<Shared>);
 struct Shared {
     /// How many have yet to be read to their end.
     open: watch::Sender<usize>,
+    /// Whether one of them had a request, when its client went, that could still write.
+    could_write: AtomicBool,
     /// Whether one of those that have ended had a request that may still run.
     may_still_run: AtomicBool,
 }
@@ -55,6 +57,12 @@ impl Draining {
     pub(crate) async fn wait_ended(&self) {
         // The sender lives as long as this.
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// Whether anything may have been written since the gateway was closed. Idle connections and open watches write
+    /// nothing.
+    pub(crate) fn may_have_written(&self) -> bool {
+        self.may_still_run() || self.0.could_write.load(Ordering::SeqCst)
     }
 
     /// Whether a request that came through a connection that has ended may still run.
@@ -137,6 +145,9 @@ impl Drop for UpstreamConnection {
             // Without a runtime the engine is ending, and its clusters with it.
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
+            if self.requests.may_still_run() {
+                draining.0.could_write.store(true, Ordering::SeqCst);
+            }
             let requests = std::mem::replace(&mut self.requests, RequestObserver::new(false));
             draining.0.open.send_modify(|open| *open += 1);
             let mut connection =

@@ -46,6 +46,11 @@ impl LeftBehind {
         self.gateways.is_empty() && self.looks == 0
     }
 
+    /// Whether something of it may have been written since.
+    pub(crate) fn may_have_written(&self) -> bool {
+        0 < self.looks || self.gateways.iter().any(Draining::may_have_written)
+    }
+
     pub(super) fn since(&self) -> Instant {
         self.since.unwrap_or_else(Instant::now)
     }

@@ -14,7 +14,7 @@ use super::template::Template;
 use super::{Baseline, ExpectedKeys, PREFIX, RewindError, allocators, settle, transactions};
 use crate::api_client::ApiClient;
 use crate::etcd::{EtcdClient, KeyListing, StoredKey, TRANSACTION_KEYS_MAX, WriteOperation};
-use crate::lingering::{self, LeftBehind};
+use crate::lingering::{self, End, LeftBehind};
 use crate::provider::{ProvidedCluster, Readiness};
 use crate::sabotage::{self, Part};
 
@@ -266,10 +266,13 @@ impl Rewinder {
         self.restart_is_due |= self.tokens_were_made()?;
         loop {
             let plan = Plan::new(&self.baseline, &listing);
-            if plan.is_empty() && !self.left_behind.is_nothing() {
-                self.end_left_behind(0, &mut report).await?;
-                listing = self.etcd.list_heads(PREFIX).await?;
-                continue;
+            if plan.is_empty() {
+                let may_have_written = self.left_behind.may_have_written();
+                let end = self.end_left_behind(0, &mut report).await?;
+                if may_have_written || end == End::NeedsRestart {
+                    listing = self.etcd.list_heads(PREFIX).await?;
+                    continue;
+                }
             }
             if plan.is_empty() {
                 if self.restart_is_due {
@@ -416,19 +419,17 @@ impl Rewinder {
 
     /// Sees to it that nothing runs any more of what was left behind. After the writes: a deletion of instances that
     /// has not begun by then finds their CRD gone. Before the last comparison: what came to its end has written before.
-    async fn end_left_behind(&mut self, definitions: usize, report: &mut RewindReport) -> Result<(), RewindError> {
+    async fn end_left_behind(&mut self, definitions: usize, report: &mut RewindReport) -> Result<End, RewindError> {
         if self.left_behind.is_nothing() {
-            return Ok(());
+            return Ok(End::Come);
         }
-        match lingering::wait_ended(&self.left_behind, &*self.cluster, &self.api).await? {
-            lingering::End::Come => {}
-            lingering::End::NeedsRestart => {
-                let revision = self.etcd.list_heads(PREFIX).await?.revision;
-                self.restart_api_server(definitions, revision, report).await?;
-            }
+        let end = lingering::wait_ended(&self.left_behind, &*self.cluster, &self.api).await?;
+        if end == End::NeedsRestart {
+            let revision = self.etcd.list_heads(PREFIX).await?.revision;
+            self.restart_api_server(definitions, revision, report).await?;
         }
         self.left_behind = LeftBehind::default();
-        Ok(())
+        Ok(end)
     }
 
     /// Restarts the API server, which ends all that runs in it, and waits until it serves what is stored. Discovery has

@@ -1,0 +1,62 @@
+//! What a lease has begun ends with it: requests that go on without their connection, and what the API server does in the
+//! background. Whoever has the cluster next creates the same names, and ten seconds later all of them are there, and
+//! nothing else.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+mod outlived {
+    mod case;
+    mod raw;
+    mod scene;
+    mod webhook;
+
+    use case::Case;
+    use scene::Scene;
+
+    use crate::common::repetitions;
+
+    const ROUNDS: usize = 20;
+
+    /// What the tests below run to have an engine. Left alone, it is a test like any other.
+    #[kina::test]
+    async fn visitor(client: kube::Client) -> anyhow::Result<()> {
+        client.apiserver_version().await?;
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_of_a_lease_runs_or_writes_in_the_next() -> anyhow::Result<()> {
+        let scene = Scene::new(4, None).await?;
+        for round in 0..repetitions(ROUNDS, 1) {
+            scene.run_all(&Case::of_round(round)).await?;
+        }
+        Ok(())
+    }
+
+    /// How many of these cases find something of the lease before, with a part of the engine switched off.
+    async fn failures(part: &str, cases: Vec<Case>) -> anyhow::Result<Vec<String>> {
+        let scene = Scene::new(1, Some(part)).await?;
+        let mut failures = Vec::new();
+        for case in cases {
+            if let Err(error) = scene.run_all(&[case]).await {
+                failures.push(format!("{error:#}"));
+            }
+        }
+        Ok(failures)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_the_look_and_the_restart_the_next_lease_loses_what_it_creates() -> anyhow::Result<()> {
+        let failures = failures("lingering", vec![Case::deletion_ahead(), Case::definition()]).await?;
+        anyhow::ensure!(failures.len() == 2, "only {failures:?}");
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_reading_to_the_end_a_request_in_a_buffer_starts_in_the_next_lease() -> anyhow::Result<()> {
+        let failures = failures("drain", vec![Case::queued()]).await?;
+        anyhow::ensure!(failures.len() == 1, "it was not found");
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! An engine of its own, on whose clusters one case follows another.
+
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use kina_engine::ProviderName;
+use kina_engine::client::{EngineClient, EngineProgram, Lease};
+use kina_engine::fixtures::FixtureSet;
+use kina_engine::paths::EnginePaths;
+use kina_engine::protocol::AcquireRequest;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+
+use super::case::Case;
+use crate::common::children::Realm;
+
+/// Functions that are at work for a request, or in the background for one that has ended.
+const AT_WORK: [&str; 3] = ["finisher.finishRequest", "(*Store).DeleteCollection", "finalizer.(*CRDFinalizer).sync"];
+
+pub struct Scene {
+    realm: Realm,
+    client: EngineClient,
+    slots: usize,
+    /// Held while a cluster goes from one lease to the next: else it could go to another case.
+    handing_over: Mutex<()>,
+}
+
+impl Scene {
+    pub async fn new(slots: usize, sabotaged_part: Option<&str>) -> anyhow::Result<Self> {
+        let mut realm = Realm::new().with("KINA_SLOTS_MAX", slots.to_string());
+        if let Some(part) = sabotaged_part {
+            realm = realm.with("KINA_SABOTAGE", part);
+        }
+        let runtime_directory = realm.runtime_directory();
+        let variable = |name: &str| match name {
+            "KINA_RUNTIME_DIR" => Some(runtime_directory.clone().into_os_string()),
+            name => std::env::var_os(name),
+        };
+        let paths = EnginePaths::resolve(ProviderName::Process, &variable)?;
+        let client = EngineClient::new(paths, ProviderName::Process, EngineProgram::InstalledOnly);
+        let realm = tokio::task::spawn_blocking(move || {
+            realm.run_well("outlived::visitor");
+            realm
+        });
+        Ok(Self { realm: realm.await?, client, slots, handing_over: Mutex::new(()) })
+    }
+
+    /// Runs all cases, so many at a time as there are clusters.
+    pub async fn run_all(&self, cases: &[Case]) -> anyhow::Result<()> {
+        // All clusters are held, so that none but the one that a case gives back is free when it asks again.
+        let mut held = Vec::new();
+        for _ in 0..self.slots {
+            held.push(self.lease(&FixtureSet::default()).await?);
+        }
+        let chains = held.into_iter().enumerate().map(|(chain, mut lease)| {
+            let cases = cases.iter().skip(chain).step_by(self.slots);
+            async move {
+                for case in cases {
+                    lease = self.run(case, lease).await.with_context(|| format!("{case:?}"))?;
+                }
+                Ok::<_, anyhow::Error>(lease)
+            }
+        });
+        // Each keeps its last lease until all have ended.
+        let ended = futures::future::join_all(chains).await;
+        ended.into_iter().map(|ended| ended.map(drop)).collect()
+    }
+
+    async fn run(&self, case: &Case, before: Lease) -> anyhow::Result<Lease> {
+        let handing_over = self.handing_over.lock().await;
+        drop(before);
+        let first = self.lease(&case.template()).await?;
+        let cluster = first.grant.cluster.clone();
+        let connection = case.begin(&first.grant).await.context("in the first lease")?;
+        first.release();
+        drop(first);
+        let second = self.lease(&FixtureSet::default()).await?;
+        drop(connection);
+        ensure!(second.grant.cluster == cluster, "another cluster was handed out than {cluster}");
+        drop(handing_over);
+        self.expect_nobody_at_work(&second).await?;
+        case.expect_undisturbed(&second.grant).await.context("in the second lease")?;
+        Ok(second)
+    }
+
+    async fn lease(&self, template: &FixtureSet) -> anyhow::Result<Lease> {
+        let request = AcquireRequest {
+            test: "outlived".to_owned(),
+            timeout_ms: 120_000,
+            template: (!template.is_empty()).then(|| template.hash()),
+            ..AcquireRequest::default()
+        };
+        Ok(self.client.acquire_from(request, template, &|_| {}).await?)
+    }
+
+    /// Looks twice in a row at what the API server does.
+    async fn expect_nobody_at_work(&self, lease: &Lease) -> anyhow::Result<()> {
+        // Nothing is answered before the cluster is proven.
+        let config = kina_engine::client::config_of_lease(&lease.grant)?;
+        kube::Client::try_from(config)?.apiserver_version().await?;
+        let mut at_work = AT_WORK.to_vec();
+        for _ in 0..2 {
+            let profile = self.profile(&lease.grant.cluster).await.context("no profile")?;
+            at_work.retain(|function| profile.contains(function));
+        }
+        ensure!(at_work.is_empty(), "still at work when the cluster was handed out: {at_work:?}");
+        Ok(())
+    }
+
+    async fn profile(&self, cluster: &str) -> anyhow::Result<String> {
+        let engines = std::fs::read_dir(self.realm.runtime_directory())?;
+        let directories = engines.filter_map(|engine| Some(engine.ok()?.path().join("clusters").join(cluster)));
+        let directory = directories.into_iter().find(|path| path.is_dir()).context("no such cluster")?;
+        // However long that is, this is short.
+        let directory = std::fs::File::open(directory)?;
+        let socket = format!("/proc/self/fd/{}/debug.sock", directory.as_raw_fd());
+        let mut stream = UnixStream::connect(socket).await?;
+        stream.write_all(b"GET /debug/pprof/goroutine?debug=1 HTTP/1.0\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await??;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        ensure!(answer.contains("goroutine profile: total "), "{answer}");
+        Ok(answer)
+    }
+}
