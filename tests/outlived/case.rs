@@ -65,7 +65,7 @@ impl Case {
         }
         let others = [Writer::DefinitionFinalizer, Writer::Queued, Writer::Upgrade];
         kinds.extend(others.map(|writer| (writer, Protocol::Http1)));
-        let is_even = round % 2 == 0;
+        let is_even = round.is_multiple_of(2);
         let cases = kinds.into_iter().flat_map(|(writer, protocol)| {
             [Closing::BeforeTheEnd, Closing::AtTheEnd].map(|closing| {
                 let has_token = (closing == Closing::AtTheEnd) == is_even;
