@@ -65,7 +65,7 @@ impl Scene {
         });
         // Each keeps its last lease until all have ended.
         let ended = futures::future::join_all(chains).await;
-        ended.into_iter().map(|ended| ended.map(drop)).collect()
+        ended.into_iter().try_for_each(|ended| ended.map(drop))
     }
 
     async fn run(&self, case: &Case, before: Lease) -> anyhow::Result<Lease> {
