@@ -43,6 +43,8 @@ pub(super) struct CanaryPlan {
     pub(super) default_label: bool,
     pub(super) definition: bool,
     pub(super) policy: bool,
+    /// Chooses the kinds of pairs.
+    pub(super) pairs_seed: u64,
 }
 
 /// How a lease ends.
@@ -185,6 +187,7 @@ impl LeasePlan {
             default_label: random.one_in(3),
             definition: random.one_in(6),
             policy: random.one_in(LEASES_PER_POLICY),
+            pairs_seed: random.next(),
         };
         let end = if random.one_in(LEASES_PER_ENGINE_DISTURBANCE) {
             random.choose(&Disturbance::ENGINE).map_or(End::Return, End::Disturbed)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::canary::{self, Api, Sighting};
 use super::old_client::{self, Credentials};
+use super::pairs;
 use super::plan::{End, LeasePlan, Made, Plan};
 use super::templates;
 use crate::client::{EngineClient, EngineProgram, Lease};
@@ -132,6 +133,9 @@ impl Worker {
         // First of all, while what lags would still be seen.
         let mut sightings = canary::look(&api).await.context("looking for canaries failed")?;
         sightings.extend(templates::look(&api, plan.template).await.context("looking at the template failed")?);
+        let left = pairs::handed_on::look(&self.scratch, &self.engine, &held.grant).await;
+        let left = left.context("looking for what the lease before did failed")?;
+        sightings.extend(left.into_iter().map(|what| Sighting { what, is_late: false, persists: false }));
         let old_client_let_in = match Credentials::load(&self.leaked) {
             Some(old) => old_client::is_let_in(&old, self.old_api.as_ref()).await?,
             None => false,
@@ -139,6 +143,10 @@ impl Worker {
         self.old_api = None;
         tell(&WorkerEvent::Looked { lease, sightings, old_client_let_in })?;
         canary::plant(&api, plan.canary, lease).await.context("planting the canary failed")?;
+        let seed = plan.canary.pairs_seed;
+        pairs::handed_on::plant(&self.scratch, &self.engine, &held.grant, seed)
+            .await
+            .context("planting pairs failed")?;
         credentials.save(&self.leaked)?;
         tokio::time::sleep(Duration::from_millis(plan.hold_ms)).await;
         if let End::Disturbed(disturbance) = plan.end {

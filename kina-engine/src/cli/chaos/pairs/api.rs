@@ -11,12 +11,12 @@ use serde_json::Value;
 use crate::client;
 use crate::protocol::LeaseGrant;
 
-/// The bound of each request, on an API server that may have little of the processor.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// The bound of each request, on an API server that may have little of the processor, or be frozen for a while.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// No answer that a pair asks for is larger.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// The bound of each wait for an effect.
-const EFFECT_TIMEOUT: Duration = Duration::from_secs(20);
+const EFFECT_TIMEOUT: Duration = Duration::from_secs(30);
 const EFFECT_INTERVAL: Duration = Duration::from_millis(5);
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";

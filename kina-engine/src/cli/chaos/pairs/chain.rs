@@ -36,6 +36,8 @@ pub(super) struct Chain {
     number: usize,
     random: Random,
     leases: u64,
+    /// As counted by the engine at the last hand-out.
+    restarts: u64,
 }
 
 /// What all chains share.
@@ -65,7 +67,7 @@ impl Chain {
         let mut realm = Realm::prepare(provider, 1, ACQUIRE_TIMEOUT_SECONDS, sabotage, false).await?;
         SETTINGS.into_iter().for_each(|(name, value)| realm.set(name, value));
         realm.warm(1).await?;
-        Ok(Self { realm, number, random: Random::new(seed.wrapping_add(number as u64)), leases: 0 })
+        Ok(Self { realm, number, random: Random::new(seed.wrapping_add(number as u64)), leases: 0, restarts: 0 })
     }
 
     pub(super) fn realm(&self) -> &Realm {
@@ -79,12 +81,9 @@ impl Chain {
             let is_over = shared.stops_at_first && shared.tally.borrow().has_seen();
             let looked_for: Vec<&'static Kind> =
                 past.iter().flat_map(|past| past.planted.iter().map(|(kind, _)| *kind)).collect();
-            let group = if is_over {
-                Vec::new()
-            } else {
-                // What was done in a bare cluster is looked for in a bare one.
-                shared.schedule.borrow_mut().next_group(&looked_for, looked_for.is_empty())
-            };
+            let has_template = past.as_ref().is_some_and(|past| past.template.is_some());
+            let group =
+                if is_over { Vec::new() } else { shared.schedule.borrow_mut().next_group(&looked_for, has_template) };
             if group.is_empty() && looked_for.is_empty() {
                 return Ok(());
             }
@@ -126,6 +125,13 @@ impl Chain {
         let mut planted = plant_all(group, side, false).await;
         let looks = past_planted.iter().map(|(kind, former)| async { (*kind, look_late(kind, side, former).await) });
         join_all(looks).await.into_iter().for_each(|(kind, seen)| shared.tally.borrow_mut().note_late_look(kind, seen));
+        // Not before the looks, which come first. What was restarted since the last time, was so for the lease before.
+        let restarts =
+            self.realm.status(false).await.map_or(self.restarts, |status| status.counters.api_server_restarts);
+        if self.restarts < restarts {
+            past_planted.iter().for_each(|(kind, _)| shared.tally.borrow_mut().note_restart(kind));
+        }
+        self.restarts = restarts;
         planted.extend(plant_all(group, side, true).await);
 
         let keeps_connections = self.random.below(2) == 0;
@@ -171,14 +177,14 @@ async fn plant_all(
     join_all(kinds.map(|kind| async { (*kind, plant(kind, side).await) })).await
 }
 
-async fn plant(kind: &Kind, side: &Side) -> anyhow::Result<Planted> {
+pub(super) async fn plant(kind: &Kind, side: &Side) -> anyhow::Result<Planted> {
     match &kind.deed {
         Deed::Object { collection, manifest } => object::plant(side, collection, manifest).await,
         Deed::Own { plant, .. } => plant(side).await,
     }
 }
 
-async fn look(kind: &Kind, side: &Side, former: &Former) -> anyhow::Result<Option<String>> {
+pub(super) async fn look(kind: &Kind, side: &Side, former: &Former) -> anyhow::Result<Option<String>> {
     match &kind.deed {
         Deed::Object { collection, manifest } => object::look(side, former, collection, manifest).await,
         Deed::Own { look, .. } => look(side, former).await,

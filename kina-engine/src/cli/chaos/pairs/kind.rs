@@ -22,6 +22,8 @@ pub(super) struct Kind {
     pub(super) look_writes: bool,
     /// After its deed the lease can ask nothing any more.
     pub(super) goes_last: bool,
+    /// What the engine does for other kinds would end it too.
+    pub(super) is_alone: bool,
     pub(super) start: Start,
     pub(super) deed: Deed,
 }
@@ -123,8 +125,17 @@ impl Kind {
     }
 
     const fn new(name: &'static str, about: &'static str, deed: Deed) -> Self {
-        let (look_writes, goes_last) = (false, false);
-        Self { name, about, cost: Cost::Ordinary, shown_without: &[], look_writes, goes_last, start: Start::Bare, deed }
+        Self {
+            name,
+            about,
+            cost: Cost::Ordinary,
+            shown_without: &[],
+            look_writes: false,
+            goes_last: false,
+            is_alone: false,
+            start: Start::Bare,
+            deed,
+        }
     }
 
     /// Its lease makes the engine restart the API server.
@@ -148,6 +159,12 @@ impl Kind {
     /// After its deed the lease can ask nothing any more.
     pub(super) const fn going_last(mut self) -> Self {
         self.goes_last = true;
+        self
+    }
+
+    /// What the engine does for other kinds would end it too.
+    pub(super) const fn alone(mut self) -> Self {
+        self.is_alone = true;
         self
     }
 

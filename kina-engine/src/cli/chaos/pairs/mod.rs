@@ -6,11 +6,13 @@
 //! - `schedule`: which kinds share a lease. Pure.
 //! - `chain`: one engine with one slot, and its leases.
 //! - `cpu_limit`: API servers and etcds with little of the processor.
+//! - `handed_on`: the same kinds in ordinary chaos.
 //! - `report`: what came of it.
 
 mod api;
 mod chain;
 mod cpu_limit;
+pub(super) mod handed_on;
 mod held_webhook;
 mod kind;
 mod kinds;

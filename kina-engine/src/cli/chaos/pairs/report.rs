@@ -27,6 +27,8 @@ pub(super) struct Row {
     not_planted: u64,
     other_slot: u64,
     failed_looks: u64,
+    /// Leases with this kind after which the API server was restarted.
+    restarted: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     examples: Vec<String>,
 }
@@ -90,6 +92,10 @@ impl Tally {
 
     pub(super) fn note_other_slot(&mut self, kind: &Kind) {
         self.row(kind).other_slot += 1;
+    }
+
+    pub(super) fn note_restart(&mut self, kind: &Kind) {
+        self.row(kind).restarted += 1;
     }
 
     pub(super) fn note_look(&mut self, kind: &Kind, seen: anyhow::Result<Option<String>>) {

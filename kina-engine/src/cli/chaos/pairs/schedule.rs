@@ -30,12 +30,18 @@ impl Schedule {
         self.left.iter().sum()
     }
 
-    /// The kinds of the next lease. Empty if nothing is left, or if all that is left has to wait for the lease after it,
-    /// because it would meet what the looks for `looked_for` make.
-    pub(super) fn next_group(&mut self, looked_for: &[&'static Kind], may_have_template: bool) -> Vec<&'static Kind> {
+    /// The kinds of the next lease, which may start from a template already. Empty if nothing is left, or if all that is
+    /// left has to wait for the lease after it.
+    pub(super) fn next_group(&mut self, looked_for: &[&'static Kind], has_template: bool) -> Vec<&'static Kind> {
         let is_free = |kind: &Kind| {
             let is_in_the_way = kind.look_writes && looked_for.iter().any(|other| other.name == kind.name);
-            !is_in_the_way && (may_have_template || !matches!(kind.start, Start::SameTemplate(_)))
+            // What was done in a bare cluster is looked for in a bare one.
+            let has_its_start = match kind.start {
+                Start::Bare => true,
+                Start::NewTemplate(_) => !has_template,
+                Start::SameTemplate(_) => !has_template && looked_for.is_empty(),
+            };
+            !is_in_the_way && has_its_start
         };
         let mut free: Vec<usize> = (0..self.kinds.len())
             .filter(|index| 0 < self.left.get(*index).copied().unwrap_or(0))
@@ -59,7 +65,7 @@ impl Schedule {
                 *left = left.saturating_sub(1);
             }
             group.push(kind);
-            if !matches!(kind.start, Start::Bare) {
+            if kind.is_alone || !matches!(kind.start, Start::Bare) {
                 break;
             }
             // A restart would hide what else is kept in memory.
@@ -84,7 +90,7 @@ mod tests {
         let mut planted = std::collections::BTreeMap::new();
         let mut previous: Vec<&'static Kind> = Vec::new();
         for _ in 0..10_000 {
-            let group = schedule.next_group(&previous, true);
+            let group = schedule.next_group(&previous, false);
             group.iter().for_each(|kind| *planted.entry(kind.name).or_insert(0) += 1);
             previous = group;
         }
@@ -101,7 +107,7 @@ mod tests {
         let mut previous: Vec<&'static Kind> = Vec::new();
         let mut alone = 0;
         while 0 < schedule.left() {
-            let group = schedule.next_group(&previous, true);
+            let group = schedule.next_group(&previous, false);
             assert!(group.len() <= GROUP_MAX);
             alone += usize::from(group.len() == 1);
             let costs: Vec<_> = group.iter().map(|kind| kind.cost).collect();

@@ -69,35 +69,35 @@ pub(super) static KINDS: [Kind; 11] = [
         |side| Box::pin(set_default_priority(side)),
         |side, former| Box::pin(is_default_priority(side, former)),
     )
-    .shown_without(&["informers"]),
+    .restarting(),
     Kind::own(
         "priority-class",
         "a PriorityClass that pods name",
         |side| Box::pin(make_priority_class(side)),
         |side, former| Box::pin(is_priority_class_known(side, former)),
     )
-    .shown_without(&["informers"]),
+    .restarting(),
     Kind::own(
         "default-storage-class",
         "a StorageClass that is every claim's",
         |side| Box::pin(set_default_storage_class(side)),
         |side, former| Box::pin(is_default_storage_class(side, former)),
     )
-    .shown_without(&["informers"]),
+    .restarting(),
     Kind::own(
         "default-ingress-class",
         "an IngressClass that is every Ingress's",
         |side| Box::pin(set_default_ingress_class(side)),
         |side, former| Box::pin(is_default_ingress_class(side, former)),
     )
-    .shown_without(&["informers"]),
+    .restarting(),
     Kind::own(
         "runtime-class",
         "a RuntimeClass with an overhead that pods name",
         |side| Box::pin(make_runtime_class(side)),
         |side, former| Box::pin(is_runtime_class_known(side, former)),
     )
-    .shown_without(&["informers"]),
+    .restarting(),
 ];
 
 fn config_map(name: &str) -> Value {

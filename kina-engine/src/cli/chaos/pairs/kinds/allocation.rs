@@ -1,6 +1,7 @@
 //! Ports and addresses of Services, and namespaces: what the API server keeps a copy of, to say what is free.
 
 use anyhow::bail;
+use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use super::super::api::wait_for;
@@ -10,13 +11,17 @@ const SERVICES: &str = "/api/v1/namespaces/default/services";
 const CIDRS: &str = "/apis/networking.k8s.io/v1/servicecidrs";
 const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
 const NAMESPACES: &str = "/api/v1/namespaces";
+/// So many that an informer takes a while for them.
+const MANY: usize = 200;
+const LOOKED_AT: usize = 3;
+const CONCURRENCY: usize = 8;
 const NODE_PORT: u16 = 30_777;
 const CLUSTER_IP: &str = "10.0.0.77";
 const SECOND_CLUSTER_IP: &str = "10.0.0.78";
 const OTHER_CIDR: &str = "10.9.0.0/24";
 const OTHER_CLUSTER_IP: &str = "10.9.0.5";
 
-pub(super) static KINDS: [Kind; 6] = [
+pub(super) static KINDS: [Kind; 7] = [
     Kind::own(
         "node-port",
         "a NodePort that A's Service has",
@@ -43,14 +48,21 @@ pub(super) static KINDS: [Kind; 6] = [
         |side| Box::pin(add_cidr(side)),
         |side, former| Box::pin(is_cidr_in_force(side, former)),
     )
-    .shown_without(&["informers"]),
+    .restarting(),
     Kind::own(
         "namespace-content",
         "a create into a namespace that only A had",
         |side| Box::pin(make_namespace(side)),
         |side, former| Box::pin(is_namespace_known(side, former, "pair-gone")),
+    ),
+    Kind::own(
+        "many-namespaces",
+        "a create into the last of many namespaces that only A had, of which admission hears one by one",
+        |side| Box::pin(make_namespaces(side)),
+        |side, former| Box::pin(is_any_namespace_known(side, former)),
     )
-    .shown_without(&["informers"]),
+    .restarting()
+    .alone(),
     Kind::own(
         "ending-namespace",
         "a namespace that cannot end for a finalizer in it",
@@ -137,6 +149,28 @@ async fn is_namespace_known(side: &Side, _: &Former, name: &str) -> anyhow::Resu
         404 => Ok(None),
         status => Ok(Some(format!("a create in {name} was answered by {status}: {}", answer.text().trim()))),
     }
+}
+
+fn numbered(number: usize) -> String {
+    format!("pair-many-{number:04}")
+}
+
+async fn make_namespaces(side: &Side) -> anyhow::Result<Planted> {
+    let creates = (0..MANY).map(|number| async move {
+        side.api.create(NAMESPACES, &json!({"metadata": {"name": numbered(number)}})).await
+    });
+    futures::stream::iter(creates).buffer_unordered(CONCURRENCY).try_collect::<Vec<Value>>().await?;
+    side.api.create(&config_maps(&numbered(MANY - 1)), &json!({"metadata": {"name": "pair"}})).await?;
+    Ok(Planted::default())
+}
+
+async fn is_any_namespace_known(side: &Side, former: &Former) -> anyhow::Result<Option<String>> {
+    for number in (MANY - LOOKED_AT..MANY).rev() {
+        if let Some(seen) = is_namespace_known(side, former, &numbered(number)).await? {
+            return Ok(Some(seen));
+        }
+    }
+    Ok(None)
 }
 
 async fn end_namespace(side: &Side) -> anyhow::Result<Planted> {

@@ -12,6 +12,9 @@ const SERVICE: &str = "/api/v1/namespaces/default/services/kubernetes";
 const PRIORITY_CLASS: &str = "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical";
 const AUTHENTICATION: &str = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
 const FLOW_SCHEMA: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/global-default";
+const DELETED_FLOW_SCHEMA: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/kube-scheduler";
+const TOKEN_TRACKING: &str =
+    "/api/v1/namespaces/kube-system/configmaps/kube-apiserver-legacy-service-account-token-tracking";
 const IDENTITY_LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=apiserver.kubernetes.io/identity=kube-apiserver";
 const MARK: &str = "pairs.kina.test/mark";
 
@@ -33,7 +36,8 @@ pub(super) static KINDS: [Kind; 10] = [
         "a label on a PriorityClass of the system",
         |side| Box::pin(mark(side, PRIORITY_CLASS)),
         |side, former| Box::pin(is_marked(side, former, PRIORITY_CLASS)),
-    ),
+    )
+    .restarting(),
     Kind::own(
         "authentication-config",
         "annotations of the ConfigMap that the API server publishes its authorities in",
@@ -63,8 +67,8 @@ pub(super) static KINDS: [Kind; 10] = [
     Kind::own(
         "deleted-flow-schema",
         "a FlowSchema of the system, deleted",
-        |side| Box::pin(delete(side, FLOW_SCHEMA)),
-        |side, former| Box::pin(is_another(side, former, FLOW_SCHEMA)),
+        |side| Box::pin(delete(side, DELETED_FLOW_SCHEMA)),
+        |side, former| Box::pin(is_another(side, former, DELETED_FLOW_SCHEMA)),
     )
     .restarting(),
     Kind::own(
@@ -74,10 +78,10 @@ pub(super) static KINDS: [Kind; 10] = [
         |side, former| Box::pin(is_namespace_ending(side, former)),
     ),
     Kind::own(
-        "service-port",
-        "another port of the Service kubernetes",
-        |side| Box::pin(change_port(side)),
-        |side, former| Box::pin(is_port_changed(side, former)),
+        "deleted-config-map",
+        "a ConfigMap in which the API server keeps account of itself, deleted",
+        |side| Box::pin(delete(side, TOKEN_TRACKING)),
+        |side, former| Box::pin(is_another(side, former, TOKEN_TRACKING)),
     ),
 ];
 
@@ -163,20 +167,4 @@ async fn is_namespace_ending(side: &Side, _: &Former) -> anyhow::Result<Option<S
     let path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases?dryRun=All";
     let answer = side.api.post(path, &json!({"metadata": {"name": "probe"}})).await?;
     Ok((!answer.is_success()).then(|| format!("a create in it was answered by {}: {}", answer.status, answer.text())))
-}
-
-async fn change_port(side: &Side) -> anyhow::Result<Planted> {
-    let ports = json!([{"name": "pair", "port": 4444, "protocol": "TCP", "targetPort": 4444}]);
-    side.api.merge(SERVICE, &json!({"spec": {"ports": ports}})).await?.expect_done(SERVICE)?;
-    let found = side.api.read(SERVICE).await?;
-    if found["spec"]["ports"][0]["port"] != 4444 {
-        bail!("the Service has not got the port");
-    }
-    Ok(Planted::default())
-}
-
-async fn is_port_changed(side: &Side, _: &Former) -> anyhow::Result<Option<String>> {
-    let found = side.api.read(&format!("{SERVICE}?resourceVersion=0")).await?;
-    let port = &found["spec"]["ports"][0]["port"];
-    Ok((port != 443).then(|| format!("the Service has port {port}")))
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use futures::{StreamExt, TryStreamExt};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -17,6 +18,9 @@ const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const FLOW_CONTROL: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
 const FLOW_SCHEMA_HEADER: &str = "x-kubernetes-pf-flowschema-uid";
 const PRIORITY_LEVEL_HEADER: &str = "x-kubernetes-pf-prioritylevel-uid";
+const BACKLOG_USER: &str = "pair-backlog";
+const BACKLOG: usize = 80;
+const CONCURRENCY: usize = 8;
 const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const DEAD_GROUP: &str = "dead.pairs.kina.test";
 const TEMPLATE_ACCOUNT: &str = "pair-template";
@@ -24,13 +28,14 @@ const TEMPLATE_ACCOUNT: &str = "pair-template";
 const VERBOSITY: i64 = 6;
 const LOG_BYTES_MAX: u64 = 64 << 20;
 
-pub(super) static KINDS: [Kind; 12] = [
+pub(super) static KINDS: [Kind; 13] = [
     Kind::own(
         "account-token",
         "a token of a ServiceAccount that only A had, which the API server remembers for 10 s",
         |side| Box::pin(use_token(side, "pair-account")),
         |side, former| Box::pin(is_token_good(side, former)),
     )
+    .restarting()
     .shown_without(&["tokens"]),
     Kind::own(
         "template-account-token",
@@ -38,6 +43,7 @@ pub(super) static KINDS: [Kind; 12] = [
         |side| Box::pin(use_token(side, TEMPLATE_ACCOUNT)),
         |side, former| Box::pin(is_token_good(side, former)),
     )
+    .restarting()
     .starting(Start::SameTemplate(template_with_account))
     .shown_without(&["tokens"]),
     Kind::own(
@@ -46,6 +52,7 @@ pub(super) static KINDS: [Kind; 12] = [
         |side| Box::pin(review_token(side)),
         |side, former| Box::pin(is_reviewed_as_good(side, former)),
     )
+    .restarting()
     .shown_without(&["tokens"]),
     Kind::own(
         "exact-list",
@@ -98,6 +105,15 @@ pub(super) static KINDS: [Kind; 12] = [
         |side, former| Box::pin(is_classified(side, former, "pair-level", PRIORITY_LEVEL_HEADER)),
     )
     .restarting()
+    .shown_without(&["informers"]),
+    Kind::own(
+        "flow-schema-backlog",
+        "a FlowSchema that goes while the API server still writes the status of many others",
+        |side| Box::pin(add_flow_schema_backlog(side)),
+        |side, former| Box::pin(is_classified(side, former, BACKLOG_USER, FLOW_SCHEMA_HEADER)),
+    )
+    .restarting()
+    .alone()
     .shown_without(&["informers"]),
     Kind::own(
         "api-service",
@@ -259,7 +275,7 @@ async fn requests_counted(side: &Side) -> anyhow::Result<(f64, f64)> {
     let text = answer.text();
     let sum = |name: &str| {
         let lines = text.lines().filter(|line| line.starts_with(name));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).fold(0.0, |sum, value| sum + value)
     };
     Ok((sum("process_start_time_seconds "), sum("apiserver_request_total{")))
 }
@@ -309,19 +325,34 @@ async fn class_of_request(side: &Side, user: &str, header: &str) -> anyhow::Resu
     Ok(answer.header(header).context("the answer does not say how the request was classified")?.to_owned())
 }
 
-async fn add_flow_schema(side: &Side, user: &str, level: &str, header: &str) -> anyhow::Result<Planted> {
+fn flow_schema(name: &str, user: &str, level: &str, precedence: u32) -> Value {
     let subjects = json!([{"kind": "User", "user": {"name": user}}]);
     let anything = json!([{"verbs": ["*"], "nonResourceURLs": ["*"]}]);
-    let object = json!({"metadata": {"name": user}, "spec": {
-        "matchingPrecedence": 2,
+    json!({"metadata": {"name": name}, "spec": {
+        "matchingPrecedence": precedence,
         "priorityLevelConfiguration": {"name": level},
         "rules": [{"subjects": subjects, "nonResourceRules": anything}],
-    }});
+    }})
+}
+
+async fn add_flow_schema(side: &Side, user: &str, level: &str, header: &str) -> anyhow::Result<Planted> {
+    let object = flow_schema(user, user, level, 2);
     let before = class_of_request(side, user, header).await?;
     side.api.create(&format!("{FLOW_CONTROL}/flowschemas"), &object).await?;
     wait_for("requests are classified by it", async || Ok(class_of_request(side, user, header).await? != before))
         .await?;
     Ok(Planted::with(class_of_request(side, user, header).await?))
+}
+
+/// The API server follows a change of its configuration only once it has written what came of the change before.
+async fn add_flow_schema_backlog(side: &Side) -> anyhow::Result<Planted> {
+    let planted = add_flow_schema(side, BACKLOG_USER, "global-default", FLOW_SCHEMA_HEADER).await?;
+    let creates = (0..BACKLOG).map(|number| async move {
+        let object = flow_schema(&format!("{BACKLOG_USER}-{number}"), "pair-nobody", "pair-missing", 9000);
+        side.api.create(&format!("{FLOW_CONTROL}/flowschemas"), &object).await
+    });
+    futures::stream::iter(creates).buffer_unordered(CONCURRENCY).try_collect::<Vec<Value>>().await?;
+    Ok(planted)
 }
 
 async fn add_priority_level(side: &Side) -> anyhow::Result<Planted> {

@@ -33,6 +33,16 @@ pub(super) fn all() -> Vec<&'static Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sabotage::Part;
+
+    #[test]
+    fn there_is_a_part_of_each_name_that_a_kind_gives() {
+        for kind in all() {
+            for part in kind.shown_without {
+                assert!(Part::named(part).is_some(), "{} names {part}", kind.name);
+            }
+        }
+    }
 
     #[test]
     fn kinds_have_names_of_their_own_and_say_what_they_are() {
