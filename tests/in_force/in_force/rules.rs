@@ -128,6 +128,20 @@ spec: {{cidrs: [10.77.0.0/24]}}
     )
 }
 
+/// Those of [`of_every_kind`] that are no admission: a cluster that is put to them keeps its policies and webhooks.
+pub const NO_ADMISSION: [&str; 6] =
+    ["PriorityClass", "StorageClass", "IngressClass", "ClusterRole", "Role", "ServiceCIDR"];
+
+/// The rules of [`NO_ADMISSION`].
+pub fn of_no_admission(unique: &str) -> String {
+    let all = of_every_kind(unique);
+    let is_wanted = |rule: &&str| {
+        let kind = rule.lines().find_map(|line| line.strip_prefix("kind: ")).unwrap_or_default();
+        NO_ADMISSION.contains(&kind.trim_end_matches("Binding"))
+    };
+    all.split("---").filter(is_wanted).collect::<Vec<_>>().join("---")
+}
+
 /// The rule that was seen to let writes through.
 pub fn of_a_policy(unique: &str) -> String {
     let all = of_every_kind(unique);

@@ -30,6 +30,23 @@ async fn every_rule_of_a_new_template_is_in_force_at_once() -> anyhow::Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rules_beside_admission_are_in_force_at_once() -> anyhow::Result<()> {
+    let scene = Scene::new(2)?;
+    for round in 0..repetitions(20, 2) {
+        let unique = format!("d{round}");
+        let text = rules::of_no_admission(&unique);
+        let leases = [scene.lease(&text, Profile::Api).await?, scene.lease(&text, Profile::Api).await?];
+        for lease in &leases {
+            let (client, config) = client(lease)?;
+            let mut violations = rules::violations(&client, &config, &unique).await?;
+            violations.retain(|violation| rules::NO_ADMISSION.iter().any(|kind| violation.starts_with(kind)));
+            ensure!(violations.is_empty(), "round {round}, {}: {violations:#?}", lease.grant.cluster);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_policy_beside_large_definitions_is_in_force_at_once() -> anyhow::Result<()> {
     let scene = Scene::new(1)?;
     for round in 0..repetitions(20, 3) {
