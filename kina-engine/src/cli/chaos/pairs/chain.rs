@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use futures::future::join_all;
 
 use super::api::Api;
+use super::intruder;
 use super::kind::{Deed, Former, Kind, Planted, Side, Start};
 use super::object;
 use super::report::Tally;
@@ -96,13 +97,37 @@ impl Chain {
         self.leases += 1;
         let own_template = group.iter().find_map(|kind| match kind.start {
             Start::SameTemplate(content) => Some(content()),
-            Start::Bare | Start::NewTemplate(_) => None,
+            Start::Bare | Start::NewTemplate(_) | Start::IntrudedTemplate(..) => None,
         });
         let template = past.as_ref().and_then(|past| past.template.clone()).or_else(|| own_template.clone());
         let request =
             AcquireRequest { template: template.as_ref().map(FixtureSet::hash), ..self.realm.request("pairs") };
         let content = template.unwrap_or_default();
-        let lease = self.realm.engine().acquire_from(request, &content, &|_| {}).await?;
+        let intruded = past.as_ref().and_then(|past| {
+            past.planted.iter().find_map(|(kind, _)| match kind.start {
+                Start::IntrudedTemplate(_, sign) => Some((*kind, sign)),
+                _ => None,
+            })
+        });
+        let acquire = self.realm.engine().acquire_from(request, &content, &|_| {});
+        let lease = match intruded {
+            None => acquire.await?,
+            Some((kind, sign)) => {
+                let mut written = Err(anyhow::anyhow!("the lease came before anything could be written"));
+                let intruding = async {
+                    written = intruder::write_once_stored(&self.realm, sign).await;
+                    std::future::pending::<std::convert::Infallible>().await
+                };
+                let lease = tokio::select! {
+                    lease = acquire => lease?,
+                    never = intruding => match never {},
+                };
+                if let Err(error) = written {
+                    shared.tally.borrow_mut().note_planted(kind, &Err(error));
+                }
+                lease
+            }
+        };
         let side = Side {
             api: Api::of_lease(&lease.grant)?,
             grant: lease.grant.clone(),
@@ -111,7 +136,7 @@ impl Chain {
         };
         shared.tally.borrow_mut().leases += 1;
         let past_planted = match past {
-            Some(past) if past.cluster == lease.grant.cluster => past.planted,
+            Some(past) if past.cluster == lease.grant.cluster || intruded.is_some() => past.planted,
             Some(past) => {
                 past.planted.iter().for_each(|(kind, _)| shared.tally.borrow_mut().note_other_slot(kind));
                 Vec::new()
@@ -138,7 +163,7 @@ impl Chain {
         let number = self.leases;
         let template = own_template.or_else(|| {
             group.iter().find_map(|kind| match kind.start {
-                Start::NewTemplate(content) => Some(content(number)),
+                Start::NewTemplate(content) | Start::IntrudedTemplate(content, _) => Some(content(number)),
                 Start::Bare | Start::SameTemplate(_) => None,
             })
         });

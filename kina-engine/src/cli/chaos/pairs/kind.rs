@@ -45,6 +45,9 @@ pub(super) enum Start {
     SameTemplate(fn() -> FixtureSet),
     /// A from a bare cluster, B from a template that no lease has had.
     NewTemplate(fn(u64) -> FixtureSet),
+    /// The same, and while it is made something else writes to its cluster, once this key is stored. The engine has to
+    /// make it on another cluster, so B has that one.
+    IntrudedTemplate(fn(u64) -> FixtureSet, &'static str),
 }
 
 /// What is done, and looked for.

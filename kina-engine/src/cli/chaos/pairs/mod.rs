@@ -3,6 +3,7 @@
 //!
 //! - `kind`, `kinds`: what is done and looked for. `object`: the simplest of it.
 //! - `api`, `raw`, `held_webhook`: requests, bytes on connections, and what holds a request up.
+//! - `intruder`: a write past the API server.
 //! - `schedule`: which kinds share a lease. Pure.
 //! - `chain`: one engine with one slot, and its leases.
 //! - `cpu_limit`: API servers and etcds with little of the processor.
@@ -14,6 +15,7 @@ mod chain;
 mod cpu_limit;
 pub(super) mod handed_on;
 mod held_webhook;
+mod intruder;
 mod kind;
 mod kinds;
 mod object;

@@ -38,7 +38,7 @@ impl Schedule {
             // What was done in a bare cluster is looked for in a bare one.
             let has_its_start = match kind.start {
                 Start::Bare => true,
-                Start::NewTemplate(_) => !has_template,
+                Start::NewTemplate(_) | Start::IntrudedTemplate(..) => !has_template,
                 Start::SameTemplate(_) => !has_template && looked_for.is_empty(),
             };
             !is_in_the_way && has_its_start

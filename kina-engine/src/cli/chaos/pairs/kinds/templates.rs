@@ -3,6 +3,7 @@
 use anyhow::bail;
 use serde_json::{Value, json};
 
+use super::super::intruder;
 use super::super::kind::{Former, Kind, Planted, Side, Start};
 use crate::fixtures::{FixtureSet, Overlay, Source};
 
@@ -14,9 +15,10 @@ const STRANGER: &str = "pair-template-stranger";
 /// As many and as large as those of a well-known operator: the API server takes a second for them.
 const DEFINITION_COUNT: usize = 11;
 const FIELD_COUNT: usize = 300;
+const FIRST_DEFINITION: &str = "/registry/apiextensions.k8s.io/customresourcedefinitions/large0s.large.pairs.kina.test";
 const PRIORITY: i64 = 78;
 
-pub(super) static KINDS: [Kind; 3] = [
+pub(super) static KINDS: [Kind; 4] = [
     Kind::own(
         "template-policy",
         "a write that A may do, and that the policy of B's new template forbids",
@@ -35,6 +37,15 @@ pub(super) static KINDS: [Kind; 3] = [
     .restarting()
     .starting(Start::NewTemplate(with_defaults))
     .shown_without(&["in-force"]),
+    Kind::own(
+        "intruded-template",
+        "a key that something else stores while B's new template is made",
+        |side| Box::pin(expect_no_intruder(side)),
+        |side, former| Box::pin(is_intruder_there(side, former)),
+    )
+    .restarting()
+    .starting(Start::IntrudedTemplate(with_policies, FIRST_DEFINITION))
+    .shown_without(&["template-keys"]),
     Kind::own(
         "template-rights",
         "a right that A has not, and that B's new template gives",
@@ -131,6 +142,22 @@ async fn is_let_through(side: &Side, _: &Former) -> anyhow::Result<Option<String
     }
     let labels = &changed["metadata"]["labels"];
     Ok((labels["pair"] != "template").then(|| format!("a write that the policy should have changed: {labels}")))
+}
+
+async fn expect_no_intruder(side: &Side) -> anyhow::Result<Planted> {
+    match is_intruder_stored(side).await? {
+        true => bail!("there is an intruder before anything was written"),
+        false => Ok(Planted::default()),
+    }
+}
+
+async fn is_intruder_there(side: &Side, _: &Former) -> anyhow::Result<Option<String>> {
+    Ok(is_intruder_stored(side).await?.then(|| format!("{} is part of the template", intruder::NAME)))
+}
+
+async fn is_intruder_stored(side: &Side) -> anyhow::Result<bool> {
+    let path = format!("/api/v1/namespaces/default/configmaps/{}", intruder::NAME);
+    Ok(side.api.get(&path).await?.is_success())
 }
 
 fn with_defaults(number: u64) -> FixtureSet {
