@@ -49,7 +49,7 @@ mod beside_keys {
         Ok(())
     }
 
-    /// What most tests make, and a token of none.
+    /// The objects that most tests make, and no token.
     #[tokio::test]
     async fn an_ordinary_lease() -> anyhow::Result<()> {
         let cluster = kina::Cluster::acquire().await?;
@@ -112,7 +112,7 @@ mod beside_keys {
         }
     }
 
-    /// Whether a lease sees what the one before has planted, in an engine of its own with these variables.
+    /// Returns whether a lease sees what the one before has planted, in an engine of its own with these variables.
     fn is_seen_with(leak: Leak, variables: &[(&str, &str)]) -> bool {
         let mut realm = Realm::new().with("KINA_SLOTS_MAX", "1");
         for (name, value) in variables {

@@ -1,5 +1,5 @@
-//! What a lease has begun ends with it: requests that go on without their connection, and what the API server does in the
-//! background. Whoever has the cluster next creates the same names, and ten seconds later all of them are there, and
+//! The work of a lease ends with it: requests that go on without their connection, and the API server's own work in the
+//! background. The next lease of the cluster creates the same names, and ten seconds later all of them are there, and
 //! nothing else.
 #![cfg(target_os = "linux")]
 
@@ -18,7 +18,7 @@ mod outlived {
 
     const ROUNDS: usize = 20;
 
-    /// What the tests below run to have an engine. Left alone, it is a test like any other.
+    /// The test that the tests below run to have an engine. Left alone, it is a test like any other.
     #[kina::test]
     async fn visitor(client: kube::Client) -> anyhow::Result<()> {
         client.apiserver_version().await?;
@@ -34,7 +34,7 @@ mod outlived {
         Ok(())
     }
 
-    /// How many of these cases find something of the lease before, with a part of the engine switched off.
+    /// Returns how many of these cases find something of the lease before, with a part of the engine switched off.
     async fn failures(part: &str, cases: Vec<Case>) -> anyhow::Result<Vec<String>> {
         let scene = Scene::new(1, Some(part)).await?;
         let mut failures = Vec::new();

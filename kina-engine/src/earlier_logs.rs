@@ -1,4 +1,4 @@
-//! What a cluster's components logged before the lease that has it now, kept apart.
+//! Log lines of a cluster's components from before the lease that has it now, kept apart.
 //!
 //! Components write into the same files for as long as they run. A test that looks at them should find what its own
 //! cluster did, and not what an earlier test did to it. So at each hand-out what is there goes into a directory beside

@@ -60,7 +60,7 @@ impl RuleKind {
         })
     }
 
-    /// Whether it is an admission policy, which is compiled and may have parameters.
+    /// Returns whether it is an admission policy, which is compiled and may have parameters.
     #[cfg(feature = "engine")]
     pub(crate) fn is_policy(self) -> bool {
         matches!(self, Self::ValidatingPolicy | Self::MutatingPolicy)

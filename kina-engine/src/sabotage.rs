@@ -7,7 +7,7 @@
 /// The variable that names the parts, separated by commas.
 pub(crate) const VARIABLE: &str = "KINA_SABOTAGE";
 
-/// How much longer [`Part::Slow`] makes the time between two leases.
+/// Percentage by which [`Part::Slow`] lengthens the time between two leases.
 pub(crate) const SLOW_PERCENT: u32 = 30;
 
 /// A part of the engine that can be switched off.
@@ -27,7 +27,7 @@ pub(crate) enum Part {
     DebugEndpoints,
     /// Storage and API server remember what earlier leases wrote.
     History,
-    /// What a lease has written to the API server's own Lease stays there.
+    /// A lease's writes to the API server's own Lease stay there.
     IdentityLease,
     /// Nothing is done about what informers inside the API server have yet to see.
     Informers,
@@ -141,7 +141,7 @@ impl Sabotage {
     }
 }
 
-/// Whether this part is switched off in this engine. Usually none is.
+/// Returns whether this part is switched off in this engine. Usually none is.
 pub(crate) fn is_off(part: Part) -> bool {
     active().0 & part.bit() != 0
 }

@@ -115,8 +115,8 @@ impl Cluster {
         &self.shared.lease.grant.cluster
     }
 
-    /// Where etcd and kube-apiserver write their logs, which begin with this lease: what they wrote before it is in the
-    /// directory `earlier` in there. They outlive the cluster for a while.
+    /// The directory of the logs of etcd and kube-apiserver. They begin with this lease: older lines are in its directory
+    /// `earlier`. They outlive the cluster for a while.
     pub fn log_directory(&self) -> &Path {
         &self.shared.lease.grant.log_directory
     }

@@ -123,8 +123,8 @@ impl Cluster {
     /// discovery, can be listed, and instances are created at once (see [`Cluster::install_crds`]). An owner reference
     /// to one of the objects needs no `uid`. The `status` of an object is not applied.
     ///
-    /// What decides about other requests is in force when this returns: admission policies (which takes up to two
-    /// seconds) and webhooks, quotas, limit ranges, default classes, roles and bindings, APIServices and ranges of
+    /// Rules about other requests are in force when this returns: admission policies (which takes up to two seconds)
+    /// and webhooks, quotas, limit ranges, default classes, roles and bindings, APIServices and ranges of
     /// addresses.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What a lease can leave behind beside etcd's keys, and how to look for it.
+//! Traces that a lease can leave behind beside etcd's keys, and ways to look for them.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ const PLANTED_NAME: &str = "planted";
 /// One thing that an earlier lease must not leave to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leak {
-    /// How much the API server logs.
+    /// The verbosity of the API server's log.
     Verbosity,
     /// That its metrics begin anew.
     ResetMetrics,
@@ -44,7 +44,7 @@ pub(super) enum Leak {
     IdentityHolder,
     /// A namespace, in which objects can be created.
     Namespace,
-    /// What the namespace `default` demands of its pods.
+    /// The demands of the namespace `default` on its pods.
     PodSecurity,
     /// The priority that pods get which name none.
     DefaultPriority,
@@ -52,7 +52,7 @@ pub(super) enum Leak {
     DefaultStorageClass,
     /// The class that ingresses get which name none.
     DefaultIngressClass,
-    /// What pods of a class need beside their containers.
+    /// The needs of pods of a class beside their containers.
     RuntimeClass,
     /// A token of a service account that is deleted with its lease.
     AccountToken,
@@ -98,7 +98,7 @@ impl Leak {
         let server = Server(cluster.client());
         match self {
             Self::Verbosity => {
-                // An API server that does not let anybody do this is what is wanted.
+                // The API server is to refuse this to every client.
                 let _ = send(cluster, Method::PUT, "/debug/flags/v", "6").await;
                 Ok(Value::Null)
             }
@@ -243,7 +243,7 @@ impl Leak {
         Ok(Value::Null)
     }
 
-    /// Whether the API server decides by it about a request that writes nothing.
+    /// Returns whether the API server decides by it about a request that writes nothing.
     async fn is_in_effect(self, server: &Server) -> anyhow::Result<bool> {
         Ok(match self {
             Self::DefaultPriority => {
@@ -297,7 +297,7 @@ impl Leak {
     }
 }
 
-/// Whether this is in the log that the lease is shown.
+/// Returns whether this is in the log that the lease is shown.
 fn api_server_logged(cluster: &Cluster, text: &str) -> bool {
     let log = std::fs::read(cluster.log_directory().join("kube-apiserver.log"));
     log.is_ok_and(|log| String::from_utf8_lossy(&log).contains(text))
@@ -334,7 +334,7 @@ pub(super) async fn request_token(cluster: &Cluster, namespace: &str, account: &
     Ok(token.into())
 }
 
-/// Whether the API server takes the token's bearer for who it says.
+/// Returns whether the API server accepts the token.
 async fn is_token_good(cluster: &Cluster, token: &str) -> anyhow::Result<bool> {
     let mut config = cluster.config();
     config.auth_info = kube::config::AuthInfo { token: Some(token.to_owned().into()), ..Default::default() };

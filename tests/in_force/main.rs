@@ -4,7 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-/// What the tests below run to have an engine. Left alone, it is a test like any other.
+/// The test that the tests below run to have an engine. Left alone, it is a test like any other.
 #[kina::test]
 async fn visitor(client: kube::Client) -> anyhow::Result<()> {
     client.apiserver_version().await?;

@@ -1,4 +1,4 @@
-//! What one lease begins, and what the next one expects.
+//! The deeds of one lease, and the expectations of the next one.
 
 use std::time::{Duration, Instant};
 
@@ -26,14 +26,14 @@ const CREATED_AT_A_TIME: usize = 8;
 /// After so long nothing of a lease before may have shown.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// What goes on when its lease ends.
+/// Work that goes on when its lease ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writer {
     /// The deletion of a collection.
     Deletion,
     /// A creation that a webhook holds.
     HeldCreation,
-    /// What deletes the instances of a deleted CRD.
+    /// The deletion of the instances of a deleted CRD.
     DefinitionFinalizer,
     /// A creation that waits, in the API server's buffer, behind an open watch.
     Queued,
@@ -91,7 +91,7 @@ impl Case {
         Self { writer, protocol, has_token: false, closing: Closing::AtTheEnd }
     }
 
-    /// What the first lease starts from: as if it had made that itself, which would take longer.
+    /// The state that the first lease starts from: as if it had made that itself, which would take longer.
     pub fn template(&self) -> FixtureSet {
         let mut objects: Vec<Value> = Vec::new();
         match self.writer {
@@ -179,7 +179,7 @@ impl Case {
     }
 }
 
-/// How many requests to create such objects the API server has served, or begun to serve and given up.
+/// Returns how many requests to create such objects the API server has served, or begun to serve and given up.
 async fn creations(server: &Server, resource: &str) -> anyhow::Result<f64> {
     let metrics = server.0.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
     let labels = [format!("resource=\"{resource}\""), "verb=\"POST\"".to_owned()];

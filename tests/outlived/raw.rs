@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How a request is sent.
+/// The form in which a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Http1,
@@ -24,7 +24,7 @@ pub enum Protocol {
     Http2,
 }
 
-/// Who asks: the holder of the lease's certificate, or of a bearer token.
+/// The sender: the holder of the lease's certificate, or of a bearer token.
 #[derive(Clone, Debug)]
 pub enum Credential {
     Certificate,

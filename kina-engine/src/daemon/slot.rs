@@ -38,7 +38,7 @@ pub(super) struct SlotHandle {
     memory_bytes: AtomicU64,
     /// When its processes were started.
     running_since: Mutex<Instant>,
-    /// What the next rewind has to see the end of.
+    /// Requests whose end the next rewind has to see.
     left_behind: Mutex<LeftBehind>,
 }
 
@@ -67,7 +67,7 @@ pub(super) enum SlotError {
 }
 
 impl SlotError {
-    /// Whether something wrote into a template that was being made.
+    /// Returns whether something wrote into a template that was being made.
     pub(super) fn is_intruder(&self) -> bool {
         matches!(self, Self::Rewind(RewindError::Intruder { .. }))
     }
@@ -204,7 +204,7 @@ impl SlotHandle {
         is_wanted: &(dyn Fn() -> bool + Send + Sync),
     ) -> Result<(), RewindError> {
         let rewinder = self.rewinder.lock().await;
-        // Nothing may be written any more once the lease has ended, whoever has the cluster by now.
+        // Nothing may be written any more once the lease has ended: another one may have the cluster by now.
         match is_wanted() {
             true => rewinder.bring_in_force(kinds, is_wanted).await,
             false => Err(RewindError::LeaseEnded),

@@ -1,7 +1,7 @@
 //! The end of connections to an API server.
 //!
 //! A connection that is only dropped may have requests in the API server's buffers, which then start later, and one
-//! after another. So each is half-closed instead and read to its end, whoever ended the client's side and however: the
+//! after another. So each is half-closed instead and read to its end, no matter how the client's side ended: the
 //! API server closes a connection when it has read everything, and, over HTTP/1.1, when the last handler has returned.
 
 use std::pin::Pin;
@@ -25,11 +25,11 @@ pub(crate) struct Draining(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// How many have yet to be read to their end.
+    /// Number of those that have yet to be read to their end.
     open: watch::Sender<usize>,
-    /// Whether one of them had a request, when its client went, that could still write.
+    /// True if one of them had a request, when its client went, that could still write.
     could_write: AtomicBool,
-    /// Whether one of those that have ended had a request that may still run.
+    /// True if one of those that have ended had a request that may still run.
     may_still_run: AtomicBool,
 }
 
@@ -48,7 +48,7 @@ struct DrainingConnection {
 }
 
 impl Draining {
-    /// How many connections have yet to be read to their end.
+    /// Returns the number of connections that have yet to be read to their end.
     pub(super) fn len(&self) -> usize {
         *self.0.open.borrow()
     }
@@ -59,13 +59,13 @@ impl Draining {
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
     }
 
-    /// Whether anything may have been written since the gateway was closed. Idle connections and open watches write
+    /// Returns whether anything may have been written since the gateway was closed. Idle connections and open watches write
     /// nothing.
     pub(crate) fn may_have_written(&self) -> bool {
         self.may_still_run() || self.0.could_write.load(Ordering::SeqCst)
     }
 
-    /// Whether a request that came through a connection that has ended may still run.
+    /// Returns whether a request of a connection that has ended may still run.
     pub(crate) fn may_still_run(&self) -> bool {
         self.0.may_still_run.load(Ordering::SeqCst)
     }

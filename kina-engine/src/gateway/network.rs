@@ -95,7 +95,7 @@ impl NetworkControl {
         answer.await.map_err(|_| NetworkError::LeaseEnded)
     }
 
-    /// Whether the gateway is closed: then nothing of the lease reaches the cluster any more.
+    /// Returns whether the gateway is closed: then nothing of the lease reaches the cluster any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.commands.is_closed()
     }

@@ -276,7 +276,7 @@ async fn a_delay_of_more_than_a_minute_is_refused() {
     echo.end().await;
 }
 
-/// What is left of a connection when its gateway closes, or its network is cut before.
+/// The remains of a connection when its gateway closes, or its network is cut before.
 async fn left_behind(text: &str, cuts_before: bool) -> Draining {
     let echo = Echo::start().await;
     let mut client = echo.connect().await.expect("connected");

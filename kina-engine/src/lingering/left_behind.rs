@@ -8,28 +8,28 @@ const LOOKS_AFTER_DRAINING: u32 = 1;
 /// the last requests in its buffers a moment after their senders have gone.
 const LOOKS_AFTER_KILLING: u32 = 2;
 
-/// What may still run in an API server of those who used it.
+/// Requests of earlier users that may still run in an API server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LeftBehind {
     gateways: Vec<Draining>,
-    /// How many looks are taken whatever the gateways say.
+    /// Number of looks that are taken even if the gateways give no reason.
     looks: u32,
-    /// When the last of them had to go.
+    /// The time at which the last of them had to go.
     since: Option<Instant>,
 }
 
 impl LeftBehind {
-    /// What the clients of a gateway that was closed just now have left behind.
+    /// The remains of the clients of a gateway that was closed just now.
     pub(crate) fn of_gateway(draining: Draining) -> Self {
         Self { gateways: vec![draining], looks: 0, since: Some(Instant::now()) }
     }
 
-    /// What a lease has left behind of which nothing is known.
+    /// The remains of a lease of which nothing is known.
     pub(crate) fn unknown() -> Self {
         Self { gateways: Vec::new(), looks: LOOKS_AFTER_DRAINING, since: Some(Instant::now()) }
     }
 
-    /// What controllers have left behind that were killed just now.
+    /// The remains of controllers that were killed just now.
     pub(crate) fn of_killed_controllers() -> Self {
         Self { gateways: Vec::new(), looks: LOOKS_AFTER_KILLING, since: Some(Instant::now()) }
     }
@@ -41,12 +41,12 @@ impl LeftBehind {
         self.since = self.since.max(more.since);
     }
 
-    /// Whether nothing was left behind at all.
+    /// Returns whether nothing was left behind at all.
     pub(crate) fn is_nothing(&self) -> bool {
         self.gateways.is_empty() && self.looks == 0
     }
 
-    /// Whether something of it may have been written since.
+    /// Returns whether something of it may have been written since.
     pub(crate) fn may_have_written(&self) -> bool {
         0 < self.looks || self.gateways.iter().any(Draining::may_have_written)
     }
@@ -62,7 +62,7 @@ impl LeftBehind {
         }
     }
 
-    /// How many looks in a row must show nothing, now that every connection was read to its end.
+    /// Returns how many looks in a row must show nothing, now that every connection was read to its end.
     pub(super) fn looks(&self) -> u32 {
         let may_still_run = self.gateways.iter().any(Draining::may_still_run);
         self.looks.max(if may_still_run { LOOKS_AFTER_DRAINING } else { 0 })

@@ -1,4 +1,4 @@
-//! What an earlier lease may have left running in an API server, and the end of it.
+//! Requests that an earlier lease may have left running in an API server, and their end.
 //!
 //! A rewind puts back what is stored. It proves nothing as long as something that a lease has begun can still write. So
 //! before the last comparison of a rewind all connections of the lease are read to their end, and where a request may
@@ -23,14 +23,14 @@ use crate::api_client::ApiClient;
 use crate::provider::ProvidedCluster;
 use crate::sabotage::{self, Part};
 
-/// How long after the end of a lease its requests may take to end by themselves.
+/// Time that requests have to end by themselves after the end of their lease.
 const END_TIMEOUT: Duration = Duration::from_millis(250);
 /// Between two looks. What a request of the engine, or of the API server itself, shows in one is gone in the next.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// So many looks in a row have to show something before it counts as not ending.
 const LOOKS_BEFORE_RESTART: u32 = 2;
 
-/// How the end of what was left behind came, or will.
+/// The end of what was left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// Nothing runs any more.

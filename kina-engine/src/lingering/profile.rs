@@ -13,7 +13,7 @@ use crate::paths::SOCKET_PATH_BYTES_MAX;
 use crate::provider::GoroutineProfile;
 
 const PATH: &str = "/debug/pprof/goroutine?debug=1";
-/// What every such text begins with.
+/// The beginning of every such text.
 const BEGINNING: &str = "goroutine profile: total ";
 /// Usually 10 to 30 ms.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! What the stacks of an API server's goroutines say.
+//! The meaning of the stacks of an API server's goroutines.
 //!
 //! The text that is read here has a block for each stack, with a line for each of its functions, the innermost first,
 //! and no more than 128 of them.
@@ -15,10 +15,10 @@ const AT_WORK: [&str; 8] = [
     // Parts of requests that they do not wait for, or not for ever.
     "(*Store).DeleteCollection",
     "resourcequota.(*quotaEvaluator).checkAttributes",
-    // The deletion of a CRD's instances. While it waits for those with finalizers it writes nothing, but keeps whoever
-    // is next from deleting a CRD of that name.
+    // The deletion of a CRD's instances. While it waits for those with finalizers it writes nothing, but keeps the next
+    // lease from deleting a CRD of that name.
     "finalizer.(*CRDFinalizer).sync",
-    // Where the standard library's own HTTP/2 serves.
+    // The standard library's own HTTP/2, if that serves.
     "net/http.(*http2serverConn).runHandler",
 ];
 

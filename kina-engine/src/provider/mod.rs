@@ -92,14 +92,14 @@ pub trait ProvidedCluster: Send + Sync {
     /// Waits until the API server is ready, in the sense of `readiness`.
     fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()>;
 
-    /// Where to ask for the stacks of all that runs in the API server.
+    /// The place to ask for the stacks of all that runs in the API server.
     fn goroutine_profile(&self) -> GoroutineProfile;
 
     /// Ends the API server and starts it again on the same state. If tokens of service accounts were made since its last
     /// start, none of them is valid after that.
     fn restart_api_server(&self) -> ProviderFuture<'_, ()>;
 
-    /// Whether tokens of service accounts were asked for that are valid until the API server is restarted.
+    /// Returns whether tokens of service accounts were asked for that are valid until the API server is restarted.
     ///
     /// # Errors
     /// If it cannot be told.
@@ -140,7 +140,7 @@ pub trait ProvidedCluster: Send + Sync {
     fn wait_died(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
 }
 
-/// Where an API server tells what runs in it.
+/// The place where an API server tells what runs in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GoroutineProfile {
     /// At this Unix socket, which only this user can reach (kube-apiserver's `--debug-socket-path`).

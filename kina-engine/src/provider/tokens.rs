@@ -27,7 +27,7 @@ const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 pub(super) struct TokenKeys {
     certificate_directory: PathBuf,
     audit_log: PathBuf,
-    /// How long the log was when the keys were made.
+    /// Length of the log when the keys were made.
     log_bytes: AtomicU64,
 }
 
@@ -37,7 +37,7 @@ impl TokenKeys {
         Self { certificate_directory, audit_log, log_bytes: AtomicU64::new(0) }
     }
 
-    /// Whether anybody asked for a token since the keys were made.
+    /// Returns whether a token was asked for since the keys were made.
     pub(super) fn were_used(&self) -> Result<bool, ProviderError> {
         // A log that has reached its greatest length begins anew.
         Ok(self.audit_log_bytes()? != self.log_bytes.load(Ordering::Relaxed))
@@ -67,7 +67,7 @@ impl TokenKeys {
     }
 }
 
-/// What the API server writes to the audit log (`audit.k8s.io/v1`). The first rule that fits a request decides.
+/// The rules by which the API server writes its audit log (`audit.k8s.io/v1`). The first rule that fits a request decides.
 pub(super) fn audit_policy() -> Value {
     json!({
         "apiVersion": "audit.k8s.io/v1",

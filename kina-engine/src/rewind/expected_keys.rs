@@ -9,19 +9,19 @@ use super::resource::{StorageResource, api_name};
 
 const DEFINITIONS: &str = "customresourcedefinitions";
 
-/// What was applied.
+/// The objects that were applied.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExpectedKeys {
     /// Group, plural, and namespace and name with a slash between them, or the name alone.
     objects: HashSet<(String, String, String)>,
     /// Groups that definitions bring.
     groups: HashSet<String>,
-    /// What was applied, as plurals.
+    /// The kinds that were applied, as plurals.
     plurals: HashSet<String>,
 }
 
 impl ExpectedKeys {
-    /// What objects at these paths of the API may have made.
+    /// The keys that objects at these paths of the API may have made.
     pub(crate) fn of_paths<'a>(paths: impl IntoIterator<Item = &'a str>) -> Self {
         let mut expected = Self::default();
         for (group, plural, name) in paths.into_iter().filter_map(object_at) {
@@ -37,7 +37,7 @@ impl ExpectedKeys {
         expected
     }
 
-    /// Whether a key belongs to one of the objects.
+    /// Returns whether a key belongs to one of the objects.
     pub(super) fn allows(&self, key: &[u8]) -> bool {
         let Some(resource) = StorageResource::of_key(key) else {
             // Addresses and ports that are taken.

@@ -1,4 +1,4 @@
-//! What storage remembers of earlier leases: every value that was overwritten or removed since its last compaction.
+//! The memory that storage has of earlier leases: every value that was overwritten or removed since its last compaction.
 //!
 //! A list at an old revision (`resourceVersionMatch=Exact`, a continue token) shows it. The API server would keep old
 //! states as well (`ListFromCacheSnapshot`); that is switched off, so that such a list comes from etcd. What a watch is

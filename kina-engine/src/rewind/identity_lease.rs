@@ -104,7 +104,7 @@ async fn read_first(etcd: &EtcdClient, api: &ApiClient, key: &[u8], found: &Valu
     Ok(first)
 }
 
-/// Where the API serves what is stored under this key.
+/// The path at which the API serves what is stored under this key.
 fn path_of(key: &[u8], query: &str) -> String {
     let place = String::from_utf8_lossy(key.strip_prefix(KEY_PREFIX).unwrap_or_default()).into_owned();
     let (namespace, name) = place.split_once('/').unwrap_or_default();
@@ -112,7 +112,7 @@ fn path_of(key: &[u8], query: &str) -> String {
     format!("{}{query}", path.trim_end_matches('/'))
 }
 
-/// What is served at this path, without its revision; `None` if there is nothing, or nothing any more.
+/// The object that is served at this path, without its revision; `None` if there is none, or none any more.
 async fn read(api: &ApiClient, path: &str) -> Result<Option<Value>, RewindError> {
     let answer = api.get(path).await?;
     let unexpected = |answered| RewindError::Unexpected { asked: path.to_owned(), answered };
@@ -129,7 +129,7 @@ async fn read(api: &ApiClient, path: &str) -> Result<Option<Value>, RewindError>
     Ok(Some(object))
 }
 
-/// What an API server would have made of it by now: what is known, renewed.
+/// The Lease as an API server would have made it by now: the known one, renewed.
 fn as_renewed(found: &Value, known: &Value) -> Value {
     let mut renewed = known.clone();
     renewed["spec"]["renewTime"] = found["spec"]["renewTime"].clone();

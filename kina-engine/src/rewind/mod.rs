@@ -100,7 +100,7 @@ pub enum RewindError {
         rule: String,
         /// How long it was waited for.
         waited_ms: u128,
-        /// What the last probe showed.
+        /// The result of the last probe.
         answered: String,
     },
     /// Something else than the template's objects was written while they were applied.

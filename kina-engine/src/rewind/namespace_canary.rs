@@ -1,4 +1,4 @@
-//! How to know that admission has heard of all namespaces.
+//! Proof that admission has heard of all namespaces.
 //!
 //! The admission plugins ask an informer whether a namespace exists and what its labels are. It handles events in their
 //! order. So a rewind that touched namespaces is followed by one more of them, the canary, which is being terminated.

@@ -76,8 +76,8 @@ impl StorageResource {
         )
     }
 
-    /// Whether the API server decides by it about other requests, from an informer of which nothing tells how far it has
-    /// come. Few leases touch these.
+    /// Returns whether the API server decides by it about other requests, from an informer whose progress cannot be
+    /// seen. Few leases touch these.
     pub(super) fn configures_requests(&self) -> bool {
         matches!(
             self.as_str(),

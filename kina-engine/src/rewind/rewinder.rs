@@ -43,11 +43,11 @@ pub(crate) struct Rewinder {
     /// Of the last rewind that wrote anything.
     last_write_revision: i64,
     identity_leases: IdentityLeases,
-    /// Whether the API server has to be restarted, whatever a lease has written.
+    /// True if the API server has to be restarted, no matter what a lease has written.
     restart_is_due: bool,
     /// Whether OpenAPI may still show what is gone.
     openapi_lags: bool,
-    /// What has to end before a comparison proves anything.
+    /// Requests that have to end before a comparison proves anything.
     left_behind: LeftBehind,
 }
 
@@ -332,7 +332,7 @@ impl Rewinder {
         Ok(false)
     }
 
-    /// Whether a listing of what was written lately has one of the API server's own Leases.
+    /// Returns whether a listing of late writes has one of the API server's own Leases.
     fn identity_leases_were_written(&self, changed: &KeyListing) -> bool {
         self.baseline.server_owned.identity_leases().any(|key| changed.contains(key))
     }
@@ -458,7 +458,7 @@ impl Rewinder {
         Ok(self.cluster.wait_ready(readiness).await?)
     }
 
-    /// Whether the API server takes tokens that a lease asked for.
+    /// Returns whether the API server takes tokens that a lease asked for.
     fn tokens_were_made(&self) -> Result<bool, RewindError> {
         Ok(!sabotage::is_off(Part::Tokens) && self.cluster.tokens_were_made()?)
     }

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use super::prometheus::{MISSING, find};
 
-/// Where dashboard and rules are.
+/// The directory of dashboard and rules.
 pub(super) fn operations() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../operations"))
 }

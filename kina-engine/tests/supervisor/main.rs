@@ -230,7 +230,7 @@ fn an_orphan_is_adopted_and_reaped() {
 #[test]
 fn it_is_a_good_first_process() {
     let Some(unshare) = own_namespace() else {
-        // Where none is permitted, the tests above are all that can be had.
+        // If none is permitted, the tests above are all that can be had.
         test_support::skip!("this machine permits no PID namespace");
         return;
     };

@@ -263,7 +263,7 @@ pub(crate) fn host() -> Architecture {
     Architecture::host().expect("a processor that kina makes images for")
 }
 
-/// What all tests share.
+/// The programs that all tests share.
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("supervisor")
 }

@@ -1,4 +1,4 @@
-//! What is written to a cluster on which a template is made, and belongs to none of its objects.
+//! Writes to a cluster on which a template is made that belong to none of its objects.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn what_writes_to_three_clusters_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an API server makes of the objects by itself is no intruder.
+/// A key that an API server makes of the objects by itself is no intruder.
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_of_many_kinds_become_a_template() -> anyhow::Result<()> {
     let scene = Scene::new(1)?;

@@ -59,7 +59,7 @@ async fn a_policy_beside_large_definitions_is_in_force_at_once() -> anyhow::Resu
     Ok(())
 }
 
-/// Whatever the API server does between two templates, it knows the parameters at once.
+/// The API server knows the parameters at once, no matter what it does between two templates.
 #[tokio::test(flavor = "multi_thread")]
 async fn parameters_of_a_policy_are_known_at_once() -> anyhow::Result<()> {
     let scene = Scene::new(2)?;

@@ -26,7 +26,7 @@ pub(super) enum Dirt<'a> {
     Watches(usize),
 }
 
-/// What stays open until it is dropped.
+/// Connections that stay open until this is dropped.
 pub(super) struct Open(Vec<Response<Body>>);
 
 /// Changes the cluster.

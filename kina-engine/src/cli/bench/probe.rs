@@ -35,12 +35,12 @@ pub(crate) enum Probe {
     Dirty,
     /// Lease a cluster and create so many ConfigMaps in it
     Fill {
-        /// How many
+        /// Number of them
         objects: usize,
     },
     /// Lease a cluster and end with so many open watches
     Watch {
-        /// How many
+        /// Number of them
         watches: usize,
     },
     /// Lease a cluster and create a CRD of this group in it

@@ -95,11 +95,11 @@ enum Scenario {
         #[command(flatten)]
         output: Output,
     },
-    /// What an ordinary lease pays for the parts that keep leases apart beside their keys: with and without them by turns
+    /// The price that an ordinary lease pays for the parts that keep leases apart beside their keys
     ///
     /// Needs `cargo lab`, which can switch them off.
     Price {
-        /// How many of each, with and without
+        /// Number of samples of each, with and without
         #[arg(long, default_value_t = 20)]
         samples: usize,
         #[command(flatten)]

@@ -64,7 +64,7 @@ pub(super) fn run(provider: Option<ProviderName>, arguments: &LogsArguments) -> 
         if !arguments.follow {
             return Ok(());
         }
-        // What is written there from now on was printed already.
+        // Lines that are written there from now on were printed already.
         tails.retain(|tail| !is_earlier(tail.path()));
         std::thread::sleep(POLL_INTERVAL);
         for path in source.files(component)? {

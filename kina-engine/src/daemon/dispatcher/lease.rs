@@ -137,7 +137,7 @@ impl Release {
         Self { lease, since: Instant::now(), network, closing: Some(tokio::spawn(gateway.close())) }
     }
 
-    /// Waits until the lease is cut off. Returns what may still run of it, to the first who asks.
+    /// Waits until the lease is cut off. Returns what may still run of it, to the first caller only.
     pub(super) async fn wait_closed(&mut self) -> LeftBehind {
         let Some(closing) = self.closing.take() else { return LeftBehind::default() };
         // An error means that closing panicked; its connections are gone all the same.

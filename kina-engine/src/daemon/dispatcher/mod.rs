@@ -69,7 +69,7 @@ pub(super) enum Message {
     StopIdle { reply: oneshot::Sender<()> },
     /// Somebody wants to change the network of a lease on this cluster.
     FindNetwork { lease: u64, cluster: String, reply: oneshot::Sender<Option<NetworkControl>> },
-    /// What stands behind the slot of this cluster is asked for.
+    /// A request for the handle behind the slot of this cluster.
     FindCluster { cluster: String, reply: oneshot::Sender<Option<Arc<SlotHandle>>> },
     /// What the pool looks like.
     Inspect { reply: oneshot::Sender<Inspection> },
@@ -91,7 +91,7 @@ pub(super) type TemplateReply = oneshot::Sender<Result<Arc<Template>, NotTaken>>
 #[derive(Debug)]
 pub(crate) struct NotTaken {
     pub(crate) message: String,
-    /// Whether something wrote to the cluster meanwhile, which another cluster may be spared.
+    /// True if something wrote to the cluster meanwhile, which another cluster may be spared.
     pub(crate) is_intruder: bool,
 }
 

@@ -119,7 +119,7 @@ impl Dispatcher {
         reply: TemplateReply,
     ) {
         if let Err(NotTaken { message, is_intruder: true }) = &result {
-            // Whatever writes there may go on.
+            // The writer there may go on.
             self.broke(slot, message);
         }
         if let Ok(template) = &result

@@ -1,4 +1,4 @@
-//! What of a packed block of headers tells an observer something: the method of a request, the status of an answer.
+//! The parts of a packed block of headers that an observer needs: the method of a request, the status of an answer.
 //!
 //! HPACK (RFC 7541) names a field by its place in a table that both sides keep, or spells it out. A place is counted
 //! from the field that was added last. So what the table holds can be known without knowing what has been dropped from
@@ -27,11 +27,11 @@ pub(super) struct FieldTable {
     added: VecDeque<Field>,
 }
 
-/// What a block of headers said.
+/// The content of a block of headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
     pub(super) effect: Option<Effect>,
-    /// Whether a request that is answered so may still run.
+    /// Returns whether a request that is answered so may still run.
     pub(super) is_suspect: Option<bool>,
 }
 

@@ -50,7 +50,7 @@ enum Body {
     UntilEnd,
 }
 
-/// Where in a chunked body the next byte is.
+/// The place of the next byte in a chunked body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Chunk {
     /// In a chunk's size, as far as it was read.
@@ -234,7 +234,7 @@ fn parse_request(head: &[u8]) -> Result<(Request, Option<Body>), Unclear> {
     Ok((Request { effect, is_head: method == "HEAD" }, body))
 }
 
-/// Whether this may be the path of a CRD, or of all of them. An escaped character may stand for any other.
+/// Returns whether this may be the path of a CRD, or of all of them. An escaped character may stand for any other.
 fn may_be_definition(path: &str) -> bool {
     path.contains('%') || path.contains("customresourcedefinitions")
 }
@@ -255,7 +255,7 @@ fn parse_answer(head: &[u8], request: Request) -> Result<(u16, Option<Body>), Un
     Ok((status, body))
 }
 
-/// How the end of a body is told. Where both sides could read the headers in two ways, they are not understood.
+/// The sign by which the end of a body is told. Headers that could be read in two ways are not understood.
 fn body_framing(headers: &[httparse::Header<'_>]) -> Result<Option<Body>, Unclear> {
     let mut body = None;
     for header in headers {

@@ -236,7 +236,7 @@ mod tests {
         frame(HEADERS, END_HEADERS | END_STREAM, stream, block)
     }
 
-    /// What is said of a connection on which these frames were sent, and then those.
+    /// Returns whether a request may still run on a connection on which these frames were sent, and then those.
     fn may_still_run(to_cluster: &[Vec<u8>], from_cluster: &[Vec<u8>]) -> bool {
         let to_cluster = [PREFACE, &frame(4, 0, 0, &[0; 6]), &to_cluster.concat()].concat();
         let from_cluster = [frame(4, 0, 0, &[]), from_cluster.concat()].concat();
@@ -306,7 +306,7 @@ mod tests {
         observer.note_to_cluster(b"GET / HTTP/1.1\r\n\r\n");
         assert!(observer.may_still_run(), "another protocol");
         let answered = || frame(HEADERS, END_HEADERS | END_STREAM, 1, OK);
-        assert!(may_still_run(&[request(1, &[0xbe])], &[answered()]), "a field that nobody added");
+        assert!(may_still_run(&[request(1, &[0xbe])], &[answered()]), "a field that was never added");
         assert!(may_still_run(&[request(1, &[0x87])], &[answered()]), "no method");
         let long = vec![0x87; BLOCK_BYTES_MAX + 1];
         assert!(may_still_run(&[request(1, &long)], &[answered()]));

@@ -13,7 +13,7 @@
 //!   500s), or that a part of a collection's deletion failed (410);
 //! - beyond its answer, if it may have deleted a CRD, whose instances are then deleted in the background.
 //!
-//! Whatever cannot be understood counts: an observer errs in one direction only.
+//! Anything that cannot be understood counts: an observer errs in one direction only.
 //!
 //! - `http1`, `http2`: the two protocols. `header_block`: what HTTP/2 packs headers into.
 
@@ -27,7 +27,7 @@ use self::http2::Http2;
 /// The observer of one connection to the API server.
 pub(super) struct RequestObserver {
     protocol: Protocol,
-    /// Whether a request may run although it was answered, or was given up.
+    /// True if a request may run although it was answered, or was given up.
     has_suspect: bool,
 }
 
@@ -38,7 +38,7 @@ enum Protocol {
     Opaque,
 }
 
-/// What a request can do to the cluster.
+/// The effect that a request can have on the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     /// Nothing that is stored changes.
@@ -49,12 +49,12 @@ enum Effect {
     Deletes,
 }
 
-/// What the bytes of one direction told.
+/// An event that the bytes of one direction told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
     /// Nothing but what is counted as unanswered.
     Nothing,
-    /// A request may run on although nobody waits for its answer any more.
+    /// A request may run on although no client waits for its answer any more.
     Suspect,
 }
 
@@ -92,7 +92,7 @@ impl RequestObserver {
         self.conclude(noted);
     }
 
-    /// Whether a request that can write may still run.
+    /// Returns whether a request that can write may still run.
     pub(super) fn may_still_run(&self) -> bool {
         self.has_suspect
             || match &self.protocol {
@@ -127,7 +127,7 @@ impl Finding {
     }
 }
 
-/// Whether the request that was answered so may still run.
+/// Returns whether the request that was answered so may still run.
 fn is_suspect_status(status: u16) -> bool {
     500 <= status || status == 410
 }

@@ -42,7 +42,7 @@ pub(super) struct ChildCommand {
     pub(super) arguments: Vec<OsString>,
     /// All of its environment.
     pub(super) environment: Vec<(&'static str, OsString)>,
-    /// Where it starts, and what paths among its arguments are relative to.
+    /// The directory in which it starts, which relative paths among its arguments begin at.
     pub(super) working_directory: PathBuf,
     pub(super) log: PathBuf,
     /// Whose it is, for the journal.

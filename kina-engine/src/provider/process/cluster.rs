@@ -27,7 +27,7 @@ use crate::provider::{
     Readiness,
 };
 
-/// Where the API server serves profiles, in the cluster's own directory.
+/// Name of the socket on which the API server serves profiles, in the cluster's own directory.
 const DEBUG_SOCKET: &str = "debug.sock";
 
 /// An etcd and a kube-apiserver, and controllers where they are wanted: children of this process.

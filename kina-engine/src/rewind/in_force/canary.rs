@@ -65,7 +65,7 @@ impl Canary {
         Self { param: Some(param), ..self }
     }
 
-    /// How often it has to change before its effect is proof. An API server looks LimitRanges up in storage where its
+    /// Number of changes after which its effect is proof. An API server looks LimitRanges up in storage where its
     /// cache has none, and remembers the answer for half a minute: a second canary is not in there. And it forgets the
     /// compiled form of a changed webhook when it handles the event, which is after the object can be seen in the cache:
     /// a canary that changed itself is seen only after that.
@@ -120,7 +120,7 @@ impl Canary {
         }
     }
 
-    /// What the answer to one of the probes says.
+    /// The meaning of the answer to one of the probes.
     pub(super) fn sighting(&self, answer: &Answer, id: u32) -> Sighting {
         match (self.kind, &self.param) {
             (RuleKind::ResourceQuota, _) => sighting(answer, &format!("leases.coordination.k8s.io={id}"), None),

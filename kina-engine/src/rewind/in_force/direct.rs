@@ -18,7 +18,7 @@ struct DefaultClass {
     annotations: &'static [&'static str],
     probe: &'static str,
     object: fn() -> Value,
-    /// Where a probe has its class.
+    /// The place where a probe has its class.
     field: &'static str,
 }
 

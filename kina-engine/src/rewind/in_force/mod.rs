@@ -51,11 +51,11 @@ pub(super) struct InForce<'a> {
     pub(super) api: &'a ApiClient,
     pub(super) api_paths: &'a ApiPaths,
     pub(super) has_controllers: bool,
-    /// Whether it is still of use to wait.
+    /// Returns whether it is still of use to wait.
     pub(super) is_wanted: &'a (dyn Fn() -> bool + Send + Sync),
 }
 
-/// How long a wait has lasted.
+/// The time that a wait has lasted.
 struct Wait<'a> {
     rule: &'a str,
     start: Instant,

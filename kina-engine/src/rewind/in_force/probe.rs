@@ -16,11 +16,11 @@ const EXCERPT_BYTES_MAX: usize = 400;
 pub(super) struct Probe {
     path: String,
     body: Value,
-    /// Whether something that exists is patched.
+    /// True if something that exists is patched.
     is_patch: bool,
 }
 
-/// What an answer says of a canary.
+/// The meaning of an answer for a canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sighting {
     /// It had its effect.
@@ -55,7 +55,7 @@ impl Probe {
         ]
     }
 
-    /// What a rule has to match to meet [`Self::of_any_object`].
+    /// The resources that a rule has to match to meet [`Self::of_any_object`].
     pub(super) fn any_object_rules() -> Value {
         let rule = |group: &str, operation: &str, resource: &str| {
             json!({

@@ -19,7 +19,7 @@ const ABOUT: &str = "what an ordinary lease pays for the parts that keep leases 
 /// Of each engine, and not counted.
 const WARM_UP: usize = 3;
 
-/// What is measured of both engines.
+/// The measurements of both engines.
 struct Compared {
     name: &'static str,
     what: &'static str,

@@ -41,7 +41,7 @@ pub(super) struct Chain {
     restarts: u64,
 }
 
-/// What all chains share.
+/// The state that all chains share.
 pub(super) struct Shared {
     pub(super) schedule: RefCell<Schedule>,
     pub(super) tally: RefCell<Tally>,
@@ -53,7 +53,7 @@ pub(super) struct Shared {
 struct Past {
     cluster: String,
     planted: Vec<(&'static Kind, Former)>,
-    /// What the lease after it starts from.
+    /// The template that the lease after it starts from.
     template: Option<FixtureSet>,
 }
 

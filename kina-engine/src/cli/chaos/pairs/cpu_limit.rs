@@ -17,11 +17,11 @@ use rustix::process::Signal;
 use crate::cli::chaos::processes::{self, Process};
 use crate::process_time;
 
-/// How often each process is looked at. The kernel counts in ticks of 10 ms.
+/// Interval between two looks at each process. The kernel counts in ticks of 10 ms.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// How often it is looked which processes there are.
+/// Interval between two searches for processes.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(200);
-/// What a process that was idle may use at once, beyond its share.
+/// Processor time that a process may use at once, beyond its share, after it was idle.
 const CREDIT_MAX: Duration = Duration::from_millis(20);
 const HELD_BACK: [&str; 2] = ["etcd", "kube-apiserver"];
 /// A process that lived for a shorter time says nothing about shares.
@@ -39,7 +39,7 @@ struct Held {
     looked_at: Instant,
     used_before: Duration,
     used: Duration,
-    /// What it may still use, in seconds; less than nothing after a burst.
+    /// Processor time that it may still use, in seconds; negative after a burst.
     credit: f64,
     is_stopped: bool,
 }

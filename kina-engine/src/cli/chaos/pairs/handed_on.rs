@@ -17,10 +17,10 @@ use crate::client::EngineClient;
 use crate::protocol::LeaseGrant;
 use crate::sabotage::Part;
 
-/// How many kinds each lease plants.
+/// Kinds that each lease plants.
 const PLANTED: usize = 2;
 
-/// What a lease leaves to the next one on the same cluster.
+/// The traces that a lease leaves to the next one on the same cluster.
 #[derive(Serialize, Deserialize)]
 struct HandedOn {
     grant: LeaseGrant,

@@ -18,7 +18,7 @@ use crate::certificates::CertificateAuthority;
 
 /// No review is larger.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
-/// How long one listens at all.
+/// Time after which a webhook no longer listens.
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// Listens on loopback until it is dropped or left.
@@ -30,7 +30,7 @@ pub(super) struct HeldWebhook {
 }
 
 impl HeldWebhook {
-    /// How late it answers.
+    /// Delay of its answer.
     pub(super) const HOLD: Duration = Duration::from_millis(1200);
 
     pub(super) async fn start() -> anyhow::Result<Self> {

@@ -1,4 +1,4 @@
-//! What a kind of leak is: what lease A does, and how lease B looks for it.
+//! A kind of leak: the deed of lease A, and the look that lease B takes for it.
 
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
@@ -18,17 +18,17 @@ pub(super) struct Kind {
     pub(super) cost: Cost,
     /// Parts of the engine without which it is seen soon.
     pub(super) shown_without: &'static [&'static str],
-    /// What its look makes would be in the way of the same kind in the same lease.
+    /// Its look leaves something that would be in the way of the same kind in the same lease.
     pub(super) look_writes: bool,
     /// After its deed the lease can ask nothing any more.
     pub(super) goes_last: bool,
-    /// What the engine does for other kinds would end it too.
+    /// The engine's work for other kinds would end it too.
     pub(super) is_alone: bool,
     pub(super) start: Start,
     pub(super) deed: Deed,
 }
 
-/// How many rounds a kind can afford.
+/// The rounds that a kind can afford.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
     Ordinary,
@@ -36,7 +36,7 @@ pub(super) enum Cost {
     Restart,
 }
 
-/// What leases of a kind start from; the number is another one in each round.
+/// The state that leases of a kind start from; the number is another one in each round.
 #[derive(Clone, Copy)]
 pub(super) enum Start {
     /// Both from a bare cluster.
@@ -50,7 +50,7 @@ pub(super) enum Start {
     IntrudedTemplate(fn(u64) -> FixtureSet, &'static str),
 }
 
-/// What is done, and looked for.
+/// The deed and the look.
 pub(super) enum Deed {
     /// An object that A makes. Neither storage nor the caches may know it in B.
     Object { collection: &'static str, manifest: &'static str },
@@ -89,7 +89,7 @@ pub(super) struct Side {
     pub(super) mark: String,
 }
 
-/// What is left of the lease before.
+/// The traces of the lease before.
 pub(super) struct Former {
     pub(super) grant: LeaseGrant,
     /// The open connections of that lease's client, if it kept them.
@@ -165,7 +165,7 @@ impl Kind {
         self
     }
 
-    /// What the engine does for other kinds would end it too.
+    /// The engine's work for other kinds would end it too.
     pub(super) const fn alone(mut self) -> Self {
         self.is_alone = true;
         self

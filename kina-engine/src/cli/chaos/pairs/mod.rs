@@ -45,7 +45,7 @@ const ENGINES_MAX: usize = 4;
 /// Plant something in each lease, and let the next lease look for it at once
 #[derive(Clone, Debug, Args)]
 pub(super) struct PairsArguments {
-    /// How often each kind is planted
+    /// Number of times that each kind is planted
     #[arg(long, default_value_t = 20)]
     rounds: usize,
     /// The same of kinds whose lease makes the engine restart the API server
@@ -60,7 +60,7 @@ pub(super) struct PairsArguments {
     /// Hold each kube-apiserver and each etcd to this share of one core
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     cpu_percent: Option<u32>,
-    /// How many private engines with one slot each run side by side
+    /// Number of private engines, with one slot each, that run side by side
     #[arg(long)]
     engines: Option<usize>,
     /// The same seed plants the same kinds together

@@ -1,4 +1,4 @@
-//! What was planted and what was seen.
+//! The result: the kinds that were planted, and those that were seen.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::kind::{Kind, Planted};
 
-/// How many examples of each thing a kind keeps.
+/// Examples of each thing that a kind keeps.
 const EXAMPLES_MAX: usize = 3;
 
 /// Counted while chains run.
@@ -152,7 +152,7 @@ impl Report {
         self
     }
 
-    /// What was found to be wrong, in a few words; `None` if all is well.
+    /// Returns the fault that was found, in a few words; `None` if all is well.
     pub(super) fn fault(&self) -> Option<String> {
         let counts = [
             (self.seen, "seen"),

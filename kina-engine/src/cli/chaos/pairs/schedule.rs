@@ -6,7 +6,7 @@
 use super::kind::{Cost, Kind, Start};
 use crate::cli::chaos::plan::Random;
 
-/// How many kinds a lease has at most.
+/// Most kinds that a lease has.
 const GROUP_MAX: usize = 6;
 /// One in so many leases has one alone.
 const ALONE_ONE_IN: u64 = 4;
@@ -25,7 +25,7 @@ impl Schedule {
         Self { kinds, left, random: Random::new(seed) }
     }
 
-    /// How many deeds are left.
+    /// Number of deeds that are left.
     pub(super) fn left(&self) -> usize {
         self.left.iter().sum()
     }
@@ -35,7 +35,7 @@ impl Schedule {
     pub(super) fn next_group(&mut self, looked_for: &[&'static Kind], has_template: bool) -> Vec<&'static Kind> {
         let is_free = |kind: &Kind| {
             let is_in_the_way = kind.look_writes && looked_for.iter().any(|other| other.name == kind.name);
-            // What was done in a bare cluster is looked for in a bare one.
+            // Traces of a bare cluster are looked for in a bare one.
             let has_its_start = match kind.start {
                 Start::Bare => true,
                 Start::NewTemplate(_) | Start::IntrudedTemplate(..) => !has_template,

@@ -1,4 +1,4 @@
-//! What decides about other writes: policies, webhooks, quotas, defaults.
+//! Rules about other writes: policies, webhooks, quotas, defaults.
 
 use anyhow::bail;
 use serde_json::{Value, json};

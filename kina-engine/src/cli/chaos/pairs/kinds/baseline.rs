@@ -1,4 +1,4 @@
-//! What each cluster has from the beginning, changed or deleted by A.
+//! Objects that each cluster has from the beginning, changed or deleted by A.
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};

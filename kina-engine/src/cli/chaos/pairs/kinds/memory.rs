@@ -1,4 +1,4 @@
-//! What the API server keeps in its memory or in a file, beside all keys.
+//! State that the API server keeps in its memory or in a file, beside all keys.
 
 use std::path::PathBuf;
 
@@ -229,7 +229,7 @@ async fn is_in_next_page(side: &Side, former: &Former) -> anyhow::Result<Option<
     Ok((answer.is_success() && has_secret(&answer.json(), "pair-second")).then(|| "the Secret in the page".to_owned()))
 }
 
-/// Whether the API server refuses such requests for all.
+/// Returns whether the API server refuses such requests to all clients.
 fn is_refused(status: u16) -> bool {
     matches!(status, 403..=405)
 }
@@ -268,7 +268,7 @@ fn api_server_log(side: &Side) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&std::fs::read(&path)?).into_owned())
 }
 
-/// When the API server was started, and how many requests it has counted since.
+/// The start time of the API server, and the number of requests that it has counted since.
 async fn requests_counted(side: &Side) -> anyhow::Result<(f64, f64)> {
     let answer = side.api.get("/metrics").await?;
     answer.is_success().then_some(()).context("there are no metrics")?;

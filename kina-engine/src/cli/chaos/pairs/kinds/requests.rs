@@ -21,7 +21,7 @@ const DELETED_COUNT: usize = 400;
 const AGAIN_COUNT: usize = 40;
 const PIPELINED_COUNT: usize = 40;
 const CONCURRENCY: usize = 8;
-/// How long B gives what is late, beyond all else that it does.
+/// Time that B gives late writes, beyond all else that it does.
 const LATE_AFTER: Duration = Duration::from_millis(700);
 
 /// Sent once a request is under way: from then on Go's server does not notice the end of its connection.
@@ -30,7 +30,7 @@ const READ_AHEAD_BYTES: usize = 4096;
 /// In whole seconds, as the API server wants it.
 const WATCH_ENDS_AFTER: Duration = Duration::from_secs(1);
 
-/// How the client of a request ends it.
+/// The ways in which the client of a request ends it.
 #[derive(Clone, Copy, Debug)]
 enum Ended {
     /// HTTP/1.1, with one more byte behind the request: Go's server cancels it no more.

@@ -1,4 +1,4 @@
-//! What a lease has beside its cluster: credentials, connections, its network, its directory.
+//! The things that a lease has beside its cluster: credentials, connections, its network, its directory.
 
 use std::time::Duration;
 

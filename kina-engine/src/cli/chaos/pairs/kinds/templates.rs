@@ -1,4 +1,4 @@
-//! What a template says, which has to be in force with B's first request.
+//! Rules of a template, which have to be in force with B's first request.
 
 use anyhow::bail;
 use serde_json::{Value, json};
