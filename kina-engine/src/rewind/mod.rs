@@ -17,10 +17,11 @@
 //! - `controllers`: how to know that controllers are at work.
 //! - `history`: what storage remembers of earlier leases.
 //! - `identity_lease`: the API server's own Lease, which a test may write to.
-//! - `namespace_canary`: how to know that admission has heard of all namespaces.
+//! - `canaries`: those of one pass; `namespace_canary`: how to know that admission has heard of all namespaces.
 
 mod allocators;
 mod baseline;
+mod canaries;
 mod controllers;
 mod expected_keys;
 mod followed;

@@ -47,26 +47,19 @@ impl NamespaceCanary {
         WriteOperation::Put { key: self.key(), value: namespace.to_string().into_bytes() }
     }
 
+    /// The write that takes it away.
+    pub(super) fn deletion(&self) -> WriteOperation {
+        WriteOperation::Delete { key: self.key() }
+    }
+
     fn key(&self) -> Vec<u8> {
         [PREFIX, format!("{RESOURCE}/{}", self.name).as_bytes()].concat()
     }
 }
 
 impl Rewinder {
-    /// Waits until admission knows the canary, takes it away, and waits until lists know that too.
-    pub(super) async fn follow_namespaces(&self, canary: Option<&NamespaceCanary>) -> Result<(), RewindError> {
-        let Some(canary) = canary else { return Ok(()) };
-        let followed = self.wait_namespace_canary(canary).await;
-        // It goes whether it was seen or not.
-        let deletion = WriteOperation::Delete { key: canary.key() };
-        let namespaces: BTreeSet<_> = StorageResource::of_key(deletion.key()).into_iter().collect();
-        let transactions = self.etcd.write(&[deletion]).await?;
-        followed?;
-        let revision = transactions.last().map_or(0, |(_, revision)| *revision);
-        settle::wait_caches(&self.api, &self.api_paths, &namespaces, revision).await
-    }
-
-    async fn wait_namespace_canary(&self, canary: &NamespaceCanary) -> Result<(), RewindError> {
+    /// Waits until admission knows the canary.
+    pub(super) async fn wait_namespace_canary(&self, canary: &NamespaceCanary) -> Result<(), RewindError> {
         let path = format!("/api/v1/namespaces/{}/configmaps?dryRun=All", canary.name);
         let config_map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": canary.name}});
         let (path, config_map) = (path.as_str(), &config_map);

@@ -3,10 +3,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::canaries::Canaries;
 use super::history::History;
 use super::identity_lease::IdentityLeases;
-use super::in_force::AccessCanary;
-use super::namespace_canary::NamespaceCanary;
 use super::plan::{Change, Plan};
 use super::resource::{ApiPaths, StorageResource};
 use super::take;
@@ -373,17 +372,14 @@ impl Rewinder {
         let shapes_discovery = plan.touched.iter().any(StorageResource::shapes_discovery);
         let restarts = self.restart_is_due || self.needs_restart(&plan.touched);
         let waits = !sabotage::is_off(Part::Verify);
-        let canaries = if restarts || !waits { Vec::new() } else { AccessCanary::of_touched(&plan.touched) };
-        let canary_id = self.rewind_count.to_string();
-        let namespace_canary =
-            if restarts || !waits { None } else { NamespaceCanary::of_touched(&plan.touched, &canary_id) };
+        let canaries = match restarts || !waits {
+            true => Canaries::none(),
+            false => Canaries::of_touched(&plan.touched, self.rewind_count.to_string()),
+        };
         for changes in transactions(&plan.changes, Change::key) {
             self.write_changes(changes, Vec::new()).await?;
         }
-        // The canaries are set out behind the last event of their resources.
-        let mut canary_puts: Vec<_> = canaries.iter().flat_map(|canary| canary.puts(&canary_id)).collect();
-        canary_puts.extend(namespace_canary.as_ref().map(NamespaceCanary::put));
-        let revision = self.write_changes(&plan.last_changes, canary_puts).await?;
+        let revision = self.write_changes(&plan.last_changes, canaries.puts()).await?;
         self.last_write_revision = revision;
         self.openapi_lags |= shapes_discovery;
         if !waits {
@@ -393,11 +389,7 @@ impl Rewinder {
             self.restart_api_server(plan.definitions(), revision, report).await?;
         } else {
             // One after the other, on the connection that is open: each further connection costs more than it saves.
-            // First what is waited for inside the API server, without polling: asking in vain would only take the
-            // processor time that following needs. After that the others rarely have to be asked twice.
-            settle::wait_caches(&self.api, &self.api_paths, &plan.touched, revision).await?;
-            self.follow_authorization(&canaries, &canary_id).await?;
-            self.follow_namespaces(namespace_canary.as_ref()).await?;
+            self.follow_caches(&plan.touched, &canaries, revision).await?;
             let node_ports = self.refresh_allocators(plan).await?;
             if shapes_discovery {
                 settle::wait_discovery(&self.api, &self.baseline.fingerprint(), plan.definitions()).await?;
@@ -531,23 +523,5 @@ impl Rewinder {
         }
         allocators::look_at_storage(&self.api).await?;
         Ok(self.etcd.read_all(allocators::NODE_PORTS).await?.0.pop())
-    }
-
-    /// Waits until the authorizer knows the canaries that were set out, takes them away, and waits until lists know
-    /// that too.
-    async fn follow_authorization(&self, canaries: &[AccessCanary], id: &str) -> Result<(), RewindError> {
-        if canaries.is_empty() {
-            return Ok(());
-        }
-        let waits = canaries.iter().map(|canary| settle::wait_canary(&self.api, *canary, id));
-        let followed = futures::future::try_join_all(waits).await;
-        // They go whether they were seen or not.
-        let deletions: Vec<_> = canaries.iter().flat_map(|canary| canary.deletions()).collect();
-        let transactions = self.etcd.write(&deletions).await?;
-        followed?;
-        let revision = transactions.last().map_or(0, |(_, revision)| *revision);
-        let roles_and_bindings: BTreeSet<_> =
-            deletions.iter().filter_map(|operation| StorageResource::of_key(operation.key())).collect();
-        settle::wait_caches(&self.api, &self.api_paths, &roles_and_bindings, revision).await
     }
 }
