@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::in_force::AccessCanary;
 use super::resource::{ApiPaths, StorageResource};
 use super::{Fingerprint, RewindError};
-use crate::api_client::ApiClient;
+use crate::api_client::{Answer, ApiClient};
 
 const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// Usually 10 to 25 ms, seen: 124 ms. After this the API server is restarted instead.
@@ -54,12 +54,25 @@ pub(super) async fn wait_caches(
     // One after the other, on a connection that is open: together they would each open one, which takes longer.
     for path in touched.iter().filter_map(|resource| api_paths.list_path(resource)) {
         let path = format!("{path}?limit=1&resourceVersion={revision}&resourceVersionMatch=NotOlderThan");
-        let answer = client.get(&path).await?;
+        let answer = get_when_served(client, &path).await?;
         if answer.status != http::StatusCode::OK {
             return Err(unexpected(&path, format!("HTTP status {}", answer.status)));
         }
     }
     Ok(())
+}
+
+/// Asks for this path, again while the API server says that it is not ready for it: the storage of a kind that was
+/// defined anew, or whose watch was cut off, is made anew. After a while that answer is returned as well.
+pub(super) async fn get_when_served(client: &ApiClient, path: &str) -> Result<Answer, RewindError> {
+    let start = Instant::now();
+    loop {
+        let answer = client.get(path).await?;
+        if !is_made_anew(answer.status) || FOLLOW_TIMEOUT < start.elapsed() {
+            return Ok(answer);
+        }
+        tokio::time::sleep(DISCOVERY_POLL_INTERVAL).await;
+    }
 }
 
 /// Waits until the authorizer knows the canary, and so all that was written before it.
@@ -150,8 +163,7 @@ pub(super) async fn wait_served(
             match client.get(list).await?.status {
                 http::StatusCode::OK => Ok(true),
                 http::StatusCode::NOT_FOUND | http::StatusCode::SERVICE_UNAVAILABLE => Ok(false),
-                // The storage of a kind that was redefined is made anew: ask again.
-                http::StatusCode::TOO_MANY_REQUESTS | http::StatusCode::GATEWAY_TIMEOUT => Ok(false),
+                status if is_made_anew(status) => Ok(false),
                 status => Err(unexpected(list, format!("HTTP status {status}"))),
             }
         })
@@ -188,6 +200,11 @@ pub(super) async fn poll<Answer: Future<Output = Result<bool, RewindError>>>(
         tokio::time::sleep(interval).await;
     }
     Ok(())
+}
+
+/// Returns whether the API server says that the storage of a kind is being made anew.
+fn is_made_anew(status: http::StatusCode) -> bool {
+    matches!(status, http::StatusCode::TOO_MANY_REQUESTS | http::StatusCode::GATEWAY_TIMEOUT)
 }
 
 fn unexpected(asked: &str, answered: String) -> RewindError {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::probe::{NAMESPACE, Probe, describe};
 use super::{FOLLOW_TIMEOUT, HIDDEN_TIMEOUT, InForce, Wait};
-use crate::rewind::RewindError;
+use crate::rewind::{RewindError, settle};
 use crate::rule_kind::RuleKind;
 
 /// A kind whose default objects of another kind take.
@@ -154,7 +154,7 @@ impl InForce<'_> {
     }
 
     pub(super) async fn list(&self, path: &str) -> Result<Vec<Value>, RewindError> {
-        let answer = self.api.get(path).await?;
+        let answer = settle::get_when_served(self.api, path).await?;
         if answer.status == StatusCode::NOT_FOUND {
             // A server of this version has no such kind.
             return Ok(Vec::new());
