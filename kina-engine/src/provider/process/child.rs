@@ -228,6 +228,7 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
         .stderr(log)
         .current_dir(&command.working_directory)
         .process_group(0);
+    keep_files_private(&mut process);
     if !crate::sabotage::is_off(crate::sabotage::Part::Reap) {
         die_with_this_thread(&mut process);
     }
@@ -290,6 +291,19 @@ fn die_with_this_thread(process: &mut std::process::Command) {
     // SAFETY: between fork and exec the closure makes three system calls and neither allocates nor locks.
     unsafe {
         process.pre_exec(arm);
+    }
+}
+
+/// Lets the child make no file or socket that other users can open, whatever the mask of this process is.
+fn keep_files_private(process: &mut std::process::Command) {
+    let mask = || {
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+        Ok(())
+    };
+    #[expect(unsafe_code, reason = "only code that runs in the child itself can set its mask")]
+    // SAFETY: between fork and exec the closure makes one system call and neither allocates nor locks.
+    unsafe {
+        process.pre_exec(mask);
     }
 }
 

@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
+use super::super::api::wait_for;
 use super::super::kind::{Former, Kind, Planted, Side};
 
 const DEFAULT: &str = "/api/v1/namespaces/default";
@@ -105,12 +106,14 @@ async fn is_marked(side: &Side, _: &Former, path: &str) -> anyhow::Result<Option
     Ok(None)
 }
 
+/// The API server's own Leases, which one that has just started makes a moment later.
 async fn identity_leases(side: &Side) -> anyhow::Result<Vec<Value>> {
-    let list = side.api.read(IDENTITY_LEASES).await?;
-    let leases = list["items"].as_array().cloned().unwrap_or_default();
-    if leases.is_empty() {
-        bail!("the API server has no identity Lease");
-    }
+    let mut leases = Vec::new();
+    wait_for("the API server has an identity Lease", async || {
+        leases = side.api.read(IDENTITY_LEASES).await?["items"].as_array().cloned().unwrap_or_default();
+        Ok(!leases.is_empty())
+    })
+    .await?;
     Ok(leases)
 }
 

@@ -310,7 +310,8 @@ async fn leave_log_line(side: &Side) -> anyhow::Result<Planted> {
 
 async fn is_in_log(side: &Side, former: &Former) -> anyhow::Result<Option<String>> {
     let name = former.trace.as_str().context("the name of a Service was kept")?;
-    Ok(api_server_log(side)?.contains(name).then(|| format!("{name} in the log")))
+    let log = api_server_log(side)?;
+    Ok(log.lines().find(|line| line.contains(name)).map(|line| format!("in the log: {line}")))
 }
 
 async fn class_of_request(side: &Side, user: &str, header: &str) -> anyhow::Result<String> {
