@@ -157,11 +157,16 @@ impl SlotHandle {
     /// Proves once more that the slot is pristine, rewinds it if it is not, and begins its logs anew. Returns how often it
     /// was rewound.
     pub(super) async fn prove(&self) -> Result<u64, SlotError> {
+        let (late_writes, logs) = tokio::join!(self.prove_state(), self.set_logs_aside());
+        logs?;
+        late_writes
+    }
+
+    /// Begins the components' logs anew: what is in them was not written for the next lease.
+    async fn set_logs_aside(&self) -> Result<(), SlotError> {
         let log_directory = self.log_directory();
-        let logs = tokio::task::spawn_blocking(move || earlier_logs::set_aside(&log_directory));
-        let late_writes = self.prove_state().await?;
-        logs.await.unwrap_or_else(|panic| Err(panic.into())).map_err(SlotError::Logs)?;
-        Ok(late_writes)
+        let set_aside = tokio::task::spawn_blocking(move || earlier_logs::set_aside(&log_directory));
+        set_aside.await.unwrap_or_else(|panic| Err(panic.into())).map_err(SlotError::Logs)
     }
 
     async fn prove_state(&self) -> Result<u64, SlotError> {
@@ -222,6 +227,8 @@ impl SlotHandle {
         if report.restarted {
             self.is_fully_ready.store(false, Ordering::Relaxed);
         }
+        // The hand-out does so once more, beside its proof, when a client can look at the logs already.
+        self.set_logs_aside().await?;
         self.prepare_gateway().await?;
         Ok(report)
     }
