@@ -164,24 +164,37 @@ impl Registration {
             let version = version["name"].as_str().unwrap_or_default();
             format!("/apis/{}/{version}/{}?limit=1", text("/spec/group"), text("/spec/names/plural"))
         });
-        // With the resource version that was read, so that nobody else's change of the versions is lost.
+        // With the resource version that was read, so that no other client's change of the versions is lost.
         let resource_version = found.metadata.resource_version.take();
         let patch = |resource_version: Option<String>, spec: Value| {
             Patch::Merge(json!({"metadata": {"resourceVersion": resource_version}, "spec": spec}))
         };
         let probe = patch(resource_version, json!({"conversion": conversion, "versions": probed}));
         let changed = definitions.patch(&self.name, &PatchParams::default(), &probe).await.map_err(changing)?;
-        let noticed = match path {
-            Some(path) => self.wait_for_column(client, &path, &column).await,
-            // Nothing is served, so nothing is converted.
+        // If no version is served, nothing is converted.
+        let noticed = match &path {
+            Some(path) => self.wait_for_columns(client, path, |columns| columns.contains(&column.as_str())).await,
             None => Ok(()),
         };
         let restored = patch(changed.metadata.resource_version, json!({"versions": versions}));
         definitions.patch(&self.name, &PatchParams::default(), &restored).await.map_err(changing)?;
-        noticed
+        noticed?;
+        // A create that begins on the handlers of a definition before its change is refused if it outlives them: they
+        // end one second after the change, and the API server holds a create of a new kind back for two seconds
+        // (`crdHandler.serveResource`).
+        match &path {
+            Some(path) => self.wait_for_columns(client, path, |columns| !columns.contains(&column.as_str())).await,
+            None => Ok(()),
+        }
     }
 
-    async fn wait_for_column(&self, client: &kube::Client, path: &str, column: &str) -> Result<(), WebhookError> {
+    /// Waits until the names of the columns of a table are as wanted.
+    async fn wait_for_columns(
+        &self,
+        client: &kube::Client,
+        path: &str,
+        wanted: impl Fn(&[&str]) -> bool,
+    ) -> Result<(), WebhookError> {
         let start = Instant::now();
         loop {
             let request = http::Request::get(path).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
@@ -189,7 +202,8 @@ impl Registration {
             let request = request.map_err(|error| failed("reading", path.to_owned(), kube::Error::HttpError(error)))?;
             let answer = client.request::<Value>(request).await;
             let columns = answer.as_ref().ok().and_then(|table| table["columnDefinitions"].as_array());
-            if columns.is_some_and(|columns| columns.iter().any(|definition| definition["name"] == column)) {
+            let names = columns.map(|all| all.iter().filter_map(|column| column["name"].as_str()).collect::<Vec<_>>());
+            if names.is_some_and(|names| wanted(&names)) {
                 return Ok(());
             }
             if NOTICE_TIMEOUT < start.elapsed() {
