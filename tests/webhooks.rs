@@ -239,6 +239,8 @@ async fn a_conversion_webhook_converts(cluster: kina::Cluster) -> anyhow::Result
     let webhook = cluster.webhook().conversion(WIDGETS).start(|request| async { convert(request) }).await?;
     let during = server.get(&format!("{DEFINITIONS}/{WIDGETS}")).await?;
     ensure!(during["spec"]["versions"] == before["spec"]["versions"], "the versions are what they were: {during}");
+    let served = server.table(&path("v1")).await?;
+    ensure!(!served.to_string().contains("kina-probe-"), "the column of the probe is served no more: {served}");
 
     let widget = json!({
         "apiVersion": "webhooks.example.com/v2",

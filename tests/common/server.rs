@@ -3,6 +3,7 @@
 use http::{Method, Request};
 use serde_json::{Value, json};
 
+const TABLE_ACCEPT: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 /// Both documents that tell everything about an API server's groups (KEP-3352).
 const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -28,6 +29,11 @@ impl Server {
 
     pub async fn discovery(&self, path: &str) -> Result<Value, kube::Error> {
         self.ask(Method::GET, path, DISCOVERY_ACCEPT, None).await
+    }
+
+    /// A collection as `kubectl get` asks for it, with the columns that its kind has.
+    pub async fn table(&self, path: &str) -> Result<Value, kube::Error> {
+        self.ask(Method::GET, path, TABLE_ACCEPT, None).await
     }
 
     pub async fn create(&self, path: &str, object: &Value) -> Result<Value, kube::Error> {

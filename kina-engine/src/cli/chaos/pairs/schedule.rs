@@ -7,7 +7,7 @@ use super::kind::{Cost, Kind, Start};
 use crate::cli::chaos::plan::Random;
 
 /// Most kinds that a lease has.
-const GROUP_MAX: usize = 6;
+const GROUP_MAX: usize = 16;
 /// One in so many leases has one alone.
 const ALONE_ONE_IN: u64 = 4;
 
