@@ -3,26 +3,26 @@ use std::collections::VecDeque;
 use super::TimeMs;
 use super::limits::ScaleLimits;
 
-/// How finely the longer window is divided. Bounds the memory of demand.
+/// The number of parts that the longer window is divided into. Bounds the size of a history.
 const BUCKETS: TimeMs = 32;
 
-/// What demand for one kind was lately.
+/// The recent demand for one kind.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DemandHistory {
-    /// Oldest first. Each holds from its time until that of the next.
+    /// Oldest first. Each is valid from its time until that of the next.
     samples: VecDeque<Sample>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     since: TimeMs,
-    /// Lowest and highest desired number in this stretch.
+    /// Lowest and highest desired number during this sample.
     lowest: usize,
     highest: usize,
 }
 
 impl DemandHistory {
-    /// Takes note of what is wanted now: clusters in use, and clients waiting for one.
+    /// Records the current demand: the clusters in use and the waiting clients.
     pub(super) fn observe(&mut self, wanted: usize, now: TimeMs, limits: &ScaleLimits) {
         let percent = limits.target_utilisation_percent.clamp(1, 100);
         let desired = wanted.saturating_mul(100).div_ceil(percent);
@@ -36,33 +36,34 @@ impl DemandHistory {
             Some(sample) if (sample.lowest, sample.highest) == (desired, desired) => {}
             _ => self.samples.push_back(Sample { since: now, lowest: desired, highest: desired }),
         }
-        // The last one that began before the window still holds at its beginning.
+        // The last sample that began before the window is still valid at the window's beginning.
         while self.samples.get(1).is_some_and(|second| second.since <= now.saturating_sub(window_ms)) {
             self.samples.pop_front();
         }
     }
 
-    /// How many there should be, given that there are `current`: no more than was wanted all through the window for
-    /// growing, no less than was wanted at some time in the window for shrinking.
+    /// The number of clusters to have, given that there are `current`: growth goes no higher than the lowest demand in
+    /// the window for growing, shrinking no lower than the highest demand in the window for shrinking.
     pub(super) fn stabilised(&self, current: usize, now: TimeMs, limits: &ScaleLimits) -> usize {
         let up = self.values_in(now, limits.up_window_ms).map(|(lowest, _)| lowest).min().unwrap_or(0);
         let down = self.values_in(now, limits.down_window_ms).map(|(_, highest)| highest).max().unwrap_or(0);
         current.clamp(up.min(down), down.max(up))
     }
 
-    /// Whether nothing was wanted for so long that there is nothing to remember.
+    /// Returns true if there has been no demand for so long that the history can be dropped.
     pub(super) fn is_over(&self, now: TimeMs, limits: &ScaleLimits) -> bool {
         let window_ms = limits.up_window_ms.max(limits.down_window_ms);
         self.values_in(now, window_ms).all(|(_, highest)| highest == 0)
     }
 
-    /// Lowest and highest of each stretch that reaches into the window. Before the first sample nothing was wanted.
+    /// Lowest and highest value of each sample that reaches into the window. Before the first sample there was no
+    /// demand.
     fn values_in(&self, now: TimeMs, window_ms: TimeMs) -> impl Iterator<Item = (usize, usize)> + '_ {
         let start = now.saturating_sub(window_ms);
         let before = self.samples.front().is_none_or(|first| start < first.since).then_some((0, 0));
         let ends = self.samples.iter().skip(1).map(|next| next.since).chain([TimeMs::MAX]);
         let reaching = self.samples.iter().zip(ends).filter(move |(_, end)| start < *end);
-        // Of a stretch that began before the window any value may reach into it.
+        // Any value of a sample that began before the window may reach into it.
         before.into_iter().chain(reaching.map(|(sample, _)| (sample.lowest, sample.highest)))
     }
 }
@@ -106,7 +107,7 @@ mod tests {
     fn a_fall_soon_after_a_rise_counts_too() {
         let mut history = DemandHistory::default();
         history.observe(3, 10_000, &LIMITS);
-        // Looked at every half second, as the engine does.
+        // Observed every half second, as in the engine.
         for now in (10_500..100_000).step_by(500) {
             history.observe(0, now, &LIMITS);
         }

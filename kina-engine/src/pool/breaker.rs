@@ -1,10 +1,10 @@
 use super::TimeMs;
 use super::limits::{BreakerLimits, RETRY_PAUSES};
 
-/// Keeps a kind of cluster that does not boot from being tried again and again.
+/// Keeps a kind of cluster that does not boot from being tried over and over.
 ///
 /// Closed, it allows everything. Each failure is followed by a pause. After the last allowed failure in a row it opens:
-/// nothing is tried for a while. Then it is half open: one boot is tried, and decides.
+/// nothing is tried for a while. Then it is half open: one boot is tried, and its result decides.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
     failures: u32,
@@ -13,29 +13,29 @@ pub(super) struct Breaker {
     reason: String,
 }
 
-/// How many kinds of clusters did not boot lately, by what is done about it.
+/// The number of kinds of clusters whose last boot failed, by the state of their breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BreakerCounts {
-    /// They are tried again after a pause, and who waits waits on.
+    /// They are tried again after a pause, and their clients keep waiting.
     pub paused: usize,
-    /// They are not tried for a while, and who wants one is refused.
+    /// They are not tried for a while, and their clients are refused.
     pub open: usize,
-    /// They will be tried once, to see.
+    /// One boot of theirs will be tried.
     pub half_open: usize,
 }
 
-/// Whether a boot may be tried.
+/// The boots that may be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
     /// As many as the other bounds allow.
     Any,
-    /// One, to see.
+    /// One, whose result decides.
     One,
-    /// None until then, and who waits waits on.
+    /// None until the pause ends, and clients keep waiting.
     Paused,
-    /// None until then, and nobody waits for it.
+    /// None for a while, and clients are refused.
     Open {
-        /// When it will be tried again.
+        /// The time of the next try.
         until: TimeMs,
     },
 }
@@ -55,7 +55,7 @@ impl Breaker {
         &self.reason
     }
 
-    /// Takes note of a failure. `jitter_permille` places the pause between half of its length and all of it.
+    /// Records a failure. `jitter_permille` places the pause between half of its length and all of it.
     pub(super) fn failed(&mut self, reason: String, now: TimeMs, jitter_permille: u16, limits: &BreakerLimits) {
         self.failures = self.failures.saturating_add(1);
         self.reason = reason;

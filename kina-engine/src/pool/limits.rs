@@ -1,80 +1,81 @@
 use super::TimeMs;
 
-/// How many pauses between boots that fail are told apart; from there on the last one is kept.
+/// The number of different pauses between failed boots; the last one is then repeated.
 pub const RETRY_PAUSES: usize = 7;
 
-/// The pool's bounds and rules. None of them changes in the life of a pool but the memory
+/// The pool's bounds and rules. Only the memory limit changes in the life of a pool
 /// ([`Event::MemoryLimit`](super::Event::MemoryLimit)).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many clusters may exist at a time, in whatever state.
+    /// The number of clusters that may exist at a time, in any state.
     pub slots_max: usize,
-    /// How many of them may boot or start at a time: boots starve each other.
+    /// The number of clusters that may boot or start at a time: boots starve each other.
     pub boots_max: usize,
-    /// How many may be rewound at a time.
+    /// The number of clusters that may be rewound at a time.
     pub rewinds_max: usize,
-    /// How long who is next may wait while a slot keeps its template for others.
+    /// The time that the next client may be kept waiting while slots keep their templates for others.
     pub template_patience_ms: TimeMs,
-    /// How long who wants a cluster of another kind than all that run may wait, and how long one of those serves, before
-    /// one is given up.
+    /// The time that a client must have waited for a kind that has no slot, and that a slot of another kind must have
+    /// served, before that slot is given up.
     pub kind_patience_ms: TimeMs,
-    /// How many clients may wait.
+    /// The number of clients that may wait.
     pub waiting_max: usize,
-    /// What all clusters together may take. One cluster may always run, or nobody would ever be served.
+    /// The memory that all clusters together may take. One cluster may always run, or no client would ever be served.
     pub memory_max_bytes: u64,
-    /// What a cluster counts as until it was measured.
+    /// The memory that a cluster is counted as until it has been measured.
     pub slot_memory_bytes: u64,
-    /// How long a ready slot may idle before it is frozen; `None` where the provider cannot freeze.
+    /// The time that a ready slot may idle before it is frozen; `None` if the provider cannot freeze.
     pub freeze_after_idle_ms: Option<TimeMs>,
-    /// How long a ready or frozen slot that is surplus may idle before it is stopped.
+    /// The time that a surplus ready or frozen slot may idle before it is stopped.
     pub stop_after_idle_ms: TimeMs,
-    /// How long a stopped slot is kept.
+    /// The time that a stopped slot is kept.
     pub stopped_age_max_ms: TimeMs,
-    /// When a kind of cluster that does not boot is left alone.
+    /// Rules for kinds of clusters that do not boot.
     pub breaker: BreakerLimits,
-    /// How many clusters are kept ahead of demand.
+    /// Rules for clusters ahead of demand.
     pub scale: ScaleLimits,
-    /// When a slot is worn.
+    /// Rules for replacing used slots.
     pub wear: WearLimits,
 }
 
-/// Rules for what does not boot.
+/// Rules for kinds of clusters that do not boot.
 #[derive(Clone, Copy, Debug)]
 pub struct BreakerLimits {
-    /// After so many failures in a row nothing more is tried for a while, and who waits is told.
+    /// The number of failures in a row after which a kind is not tried for a while and its clients are refused.
     pub failures_max: u32,
-    /// For how long.
+    /// The length of that while.
     pub open_ms: TimeMs,
     /// The pauses after the first, second, … failure, before jitter.
     pub retry_pauses_ms: [TimeMs; RETRY_PAUSES],
 }
 
-/// Rules for pre-warming, those of Kubernetes' HorizontalPodAutoscaler: desired = ceil(wanted ÷ utilisation), where a rise
+/// Rules for pre-warming, as in Kubernetes' HorizontalPodAutoscaler: desired = ceil(wanted ÷ utilisation), where a rise
 /// counts once it has lasted for one window, and a fall once it has lasted for the other.
 #[derive(Clone, Copy, Debug)]
 pub struct ScaleLimits {
-    /// Which part of the clusters shall be in use, in percent, 1 to 100.
+    /// The part of the clusters that should be in use, in percent, 1 to 100.
     pub target_utilisation_percent: usize,
-    /// How long demand must have been higher before clusters are booted ahead of it. Who waits does not wait for this.
+    /// The time that demand must have been higher before clusters are booted ahead of it. Waiting clients are not
+    /// affected.
     pub up_window_ms: TimeMs,
-    /// How long demand must have been lower before clusters count as surplus.
+    /// The time that demand must have been lower before clusters count as surplus.
     pub down_window_ms: TimeMs,
 }
 
-/// After which use a slot is replaced: an API server never frees what it kept about groups it once served.
+/// The use after which a slot is replaced: an API server never frees its records of API groups that it once served.
 #[derive(Clone, Copy, Debug)]
 pub struct WearLimits {
-    /// How many leases a slot serves.
+    /// The number of leases that a slot serves.
     pub leases_max: u64,
-    /// How large its database may become.
+    /// The largest size of its database.
     pub database_max_bytes: u64,
-    /// How much memory it may take.
+    /// The most memory that it may take.
     pub memory_max_bytes: u64,
 }
 
 #[cfg(test)]
 impl Limits {
-    /// For tests of what is around the pool: one at a time of everything, and nothing ends by itself.
+    /// Limits for tests of the code around the pool: one of everything at a time, and nothing expires.
     pub(crate) fn unhurried(slots_max: usize, slot_memory_bytes: u64, memory_max_bytes: u64) -> Self {
         Self {
             slots_max,

@@ -34,9 +34,10 @@ impl Pool {
         }
     }
 
-    /// Takes note of an event; returns what to do about it, in this order.
+    /// Applies an event and returns the actions that follow from it, in order.
     ///
-    /// An event that does not fit its slot's state (a late answer about a slot that broke meanwhile) changes nothing.
+    /// An event that does not fit its slot's state (a late answer about a slot that has broken meanwhile) changes
+    /// nothing.
     pub fn handle(&mut self, event: Event, now: TimeMs) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -96,82 +97,83 @@ impl Pool {
         self.slots.iter().map(|(id, slot)| (*id, slot.state))
     }
 
-    /// What a slot starts from, or will once it is rewound.
+    /// The template of a slot, or the one that it is being rewound to.
     pub fn template(&self, slot: SlotId) -> Option<&TemplateName> {
         self.slots.get(&slot)?.template.as_ref()
     }
 
-    /// Whether a slot has this template, or somebody waits for it.
+    /// Returns true if a slot has this template or a client waits for it.
     pub fn needs_template(&self, key: &SlotKey, template: &TemplateName) -> bool {
         let is_this = |other_key: &SlotKey, other: Option<&TemplateName>| other_key == key && other == Some(template);
         self.slots.values().any(|slot| is_this(&slot.key, slot.template.as_ref()))
             || self.queue.iter().any(|waiter| is_this(&waiter.key, waiter.template.as_ref()))
     }
 
-    /// What a slot is of.
+    /// The kind of a slot.
     pub fn key(&self, slot: SlotId) -> Option<&SlotKey> {
         self.slots.get(&slot).map(|slot| &slot.key)
     }
 
-    /// How many clients wait.
+    /// The number of waiting clients.
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// How many boots and starts are under way.
+    /// The number of boots and starts under way.
     pub fn boots_under_way(&self) -> usize {
         self.count(|slot| slot.state.is_boot())
     }
 
-    /// What a slot takes, or is counted as.
+    /// The memory that a slot is counted as.
     pub fn slot_memory_bytes(&self, slot: SlotId) -> u64 {
         self.slots.get(&slot).map_or(0, Slot::held_memory_bytes)
     }
 
-    /// What all slots take, or are counted as.
+    /// The memory that all slots together are counted as.
     pub fn memory_bytes(&self) -> u64 {
         self.slots.values().map(Slot::held_memory_bytes).sum()
     }
 
-    /// How many slots take memory.
+    /// The number of slots that take memory.
     pub fn memory_holders(&self) -> usize {
         self.count(|slot| 0 < slot.held_memory_bytes())
     }
 
-    /// What is taken by slots that are on their way out or to disk.
+    /// The memory of slots that are on their way out or to disk.
     pub fn leaving_memory_bytes(&self) -> u64 {
         let leaving = self.slots.values().filter(|slot| slot.state.is_leaving());
         leaving.map(Slot::held_memory_bytes).sum()
     }
 
-    /// How many clusters of a kind are ready or leased.
+    /// The number of clusters of a kind that are ready or leased.
     pub fn running(&self, key: &SlotKey) -> usize {
         self.count(|slot| slot.key == *key && slot.state.is_running())
     }
 
-    /// Whether more clusters of a kind are on their way because somebody wants them warm.
+    /// Returns true if more clusters of a kind are on their way because of a warm-up request.
     pub fn is_warming(&self, key: &SlotKey) -> bool {
         self.warm_targets.contains_key(key)
     }
 
-    /// Whether nobody has, awaits or is being prepared a cluster.
+    /// Returns true if no client has or awaits a cluster, and none is being prepared.
     pub fn is_idle(&self) -> bool {
         self.queue.len() == 0 && self.slots.values().all(|slot| slot.state.is_idle())
     }
 
-    /// Whether nothing runs, and nothing will happen without somebody's coming but the end of what is kept.
+    /// Returns true if no client waits and every slot is frozen or stopped. Without a new request, slots can only be
+    /// given up from there.
     pub fn is_at_rest(&self) -> bool {
         let rests = |slot: &Slot| matches!(slot.state, SlotState::Frozen | SlotState::Stopped);
         self.queue.len() == 0 && self.slots.values().all(rests)
     }
 
-    /// Whether a kind is not booted now because it failed to.
+    /// Returns true if a kind is not booted now because earlier boots failed.
     pub fn is_paused(&self, key: &SlotKey, now: TimeMs) -> bool {
         let permission = self.permission(key, now);
         permission != Permission::Any && permission != Permission::One
     }
 
-    /// The kinds that did not boot lately. One that may be tried again at any time is still among the paused.
+    /// The number of kinds whose last boot failed. A kind whose pause is over still counts as paused.
     pub fn breaker_counts(&self, now: TimeMs) -> BreakerCounts {
         let mut counts = BreakerCounts::default();
         for breaker in self.breakers.values() {
@@ -201,7 +203,7 @@ impl Pool {
             SlotState::Thawing => Layer::Frozen,
             _ => return,
         };
-        // Only what was settled is frozen, and nothing changes in it until it is thawed.
+        // Only settled slots are frozen, and nothing changes in them until they are thawed.
         slot.is_settled = slot.state == SlotState::Thawing;
         slot.state = SlotState::Ready;
         slot.since = now;
@@ -226,7 +228,7 @@ impl Pool {
         }
         let Some(Slot { key, state, .. }) = self.slots.remove(&id) else { return };
         if is_user_error {
-            // Whoever comes later finds out anew: it may have been repaired.
+            // A later request tries again: the user may have repaired the cause by then.
             self.warm_targets.remove(&key);
             self.demand.remove(&key);
             for waiter in self.queue.remove_all_for(&key) {
@@ -235,7 +237,7 @@ impl Pool {
             }
             return;
         }
-        // That a stopped one does not come back says nothing about new ones, and happens to each only once.
+        // The failed start of a stopped slot says nothing about new ones, and happens to each slot only once.
         if state == SlotState::Booting {
             self.breakers.entry(key).or_default().failed(reason, now, jitter_permille, &self.limits.breaker);
         }
@@ -297,7 +299,7 @@ impl Pool {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.memory_bytes = memory_bytes;
         slot.database_bytes = database_bytes;
-        // One in use is replaced at its release.
+        // A slot in use is replaced at its release.
         if slot.is_worn(&wear) && matches!(slot.state, SlotState::Ready | SlotState::Frozen) {
             self.destroy(id, DestroyCause::Worn, now, actions);
         }
@@ -325,7 +327,7 @@ impl Pool {
 
     pub(super) fn destroy(&mut self, id: SlotId, cause: DestroyCause, now: TimeMs, actions: &mut Vec<Action>) {
         if let Some(slot) = self.slots.get_mut(&id) {
-            // A stopped one takes no memory while it is removed either.
+            // A stopped slot takes no memory while it is being removed either.
             slot.memory_bytes = slot.held_memory_bytes();
             slot.template_memory_bytes = 0;
         }

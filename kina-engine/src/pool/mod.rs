@@ -1,18 +1,18 @@
-//! Who gets which cluster, and when: a pure state machine.
+//! The assignment of clusters to clients: a pure state machine.
 //!
 //! [`Event`]s go in, with the time at which they happened; [`Action`]s come out. The pool does no I/O, knows no clock
-//! and no provider, and rolls no dice. The daemon carries the actions out, and reports what became of them as events.
+//! and no provider, and uses no randomness. The daemon carries the actions out and reports their results as events.
 //!
-//! - `machine`: what each event does to the state of its slot.
-//! - `supply`: what the pool wants next: to hand out, thaw, start, boot, freeze, stop, replace.
+//! - `machine`: the effect of each event on its slot.
+//! - `supply`: the pool's next steps: hand out, thaw, start, boot, freeze, stop, replace.
 //! - `slot`: the states.
-//! - `templates`: which slot is put to which template.
-//! - `queue`: whose turn it is.
-//! - `breaker`: what does not boot is not tried for ever.
-//! - `autoscale`: how many there should be ahead of demand.
+//! - `templates`: the choice of the template that a slot is rewound to.
+//! - `queue`: the order in which clients are served.
+//! - `breaker`: pauses after failed boots.
+//! - `autoscale`: the number of clusters to keep ahead of demand.
 //! - `limits`: the bounds.
 //!
-//! What holds after every event is listed in ARCHITECTURE.md and checked by the model in `tests/`.
+//! ARCHITECTURE.md lists the invariants; the model in `tests/` checks them after every event.
 
 mod autoscale;
 mod breaker;
@@ -47,31 +47,31 @@ pub struct WaiterId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
 
-/// Everything that makes one cluster unfit for who wants another: Kubernetes version, profile, provider, binaries.
+/// The kind of a cluster: Kubernetes version, profile, provider, binaries. Clusters of one kind are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey(pub Arc<str>);
 
-/// What a slot's state starts from beyond what every cluster of its kind has: a template's name.
+/// The name of a template: the content of a slot's baseline beyond that of a bare cluster of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TemplateName(pub Arc<str>);
 
-/// What happened.
+/// An input of the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A client wants a cluster, until `deadline`.
+    /// A client asks for a cluster.
     Acquire {
         /// The request.
         waiter: WaiterId,
-        /// Whose it is.
+        /// The process that made it.
         client: ClientId,
-        /// What it wants.
+        /// The kind of cluster.
         key: SlotKey,
-        /// What that shall start from.
+        /// The template that the cluster starts from.
         template: Option<TemplateName>,
-        /// When it gives up.
+        /// The time at which the request is refused.
         deadline: TimeMs,
     },
-    /// A client that waited is gone.
+    /// A waiting client is gone.
     WaiterLeft {
         /// The request.
         waiter: WaiterId,
@@ -85,11 +85,11 @@ pub enum Event {
     StartFailed {
         /// The slot.
         slot: SlotId,
-        /// Why, for whoever waits.
+        /// The reason, for the waiting clients.
         reason: String,
-        /// Whether it is the user's to repair, so that trying again is pointless.
+        /// Set if only the user can repair the cause, so that a retry is pointless.
         is_user_error: bool,
-        /// A number from 0 to 1000, at random, that spreads the next try.
+        /// A random number from 0 to 1000 that spreads retries.
         jitter_permille: u16,
     },
     /// The lease has ended.
@@ -101,26 +101,26 @@ pub enum Event {
     Rewound {
         /// The slot.
         slot: SlotId,
-        /// Whether everything, OpenAPI included, has followed.
+        /// Set if everything, OpenAPI included, has followed.
         is_settled: bool,
     },
-    /// What the lease has made of its slot is the baseline of this template from now on.
+    /// The state of the leased slot has become the baseline of this template.
     TemplateTaken {
         /// The slot, still leased.
         slot: SlotId,
         /// The template.
         template: TemplateName,
     },
-    /// No slot can be put to this template.
+    /// No slot can be rewound to this template.
     TemplateBroke {
-        /// Of which kind.
+        /// The kind of cluster.
         key: SlotKey,
         /// The template.
         template: TemplateName,
-        /// Why, for whoever waits.
+        /// The reason, for the waiting clients.
         reason: String,
     },
-    /// The rest, OpenAPI, has followed as well.
+    /// OpenAPI, the last to follow a rewind, has followed as well.
     Settled {
         /// The slot.
         slot: SlotId,
@@ -145,97 +145,97 @@ pub enum Event {
         /// The slot.
         slot: SlotId,
     },
-    /// What a slot takes was measured.
+    /// The size of a slot was measured.
     Measured {
         /// The slot.
         slot: SlotId,
-        /// Its processes' memory.
+        /// The memory of its processes.
         memory_bytes: u64,
-        /// Its database.
+        /// The size of its database.
         database_bytes: u64,
     },
-    /// All clusters together may take so much from now on.
+    /// The limit of the memory of all clusters together has changed.
     MemoryLimit {
-        /// In bytes.
+        /// The new limit.
         memory_max_bytes: u64,
     },
-    /// So many clusters of a kind shall exist.
+    /// A client asks for this many ready clusters of a kind.
     WarmUp {
-        /// What kind.
+        /// The kind of cluster.
         key: SlotKey,
-        /// How many.
+        /// The number of clusters.
         count: usize,
     },
-    /// All ready and frozen slots shall be stopped.
+    /// A client asks for all ready and frozen slots to be stopped.
     StopIdle,
     /// Time has passed.
     Tick,
 }
 
-/// What the daemon has to do.
+/// An output of the pool: a task for the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Create a cluster. Answer: `Started` or `StartFailed`.
+    /// Creates a cluster. Answer: `Started` or `StartFailed`.
     Boot {
         /// The slot it is for.
         slot: SlotId,
-        /// What to create.
+        /// The kind of cluster.
         key: SlotKey,
     },
-    /// Start a stopped cluster. Answer: `Started` or `StartFailed`.
+    /// Starts a stopped cluster. Answer: `Started` or `StartFailed`.
     Start {
         /// The slot.
         slot: SlotId,
     },
-    /// Thaw a frozen cluster. Answer: `Started` or `Broke`.
+    /// Thaws a frozen cluster. Answer: `Started` or `Broke`.
     Thaw {
         /// The slot.
         slot: SlotId,
     },
-    /// Give the slot to the client, and let the client in once the slot is proven. Answer: `Released`, at the end of the
-    /// lease, or `Broke`.
+    /// Gives the slot to the client, and lets the client in once the slot is proven. Answer: `Released`, at the end of
+    /// the lease, or `Broke`.
     HandOut {
         /// The slot.
         slot: SlotId,
         /// The client.
         waiter: WaiterId,
-        /// What the client was spared, for statistics.
+        /// The source of the slot, for statistics.
         layer: Layer,
     },
-    /// Rewind, to the baseline or to that of a template. Answer: `Rewound` or `Broke`.
+    /// Rewinds to the bare baseline or to that of a template. Answer: `Rewound` or `Broke`.
     Rewind {
         /// The slot.
         slot: SlotId,
-        /// The template, which may be another than before.
+        /// The template, which may differ from the one before.
         template: Option<TemplateName>,
     },
-    /// Freeze. Answer: `Frozen` or `Broke`.
+    /// Freezes the slot. Answer: `Frozen` or `Broke`.
     Freeze {
         /// The slot.
         slot: SlotId,
     },
-    /// Stop, keep the state. Answer: `Stopped` or `Broke`.
+    /// Stops the slot and keeps its state. Answer: `Stopped` or `Broke`.
     Stop {
         /// The slot.
         slot: SlotId,
     },
-    /// End it and remove everything. Answer: `Destroyed`.
+    /// Ends the cluster and removes everything. Answer: `Destroyed`.
     Destroy {
         /// The slot.
         slot: SlotId,
         /// For the log.
         cause: DestroyCause,
     },
-    /// Tell a client that it gets nothing.
+    /// Refuses a client's request.
     Refuse {
         /// The client.
         waiter: WaiterId,
-        /// Why.
+        /// The reason.
         refusal: PoolRefusal,
     },
 }
 
-/// Why a slot is removed.
+/// The reason for removing a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DestroyCause {
     /// It broke.
@@ -248,37 +248,37 @@ pub enum DestroyCause {
     Old,
 }
 
-/// Why a client gets nothing.
+/// The reason for refusing a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolRefusal {
     /// Its deadline passed.
     Deadline {
-        /// How long it waited.
+        /// The time it waited.
         waited_ms: TimeMs,
-        /// Slots by state at that time, for people.
+        /// Slots by state at that time, as text.
         slots: String,
-        /// How many others wait.
+        /// The number of other waiting requests.
         waiting: usize,
-        /// How many slots there may be.
+        /// The number of slots that may exist.
         slots_max: usize,
     },
     /// Clusters of this kind do not start.
     StartFailed {
         /// The last failure.
         reason: String,
-        /// Whether it is the user's to repair.
+        /// Set if only the user can repair the cause.
         is_user_error: bool,
-        /// After which time it will be tried again, if asked.
+        /// The time until a new request leads to another try.
         retry_after_ms: TimeMs,
     },
-    /// No cluster can be put to what was asked for.
+    /// No cluster can be rewound to the requested template.
     TemplateBroke {
-        /// What happened.
+        /// The failure.
         reason: String,
     },
-    /// Too many wait already.
+    /// Too many requests wait already.
     QueueFull {
-        /// How many may.
+        /// The number of requests that may wait.
         waiting_max: usize,
     },
 }

@@ -2,18 +2,17 @@ use std::collections::BTreeMap;
 
 use super::{ClientId, SlotKey, TemplateName, TimeMs, WaiterId};
 
-/// The clients that wait, in the order in which they are served: in turns by client process, and in the order of their
-/// coming within a turn. So a process that asks for a hundred clusters waits no shorter for its second than another
-/// process for its first.
+/// The waiting clients, in the order in which they are served: in turns by client process, and by arrival within a
+/// turn. A process that asks for a hundred clusters does not get its second before another process gets its first.
 ///
-/// Each request gets the turn after the one before of the same process, but none that has passed already (start-time fair
-/// queueing).
+/// Each request gets the turn after that of the previous request of its process, but never a turn that has passed
+/// already (start-time fair queueing).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
     waiters: BTreeMap<Place, Waiter>,
     /// The turn that was served last.
     turn: u64,
-    /// The last turn of each process that has one to come.
+    /// The last turn of each process that has a turn to come.
     last_turns: BTreeMap<ClientId, u64>,
     arrivals: u64,
 }
@@ -48,12 +47,12 @@ impl Queue {
         self.take(place)
     }
 
-    /// Who waits, the next first.
+    /// The waiting clients, the next first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Waiter> {
         self.waiters.values()
     }
 
-    /// The next that waits for this kind, at this template.
+    /// Takes the next client that waits for this kind at this template.
     pub(super) fn pop_for(&mut self, key: &SlotKey, template: Option<&TemplateName>) -> Option<Waiter> {
         let fits = |waiter: &Waiter| waiter.key == *key && waiter.template.as_ref() == template;
         let place = *self.waiters.iter().find(|(_, waiter)| fits(waiter))?.0;
@@ -77,7 +76,7 @@ impl Queue {
         self.waiters.values().filter(|waiter| waiter.key == *key).count()
     }
 
-    /// Kinds that are waited for, by how many, those whose turn comes first first.
+    /// The kinds that clients wait for, with the number of clients, in the order of the queue.
     pub(super) fn demand(&self) -> Vec<(SlotKey, usize)> {
         let mut order: Vec<(SlotKey, usize)> = Vec::new();
         for waiter in self.waiters.values() {
@@ -97,7 +96,7 @@ impl Queue {
 
     fn take(&mut self, place: Place) -> Option<Waiter> {
         let waiter = self.waiters.remove(&place)?;
-        // Who has nothing to come and no turn ahead of the others needs no memory of it.
+        // A process with no waiting request and no turn ahead of the others can be forgotten.
         let turn = self.turn;
         let waits = |client: &ClientId| self.waiters.values().any(|waiter| waiter.client == *client);
         self.last_turns.retain(|client, last| turn < *last || waits(client));

@@ -5,32 +5,32 @@ use super::{SlotKey, TemplateName, TimeMs, WaiterId};
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) key: SlotKey,
-    /// What it was last proven to be at, is being rewound to, or was when its lease began.
+    /// The template that it was last proven at (for a leased slot, before the lease) or is being rewound to.
     pub(super) template: Option<TemplateName>,
-    /// Whether the rewind under way is to another one.
+    /// Set while it is being rewound to another template.
     pub(super) changes_template: bool,
     pub(super) state: SlotState,
-    /// Whether everything in the API server, OpenAPI included, has followed the last rewind.
+    /// Set once everything in the API server, OpenAPI included, has followed the last rewind.
     pub(super) is_settled: bool,
-    /// When it came into that state.
+    /// The time at which it entered its state.
     pub(super) since: TimeMs,
-    /// When it last became ready after a boot or a start.
+    /// The time at which it last became ready after a boot or a start.
     pub(super) running_since: TimeMs,
-    /// When it was last of use to anybody. Freezing and stopping do not change that.
+    /// The time of its last use. Freezing and stopping do not change it.
     pub(super) used_at: TimeMs,
-    /// From where it last became ready.
+    /// The source from which it last became ready.
     pub(super) origin: Layer,
-    /// How many leases it has served.
+    /// The number of leases it has served.
     pub(super) leases: u64,
-    /// What it takes while it runs or is frozen.
+    /// Its memory while it runs or is frozen.
     pub(super) memory_bytes: u64,
-    /// What slots with its template take at least.
+    /// The least memory that slots with its template take.
     pub(super) template_memory_bytes: u64,
-    /// How large its database is.
+    /// The size of its database.
     pub(super) database_bytes: u64,
 }
 
-/// The states of a slot; one that is absent from the pool has none.
+/// The states of a slot. A slot that is absent from the pool has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotState {
     /// Its cluster is being created.
@@ -45,7 +45,7 @@ pub enum SlotState {
     Rewinding,
     /// Being frozen.
     Freezing,
-    /// Pristine, in memory, without the use of a processor.
+    /// Pristine, in memory, without using CPU time.
     Frozen,
     /// Being thawed.
     Thawing,
@@ -59,7 +59,7 @@ pub enum SlotState {
     Broken,
 }
 
-/// What a lease was served from, the cheapest first.
+/// The source of a lease, the cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
     /// A slot that was ready when the client asked.
@@ -68,11 +68,11 @@ pub enum Layer {
     Rewound,
     /// A slot that had another template.
     OtherTemplate,
-    /// A frozen one.
+    /// A frozen slot.
     Frozen,
-    /// A stopped one.
+    /// A stopped slot.
     Stopped,
-    /// None: a cluster was created.
+    /// A new cluster.
     Booted,
 }
 
@@ -98,23 +98,23 @@ impl Slot {
     pub(super) fn is_worn(&self, wear: &WearLimits) -> bool {
         wear.leases_max <= self.leases
             || wear.database_max_bytes < self.database_bytes
-            // What a large template takes is no wear.
+            // The memory of a large template is not wear.
             || wear.memory_max_bytes.max(self.template_memory_bytes / 2 * 3) < self.memory_bytes
     }
 
-    /// What it takes of the memory now.
+    /// The memory it takes now.
     pub(super) fn held_memory_bytes(&self) -> u64 {
         if self.state == SlotState::Stopped { 0 } else { self.running_memory_bytes() }
     }
 
-    /// What it takes while it runs.
+    /// The memory it takes while it runs.
     pub(super) fn running_memory_bytes(&self) -> u64 {
         self.memory_bytes.max(self.template_memory_bytes)
     }
 }
 
 impl SlotState {
-    /// One word for each state there is.
+    /// The names of all states.
     pub fn names() -> impl Iterator<Item = &'static str> {
         let states = [
             Self::Booting,
@@ -133,7 +133,7 @@ impl SlotState {
         states.into_iter().map(Self::name)
     }
 
-    /// One word, for people.
+    /// The state in one word.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Booting => "booting",
@@ -151,7 +151,7 @@ impl SlotState {
         }
     }
 
-    /// Becomes ready, or at once thawable, by itself.
+    /// Returns true if the slot becomes ready, or ready to be thawed, by itself.
     pub(super) fn is_coming(self) -> bool {
         matches!(
             self,
@@ -159,22 +159,22 @@ impl SlotState {
         )
     }
 
-    /// Is ready, or on loan.
+    /// Returns true if the slot is ready or leased.
     pub(super) fn is_running(self) -> bool {
         matches!(self, Self::Ready | Self::Leased(_))
     }
 
-    /// Pristine and of no use to anybody now.
+    /// Returns true if the slot is pristine and unused.
     pub(super) fn is_idle(self) -> bool {
         matches!(self, Self::Ready | Self::Frozen | Self::Stopped)
     }
 
-    /// Gives its memory back by itself, soon.
+    /// Returns true if the slot soon gives its memory back by itself.
     pub(super) fn is_leaving(self) -> bool {
         matches!(self, Self::Stopping | Self::Broken)
     }
 
-    /// Takes the cores that a boot takes.
+    /// Returns true if the slot takes as much CPU as a boot.
     pub(super) fn is_boot(self) -> bool {
         matches!(self, Self::Booting | Self::Starting)
     }

@@ -1,22 +1,22 @@
-//! What the pool wants next.
+//! The pool's next steps.
 
 use super::breaker::Permission;
 use super::slot::{Layer, Slot, SlotState};
 use super::{Action, DestroyCause, Pool, PoolRefusal, SlotId, SlotKey, TimeMs};
 
-/// For what there is room.
+/// The start that there is room for.
 enum Room {
-    /// To start this slot.
+    /// The start of this stopped slot.
     OfStopped(SlotId),
-    /// To boot another one.
+    /// The boot of a new slot.
     OfNew,
 }
 
 impl Pool {
-    /// Gives ready slots to who waits for their kind.
+    /// Gives ready slots to the clients that wait for them.
     pub(super) fn hand_out(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         let mut ready = self.ids(|slot| slot.state == SlotState::Ready);
-        // First where OpenAPI has followed too; among those the one that was used last, so that others can cool down.
+        // Settled slots first; among those the one that was used last, so that others can cool down.
         ready.sort_by_key(|id| (!self.slots[id].is_settled, std::cmp::Reverse(self.slots[id].used_at)));
         for id in ready {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
@@ -29,7 +29,7 @@ impl Pool {
         }
     }
 
-    /// Takes note of what is wanted of each kind, for pre-warming.
+    /// Records the demand for each kind, for pre-warming.
     pub(super) fn observe_demand(&mut self, now: TimeMs) {
         let mut kinds: Vec<SlotKey> = self.demand.keys().cloned().collect();
         let in_use = self.slots.values().filter(|slot| matches!(slot.state, SlotState::Leased(_)));
@@ -46,8 +46,8 @@ impl Pool {
         self.demand.retain(|_, history| !history.is_over(now, &scale));
     }
 
-    /// Gives up a slot that comes free for who has waited for a while for another kind, of which there is none: as long as
-    /// others wait for the kinds of all that run, none of those idles, and there would never be room.
+    /// Gives up a released slot if a client has waited for a while for a kind that has no slot. The slots of a kind in
+    /// constant demand never idle, so there would never be room otherwise.
     pub(super) fn give_way(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         let patience_ms = self.limits.kind_patience_ms;
         let has_served = |slot: &Slot| patience_ms <= now.saturating_sub(slot.running_since);
@@ -64,12 +64,12 @@ impl Pool {
         if self.queue.demand().iter().any(|(key, _)| starves(key))
             && let Some(id) = released.into_iter().min_by_key(|id| self.slots[id].since)
         {
-            // It is of another kind, or nobody would starve.
+            // A released slot counts as supply, so this one is not of the kind that starves.
             self.destroy(id, DestroyCause::MakesRoom, now, actions);
         }
     }
 
-    /// Lets as many be rewound as may be at a time, the longest released first.
+    /// Starts as many rewinds as the limit allows, in the order of release.
     pub(super) fn rewind_next(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         let under_way = self.count(|slot| slot.state == SlotState::Rewinding);
         let mut released = self.ids(|slot| slot.state == SlotState::Released);
@@ -89,7 +89,8 @@ impl Pool {
         }
     }
 
-    /// Gets what is waited for and not on its way: thawed, else started, else booted, as far as the bounds allow.
+    /// Brings up a cluster for each waiting client that has none on its way: thaws, else starts, else boots one, as far
+    /// as the bounds allow.
     pub(super) fn grow(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         for (key, waiting) in self.queue.demand() {
             for _ in self.coming(&key)..waiting {
@@ -111,8 +112,8 @@ impl Pool {
         }
     }
 
-    /// Boots what somebody wants warm, and what demand calls for ahead of time. Unlike a client that waits, this takes
-    /// nobody's slot, nor the room that is being made for who waits.
+    /// Boots clusters for warm-up requests and ahead of demand. Unlike a waiting client, this never displaces a slot,
+    /// and never takes the room that is being made for a waiting client.
     pub(super) fn warm_up(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         let mut kinds: Vec<SlotKey> = self.demand.keys().chain(self.warm_targets.keys()).cloned().collect();
         kinds.sort();
@@ -128,14 +129,14 @@ impl Pool {
         }
         let mut targets = std::mem::take(&mut self.warm_targets);
         for (key, count) in &targets {
-            // Somebody waits for these to be warm.
+            // A client waits until these are ready; frozen is not enough.
             for _ in self.running(key) + self.coming(key)..*count {
                 if !self.thaw(key, now, actions) {
                     break;
                 }
             }
         }
-        // By the boots of other kinds, or by what still has to go.
+        // The boots of other kinds, or slots on their way out, are in the way.
         let is_held_up = self.limits.boots_max <= self.boots_under_way() || self.is_making_room();
         targets.retain(|key, count| {
             let is_hopeless = matches!(self.permission(key, now), Permission::Open { .. });
@@ -145,7 +146,7 @@ impl Pool {
         self.warm_targets = targets;
     }
 
-    /// Freezes and stops what nobody has used for a while, replaces what is too old.
+    /// Freezes and stops slots that have idled for a while, and destroys stopped ones that are too old.
     pub(super) fn cool_down(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         let idle_ms = |slot: &Slot| now.saturating_sub(slot.used_at);
         let limits = self.limits;
@@ -163,7 +164,7 @@ impl Pool {
             }
         }
         let Some(freeze_after_idle_ms) = limits.freeze_after_idle_ms else { return };
-        // One that has not settled is being asked, and could not answer.
+        // The engine still queries a slot that has not settled; a frozen one could not answer.
         let freezes = |slot: &Slot| slot.state == SlotState::Ready && slot.is_settled;
         for id in self.ids(|slot| freezes(slot) && freeze_after_idle_ms <= idle_ms(slot)) {
             self.set_state(id, SlotState::Freezing, now);
@@ -177,7 +178,7 @@ impl Pool {
         }
     }
 
-    /// Stops the largest idle slots while all together take more than they may.
+    /// Stops the largest idle slots while the memory of all slots is above the limit.
     pub(super) fn relieve_memory(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         for _ in 0..self.slots.len() {
             let staying_bytes = self.memory_bytes() - self.leaving_memory_bytes();
@@ -187,35 +188,35 @@ impl Pool {
             let holders = self.count(|slot| !slot.state.is_leaving() && slot.state != SlotState::Stopped);
             let idle = self.ids(|slot| matches!(slot.state, SlotState::Ready | SlotState::Frozen));
             let largest = idle.into_iter().max_by_key(|id| self.slots[id].held_memory_bytes());
-            // One may always run.
+            // One cluster may always run.
             let Some(id) = largest.filter(|_| 1 < holders) else { return };
             self.stop(id, now, actions);
         }
     }
 
-    /// How many clusters of a kind are wanted, with some ahead of demand.
+    /// The number of clusters of a kind to have, including those ahead of demand.
     fn desired(&self, key: &SlotKey, now: TimeMs) -> usize {
         let Some(history) = self.demand.get(key) else { return 0 };
         history.stabilised(self.supply(key), now, &self.limits.scale).min(self.limits.slots_max)
     }
 
-    /// Whether somebody waits for a cluster that could be started, and is not.
+    /// Returns true if a client waits for a cluster that may be started but is not on its way.
     fn somebody_needs_room(&self, now: TimeMs) -> bool {
         self.queue.demand().iter().any(|(key, waiting)| self.coming(key) < *waiting && !self.is_paused(key, now))
     }
 
-    /// How many clusters of a kind will be ready by themselves.
+    /// The number of clusters of a kind that are on their way to ready.
     fn coming(&self, key: &SlotKey) -> usize {
         self.count(|slot| slot.key == *key && slot.state.is_coming())
     }
 
-    /// How many clusters of a kind run, are on their way, or only have to be thawed.
+    /// The number of clusters of a kind that run, are on their way, or are frozen.
     fn supply(&self, key: &SlotKey) -> usize {
         let frozen = self.count(|slot| slot.key == *key && slot.state == SlotState::Frozen);
         self.running(key) + self.coming(key) + frozen
     }
 
-    /// Tells who waits for what does not boot, unless there are clusters of the kind that will come free.
+    /// Refuses the clients of a kind that does not boot, unless a cluster of that kind will come free.
     fn refuse_hopeless(&mut self, key: &SlotKey, retry_after_ms: TimeMs, actions: &mut Vec<Action>) {
         let serves = |slot: &Slot| slot.key == *key && (slot.state.is_running() || slot.state.is_coming());
         if 0 < self.count(serves) {
@@ -237,7 +238,7 @@ impl Pool {
         is_permitted && self.boots_under_way() < self.limits.boots_max
     }
 
-    /// Whether a cluster that takes so much more may run.
+    /// Returns true if there is room for a cluster of this size.
     fn has_memory_for(&self, more_bytes: u64) -> bool {
         let held_bytes = self.memory_bytes();
         held_bytes == 0 || held_bytes.saturating_add(more_bytes) <= self.limits.memory_max_bytes
@@ -251,8 +252,8 @@ impl Pool {
         true
     }
 
-    /// Which of these slots, that are not running, is the best to bring back: one whose template somebody waits for,
-    /// among those the one that was used last.
+    /// The best of these slots to bring back: one whose template a client waits for, and among those the one that was
+    /// used last.
     fn best_to_bring_back(&self, ids: Vec<SlotId>) -> Option<SlotId> {
         let unserved = self.unserved(|_| true);
         ids.into_iter().max_by_key(|id| {
@@ -277,7 +278,7 @@ impl Pool {
         true
     }
 
-    /// What of this kind would be started next, if there is room for it.
+    /// The next start of this kind, if there is room for it.
     fn room_for(&self, key: &SlotKey) -> Option<Room> {
         let stopped = self.ids(|slot| slot.key == *key && slot.state == SlotState::Stopped);
         if let Some(id) = self.best_to_bring_back(stopped) {
@@ -287,7 +288,7 @@ impl Pool {
         is_free.then_some(Room::OfNew)
     }
 
-    /// Gives up the slot of another kind that has idled longest, unless one is on its way out already.
+    /// Gives up the slot of another kind that has idled longest, unless a slot is on its way out already.
     fn make_room(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) {
         if self.is_making_room() {
             return;
@@ -298,7 +299,7 @@ impl Pool {
         }
     }
 
-    /// Whether some slot is on its way out.
+    /// Returns true if a slot is on its way out.
     fn is_making_room(&self) -> bool {
         0 < self.count(|slot| slot.state.is_leaving())
     }

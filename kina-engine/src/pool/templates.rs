@@ -1,4 +1,4 @@
-//! Which slot is put to which template.
+//! The choice of the template that a slot is rewound to.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use super::slot::{Slot, SlotState};
 use super::{Pool, SlotId, TemplateName, TimeMs};
 
 impl Pool {
-    /// Has ready slots rewound for who waits for a template that no slot has or is on its way to. To be called when
-    /// everybody was served whom a ready slot fits: those that are left fit nobody.
+    /// Releases ready slots, to be rewound for clients whose template no slot has or is on its way to. Must follow
+    /// `hand_out`: the slots that are ready after it suit no waiting client.
     pub(super) fn change_templates(&mut self, now: TimeMs) {
         if self.count(|slot| slot.state == SlotState::Ready) == 0 {
             return;
@@ -16,14 +16,14 @@ impl Pool {
         let kinds: Vec<_> = self.unserved(|_| true).into_iter().map(|waiter| waiter.key.clone()).collect();
         for key in kinds {
             let ready = self.slots.iter().filter(|(_, slot)| slot.key == key && slot.state == SlotState::Ready);
-            // The one whose template was of use longest ago.
+            // The slot whose template was used longest ago.
             let Some((id, _)) = ready.min_by_key(|(_, slot)| slot.used_at) else { continue };
             self.set_state(*id, SlotState::Released, now);
         }
     }
 
-    /// Who waits for what no slot will be by itself, the next first. A slot of which `counts` is true stands for one
-    /// client.
+    /// The waiting clients that no slot on its way will serve, in the order of the queue. Each slot on its way serves
+    /// one client if `counts` is true for it.
     pub(super) fn unserved(&self, counts: impl Fn(&Slot) -> bool) -> Vec<&Waiter> {
         let mut coming: BTreeMap<_, usize> = BTreeMap::new();
         for slot in self.slots.values().filter(|slot| slot.state.is_coming() && counts(slot)) {
@@ -39,8 +39,9 @@ impl Pool {
         unserved
     }
 
-    /// What a slot that was released is rewound to: the template that it has, if somebody waits for that and who is next
-    /// has not waited for long, else that of who is next. `taken` are those for whom another slot is rewound already.
+    /// The template that a released slot is rewound to: that of the first unserved client, but the slot's own if no
+    /// client is unserved, or if one waits for it and the first has not waited long. `taken` are the clients that other
+    /// slots are being rewound for.
     pub(super) fn next_template(&self, id: SlotId, taken: &mut Vec<Waiter>, now: TimeMs) -> Option<TemplateName> {
         let slot = &self.slots[&id];
         let is_taken = |waiter: &Waiter| taken.iter().any(|other| other.id == waiter.id);
@@ -55,7 +56,7 @@ impl Pool {
         template
     }
 
-    /// Takes note of what slots with a template take, so that the next that gets it counts as much.
+    /// Records the memory of slots with a template, so that the next slot that gets it is counted as much.
     pub(super) fn learn_template_memory(&mut self, id: SlotId, memory_bytes: u64) {
         let Some(slot) = self.slots.get(&id) else { return };
         let (key, Some(template)) = (slot.key.clone(), slot.template.clone()) else { return };

@@ -1,4 +1,4 @@
-//! Examples of what the pool does; `model` tries everything else.
+//! Examples of the pool's behaviour; `model` tries random sequences.
 
 mod model;
 
@@ -29,7 +29,7 @@ fn limits(slots_max: usize, boots_max: usize) -> Limits {
     }
 }
 
-/// Nothing is booted ahead of demand.
+/// Limits under which nothing is booted ahead of demand.
 fn limits_without_scaling(slots_max: usize, boots_max: usize) -> Limits {
     let scale = ScaleLimits { target_utilisation_percent: 100, ..limits(1, 1).scale };
     Limits { scale, ..limits(slots_max, boots_max) }
@@ -121,11 +121,11 @@ fn a_greedy_process_does_not_starve_others() {
 }
 
 #[test]
-fn who_waits_for_what_does_not_boot_is_told_so_and_it_is_left_alone_for_a_while() {
+fn clients_of_a_kind_that_does_not_boot_are_refused_and_the_kind_is_left_alone_for_a_while() {
     let mut pool = Pool::new(limits(1, 1));
     pool.handle(acquire(1, "a"), 0);
     assert_eq!(pool.handle(failed(1, false), 1), []);
-    // After a pause, not at once.
+    // The retry comes after a pause, not at once.
     assert_eq!(pool.handle(Event::Tick, 100), []);
     assert_eq!(pool.handle(Event::Tick, 101), [Action::Boot { slot: SlotId(2), key: key("a") }]);
     let refused = |waiter, retry_after_ms| {
@@ -136,7 +136,7 @@ fn who_waits_for_what_does_not_boot_is_told_so_and_it_is_left_alone_for_a_while(
     assert_eq!(pool.handle(failed(2, false), 102), refused(1, 5_000));
     assert!(pool.is_idle());
     assert_eq!(pool.handle(acquire(2, "a"), 2_102), refused(2, 3_000));
-    // Then one is tried, and decides.
+    // Then one boot is tried, and its result decides.
     assert_eq!(pool.handle(acquire(3, "a"), 5_102), [Action::Boot { slot: SlotId(3), key: key("a") }]);
     assert_eq!(pool.handle(acquire(4, "a"), 5_103), []);
     let slot = SlotId(3);
@@ -144,7 +144,7 @@ fn who_waits_for_what_does_not_boot_is_told_so_and_it_is_left_alone_for_a_while(
 }
 
 #[test]
-fn stopped_ones_that_do_not_come_back_keep_no_new_one_from_being_booted() {
+fn stopped_clusters_that_do_not_come_back_do_not_prevent_a_boot() {
     let mut pool = Pool::new(limits_without_scaling(3, 1));
     pool.handle(Event::WarmUp { key: key("a"), count: 3 }, 0);
     for slot in 1..4 {
@@ -165,7 +165,7 @@ fn stopped_ones_that_do_not_come_back_keep_no_new_one_from_being_booted() {
 }
 
 #[test]
-fn who_can_be_served_by_a_running_cluster_waits_for_it_although_none_boots() {
+fn a_client_waits_for_a_running_cluster_although_none_boots() {
     let (mut pool, slot) = pool_with_ready(limits(3, 1), "a");
     pool.handle(acquire(1, "a"), 3);
     pool.handle(acquire(2, "a"), 4);
@@ -178,7 +178,7 @@ fn who_can_be_served_by_a_running_cluster_waits_for_it_although_none_boots() {
 }
 
 #[test]
-fn what_only_the_user_can_repair_is_not_tried_twice() {
+fn a_failure_that_only_the_user_can_repair_is_not_retried() {
     let mut pool = Pool::new(limits(1, 1));
     pool.handle(acquire(1, "a"), 0);
     let refusal = PoolRefusal::StartFailed { reason: "no disk".to_owned(), is_user_error: true, retry_after_ms: 0 };
@@ -186,7 +186,7 @@ fn what_only_the_user_can_repair_is_not_tried_twice() {
 }
 
 #[test]
-fn a_deadline_is_kept_and_says_what_the_queue_looks_like() {
+fn a_refusal_at_the_deadline_describes_the_queue() {
     let mut pool = Pool::new(limits(1, 1));
     pool.handle(acquire(1, "a"), 0);
     assert_eq!(pool.handle(Event::Tick, 9_999), []);
@@ -204,7 +204,7 @@ fn an_idle_slot_of_another_kind_makes_room() {
 }
 
 #[test]
-fn a_kind_that_is_always_wanted_gives_way_to_another_one_after_a_while() {
+fn a_kind_in_constant_demand_gives_way_to_another_after_a_while() {
     let (mut pool, slot) = pool_with_ready(limits_without_scaling(1, 1), "a");
     let rewound = |pool: &mut Pool, now| pool.handle(Event::Rewound { slot, is_settled: true }, now);
     pool.handle(acquire(1, "a"), 3);
@@ -220,7 +220,7 @@ fn a_kind_that_is_always_wanted_gives_way_to_another_one_after_a_while() {
     let other = SlotId(2);
     assert_eq!(pool.handle(Event::Destroyed { slot }, 1_006), [Action::Boot { slot: other, key: key("b") }]);
     assert_eq!(pool.handle(Event::Started { slot: other }, 2_100), [hand_out(other, 2, Layer::Booted)]);
-    // It serves its kind for a while too, or every lease would cost a boot.
+    // It, too, serves its kind for a while, or every lease would cost a boot.
     pool.handle(acquire(6, "b"), 2_200);
     assert_eq!(pool.handle(Event::Released { slot: other }, 2_201), [rewind(other, None)]);
 }
@@ -230,7 +230,7 @@ fn an_idle_slot_freezes_then_stops_and_comes_back_from_each() {
     let (mut pool, slot) = pool_with_ready(limits_without_scaling(1, 1), "a");
     assert_eq!(pool.handle(Event::Tick, 500), []);
     assert_eq!(pool.handle(Event::Tick, 501), [Action::Freeze { slot }]);
-    // Asked for while it freezes: it is thawed as soon as that has ended.
+    // A request during the freezing: the slot is thawed as soon as it is frozen.
     assert_eq!(pool.handle(acquire(1, "a"), 502), []);
     assert_eq!(pool.handle(Event::Frozen { slot }, 503), [Action::Thaw { slot }]);
     assert_eq!(pool.handle(Event::Started { slot }, 504), [hand_out(slot, 1, Layer::Frozen)]);
@@ -239,7 +239,7 @@ fn an_idle_slot_freezes_then_stops_and_comes_back_from_each() {
     assert_eq!(pool.handle(Event::Tick, 1_100), [Action::Freeze { slot }]);
     pool.handle(Event::Frozen { slot }, 1_101);
     assert!(pool.is_at_rest());
-    // It still counts as wanted, until the window for shrinking has passed.
+    // Its use still counts as demand until the window for shrinking has passed.
     assert_eq!(pool.handle(Event::Tick, 2_000), []);
     assert_eq!(pool.handle(Event::Tick, 2_700), [Action::Stop { slot }]);
     assert_eq!(pool.handle(acquire(2, "a"), 2_701), []);
@@ -248,7 +248,7 @@ fn an_idle_slot_freezes_then_stops_and_comes_back_from_each() {
 }
 
 #[test]
-fn who_wants_clusters_warm_waits_for_what_others_boot_and_for_what_has_to_go() {
+fn warming_waits_for_boots_of_other_kinds_and_for_slots_on_their_way_out() {
     let mut pool = Pool::new(limits(2, 1));
     let warm = |name, count| Event::WarmUp { key: key(name), count };
     let boot = |slot, name| Action::Boot { slot: SlotId(slot), key: key(name) };
@@ -265,13 +265,13 @@ fn who_wants_clusters_warm_waits_for_what_others_boot_and_for_what_has_to_go() {
     assert_eq!(pool.handle(Event::Destroyed { slot: SlotId(2) }, 4), [boot(3, "b")]);
     pool.handle(Event::Started { slot: SlotId(3) }, 5);
     assert!(!pool.is_warming(&key("b")));
-    // Nothing is on its way, and warming takes nobody's slot.
+    // Nothing is on its way, and warming never displaces a slot.
     assert_eq!(pool.handle(warm("c", 1), 6), []);
     assert!(!pool.is_warming(&key("c")));
 }
 
 #[test]
-fn warming_does_not_take_the_room_that_is_made_for_who_waits() {
+fn warming_does_not_take_the_room_that_is_made_for_a_waiting_client() {
     let mut pool = Pool::new(Limits { memory_max_bytes: 200 * MEGABYTE, ..limits_without_scaling(3, 2) });
     let [large, small] = [1, 2].map(SlotId);
     pool.handle(Event::WarmUp { key: key("a"), count: 1 }, 0);
@@ -283,7 +283,7 @@ fn warming_does_not_take_the_room_that_is_made_for_who_waits() {
     pool.handle(Event::Started { slot: small }, 6);
     let makes_room = Action::Destroy { slot: small, cause: DestroyCause::MakesRoom };
     assert_eq!(pool.handle(acquire(1, "a"), 7), [makes_room]);
-    // There is memory for a small one, but then there would not be enough for who waits, ever.
+    // There is memory for a small cluster, but then there would never be enough for the waiting client.
     assert_eq!(pool.handle(Event::WarmUp { key: key("b"), count: 1 }, 8), []);
     assert_eq!(pool.handle(Event::Destroyed { slot: small }, 9), [Action::Start { slot: large }]);
     assert_eq!(pool.handle(Event::Started { slot: large }, 10), [hand_out(large, 1, Layer::Stopped)]);
@@ -306,7 +306,7 @@ fn demand_that_lasts_is_met_ahead_of_time() {
     assert_eq!(pool.handle(acquire(1, "a"), 100), [hand_out(slot, 1, Layer::Ready)]);
     assert_eq!(pool.handle(Event::Tick, 399), []);
     assert_eq!(pool.handle(Event::Tick, 400), [Action::Boot { slot: SlotId(2), key: key("a") }]);
-    // One in use at 70 percent wants two.
+    // One cluster in use at 70 percent calls for two.
     pool.handle(Event::Started { slot: SlotId(2) }, 401);
     assert_eq!(pool.handle(Event::Tick, 800), []);
 }
@@ -324,7 +324,7 @@ fn clusters_that_take_too_much_memory_together_are_stopped_the_largest_first() {
     assert_eq!(pool.handle(less, 3), [Action::Stop { slot: SlotId(2) }]);
     pool.handle(Event::Stopped { slot: SlotId(2) }, 4);
     assert_eq!(pool.memory_bytes(), 200 * MEGABYTE);
-    // And it does not come back while there is no room for it.
+    // The stopped slot does not come back while there is no room for it.
     for waiter in 1..4 {
         pool.handle(acquire(waiter, "a"), 5);
     }
@@ -367,7 +367,7 @@ fn a_slot_that_grew_too_large_is_replaced_at_once_when_idle_and_at_release_when_
 }
 
 #[test]
-fn a_slot_that_dies_on_loan_is_destroyed_and_replaced_for_who_waits() {
+fn a_slot_that_dies_on_loan_is_destroyed_and_replaced_for_the_next_client() {
     let mut pool = Pool::new(limits(1, 1));
     let slot = SlotId(1);
     pool.handle(acquire(1, "a"), 0);
@@ -399,11 +399,11 @@ fn a_slot_that_has_the_template_is_preferred() {
     pool.handle(Event::WarmUp { key: key("a"), count: 2 }, 0);
     pool.handle(Event::Started { slot: first }, 1);
     pool.handle(Event::Started { slot: second }, 1);
-    // The first time any slot is put to it.
+    // The first time, any slot is rewound to it.
     assert_eq!(pool.handle(acquire_at(1, 1, "a", Some("t")), 2), [rewind(first, Some("t"))]);
     let rewound = Event::Rewound { slot: first, is_settled: true };
     assert_eq!(pool.handle(rewound, 3), [hand_out(first, 1, Layer::OtherTemplate)]);
-    // Back to where it was, and not to the bare baseline.
+    // Back to the template, not to the bare baseline.
     assert_eq!(pool.handle(Event::Released { slot: first }, 4), [rewind(first, Some("t"))]);
     pool.handle(Event::Rewound { slot: first, is_settled: true }, 5);
     assert_eq!(pool.handle(acquire(2, "a"), 6), [hand_out(second, 2, Layer::Ready)]);
@@ -411,7 +411,7 @@ fn a_slot_that_has_the_template_is_preferred() {
 }
 
 #[test]
-fn who_wants_another_template_is_passed_over_for_a_moment_only() {
+fn a_client_with_another_template_is_passed_over_only_for_a_moment() {
     let mut pool = Pool::new(limits_without_scaling(1, 1));
     let slot = SlotId(1);
     pool.handle(acquire(1, "a"), 0);
@@ -427,7 +427,7 @@ fn who_wants_another_template_is_passed_over_for_a_moment_only() {
 }
 
 #[test]
-fn what_a_lease_was_made_into_needs_no_rewind_from_scratch() {
+fn a_lease_that_became_a_template_is_rewound_to_that_template() {
     let (mut pool, slot) = pool_with_ready(limits_without_scaling(1, 1), "a");
     let template = TemplateName("t".into());
     pool.handle(acquire(1, "a"), 3);
@@ -438,7 +438,7 @@ fn what_a_lease_was_made_into_needs_no_rewind_from_scratch() {
 }
 
 #[test]
-fn who_waits_for_a_template_that_cannot_be_had_is_told_so() {
+fn clients_of_a_broken_template_are_refused() {
     let mut pool = Pool::new(limits_without_scaling(1, 1));
     pool.handle(acquire_at(1, 1, "a", Some("t")), 0);
     let (template, reason) = (TemplateName("t".into()), "too large".to_owned());

@@ -1,4 +1,4 @@
-//! Random sequences of events, and what must hold after each of them.
+//! Random sequences of events, with the invariants checked after each of them.
 //!
 //! About 100,000 events in an ordinary run; `KINA_POOL_EVENTS=10000000 cargo test --release -p kina-engine --lib pool`
 //! tries that many.
@@ -9,10 +9,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Events of one sequence, on average. Some lead to others, so this is the least.
+/// The average number of events in a sequence. Some lead to others, so the real number is higher.
 const EVENTS_PER_SEQUENCE: u32 = 100;
 
-/// What a random run does next. The numbers choose among what is possible then.
+/// A step of a random run. The numbers choose among the possibilities at that time.
 #[derive(Clone, Debug)]
 enum Step {
     Acquire { kind: u8, template: u8, client: u8, patience: u16 },
@@ -54,8 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A daemon without clusters: remembers which actions are under way, what became of each client, and which slots are
-/// pristine.
+/// A daemon without clusters: keeps the actions under way, the waiting and leasing clients, and the pristine slots.
 struct World {
     pool: Pool,
     limits: Limits,
@@ -64,7 +63,7 @@ struct World {
     under_way: Vec<Action>,
     waiting: BTreeMap<WaiterId, (SlotKey, Option<TemplateName>)>,
     leased: BTreeMap<SlotId, WaiterId>,
-    /// Booted or rewound, and not leased since: at which template.
+    /// The slots that were booted or rewound and not leased since, with their templates.
     pristine: BTreeMap<SlotId, Option<TemplateName>>,
     next_waiter: u64,
 }
@@ -182,7 +181,7 @@ impl World {
             Action::Boot { .. } | Action::Start { .. } => {
                 Event::StartFailed { slot, reason: "failed".to_owned(), is_user_error, jitter_permille }
             }
-            // Destroying reports its end whatever happened.
+            // Destroying reports its end whatever happens.
             Action::Destroy { .. } => return,
             _ => Event::Broke { slot },
         };
@@ -211,13 +210,13 @@ impl World {
             }
             let slot = slot_of(&action);
             let is_busy = self.under_way.iter().any(|other| slot_of(other) == slot);
-            assert!(!is_busy, "{slot:?} is asked for two things at a time");
+            assert!(!is_busy, "{slot:?} has two actions under way at a time");
             assert!(!self.leased.contains_key(&slot), "{slot:?} is used while it is leased");
             match action {
                 Action::HandOut { waiter, .. } => {
                     let (kind, template) = self.waiting.remove(&waiter).expect("it waits");
-                    assert_eq!(Some(&kind), self.pool.key(slot), "{waiter:?} is served what it did not ask for");
-                    let pristine = self.pristine.remove(&slot).expect("what is handed out is pristine");
+                    assert_eq!(Some(&kind), self.pool.key(slot), "{waiter:?} is served a kind that it did not ask for");
+                    let pristine = self.pristine.remove(&slot).expect("a slot that is handed out is pristine");
                     assert_eq!(pristine, template, "{slot:?} is handed out at another template");
                     self.leased.insert(slot, waiter);
                 }
@@ -235,7 +234,7 @@ impl World {
         self.check();
     }
 
-    /// What must hold after every event.
+    /// Checks the invariants.
     fn check(&self) {
         let slots: BTreeMap<SlotId, SlotState> = self.pool.slots().collect();
         assert!(slots.len() <= self.limits.slots_max, "more slots than allowed");
@@ -244,7 +243,7 @@ impl World {
         assert!(rewinds <= self.limits.rewinds_max, "more rewinds than allowed");
         assert!(self.pool.waiting() <= self.limits.waiting_max, "more clients wait than allowed");
         for (slot, state) in &slots {
-            // No slot is lost: who is in passing has somebody at work, or waits for a place at a bounded one.
+            // No slot is lost: a slot in passing has an action under way, or waits for its place among the rewinds.
             let is_worked_on = self.under_way.iter().any(|action| slot_of(action) == *slot);
             let is_in_passing = !state.is_idle() && !matches!(state, SlotState::Leased(_) | SlotState::Released);
             assert_eq!(is_worked_on, is_in_passing, "{slot:?} is {state:?}");
@@ -252,7 +251,7 @@ impl World {
                 assert_eq!(rewinds, self.limits.rewinds_max, "{slot:?} is not rewound although it may be");
             }
         }
-        // Nothing idle is kept above the limit of the memory, unless it is the only one.
+        // No idle cluster is kept above the memory limit, unless it is the only one.
         let idle = slots.values().any(|state| matches!(state, SlotState::Ready | SlotState::Frozen));
         let staying = slots
             .values()
@@ -261,7 +260,7 @@ impl World {
             let leaving: u64 = self.pool.leaving_memory_bytes();
             assert!(self.pool.memory_bytes() - leaving <= self.memory_max_bytes, "too much memory is held idle");
         }
-        // One lease a slot, and the pool knows of it.
+        // The leases are those that the pool knows of, one for each slot.
         let leased: BTreeMap<SlotId, WaiterId> = slots
             .iter()
             .filter_map(|(slot, state)| match state {
@@ -278,7 +277,8 @@ impl World {
         choose(&self.pool.slots().map(|(slot, _)| slot).collect::<Vec<_>>(), choice)
     }
 
-    /// Lets everything succeed until nothing is under way. Nobody must be left waiting, but for what does not boot.
+    /// Lets everything succeed until nothing is under way. No client may be left waiting, except for a kind that does
+    /// not boot.
     fn drain(&mut self) {
         for _ in 0..10_000 {
             if let Some(slot) = self.leased.keys().next().copied() {
