@@ -1,8 +1,8 @@
-//! What can be said about an expression without an object, and its compiled form.
+//! The check of an expression without an object, and its compiled form.
 //!
-//! One walk through the expression does both: it follows what is a condition, a number, a text, as far as that can be known,
-//! and puts in place what the interpreter shall run: top-level fields become fields of one variable, `==` the equality that
-//! knows mistakes, patterns become compiled ones, and chains in `has` forgive missing links.
+//! One walk through the expression does both. It infers types as far as possible, and rewrites the expression for the
+//! interpreter: top-level fields become fields of one variable, `==` becomes the equality that detects mistakes,
+//! literal patterns are compiled, and chains in `has` tolerate missing links.
 
 use std::collections::BTreeSet;
 
@@ -14,24 +14,24 @@ use super::roots;
 
 /// The variable that the object is bound to. No expression can spell it.
 pub(super) const OBJECT: &str = "@object";
-/// How the names of variables begin that hold patterns.
+/// The prefix of the names of variables that hold patterns.
 const PATTERN: &str = "@pattern";
 
-/// What an expression has to be.
+/// The type that an expression must have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Wanted {
     Condition,
     Anything,
 }
 
-/// What was found out.
+/// The results of a check.
 #[derive(Debug)]
 pub(super) struct Findings {
     pub(super) fields: Option<BTreeSet<String>>,
     pub(super) patterns: Vec<Pattern>,
 }
 
-/// What is known of a value's type before there is one.
+/// A value's type, as far as it is known without an object.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Known {
     Condition,
@@ -48,7 +48,7 @@ pub(super) enum Known {
 
 struct Check<'a> {
     text: &'a str,
-    /// Where a node is in the text, in characters.
+    /// The place of a node in the text, in characters.
     place: &'a dyn Fn(u64) -> Option<usize>,
     /// Variables of comprehensions, the innermost last.
     scope: Vec<(String, Known)>,
@@ -57,7 +57,7 @@ struct Check<'a> {
     patterns: Vec<Pattern>,
 }
 
-/// Walks through the expression and changes it into its compiled form.
+/// Checks the expression and rewrites it into its compiled form.
 pub(super) fn check(
     text: &str,
     root: &mut IdedExpr,
@@ -127,7 +127,7 @@ impl Check<'_> {
                 Ok(Known::Map)
             }
             Expr::Struct(structure) => {
-                let message = format!("there are no messages like {}", structure.type_name);
+                let message = format!("there is no message type `{}`", structure.type_name);
                 Err(self.error(id, message, Some("write a map: {'name': value}".to_owned())))
             }
             Expr::Unspecified => Err(self.error(id, "something is missing".to_owned(), None)),
@@ -156,8 +156,8 @@ impl Check<'_> {
         let hint = match roots::meant(&name) {
             Some(known) => format!("did you mean `{known}`?"),
             None => format!(
-                "a condition begins with a field of the object, like `status` or `spec`; a field that only your kind has is \
-                 `object.{name}`"
+                "a condition begins with a field of the object, like `status` or `spec`; for a field that only your \
+                 kind has, write `object.{name}`"
             ),
         };
         Err(self.error(ided.id, format!("there is no `{name}`"), Some(hint)))
@@ -222,7 +222,7 @@ impl Check<'_> {
 
     fn call(&mut self, id: u64, call: &mut CallExpr) -> Result<Known, ExpressionError> {
         if call.func_name.chars().all(char::is_alphanumeric) {
-            // Before its arguments, which may only make sense to a function that was meant.
+            // Before its arguments: if the name is misspelt, errors about the arguments would mislead.
             self.function(id, &call.func_name, None)?;
         }
         if call.func_name == "matches" {
@@ -256,7 +256,7 @@ impl Check<'_> {
             operators::NOT_STRICTLY_FALSE => Ok(Known::Condition),
             operators::NEGATE if matches!(operand, Known::Number | Known::Nothing) => Ok(Known::Number),
             operators::NEGATE => {
-                Err(self.error(id, format!("`-` needs a number, and this is {}", operand.name()), None))
+                Err(self.error(id, format!("`-` needs a number, but this is {}", operand.name()), None))
             }
             name => self.function(id, name, None),
         }
@@ -273,8 +273,8 @@ impl Check<'_> {
             }
             operators::EQUALS | operators::NOT_EQUALS => {
                 if [left, right].contains(&Known::Null) {
-                    let hint = "a field that is null or missing is not there: write `!has(…)` or `has(…)`";
-                    return Err(self.error(id, "nothing is compared with null".to_owned(), Some(hint.to_owned())));
+                    let hint = "a field that is null counts as missing: write `!has(…)` or `has(…)`";
+                    return Err(self.error(id, "nothing can be compared with null".to_owned(), Some(hint.to_owned())));
                 }
                 if !left.may_meet(right) {
                     return Err(self.mismatch(id, "are never equal", left, right));
@@ -291,7 +291,11 @@ impl Check<'_> {
             }
             operators::IN => {
                 if !matches!(right, Known::List | Known::Map | Known::Nothing) {
-                    return Err(self.error(id, format!("nothing is in {}", right.name()), None));
+                    return Err(self.error(
+                        id,
+                        format!("`in` needs a list or map, but this is {}", right.name()),
+                        None,
+                    ));
                 }
                 Ok(Known::Condition)
             }
@@ -314,7 +318,7 @@ impl Check<'_> {
         }
     }
 
-    /// What a function that has a name gives.
+    /// The type of a named function's result.
     fn function(&self, id: u64, name: &str, target: Option<Known>) -> Result<Known, ExpressionError> {
         const OF_TEXT: [&str; 16] = [
             "charAt",
@@ -338,7 +342,7 @@ impl Check<'_> {
             && OF_TEXT.contains(&name)
             && !target.may_meet(Known::Text)
         {
-            return Err(self.error(id, format!("`{name}` needs a string, and this is {}", target.name()), None));
+            return Err(self.error(id, format!("`{name}` needs a string, but this is {}", target.name()), None));
         }
         match name {
             "bool" | "contains" | "endsWith" | "hasValue" | "matches" | "startsWith" | MATCHES => Ok(Known::Condition),
@@ -355,7 +359,7 @@ impl Check<'_> {
                 Err(self.error(id, format!("`{name}` is not used like this"), Some(hint.to_owned())))
             }
             "timestamp" | "duration" | "now" => {
-                let hint = "conditions know no time: compare texts, or use a predicate in Rust";
+                let hint = "conditions have no notion of time: compare strings, or use a predicate in Rust";
                 Err(self.error(id, format!("there is no function `{name}`"), Some(hint.to_owned())))
             }
             _ => {
@@ -366,7 +370,7 @@ impl Check<'_> {
         }
     }
 
-    /// Replaces a pattern that is a literal by a variable that holds it compiled.
+    /// Replaces a literal pattern with a variable that holds the compiled pattern.
     fn compile_pattern(&mut self, id: u64, call: &mut CallExpr) -> Result<(), ExpressionError> {
         let is_literal = |argument: Option<&IdedExpr>| {
             argument.is_some_and(|argument| matches!(argument.expr, Expr::Literal(LiteralValue::String(_))))
@@ -381,7 +385,7 @@ impl Check<'_> {
         let regex = regex::Regex::new(text.inner()).map_err(|error| {
             let reason = error.to_string();
             let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            self.error(id, format!("`{}` is no regular expression: {reason}", text.inner()), None)
+            self.error(id, format!("`{}` is not a regular expression: {reason}", text.inner()), None)
         })?;
         let name = format!("{PATTERN}{}", self.patterns.len());
         if let Some(argument) = call.args.last_mut() {
@@ -399,7 +403,7 @@ impl Check<'_> {
         if known.may_be_condition() {
             Ok(Known::Condition)
         } else {
-            Err(self.error(id, format!("`{operator}` needs conditions, and this is {}", known.name()), None))
+            Err(self.error(id, format!("`{operator}` needs conditions, but this is {}", known.name()), None))
         }
     }
 
@@ -422,7 +426,7 @@ fn known_literal(literal: &LiteralValue) -> Known {
     }
 }
 
-/// Makes the selections of a chain such that none of them fails: `a.b` becomes `a.?b`.
+/// Makes the selections of a chain optional, so that none of them fails: `a.b` becomes `a.?b`.
 fn forgive_missing_links(ided: &mut IdedExpr) {
     let id = ided.id;
     let Expr::Select(select) = &mut ided.expr else { return };

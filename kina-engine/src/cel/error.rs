@@ -1,44 +1,44 @@
-//! What can be wrong with an expression, and with what it is asked about.
+//! Errors in an expression, and in its evaluation on an object.
 
 use ::cel::{ExecutionError, ParseErrors};
 
 use super::EXPRESSION_BYTES_MAX;
 use super::prepared::Prepared;
 
-/// Why a text is no condition. Whoever wrote it can repair it.
+/// A text is not a condition. Its author can repair it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the condition cannot be understood: {problem}{}", pointer(text, *column, hint.as_deref()))]
 pub struct ExpressionError {
     text: String,
     problem: String,
-    /// In characters, from 1; of the first line that the text has.
+    /// In characters of the whole text, from 1.
     column: Option<usize>,
     hint: Option<String>,
 }
 
-/// Why it cannot be said whether an object meets a condition. Whoever wrote the condition can repair it.
+/// A condition cannot be evaluated on an object. Its author can repair it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the condition `{text}` does not fit the object: {}", described(part.as_ref(), problem))]
 pub struct EvaluationError {
     text: String,
-    /// The part that does not fit, and why.
+    /// The part that does not fit, and the reason.
     part: Option<(String, String)>,
     problem: String,
 }
 
 impl ExpressionError {
-    /// What is wrong, without the text.
+    /// The problem, without the text.
     pub fn problem(&self) -> &str {
         &self.problem
     }
 
-    /// Where it is wrong, in characters, from 1, where that is known.
+    /// The place of the problem, in characters, from 1, if it is known.
     pub fn column(&self) -> Option<usize> {
         self.column
     }
 
     pub(super) fn too_long(text: &str) -> Self {
-        let problem = format!("it has {} bytes, and the most is {EXPRESSION_BYTES_MAX}", text.len());
+        let problem = format!("it has {} bytes, more than the limit of {EXPRESSION_BYTES_MAX}", text.len());
         let beginning = text.chars().take(60).collect::<String>() + "…";
         Self { text: beginning, problem, column: None, hint: None }
     }
@@ -53,10 +53,10 @@ impl ExpressionError {
         Self { text: text.to_owned(), problem, column: offset.map(|offset| offset + 1), hint }
     }
 
-    /// The first of the parser's complaints: those that follow are mostly consequences.
+    /// The first of the parser's errors: those that follow are mostly consequences.
     pub(super) fn from_parser(text: &str, prepared: &Prepared, errors: &ParseErrors) -> Self {
         let Some(first) = errors.errors.first() else {
-            return Self::at_offset(text, None, "it is no expression".to_owned(), None);
+            return Self::at_offset(text, None, "it is not an expression".to_owned(), None);
         };
         let (line, column) = first.pos;
         let lines_before = usize::try_from(line).unwrap_or(1).saturating_sub(1);
@@ -74,17 +74,17 @@ impl EvaluationError {
         Self { text: text.to_owned(), part, problem: problem.to_owned() }
     }
 
-    /// The part of the condition that does not fit, where that is known.
+    /// The part of the condition that does not fit, if it is known.
     pub fn part(&self) -> Option<&str> {
         self.part.as_ref().map(|(part, _)| part.as_str())
     }
 }
 
-/// Whether something was not there, as opposed to something that was wrong.
+/// Returns true if something was missing rather than wrong.
 pub(super) fn is_missing(error: &ExecutionError) -> bool {
     match error {
         ExecutionError::NoSuchKey(_) | ExecutionError::IndexOutOfBounds(_) => true,
-        // An element of a list that is null.
+        // A selection from null: unlike null fields, null elements of lists are kept.
         ExecutionError::NoSuchOverload(overload) => {
             matches!(overload.function(), "_._" | "_[_]")
                 && overload.argument_types().first().is_some_and(|operand| operand == "null_type")
@@ -93,7 +93,7 @@ pub(super) fn is_missing(error: &ExecutionError) -> bool {
     }
 }
 
-/// What the interpreter says, in other words where its own are about itself.
+/// The interpreter's message, rewritten where it is about the interpreter's internals.
 pub(super) fn of_execution(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchOverload(overload) => {
@@ -101,7 +101,7 @@ pub(super) fn of_execution(error: &ExecutionError) -> String {
             let with_article: Vec<&str> = types.iter().map(|name| type_name(name)).collect();
             match (overload.function(), with_article.as_slice()) {
                 ("_._", [operand, ..]) => format!("{operand} has no fields"),
-                ("_[_]", [operand, index]) => format!("{operand} has no element by {index}"),
+                ("_[_]", [operand, index]) => format!("{operand} cannot be indexed by {index}"),
                 ("@in", [element, range]) => format!("{element} cannot be in {range}"),
                 ("_==_" | "_!=_", [left, right]) => format!("{left} and {right} are never equal"),
                 ("_<_" | "_<=_" | "_>_" | "_>=_", [left, right]) => format!("{left} and {right} have no order"),
@@ -112,7 +112,7 @@ pub(super) fn of_execution(error: &ExecutionError) -> String {
             }
         }
         ExecutionError::UnexpectedType { got, want } => {
-            format!("{} stands where {} has to be", type_name(got), type_name(want))
+            format!("{} is used where {} is needed", type_name(got), type_name(want))
         }
         ExecutionError::UnsupportedBinaryOperator(operator, left, right) => {
             format!(
@@ -141,12 +141,12 @@ fn type_name(name: &str) -> &str {
     }
 }
 
-/// What somebody probably did who wrote this.
+/// A hint at the author's probable mistake.
 fn hint_for(text: &str, offset: Option<usize>) -> Option<String> {
     let rest: String = text.chars().skip(offset?).take(3).collect();
     let before = text.chars().nth(offset?.checked_sub(1)?);
     let hint = if rest.starts_with('=') && before != Some('=') {
-        "`=` is no operator: compare with `==`"
+        "`=` is not an operator: compare with `==`"
     } else if rest.starts_with('&') {
         "write `&&`"
     } else if rest.starts_with('|') {
@@ -161,7 +161,7 @@ fn hint_for(text: &str, offset: Option<usize>) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// The text with a mark below the place, and the hint.
+/// The text with a mark below the place of the problem, and the hint.
 fn pointer(text: &str, column: Option<usize>, hint: Option<&str>) -> String {
     let mut shown = String::new();
     let mut characters_before = 0;

@@ -1,4 +1,4 @@
-//! Which part of a condition was not met, and by which values.
+//! The parts of a condition that were not met, with the values that decided.
 
 use ::cel::Value;
 use serde_json::Value as Json;
@@ -14,29 +14,29 @@ pub struct Part {
     detail: Option<String>,
 }
 
-/// Why a part is not met.
+/// The reason why a part is not met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is false.
     False,
-    /// It depends on something that is missing, which makes it false.
+    /// It depends on a missing field, which makes it false.
     Missing,
-    /// Values meet in it that do not go together.
+    /// It does not fit the types of the object.
     Unfit,
 }
 
 impl Part {
-    /// Its text, as it stands in the condition.
+    /// Its text in the condition.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Why it is not met.
+    /// The reason why it is not met.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// The values that met in it, or what is missing.
+    /// The values that decided, or the missing field.
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
     }
@@ -50,12 +50,12 @@ impl std::fmt::Display for Part {
     }
 }
 
-/// All parts that are not met; of parts joined by `||` only where none is.
+/// All parts that are not met. Parts joined by `||` count only if none of them is met.
 pub(super) fn explain(text: &str, object: &Json) -> Vec<Part> {
     unmet(&parts::split(text), object)
 }
 
-/// The first part that does not fit the object, and why.
+/// The first part that does not fit the object, and the reason.
 pub(super) fn first_error(text: &str, object: &Json) -> Option<(String, String)> {
     let parts = match parts::split(text) {
         Parts::One(text) => return leaf(text, object).filter(|part| part.verdict == Verdict::Unfit).map(into_error),
@@ -96,7 +96,7 @@ fn leaf(text: &str, object: &Json) -> Option<Part> {
     let part = |verdict, detail| Some(Part { text: text.to_owned(), verdict, detail });
     let expression = match Expression::compile_value(text) {
         Ok(expression) => expression,
-        // The whole could be compiled, so this is no part that can stand alone.
+        // The whole could be compiled, so this part cannot stand alone.
         Err(_) => return part(Verdict::False, None),
     };
     match expression.bind(object).run() {
@@ -131,7 +131,7 @@ fn what_is_missing(text: &str, object: &Json) -> String {
         (None, Some(receiver)) => vec![receiver],
         (None, None) => Vec::new(),
     };
-    // What stands there as it is needs no mention.
+    // A literal is in the text already.
     let is_literal = |side: &str| side.starts_with(|letter: char| letter.is_ascii_digit() || "'\"-[{".contains(letter));
     let described: Vec<String> = sides
         .into_iter()
@@ -142,13 +142,13 @@ fn what_is_missing(text: &str, object: &Json) -> String {
         })
         .collect();
     match described.as_slice() {
-        [] => "it is missing, or something that it depends on".to_owned(),
+        [] => "it, or a field that it depends on, is missing".to_owned(),
         all if all.iter().any(|side| side.ends_with("is missing")) => all.join(", "),
         all => format!("{}, where a field is missing", all.join(", ")),
     }
 }
 
-/// `None` where it is missing.
+/// The value of an expression; `None` if it is missing.
 fn value_of(text: &str, object: &Json) -> Option<Value> {
     match Expression::compile_value(text).ok()?.bind(object).run() {
         Ok(Outcome::Value(value)) => Some(value),

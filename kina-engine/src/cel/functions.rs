@@ -1,4 +1,4 @@
-//! What the interpreter calls in place of its own `==`, `!=` and `matches`, and the environment with all functions.
+//! Replacements for the interpreter's own `==`, `!=` and `matches`, and the environment with all functions.
 
 use std::any::Any;
 use std::sync::{Arc, LazyLock};
@@ -7,10 +7,10 @@ use ::cel::common::types::{CelBool, CelString, DYN_TYPE, Kind, STRING_TYPE, Type
 use ::cel::common::value::{CowVal, StaticVal, Val};
 use ::cel::{Env, ExecutionError};
 
-/// Equality that refuses what can never be equal. No expression can spell these names.
+/// Equality that rejects operands that can never be equal. No expression can spell these names.
 pub(super) const EQUALS: &str = "@equals";
 pub(super) const DIFFERS: &str = "@differs";
-/// `matches` with a pattern that is compiled.
+/// `matches` with a compiled pattern.
 pub(super) const MATCHES: &str = "@matches";
 
 static PATTERN_TYPE: Type = Type::new_unspecified_type("kina.pattern");
@@ -25,7 +25,7 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     Arc::new(environment)
 });
 
-/// A compiled regular expression, as a variable of the expression that it stands in.
+/// A compiled regular expression, as a variable of the expression that contains it.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
     pub(super) name: String,
@@ -56,7 +56,7 @@ fn are_equal(operator: &str, arguments: &[CowVal<'_, '_>]) -> Result<bool, Execu
     }
 }
 
-/// Numbers of all types are one, and a number may meet a string: fields like `targetPort` are either.
+/// Numbers of all types are comparable, and so are a number and a string: fields like `targetPort` are either.
 fn may_be_equal(left: Kind, right: Kind) -> bool {
     let number_or_string = |kind| matches!(kind, Kind::Int | Kind::UInt | Kind::Double | Kind::String);
     left == right

@@ -1,21 +1,22 @@
-//! Conditions on Kubernetes objects, written in CEL (Common Expression Language): `status.readyReplicas == spec.replicas`.
+//! Conditions on Kubernetes objects in CEL (Common Expression Language): `status.readyReplicas == spec.replicas`.
 //!
-//! An [`Expression`] is compiled once, bound to as many objects as there are, and evaluated. The crate that interprets CEL
-//! is known here and nowhere else.
+//! An [`Expression`] is compiled once, bound to any number of objects, and evaluated. No other module uses the crate
+//! that interprets CEL.
 //!
-//! What differs from CEL in API servers:
+//! Differences from CEL in API servers:
 //!
-//! - The top-level fields of the object are names of their own, beside `object` (and `self`), which is the whole of it.
-//!   Names that no kind of Kubernetes has at the top level are errors when the expression is compiled; a custom resource's
-//!   own are reached by `object.theirName`.
-//! - **A condition that depends on a field that is missing is false**, not an error: most fields of a status are missing
-//!   until they are known. `has(a.b.c)` is false wherever the chain breaks. What is `null` counts as missing.
-//! - Comparing things that can never be equal, a map with a number say, is an error. Only a number and a string may meet,
-//!   because some fields of Kubernetes are either.
-//! - A pattern of `matches` that is a literal is compiled with the expression, and is an error there.
+//! - The top-level fields of the object are names of their own, beside `object` (and `self`), the whole object. Names
+//!   that no kind of Kubernetes has at the top level are errors when the expression is compiled; a custom resource's
+//!   own fields are reached by `object.theirName`.
+//! - **A condition that depends on a missing field is false**, not an error: most fields of a status are missing until
+//!   they are known. `has(a.b.c)` is false wherever the chain breaks. A field that is `null` counts as missing.
+//! - Comparing values that can never be equal, such as a map and a number, is an error. Only a number and a string may
+//!   be compared, because some fields of Kubernetes are either.
+//! - A literal pattern of `matches` is compiled with the expression, and its mistakes are found then.
 //!
-//! Modules: `check` looks for mistakes before any object is there, and prepares what the interpreter runs; `value` makes
-//! values of objects; `prepared` is the text that the parser gets; `functions` are those that the interpreter does not have; `parts` and `explain` say what was false.
+//! Modules: `check` finds mistakes that show without an object, and prepares the compiled form; `value` makes values of
+//! objects; `prepared` is the text for the parser; `functions` holds the functions that the interpreter lacks; `parts`
+//! and `explain` find the false parts of a condition.
 
 mod check;
 mod error;
@@ -43,7 +44,7 @@ use prepared::Prepared;
 /// The longest text of an expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 10_000;
 
-/// A condition, compiled.
+/// A compiled condition.
 ///
 /// ```
 /// use kina_engine::cel::Expression;
@@ -60,13 +61,13 @@ pub const EXPRESSION_BYTES_MAX: usize = 10_000;
 pub struct Expression {
     text: String,
     root: IdedExpr,
-    /// The object's top-level fields that it uses; `None` where it uses the object as a whole.
+    /// The object's top-level fields that it uses; `None` if it uses the object as a whole.
     fields: Option<BTreeSet<String>>,
     /// The literal patterns of `matches`, by their names in the compiled form.
     patterns: Vec<Pattern>,
 }
 
-/// An expression with the object that it is about.
+/// An expression together with the object that it is evaluated on.
 pub struct Bound<'a> {
     expression: &'a Expression,
     object: &'a serde_json::Value,
@@ -74,15 +75,15 @@ pub struct Bound<'a> {
 }
 
 impl Expression {
-    /// Reads a condition, and looks for mistakes that need no object to be seen.
+    /// Compiles a condition, and finds the mistakes that show without an object.
     ///
     /// # Errors
-    /// If it cannot be read, uses a name that no object has, or is no condition.
+    /// If it cannot be parsed, uses a name that no object has, or is not a condition.
     pub fn compile(text: &str) -> Result<Self, ExpressionError> {
         Self::compile_as(text, check::Wanted::Condition)
     }
 
-    /// Reads an expression of any type, for one side of a comparison.
+    /// Compiles an expression of any type, for one side of a comparison.
     fn compile_value(text: &str) -> Result<Self, ExpressionError> {
         Self::compile_as(text, check::Wanted::Anything)
     }
@@ -115,25 +116,25 @@ impl Expression {
         Bound { expression: self, object, context }
     }
 
-    /// Which parts of the condition the object does not meet. Empty if it meets the condition.
+    /// Returns the parts of the condition that the object does not meet; none if it meets the condition.
     ///
-    /// Meant for messages: it compiles each part anew.
+    /// Meant for messages: each part is compiled anew.
     pub fn explain(&self, object: &serde_json::Value) -> Vec<Part> {
         explain::explain(&self.text, object)
     }
 }
 
 impl Bound<'_> {
-    /// Whether the object meets the condition.
+    /// Returns true if the object meets the condition.
     ///
     /// # Errors
-    /// If values meet in it that do not go together, whatever the object becomes: a map compared with a number, say.
+    /// If the condition does not fit the object's types, for example if it compares a map with a number.
     pub fn evaluate(&self) -> Result<bool, EvaluationError> {
         match self.run() {
             Ok(Outcome::Value(Value::Bool(is_met))) => Ok(is_met),
             Ok(Outcome::Missing) => Ok(false),
             Ok(Outcome::Value(other)) => {
-                Err(self.error(&format!("it is no condition, but {}", value::described(&other))))
+                Err(self.error(&format!("it is not a condition, but {}", value::described(&other))))
             }
             Err(error) => Err(self.error(&error::of_execution(&error))),
         }
@@ -141,7 +142,7 @@ impl Bound<'_> {
 
     fn run(&self) -> Result<Outcome, ExecutionError> {
         match Value::resolve_val(&self.expression.root, &self.context) {
-            // The usual way needs no copy of the result.
+            // The usual result needs no copy.
             Ok(result) => match result.downcast_ref::<::cel::common::types::CelBool>() {
                 Some(boolean) => Ok(Outcome::Value(Value::Bool(*boolean.inner()))),
                 None => Ok(Outcome::Value(Value::try_from(result.as_ref())?)),
@@ -157,10 +158,10 @@ impl Bound<'_> {
     }
 }
 
-/// What came of an expression.
+/// The result of an expression.
 enum Outcome {
     Value(Value),
-    /// A field that it depends on is not there.
+    /// A field that it depends on is missing.
     Missing,
 }
 

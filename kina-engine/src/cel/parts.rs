@@ -1,6 +1,6 @@
-//! The parts of an expression's text, for messages: users know their own words, and not what a parser made of them.
+//! The parts of an expression's text, for messages: users know their own text, not the parser's form of it.
 
-/// How an expression is made from those that are shown one by one.
+/// An expression as a combination of the parts that are shown one by one.
 #[derive(Debug, PartialEq)]
 pub(super) enum Parts<'a> {
     /// Joined by `&&`.
@@ -19,7 +19,7 @@ struct Operator<'a> {
 
 const RELATIONS: [&str; 7] = ["==", "!=", "<=", ">=", "<", ">", "in"];
 
-/// Takes an expression apart.
+/// Splits an expression into its parts.
 pub(super) fn split(text: &str) -> Parts<'_> {
     let text = without_brackets(text);
     let operators = operators(text);
@@ -47,7 +47,7 @@ pub(super) fn comparison(text: &str) -> Option<(&str, &str, &str)> {
     Some((text[..operator.at].trim(), operator.symbol, right.trim()))
 }
 
-/// What a function is called on: `items` of `items.all(item, item.ready)`.
+/// The receiver of a function call: `items` in `items.all(item, item.ready)`.
 pub(super) fn receiver(text: &str) -> Option<&str> {
     if !text.ends_with(')') || text.starts_with('!') || !operators(text).is_empty() {
         return None;
@@ -72,10 +72,10 @@ fn pieces<'a>(text: &'a str, operators: &[Operator<'a>], symbol: &str) -> impl I
     begins.zip(ends).map(|(begin, end)| text[begin..end].trim()).collect::<Vec<_>>().into_iter()
 }
 
-/// Takes the brackets away that enclose everything.
+/// Removes brackets that enclose the whole text.
 fn without_brackets(text: &str) -> &str {
     let mut text = text.trim();
-    // Each round takes two characters away.
+    // Bounded: each round removes two characters.
     while text.starts_with('(') && text.ends_with(')') {
         let mut reaches_end = true;
         walk(text, |at, depth| reaches_end &= depth != 0 || at == 0);
@@ -115,8 +115,8 @@ fn is_word_in(rest: &str) -> bool {
     after.is_some_and(|letter| !letter.is_alphanumeric() && letter != '_')
 }
 
-/// Calls `visit` with each place that is code, neither string nor comment, and the number of brackets around it: an opening
-/// bracket is outside of its own, a closing one inside.
+/// Calls `visit` for each place that is code (neither string nor comment), with the number of brackets around it: an
+/// opening bracket is outside of its own pair, a closing one inside.
 pub(super) fn walk(text: &str, mut visit: impl FnMut(usize, usize)) {
     let bytes = text.as_bytes();
     let (mut at, mut depth) = (0, 0_usize);
@@ -149,7 +149,7 @@ pub(super) fn walk(text: &str, mut visit: impl FnMut(usize, usize)) {
     }
 }
 
-/// Where the string ends that begins here. Raw ones have an `r` before them, and know no escapes.
+/// The end of the string that begins here. Raw strings have an `r` before them, and no escapes.
 fn end_of_string(bytes: &[u8], begin: usize) -> usize {
     let quote = bytes[begin];
     let is_raw = bytes[..begin].iter().rev().take(2).any(|byte| byte.eq_ignore_ascii_case(&b'r'))

@@ -1,7 +1,7 @@
-//! An expression's text, as the parser is given it.
+//! The text of an expression in the form that the parser gets.
 //!
-//! CEL's `has` only takes a field of something. The object's own fields are names here, so `has(data)` is given to the parser
-//! as `has(object.data)`, and what it says about places is translated back.
+//! CEL's `has` takes only a field of something. The object's own fields are names here, so the parser gets
+//! `has(object.data)` for `has(data)`, and places in its messages are translated back.
 
 use super::parts::walk;
 use super::roots;
@@ -10,7 +10,7 @@ const WHOLE: &str = "object.";
 
 pub(super) struct Prepared {
     pub(super) text: String,
-    /// Where something was put in, in characters of the new text.
+    /// The places of insertions, in characters of the new text.
     insertions: Vec<usize>,
 }
 
@@ -38,14 +38,14 @@ impl Prepared {
         prepared
     }
 
-    /// A place in the user's own text, in characters, of one in the new text.
+    /// Translates a place in the new text to the user's own text, in characters.
     pub(super) fn original(&self, offset: usize) -> usize {
         let before = self.insertions.iter().filter(|insertion| **insertion < offset);
         before.fold(offset, |offset, _| offset.saturating_sub(WHOLE.len()))
     }
 }
 
-/// Where the field's name begins, if a `has` of a field of the object begins here.
+/// The beginning of the field's name, if a `has` of a field of the object begins here.
 fn argument_of_has(text: &str, at: usize) -> Option<usize> {
     let rest = text[at..].strip_prefix("has")?.trim_start().strip_prefix('(')?.trim_start();
     let (name, after) = rest.split_at(rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_')?);

@@ -5,7 +5,7 @@ use crate::settings::nearest::nearest;
 /// The whole object.
 pub(super) const WHOLE: [&str; 2] = ["object", "self"];
 
-/// The top-level fields of the kinds that Kubernetes itself has, and those that custom resources usually have.
+/// The top-level fields of Kubernetes' own kinds, and those that custom resources usually have.
 pub(super) const FIELDS: [&str; 71] = [
     "action",
     "addressType",
@@ -84,7 +84,7 @@ pub(super) const FIELDS: [&str; 71] = [
 pub(super) const TYPES: [&str; 10] =
     ["bool", "bytes", "double", "dyn", "int", "list", "map", "null_type", "string", "uint"];
 
-/// The known name that a wrong one was probably meant to be.
+/// The known name that was probably meant by a wrong one.
 pub(super) fn meant(name: &str) -> Option<&'static str> {
     const LETTERS_CHANGED_MAX: usize = 2;
     let known = FIELDS.iter().chain(&WHOLE).copied();

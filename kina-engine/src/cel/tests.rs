@@ -70,7 +70,7 @@ fn conditions_are_met_or_not() {
         ("metadata.name.lowerAscii().contains('we')", true),
         ("status.?unavailableReplicas.orValue(0) == 0", true),
         ("metadata.name.matches('^w' + 'eb$')", true),
-        // A field of Kubernetes may be either; then they just differ.
+        // A field of Kubernetes may be either type; values of different types just differ.
         ("spec.template.spec.containers[0].ports[0].targetPort == 80", false),
         ("spec.template.spec.containers[0].ports[0].targetPort != 80", true),
     ] {
@@ -79,7 +79,7 @@ fn conditions_are_met_or_not() {
 }
 
 #[test]
-fn what_is_missing_is_not_met() {
+fn a_condition_on_a_missing_field_is_not_met() {
     for text in [
         "status.unavailableReplicas == 0",
         "status.unavailableReplicas != 0",
@@ -111,7 +111,7 @@ fn what_is_missing_is_not_met() {
 }
 
 #[test]
-fn an_object_that_is_none_has_no_fields() {
+fn values_that_are_not_objects_have_no_fields() {
     for object in [json!(null), json!([]), json!("text"), json!({}), json!({"status": null})] {
         let expression = Expression::compile("status.phase == 'Running'").expect("a condition");
         assert!(!expression.bind(&object).evaluate().unwrap_or(false), "{object}");
@@ -147,8 +147,8 @@ fn mistakes_are_found_without_an_object() {
             "spec.replicas == 1 && wheels == 4",
             Some(
                 "the condition cannot be understood: there is no `wheels`\n  spec.replicas == 1 && wheels == 4\n             \
-                 \u{20}          ^\na condition begins with a field of the object, like `status` or `spec`; a field that \
-                 only your kind has is `object.wheels`",
+                 \u{20}          ^\na condition begins with a field of the object, like `status` or `spec`; for a \
+                 field that only your kind has, write `object.wheels`",
             ),
         ),
     ] {
@@ -158,31 +158,31 @@ fn mistakes_are_found_without_an_object() {
 }
 
 #[test]
-fn every_mistake_has_words_of_its_own() {
+fn every_mistake_has_its_own_message() {
     for (text, expected) in [
         ("", "the condition cannot be understood"),
-        ("status.readyReplicas = 3", "`=` is no operator: compare with `==`"),
+        ("status.readyReplicas = 3", "`=` is not an operator: compare with `==`"),
         ("status.ready & spec.ready", "write `&&`"),
         ("status.ready and spec.ready", "write `&&` for and"),
         ("status.phase == null", "write `!has(…)` or `has(…)`"),
         ("has(metadata.labels['a'])", "for a key of a map write `'key' in map`"),
         ("size(status.conditions) == 'two'", "a number and a string are never equal"),
         ("spec.replicas && true == 'x'", "a condition and a string are never equal"),
-        ("spec.replicas == 1 && 'yes'", "`&&` needs conditions, and this is a string"),
-        ("!size(spec.a)", "`!` needs conditions, and this is a number"),
+        ("spec.replicas == 1 && 'yes'", "`&&` needs conditions, but this is a string"),
+        ("!size(spec.a)", "`!` needs conditions, but this is a number"),
         ("1 < 'a'", "a number and a string have no order"),
         ("[1] < [2]", "a list and a list have no order"),
-        ("status.conditions.exists(c, 'x')", "`||` needs conditions, and this is a string"),
+        ("status.conditions.exists(c, 'x')", "`||` needs conditions, but this is a string"),
         ("'text'.exists(c, c)", "a string has no elements"),
-        ("'a' in 3", "nothing is in a number"),
-        ("size(spec.a).startsWith('a')", "`startsWith` needs a string, and this is a number"),
-        ("metadata.name.matches('a(')", "`a(` is no regular expression: unclosed group"),
-        ("timestamp(metadata.creationTimestamp) < now()", "conditions know no time"),
+        ("'a' in 3", "`in` needs a list or map, but this is a number"),
+        ("size(spec.a).startsWith('a')", "`startsWith` needs a string, but this is a number"),
+        ("metadata.name.matches('a(')", "`a(` is not a regular expression: unclosed group"),
+        ("timestamp(metadata.creationTimestamp) < now()", "conditions have no notion of time"),
         ("status.conditions.exist(c, c)", "there is no function `exist`"),
         ("fraction(status.a) == 1", "there is no function `fraction`"),
         ("status.conditions.all(c)", "`all` is not used like this"),
         ("Widget{size: 1} == spec", "write a map"),
-        ("-'a' == 1", "`-` needs a number, and this is a string"),
+        ("-'a' == 1", "`-` needs a number, but this is a string"),
         ("'a' + 1 == 2", "a string and a number do not go together with `+`"),
         ("size('a').b == 1", "a number has no field `b`"),
     ] {
@@ -191,7 +191,7 @@ fn every_mistake_has_words_of_its_own() {
     }
     let long = format!("metadata.name == '{}'", "x".repeat(EXPRESSION_BYTES_MAX));
     let error = Expression::compile(&long).expect_err("too long").to_string();
-    assert!(error.contains("the most is 10000") && error.len() < 200, "{error}");
+    assert!(error.contains("the limit of 10000") && error.len() < 200, "{error}");
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn values_that_do_not_go_together_are_errors_that_name_the_part() {
         (
             "spec.replicas.exists(c, c == 1)",
             "spec.replicas.exists(c, c == 1)",
-            "a number stands where a list or map has to be",
+            "a number is used where a list or map is needed",
         ),
         (
             "spec.replicas.startsWith('a')",
@@ -225,7 +225,7 @@ fn values_that_do_not_go_together_are_errors_that_name_the_part() {
 }
 
 #[test]
-fn what_was_false_is_told_with_its_values() {
+fn false_parts_are_shown_with_their_values() {
     for (text, expected) in [
         ("status.readyReplicas == spec.replicas", vec!["`status.readyReplicas == spec.replicas` was false: 1 == 3"]),
         (
@@ -250,7 +250,7 @@ fn what_was_false_is_told_with_its_values() {
             "status.updatedReplicas == 3",
             vec!["`status.updatedReplicas == 3` was false: status.updatedReplicas is missing"],
         ),
-        ("status.ready", vec!["`status.ready` was false: it is missing, or something that it depends on"]),
+        ("status.ready", vec!["`status.ready` was false: it, or a field that it depends on, is missing"]),
         ("has(status.ready)", vec!["`has(status.ready)` was false"]),
         (
             "spec.replicas == '3'",
@@ -281,7 +281,7 @@ fn values_in_messages_are_bounded() {
 }
 
 #[test]
-fn only_what_is_used_is_bound() {
+fn only_the_fields_in_use_are_bound() {
     let fields = |text: &str| Expression::compile(text).expect("a condition").fields;
     let some = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>());
     assert_eq!(fields("status.a == spec.b"), some(&["spec", "status"]));

@@ -1,4 +1,4 @@
-//! From JSON to what the interpreter works on, and from there to text.
+//! Conversion of JSON to the interpreter's values, and of those to text.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,10 +7,10 @@ use ::cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKe
 use ::cel::common::value::Val;
 use serde_json::Value as Json;
 
-/// A text that stands for a value is no longer than this, in characters.
+/// The largest length of a value in a message, in characters.
 const TEXT_CHARACTERS_MAX: usize = 200;
 
-/// The object with these top-level fields, or with all. Strings stay where they are.
+/// The object with these top-level fields, or with all of them. Strings are not copied.
 pub(super) fn of_fields<'a>(object: &'a Json, fields: Option<&BTreeSet<String>>) -> Box<dyn Val + 'a> {
     match (object, fields) {
         (Json::Object(all), Some(fields)) => {
@@ -36,7 +36,7 @@ fn of(json: &Json) -> Box<dyn Val + '_> {
     }
 }
 
-/// What is null is not there.
+/// A map of the fields that are not null: null counts as missing.
 fn map_of<'a>(fields: impl IntoIterator<Item = (&'a String, &'a Json)>, capacity: usize) -> CelMap<'a> {
     let mut map: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::with_capacity(capacity);
     for (name, value) in fields {
@@ -51,7 +51,7 @@ fn map_of<'a>(fields: impl IntoIterator<Item = (&'a String, &'a Json)>, capacity
 pub(super) fn shown(value: &Value) -> String {
     let text = match value.json() {
         Ok(json) => json.to_string(),
-        // Types and the like: nothing that an object holds.
+        // Types and the like, which no object contains.
         Err(_) => format!("{value:?}"),
     };
     match text.char_indices().nth(TEXT_CHARACTERS_MAX) {
@@ -60,7 +60,7 @@ pub(super) fn shown(value: &Value) -> String {
     }
 }
 
-/// A value and what it is: `the number 3`.
+/// A value with its type: `the number 3`.
 pub(super) fn described(value: &Value) -> String {
     let shown = shown(value);
     match value {
