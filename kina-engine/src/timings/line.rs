@@ -4,34 +4,34 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum TimingLine {
-    /// An engine begins to write, or answers.
+    /// An engine begins a log or an answer.
     Engine(EngineLine),
-    /// Something that a slot, or a client that waited, was in for a time.
+    /// A phase of a slot, or of a waiting client.
     Phase(PhaseLine),
 }
 
-/// Whose phases follow.
+/// The engine of the phases that follow.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EngineLine {
-    /// Tells engines apart, also those of other days: provider, process id, and the second of its start.
+    /// Its unique name, even across days: provider, process id, and the second of its start.
     pub engine: String,
     /// Its version.
     pub version: String,
-    /// What its clusters are made of.
+    /// The name of its provider.
     pub provider: String,
-    /// The provider is an emulation of the real thing: no figure from it says anything about that.
+    /// Set if the provider is an emulation: its figures say nothing about the real provider.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,
-    /// When it started, since 1970.
+    /// The time of its start, since 1970.
     pub start_unix_ms: f64,
-    /// When it answered, where this is an answer: what is under way has lasted until then.
+    /// The time of the answer, if this is one: phases under way have lasted until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_unix_ms: Option<f64>,
-    /// How many clusters there may be.
+    /// The number of clusters that may exist.
     pub slots_max: usize,
-    /// How much memory they may take, in bytes.
+    /// The memory that they may take, in bytes.
     pub memory_max_bytes: u64,
-    /// Phases that it has forgotten, because it remembers only the latest.
+    /// The number of phases that it has dropped, because it keeps only the latest.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub forgotten_phases: u64,
 }
@@ -39,66 +39,66 @@ pub struct EngineLine {
 /// A phase.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PhaseLine {
-    /// Which engine's.
+    /// The name of its engine.
     pub engine: String,
-    /// What it is.
+    /// The kind of phase.
     pub phase: Phase,
-    /// When it began, since 1970.
+    /// The time of its beginning, since 1970.
     pub start_unix_ms: f64,
-    /// How long it lasted. `None`: it is under way.
+    /// Its length; `None` while it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<f64>,
-    /// The slot, where it is a slot's.
+    /// The slot, if it is a phase of a slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u64>,
-    /// Name of its cluster, once it has one.
+    /// The name of the slot's cluster, once it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The server's version, once it has one.
+    /// The version of the cluster's API server, once it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<String>,
-    /// What the slot took of the memory when the phase ended, in bytes: as measured last, or as reckoned until then.
+    /// The slot's memory at the end of the phase, in bytes: the last measurement, or an estimate before the first one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub memory_bytes: u64,
-    /// The test that waited or had the cluster, or had it before a rewind.
+    /// The test that waited for the cluster or had it, or had it before a rewind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
     /// The lease, or the one before a rewind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<u64>,
-    /// From the client's request to its lease.
+    /// The time from the client's request to its lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<f64>,
-    /// What the lease was served from.
+    /// The source of the lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_from: Option<ServedFrom>,
-    /// Name of the template that the slot is at.
+    /// The name of the slot's template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// Keys that a rewind put back or removed.
+    /// The number of keys that a rewind put back or removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_keys: Option<u64>,
-    /// The API server was restarted in the rewind.
+    /// Set if the API server was restarted in the rewind.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub api_server_restarted: bool,
-    /// Why nothing came of a client's wait.
+    /// The reason why a client's wait ended without a lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// The provider is an emulation of the real thing.
+    /// Set if the provider is an emulation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,
 }
 
-/// What phases there are: the states of slots, as ARCHITECTURE.md names them, and two more.
+/// The kinds of phases: the states of slots, as ARCHITECTURE.md names them, and two more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// A client waited and got nothing. For those that got something, the lease says how long they waited.
+    /// A client waited and got no lease. The wait of a client that got one is part of the lease's phase.
     #[default]
     Waiting,
     /// A cluster is being created.
     Booting,
-    /// Pristine, and nobody wants it.
+    /// Pristine, and no client needs it.
     Ready,
     /// A test has it.
     Leased,
@@ -106,63 +106,63 @@ pub enum Phase {
     Namespace,
     /// Waits until it may be rewound.
     Released,
-    /// Is being put back to its baseline.
+    /// Being put back to its baseline.
     Rewinding,
-    /// Is being frozen.
+    /// Being frozen.
     Freezing,
-    /// In memory, without a processor.
+    /// In memory, without CPU time.
     Frozen,
-    /// Is being thawed.
+    /// Being thawed.
     Thawing,
-    /// Is being stopped.
+    /// Being stopped.
     Stopping,
     /// On disk.
     Stopped,
-    /// Is being started from there.
+    /// Being started from stopped.
     Starting,
-    /// Is being removed.
+    /// Being removed.
     Broken,
 }
 
-/// What a lease was served from, as the status counts it.
+/// The source of a lease, with the same distinctions as in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServedFrom {
     /// A cluster that was ready.
     Ready,
-    /// One that had to be rewound first.
+    /// A cluster that had to be rewound first.
     Rewound,
-    /// One that had another template.
+    /// A cluster that had another template.
     OtherTemplate,
-    /// A frozen one.
+    /// A frozen cluster.
     Frozen,
-    /// A stopped one.
+    /// A stopped cluster.
     Stopped,
-    /// A new one, from a bootstrapped state.
+    /// A new cluster, from a bootstrapped state.
     Snapshot,
-    /// A new one, from nothing.
+    /// A new cluster, from nothing.
     Bootstrapped,
 }
 
-/// How a wait ended that ended without a lease.
+/// The end of a wait without a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The engine said why not.
+    /// The engine refused the request.
     Refused,
-    /// The client went.
+    /// The client left.
     Left,
 }
 
 impl TimingLine {
-    /// Reads a line. `None` if it is none, or one of a kind that only a newer kina knows.
+    /// Reads a line; `None` if it is not one, or is of a kind that only a newer kina knows.
     pub fn parse(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
 
-    /// Writes it, with its end of line.
+    /// The line as text, with its line feed.
     pub fn to_text(&self) -> String {
-        // Plain data: there is no map with keys that are no strings, nothing else can fail.
+        // Plain data without maps, so it can always be written.
         let mut text = serde_json::to_string(self).expect("timings can be written as JSON");
         text.push('\n');
         text

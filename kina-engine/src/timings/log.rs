@@ -1,5 +1,5 @@
-//! Files that clients named. A thread of its own writes them, because a disk can be slow and the dispatcher waits for
-//! nothing.
+//! Files that clients named. A separate thread writes them, because a disk can be slow and the dispatcher must not
+//! wait.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::OpenOptions;
@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 use super::{EngineLine, TimingLine};
 use crate::pool::WaiterId;
 
-/// How long a log is kept open that nobody uses any more: its last lease's rewind belongs to it, and so does what the
-/// engine then does with its clusters.
+/// The time that a log is kept open after its last use: it also records the rewind after its last lease and the
+/// subsequent phases of the clusters.
 const KEPT_OPEN: Duration = Duration::from_secs(60);
-/// Files that may be open at a time.
+/// The number of files that may be open at a time.
 const LOGS_MAX: usize = 8;
-/// A file that has grown to this is not written any more.
+/// The size at which a file is no longer written to.
 pub(super) const LOG_BYTES_MAX: u64 = 64 << 20;
-/// Lines that may wait to be written; more are lost.
+/// The number of lines that may wait to be written; more are lost.
 const LINES_WAITING_MAX: usize = 4096;
-/// Lines that are written at once.
+/// The number of lines that are written at once.
 const LINES_AT_ONCE_MAX: usize = 256;
-/// How long the engine's end waits for the last lines.
+/// The time that the engine waits for the last lines at its end.
 const FINISH_MAX: Duration = Duration::from_secs(2);
 
 /// The logs that phases are appended to now.
@@ -42,13 +42,13 @@ struct OpenLog {
 
 struct Writer {
     lines: SyncSender<(Arc<Path>, String)>,
-    /// Closed when everything is written.
+    /// Closed when all lines are written.
     done: Receiver<()>,
     lost: u64,
 }
 
 impl Logs {
-    /// A client came, which named this log or none. Logs of earlier runs end with that.
+    /// Opens the log that a new client named, if it named one. Unused logs of earlier runs end now.
     pub(super) fn asked(&mut self, waiter: WaiterId, path: Option<&Arc<Path>>, engine: &EngineLine) {
         self.open.retain(|log| !log.users.is_empty() || Some(&log.path) == path);
         if let Some(log) = path.and_then(|path| self.open(path, engine)) {
@@ -56,12 +56,12 @@ impl Logs {
         }
     }
 
-    /// Somebody named a log whose end nobody will tell.
+    /// Opens a log for a request whose end is not reported.
     pub(super) fn touched(&mut self, path: &Arc<Path>, engine: &EngineLine) {
         self.open(path, engine);
     }
 
-    /// A client has gone, or its lease has ended.
+    /// Records that a client has left, or that its lease has ended.
     pub(super) fn left(&mut self, waiter: WaiterId) {
         for log in &mut self.open {
             if log.users.remove(&waiter) {
@@ -70,13 +70,13 @@ impl Logs {
         }
     }
 
-    /// Whether anybody wants lines.
+    /// Returns true if a log is open.
     pub(super) fn are_wanted(&mut self) -> bool {
         self.forget_unused();
         !self.open.is_empty()
     }
 
-    /// Has a line written to all open logs.
+    /// Writes a line to all open logs.
     pub(super) fn append(&mut self, line: &TimingLine) {
         let text = line.to_text();
         let paths: Vec<_> = self.open.iter().map(|log| Arc::clone(&log.path)).collect();
@@ -85,7 +85,7 @@ impl Logs {
         }
     }
 
-    /// Closes all of them, once everything is written.
+    /// Closes all logs once their lines are written.
     pub(super) fn finish(&mut self) {
         self.open.clear();
         if let Some(Writer { lines, done, .. }) = self.writer.take() {
@@ -103,7 +103,7 @@ impl Logs {
         let index = match found {
             Some(index) => index,
             None if self.open.len() == LOGS_MAX => {
-                tracing::warn!(path = %path.display(), "no timings are written there: {LOGS_MAX} such files are open");
+                tracing::warn!(path = %path.display(), "no timings are written there: {LOGS_MAX} other files are open");
                 return None;
             }
             None => {
@@ -157,7 +157,7 @@ impl Writer {
     }
 }
 
-/// Writes lines until there will be no more.
+/// Writes lines until the sender is gone.
 fn write(received: &Receiver<(Arc<Path>, String)>) {
     let mut troubled = HashSet::new();
     while let Ok(first) = received.recv() {
@@ -176,11 +176,11 @@ fn write(received: &Receiver<(Arc<Path>, String)>) {
     }
 }
 
-/// Several engines may write to one file: whole lines at its end, each text at once.
+/// Appends whole lines in one write, since several engines may write to one file.
 fn append(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     if LOG_BYTES_MAX < file.metadata()?.len().saturating_add(text.len() as u64) {
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it has grown to its bound of 64 MiB"));
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it has reached its limit of 64 MiB"));
     }
     file.write_all(text.as_bytes())
 }

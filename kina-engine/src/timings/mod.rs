@@ -1,10 +1,10 @@
-//! What the engine did when: for `cargo kina timings`, and for the file that `KINA_TIMING_LOG` names.
+//! The record of the engine's work: for `cargo kina timings`, and for the file that `KINA_TIMING_LOG` names.
 //!
-//! - `line`: one phase, as it goes over the socket, into a log, and into a page.
-//! - `recorder`: takes note of the phases, and remembers the latest.
-//! - `record`: a phase as it is remembered.
-//! - `log`: appends them to files that clients named.
-//! - `page`: one HTML page of them.
+//! - `line`: one phase in the form for the socket, a log and a page.
+//! - `recorder`: records phases and keeps the latest.
+//! - `record`: a phase in memory.
+//! - `log`: appends phases to files that clients named.
+//! - `page`: an HTML page of phases.
 
 mod line;
 #[cfg(feature = "engine")]
@@ -26,11 +26,11 @@ pub(crate) use record::Notes;
 #[cfg(feature = "engine")]
 pub(crate) use recorder::{Asker, NamespaceNews, Recorder};
 
-/// Names the file that phases are appended to.
+/// The variable that names the file that phases are appended to.
 pub const LOG_VARIABLE: &str = "KINA_TIMING_LOG";
 
-/// The file that this process's environment names. An engine has another working directory, so a path is made absolute
-/// here.
+/// The file that this process's environment names. An engine has another working directory, so the path is made
+/// absolute here.
 pub fn log_from_environment() -> Option<PathBuf> {
     let path = std::env::var_os(LOG_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)?;
     Some(std::path::absolute(&path).unwrap_or(path))

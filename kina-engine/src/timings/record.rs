@@ -1,4 +1,4 @@
-//! Phases as they are remembered, and how a line comes of one.
+//! Phases in memory, and their conversion to lines.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,11 +6,11 @@ use std::time::Instant;
 use super::{EngineLine, Outcome, Phase, PhaseLine, ServedFrom, TimingLine};
 use crate::pool::SlotId;
 
-/// So much of a template's name tells it from all others.
+/// The length of the beginning of a template's name that distinguishes it from all others.
 const TEMPLATE_CHARACTERS_MAX: usize = 12;
 
-/// What the recorder knows at a moment. From it come lines, a few at a time: all of them together would take several times
-/// the memory.
+/// The recorder's state at one moment. Lines are made from it a few at a time: all of them together would take several
+/// times the memory.
 pub(crate) struct Notes {
     pub(super) engine: EngineLine,
     pub(super) origin: Origin,
@@ -18,7 +18,7 @@ pub(crate) struct Notes {
     pub(super) under_way: Vec<Record>,
 }
 
-/// What makes a line of a record.
+/// The data that a record needs to become a line.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) engine: String,
@@ -33,7 +33,7 @@ pub(super) struct Cluster {
     pub(super) kubernetes: String,
 }
 
-/// A phase, in little room.
+/// A phase in compact form.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
     pub(super) phase: Phase,
@@ -47,9 +47,9 @@ pub(super) struct Record {
     pub(super) slot: Option<SlotId>,
     pub(super) lease: Option<u64>,
     pub(super) memory_bytes: u64,
-    /// When the client asked, since the recorder's start.
+    /// The time of the client's request, since the recorder's start.
     pub(super) asked_us: u64,
-    /// When it got what it asked for; with `asked_us`, how long it waited.
+    /// The time at which the request was granted; with `asked_us` it gives the wait.
     pub(super) granted_us: Option<u64>,
     pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) template: Option<Arc<str>>,
@@ -57,7 +57,7 @@ pub(super) struct Record {
 }
 
 impl Notes {
-    /// The engine, what has ended, in that order, and what is under way.
+    /// Lines for the engine, the phases that have ended, in order, and those under way.
     pub(crate) fn lines(&self) -> impl Iterator<Item = TimingLine> {
         let ended = self.ended.iter().map(|record| self.origin.line(record, true));
         let under_way = self.under_way.iter().map(|record| self.origin.line(record, false));
@@ -100,7 +100,7 @@ impl Origin {
     }
 }
 
-/// To the microsecond, so that what begins where something else ends does so in the log as well.
+/// Exact to the microsecond, so that consecutive phases are consecutive in the log as well.
 pub(super) fn milliseconds(microseconds: u64) -> f64 {
     microseconds as f64 / 1e3
 }

@@ -1,4 +1,4 @@
-//! Takes note of what the slots are in, whenever the pool has handled an event.
+//! Records the states of slots after each event that the pool has handled.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
@@ -11,29 +11,29 @@ use super::{EngineLine, Outcome, Phase, ServedFrom, TimingLine};
 use crate::pool::{Pool, SlotId, SlotState, WaiterId};
 use crate::protocol::AcquireRequest;
 
-/// How many phases are remembered: about half a megabyte, and two thousand leases.
+/// The number of phases that are kept: about half a megabyte, and two thousand leases.
 pub(super) const PHASES_MAX: usize = 4096;
-/// Longer names of tests are cut.
+/// The largest length of a test's name; longer ones are cut.
 const NAME_CHARACTERS_MAX: usize = 300;
 
-/// Who wants a cluster.
+/// The origin of a request for a cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Asker {
     test: Arc<str>,
     asked_at: Instant,
     log: Option<Arc<Path>>,
-    /// Whether it is a client, and not a part of the engine.
+    /// Set if it is a client, and not a part of the engine.
     is_client: bool,
 }
 
-/// What became of a request for a namespace. The pool knows nothing of those.
+/// A step of a request for a namespace. The pool does not know of those.
 #[derive(Clone, Debug)]
 pub(crate) enum NamespaceNews {
-    /// It has come.
+    /// The request has arrived.
     Asked(Asker),
     /// The client has its namespace.
     Granted { lease: u64, cluster: String },
-    /// The client has gone, or got nothing.
+    /// The client has left, or was refused.
     Left(Outcome),
 }
 
@@ -56,7 +56,7 @@ struct UnderWay {
 }
 
 impl Asker {
-    /// A client with this request, which has just come.
+    /// A client with this request, which has just arrived.
     pub(crate) fn client(request: &AcquireRequest) -> Self {
         let test = request.test.chars().take(NAME_CHARACTERS_MAX).collect::<String>();
         let log = request.timing_log.as_deref().map(Arc::from);
@@ -70,7 +70,7 @@ impl Asker {
 }
 
 impl Recorder {
-    /// One for an engine that starts now.
+    /// A recorder for an engine that starts now.
     pub(crate) fn new(mut engine: EngineLine) -> Self {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let start_unix_us = u64::try_from(since_1970.as_micros()).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Recorder {
         }
     }
 
-    /// Somebody wants a cluster.
+    /// Records a request for a cluster.
     pub(crate) fn asked(&mut self, waiter: WaiterId, asker: Asker) {
         if asker.is_client {
             self.logs.asked(waiter, asker.log.as_ref(), &self.engine);
@@ -98,14 +98,14 @@ impl Recorder {
         self.waiting.insert(waiter, asker);
     }
 
-    /// Somebody wants clusters to be warm.
+    /// Records a warm-up request.
     pub(crate) fn asked_warm(&mut self, asker: &Asker) {
         if let Some(log) = &asker.log {
             self.logs.touched(log, &self.engine);
         }
     }
 
-    /// The pool has handled an event.
+    /// Records the changes of slots after the pool has handled an event.
     pub(crate) fn note(&mut self, pool: &Pool) {
         let now = Instant::now();
         let mut slot_count = 0;
@@ -126,7 +126,7 @@ impl Recorder {
         }
     }
 
-    /// A slot has a cluster.
+    /// Records that a slot has a cluster.
     pub(crate) fn booted(&mut self, slot: SlotId, cluster: &str, kubernetes: &str) {
         let cluster = Arc::new(Cluster { name: cluster.to_owned(), kubernetes: kubernetes.to_owned() });
         if let Some(under_way) = self.under_way.get_mut(&slot) {
@@ -135,14 +135,14 @@ impl Recorder {
         self.clusters.insert(slot, cluster);
     }
 
-    /// A slot is handed out.
+    /// Records that a slot is handed out.
     pub(crate) fn handed_out(&mut self, slot: SlotId, served_from: ServedFrom) {
         if let Some(under_way) = self.under_way.get_mut(&slot) {
             under_way.record.served_from = Some(served_from);
         }
     }
 
-    /// The client has its lease.
+    /// Records that the client has its lease.
     pub(crate) fn granted(&mut self, slot: SlotId, lease: u64) {
         let now_us = self.origin.since_start_us(Instant::now());
         if let Some(under_way) = self.under_way.get_mut(&slot) {
@@ -151,7 +151,7 @@ impl Recorder {
         }
     }
 
-    /// A slot was rewound.
+    /// Records that a slot was rewound.
     pub(crate) fn rewound(&mut self, slot: SlotId, changed_keys: usize, api_server_restarted: bool) {
         if let Some(under_way) = self.under_way.get_mut(&slot) {
             under_way.record.changed_keys = Some(u32::try_from(changed_keys).unwrap_or(u32::MAX));
@@ -159,7 +159,7 @@ impl Recorder {
         }
     }
 
-    /// A client's lease has ended, or its wait without one.
+    /// Records the end of a client's lease, or of its wait without a lease.
     pub(crate) fn left(&mut self, waiter: WaiterId, outcome: Outcome) {
         if let Some(asker) = self.waiting.remove(&waiter) {
             let start_us = self.origin.since_start_us(asker.asked_at);
@@ -170,7 +170,7 @@ impl Recorder {
         self.logs.left(waiter);
     }
 
-    /// There is news of a request for a namespace.
+    /// Records a step of a request for a namespace.
     pub(crate) fn namespace(&mut self, waiter: WaiterId, news: NamespaceNews) {
         match news {
             NamespaceNews::Asked(asker) => self.asked(waiter, asker),
@@ -200,7 +200,7 @@ impl Recorder {
         }
     }
 
-    /// All that is remembered, and what is under way.
+    /// The phases that are kept, and those under way.
     pub(crate) fn notes(&self) -> Notes {
         let now_us = self.origin.since_start_us(Instant::now());
         let mut engine = self.engine.clone();
@@ -219,7 +219,7 @@ impl Recorder {
         }
     }
 
-    /// The engine ends, and so does all that is under way.
+    /// Ends all phases under way, because the engine ends.
     pub(crate) fn finish(&mut self) {
         let now = Instant::now();
         let slots: Vec<_> = self.under_way.keys().copied().collect();
@@ -251,7 +251,7 @@ impl Recorder {
                     record.test = Some(asker.test);
                 }
             }
-            // What is done now is done because of the lease before.
+            // This phase is a consequence of the lease before it.
             SlotState::Released | SlotState::Rewinding | SlotState::Broken => {
                 let before = before.filter(|before| matches!(before.phase, Phase::Leased | Phase::Released));
                 (record.lease, record.test) = before.map_or((None, None), |before| (before.lease, before.test));

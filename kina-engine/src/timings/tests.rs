@@ -23,7 +23,7 @@ fn asker(test: &str, log: Option<&Path>) -> Asker {
     })
 }
 
-/// A pool and what is noted of it, as the dispatcher keeps them.
+/// A pool and its recorder, as in the dispatcher.
 struct Scene {
     pool: Pool,
     recorder: Recorder,
@@ -46,7 +46,7 @@ impl Scene {
         self.feed(Event::Acquire { waiter, client: ClientId(1), key, template: None, deadline: 1000 });
     }
 
-    /// From the hand-out to the end of the rewind.
+    /// Plays a lease from the hand-out to the end of the rewind.
     fn lease(&mut self, waiter: u64, lease: u64) {
         let slot = SlotId(1);
         self.recorder.handed_out(slot, ServedFrom::Ready);
@@ -80,7 +80,7 @@ fn read(log: &Path) -> Vec<TimingLine> {
     text.lines().map(|line| TimingLine::parse(line).expect("a line of a log")).collect()
 }
 
-/// To the microsecond: reading a number that was written may change its last bit.
+/// The same phases, rounded to microseconds: writing and reading a number may change its last bit.
 fn rounded(phases: Vec<PhaseLine>) -> Vec<PhaseLine> {
     let round = |ms: f64| (ms * 1e3).round();
     let rounded = phases.into_iter().map(|phase| PhaseLine {
@@ -119,7 +119,7 @@ fn a_lease_is_followed_from_its_wait_to_its_rewind() {
 }
 
 #[test]
-fn who_got_nothing_has_waited() {
+fn a_client_without_a_lease_is_recorded_as_waiting() {
     let mut scene = Scene::new();
     scene.acquire(1, "refused", None);
     scene.recorder.left(WaiterId(1), Outcome::Refused);
@@ -148,7 +148,7 @@ fn a_namespace_is_a_phase_of_its_cluster() {
 }
 
 #[test]
-fn only_the_latest_phases_are_remembered() {
+fn only_the_latest_phases_are_kept() {
     let mut scene = Scene::new();
     for waiter in 0..u64::try_from(PHASES_MAX).expect("small") + 3 {
         scene.recorder.asked(WaiterId(waiter), asker("impatient", None));
@@ -160,7 +160,7 @@ fn only_the_latest_phases_are_remembered() {
 }
 
 #[test]
-fn a_log_says_the_same() {
+fn a_log_contains_the_same_phases() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let log = directory.path().join("log");
     let mut scene = Scene::new();
@@ -170,7 +170,7 @@ fn a_log_says_the_same() {
     scene.recorder.finish();
     let lines = read(&log);
     assert!(matches!(&lines[0], TimingLine::Engine(engine) if engine.slots_max == 1));
-    // With the engine, what was under way has ended too.
+    // Phases under way have ended with the engine.
     assert_eq!(rounded(phases(lines)), rounded(scene.phases()));
 }
 
@@ -197,11 +197,11 @@ fn a_log_ends_where_the_next_run_begins() {
 }
 
 #[test]
-fn a_log_has_a_bound() {
+fn the_size_of_a_log_is_bounded() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let log = directory.path().join("log");
     let file = std::fs::File::create(&log).expect("made");
-    file.set_len(log::LOG_BYTES_MAX - 1).expect("without taking any room");
+    file.set_len(log::LOG_BYTES_MAX - 1).expect("a sparse file");
     let mut scene = Scene::new();
     scene.acquire(1, "first", Some(&log));
     scene.recorder.finish();

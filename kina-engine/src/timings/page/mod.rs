@@ -1,4 +1,4 @@
-//! One HTML page, which needs nothing else: no network, no other file. It draws itself from the report that is in it.
+//! A self-contained HTML page that needs no network and no other file. Its script draws the report that it contains.
 
 mod report;
 #[cfg(test)]
@@ -12,13 +12,13 @@ const SCRIPT: &str = include_str!("page.js");
 
 /// The page that shows a report.
 pub fn html(report: &Report) -> String {
-    // Plain data: there is no map with keys that are no strings, nothing else can fail.
+    // Plain data without maps, so it can always be written.
     let data = serde_json::to_string(report).expect("a report can be written as JSON");
     fill(TEMPLATE, &[("style", STYLE), ("script", SCRIPT), ("data", &escape(&data))])
 }
 
-/// Of what can be in JSON, only these characters can end or change the element that it is in. All of them can only be
-/// within strings there.
+/// Escapes the only characters of JSON that can end or change the element around it. All of them occur only within
+/// strings.
 fn escape(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for character in json.chars() {
@@ -32,7 +32,7 @@ fn escape(json: &str) -> String {
     escaped
 }
 
-/// Puts values where the template names them; what is in a value is never looked at.
+/// Replaces the names in the template with values; the values themselves are not searched for names.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(template.len() + values.iter().map(|(_, value)| value.len()).sum::<usize>());
     let mut rest = template;

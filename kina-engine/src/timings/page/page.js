@@ -10,7 +10,7 @@
     ready: "Ready", freezing: "Being frozen", frozen: "Frozen", stopping: "Being stopped", stopped: "Stopped",
     broken: "Being removed",
   };
-  // In a table, and in a sentence.
+  // The words for a table, and those for a sentence.
   const SERVED = {
     ready: ["ready", "a ready cluster"], rewound: ["just rewound", "a cluster just rewound"],
     other_template: ["other template", "a cluster with another template"], frozen: ["frozen", "a frozen cluster"],
@@ -69,8 +69,8 @@
     byId("about").textContent = parts.filter(Boolean).join(" · ");
     document.title = `kina timings, ${begun.toISOString().slice(0, 16).replace("T", " ")}`;
     byId("made").textContent =
-      "Queue: tests that had asked and had no cluster yet. Memory: what each cluster took when it was last measured, or what the engine reckons until then. " +
-      "A slot without a bar does not exist at that time.";
+      "Queue: tests that were waiting for a cluster. Memory: the last measurement of each cluster, or the engine's estimate before the first one. " +
+      "A slot has no bar while it does not exist.";
 
     const notes = byId("notes");
     const note = (text) => notes.append(make("p", { class: "note" }, text));
@@ -78,7 +78,7 @@
       note("SIMULATED: these clusters were made by an emulation of their provider. No figure here says anything about the real one.");
     }
     const forgotten = report.engines.reduce((sum, engine) => sum + (engine.forgotten_phases || 0), 0);
-    if (forgotten) note(`The engine remembers only its latest phases, and has forgotten ${digits(forgotten, 0)} earlier ones. KINA_TIMING_LOG=FILE keeps all of a run.`);
+    if (forgotten) note(`The engine keeps only its latest phases and has dropped ${digits(forgotten, 0)} earlier ones. KINA_TIMING_LOG=FILE records a whole run.`);
     if (report.omitted_phases) note(`${plural(report.omitted_phases, "phase is", "phases are")} left out: a page shows the latest 20,000.`);
     if (report.unreadable_lines) note(`${plural(report.unreadable_lines, "line", "lines")} of the log could not be read.`);
   }
@@ -91,10 +91,10 @@
       byId("summary").append(box);
     };
     const orNone = (value, show) => (value === null || value === undefined ? "–" : show(value));
-    const without = summary.without_lease ? `, ${plural(summary.without_lease, "wait", "waits")} in vain` : "";
+    const without = summary.without_lease ? `, ${plural(summary.without_lease, "wait", "waits")} without a cluster` : "";
     card("sum-leases", "Leases", digits(summary.leases, 0), plural(summary.tests, "test", "tests") + without);
-    card("sum-p50", "Wait, half of them", orNone(summary.wait_p50_ms, time), "at most (p50)");
-    card("sum-p95", "Wait, 95 of 100", orNone(summary.wait_p95_ms, time), "at most (p95)");
+    card("sum-p50", "Wait, half of the leases", orNone(summary.wait_p50_ms, time), "at most (p50)");
+    card("sum-p95", "Wait, 95 % of the leases", orNone(summary.wait_p95_ms, time), "at most (p95)");
     card("sum-max", "Longest wait", orNone(summary.wait_max_ms, time), `queue: ${digits(summary.queue_most, 0)} at most`);
     card("sum-rewinds", "Rewinds", digits(summary.rewinds, 0), orNone(summary.rewind_p50_ms, (ms) => `half within ${time(ms)}`));
     card("sum-boots", "Boots", digits(summary.boots, 0), `${plural(summary.starts, "start", "starts")}, ${plural(summary.thaws, "thaw", "thaws")}`);
@@ -129,7 +129,7 @@
 
   function legend() {
     const used = new Set(report.slots.flatMap((slot) => slot.spans.map((span) => span.phase)));
-    // On their way there they look the same.
+    // Slots on their way to a state look the same as in it.
     for (const [passing, there] of [["freezing", "frozen"], ["stopping", "stopped"]]) {
       if (used.delete(passing)) used.add(there);
     }
@@ -241,7 +241,7 @@
     const lines = [];
     const lease = span.lease === undefined ? null : report.leases[span.lease];
     const head = lease && span.phase !== "rewinding" && span.phase !== "released" ? testName(lease) : PHASES[span.phase];
-    lines.push(`${slotName(row.slot)}: ${PHASES[span.phase].toLowerCase()} for ${time(span.duration_ms)}${span.is_under_way ? ", and still is" : ""}, from ${offset(span.start_ms)}`);
+    lines.push(`${slotName(row.slot)}: ${PHASES[span.phase].toLowerCase()} for ${time(span.duration_ms)}${span.is_under_way ? " so far" : ""}, from ${offset(span.start_ms)}`);
     if (lease && (span.phase === "leased" || span.phase === "namespace")) {
       if (lease.wait_ms !== undefined) lines.push(`It waited ${time(lease.wait_ms)}${lease.served_from ? ` and was served from ${SERVED[lease.served_from][1]}` : ""}.`);
       if (lease.changed_keys !== undefined) lines.push(`The rewind after it changed ${plural(lease.changed_keys, "key", "keys")} in ${time(lease.rewind_ms)}.`);
@@ -307,7 +307,7 @@
     const scroller = byId("scroller");
     const at = (scroller.scrollLeft + scroller.clientWidth * focus) / Math.max(1, width);
     zoom = Math.min(ZOOM_MAX, Math.max(1, wanted));
-    // A browser draws nothing that is wider than this.
+    // Browsers draw nothing wider than this.
     zoom = Math.min(zoom, 4e6 / Math.max(1, scroller.clientWidth));
     render();
     scroller.scrollLeft = at * width - scroller.clientWidth * focus;
@@ -383,7 +383,7 @@
         make("td", {}, row.outcome ? OUTCOME[row.outcome] : servedFrom(row) || "–"),
         make("td", { class: "number" }, offset(row.asked_ms))));
     }
-    if (!report.slowest.length) byId("slowest").tBodies[0].append(make("tr", {}, make("td", { colspan: 4 }, "Nobody asked for a cluster.")));
+    if (!report.slowest.length) byId("slowest").tBodies[0].append(make("tr", {}, make("td", { colspan: 4 }, "No test asked for a cluster.")));
   }
 
   const number = (name, value, show) => ({ name, value, show, isNumber: true });
@@ -401,7 +401,7 @@
   ];
 
   function tests() {
-    // A column that says nothing of any test is left out.
+    // A column without any value is left out.
     const shown = columns.filter((column, index) => index < 4 || report.leases.some((row) => ![undefined, ""].includes(column.value(row))));
     const head = byId("tests").tHead.rows[0], body = byId("tests").tBodies[0];
     const lines = report.leases.map((row, index) => {
@@ -419,7 +419,7 @@
     const order = new Intl.Collator("en", { numeric: true });
     const compare = (column) => (one, other) => {
       const [a, b] = [column.value(one.row), column.value(other.row)];
-      // What has no value comes last, whichever way.
+      // Rows without a value come last in both directions.
       if (a === undefined || b === undefined) return (a === undefined) - (b === undefined) || one.index - other.index;
       return (column.isNumber ? a - b : order.compare(a, b)) || one.index - other.index;
     };
@@ -438,7 +438,7 @@
       const cell = make("th", { scope: "col", ...(column.isNumber ? { class: "number" } : {}) }, button);
       button.addEventListener("click", () => {
         const now = cell.getAttribute("aria-sort");
-        // Of numbers, the largest are wanted first.
+        // The first click on a column of numbers shows the largest first.
         sort(column, now ? now === "ascending" : column.isNumber);
       });
       head.append(cell);

@@ -4,123 +4,123 @@ use serde::Serialize;
 
 use crate::timings::{EngineLine, Outcome, Phase, PhaseLine, ServedFrom, TimingLine};
 
-/// More phases than these would make a page that no browser likes; the latest are shown.
+/// The largest number of phases that browsers can display well; the latest are shown.
 const PHASES_MAX: usize = 20_000;
-/// How many of the slowest are listed on their own.
+/// The number of slowest leases that are listed separately.
 const SLOWEST_MAX: usize = 10;
-/// Moments that are nearer to each other than this are one: what follows on something begins where that ends.
+/// Moments closer to each other than this count as one: a phase begins where the previous one ends.
 const SAME_MOMENT_MS: f64 = 0.002;
 
-/// What a page shows. Times are milliseconds since `start_unix_ms`.
+/// The content of a page. Times are milliseconds since `start_unix_ms`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// When it begins, since 1970.
+    /// The time of its beginning, since 1970.
     pub start_unix_ms: f64,
-    /// How long it lasts.
+    /// The length of the covered time.
     pub duration_ms: f64,
-    /// The engines that it is about.
+    /// The engines in it.
     pub engines: Vec<EngineLine>,
-    /// Names of tests, to which other parts refer by their places.
+    /// Names of tests, which other parts refer to by index.
     pub tests: Vec<String>,
     /// The slots, by engine and number.
     pub slots: Vec<SlotRow>,
-    /// How many clients waited, from each of these moments on.
+    /// The number of waiting clients, from each of these moments on.
     pub queue: Vec<(f64, u64)>,
-    /// How much memory the slots took, in bytes.
+    /// The memory of the slots, in bytes, from each of these moments on.
     pub memory: Vec<(f64, u64)>,
-    /// Each lease, and each wait without one, by the time at which it was asked for.
+    /// Each lease, and each wait without one, in the order of the requests.
     pub leases: Vec<LeaseRow>,
-    /// The longest waits, as places in `leases`.
+    /// The longest waits, as indexes into `leases`.
     pub slowest: Vec<usize>,
-    /// All of it in a few figures.
+    /// A summary in a few figures.
     pub summary: Summary,
-    /// Lines of the log that nobody could make sense of.
+    /// The number of lines of the log that could not be read.
     pub unreadable_lines: usize,
-    /// Phases left out because there are too many.
+    /// The number of phases left out because there are too many.
     pub omitted_phases: usize,
 }
 
-/// A slot and what it was in.
+/// A slot and its phases.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SlotRow {
-    /// Place of its engine in `engines`.
+    /// Index of its engine in `engines`.
     pub engine: usize,
     /// Its number there.
     pub slot: u64,
     /// The version of its cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<String>,
-    /// How many namespaces of it tests had side by side.
+    /// The largest number of its namespaces that tests had at the same time.
     pub lanes: usize,
-    /// One after the other, but for namespaces.
+    /// Its phases, one after the other except for namespaces.
     pub spans: Vec<Span>,
 }
 
-/// A time that a slot was in something.
+/// A phase of a slot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Span {
-    /// In what.
+    /// The kind of phase.
     pub phase: Phase,
-    /// From when.
+    /// Its beginning.
     pub start_ms: f64,
-    /// For how long.
+    /// Its length.
     pub duration_ms: f64,
-    /// It is not over.
+    /// Set while it is not over.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_under_way: bool,
-    /// Which of the lanes, for a namespace.
+    /// The lane, for a namespace.
     pub lane: usize,
-    /// Place in `leases` of what it belongs to.
+    /// Index in `leases` of the lease that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<usize>,
-    /// Keys that a rewind changed.
+    /// The number of keys that a rewind changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_keys: Option<u64>,
-    /// The API server was restarted.
+    /// Set if the API server was restarted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub api_server_restarted: bool,
-    /// What the slot took of the memory, in bytes.
+    /// The slot's memory, in bytes.
     pub memory_bytes: u64,
 }
 
-/// What became of one test's wish for a cluster.
+/// A test's request for a cluster, and its outcome.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LeaseRow {
-    /// Place in `tests`.
+    /// Index in `tests`.
     pub test: usize,
-    /// Place in `slots`, if it got one.
+    /// Index in `slots`, if it got one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<usize>,
     /// The lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<u64>,
-    /// Whether that was on a namespace.
+    /// Set if the lease was on a namespace.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_namespace: bool,
-    /// When the client asked.
+    /// The time of the request.
     pub asked_ms: f64,
-    /// How long it waited.
+    /// The length of the wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<f64>,
-    /// What it was served from.
+    /// The source of the lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served_from: Option<ServedFrom>,
-    /// How long it held what it got.
+    /// The length of the lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_ms: Option<f64>,
-    /// It is not over.
+    /// Set while it is not over.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_under_way: bool,
-    /// How long the rewind after it took.
+    /// The length of the rewind after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewind_ms: Option<f64>,
-    /// How many keys that changed.
+    /// The number of keys that the rewind changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_keys: Option<u64>,
-    /// What the cluster started from.
+    /// The template that the cluster started from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// Why it got nothing.
+    /// The reason why it got no lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
@@ -128,37 +128,37 @@ pub struct LeaseRow {
 /// A few figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// Different names of tests.
+    /// The number of different tests.
     pub tests: usize,
-    /// Leases given.
+    /// The number of leases.
     pub leases: usize,
-    /// Wishes that were refused, or given up.
+    /// The number of requests that were refused or given up.
     pub without_lease: usize,
-    /// Half of the waits were not longer.
+    /// The median wait.
     pub wait_p50_ms: Option<f64>,
-    /// 95 of 100 were not longer.
+    /// The 95th percentile of the waits.
     pub wait_p95_ms: Option<f64>,
-    /// None was.
+    /// The longest wait.
     pub wait_max_ms: Option<f64>,
-    /// Half of the rewinds took no longer.
+    /// The median length of rewinds.
     pub rewind_p50_ms: Option<f64>,
-    /// Clusters created, or tried to be.
+    /// The number of boots, including failed ones.
     pub boots: usize,
-    /// Stopped clusters started.
+    /// The number of starts of stopped clusters.
     pub starts: usize,
-    /// Frozen clusters thawed.
+    /// The number of thaws of frozen clusters.
     pub thaws: usize,
-    /// Rewinds.
+    /// The number of rewinds.
     pub rewinds: usize,
-    /// Clients that waited at the same time, at most.
+    /// The largest number of clients that waited at the same time.
     pub queue_most: u64,
-    /// Memory that all clusters took at the same time, at most, in bytes.
+    /// The largest memory of all clusters together, in bytes.
     pub memory_most_bytes: u64,
-    /// What share of the time in which there were clusters, tests had them.
+    /// The share of the clusters' time in which tests had them.
     pub leased_share: Option<f64>,
 }
 
-/// What the parts of a report are gathered from.
+/// A report under construction.
 struct Gathered {
     report: Report,
     test_places: HashMap<String, usize>,
@@ -166,20 +166,20 @@ struct Gathered {
     slot_places: BTreeMap<(usize, u64), usize>,
     /// By engine and lease.
     lease_places: HashMap<(usize, u64), usize>,
-    /// Of each slot: when the namespace in each lane ends.
+    /// For each slot, the end of the last namespace in each lane.
     lane_ends_ms: Vec<Vec<f64>>,
     origin_ms: f64,
     end_ms: f64,
 }
 
 impl Report {
-    /// Of these lines, in any order, and of what had not ended by `since_unix_ms`.
+    /// Makes a report from lines in any order, without the phases that had ended before `since_unix_ms`.
     pub fn new(lines: Vec<TimingLine>, since_unix_ms: Option<f64>) -> Self {
         let mut engines: Vec<EngineLine> = Vec::new();
         let mut phases = Vec::new();
         for line in lines {
             match line {
-                // An engine says so again for each log that it begins.
+                // An engine repeats its line at the beginning of each log.
                 TimingLine::Engine(line) => match engines.iter_mut().find(|known| known.engine == line.engine) {
                     Some(known) => *known = line,
                     None => engines.push(line),
@@ -187,7 +187,7 @@ impl Report {
                 TimingLine::Phase(line) => phases.push(line),
             }
         }
-        // Of a log whose beginning is gone.
+        // The beginning of the log may be gone.
         for phase in &phases {
             if !engines.iter().any(|known| known.engine == phase.engine) {
                 let (engine, simulated) = (phase.engine.clone(), phase.simulated);
@@ -354,12 +354,12 @@ fn asked_unix_ms(phase: &PhaseLine) -> f64 {
     phase.start_unix_ms - phase.wait_ms.unwrap_or(0.0)
 }
 
-/// To the microsecond.
+/// Rounds to microseconds.
 fn rounded(milliseconds: f64) -> f64 {
     (milliseconds * 1e3).round() / 1e3
 }
 
-/// Takes the first lane in which nothing is any more.
+/// Takes the first free lane, or a new one.
 fn take_lane(ends_ms: &mut Vec<f64>, span: &Span) -> usize {
     let end_ms = span.start_ms + span.duration_ms;
     match ends_ms.iter().position(|lane_end_ms| *lane_end_ms <= span.start_ms) {
@@ -384,7 +384,7 @@ fn memory(slots: &[SlotRow]) -> Vec<(f64, u64)> {
     steps(spans.map(|span| (span.start_ms, span.start_ms + span.duration_ms, span.memory_bytes)))
 }
 
-/// What all of these come to, from each moment on at which that changes. Each has a beginning, an end and an amount.
+/// The sum of all parts, from each moment on at which it changes. Each part has a beginning, an end and an amount.
 fn steps(parts: impl Iterator<Item = (f64, f64, u64)>) -> Vec<(f64, u64)> {
     let mut changes: Vec<(f64, i128)> = Vec::new();
     for (start_ms, end_ms, amount) in parts.filter(|(_, _, amount)| 0 < *amount) {
@@ -440,7 +440,7 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     values
 }
 
-/// The smallest value that so many of a hundred do not exceed.
+/// The smallest value that `percent` of the values do not exceed.
 fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()

@@ -81,7 +81,7 @@ fn leases_of_two_engines_are_not_mixed_up() {
 }
 
 #[test]
-fn namespaces_side_by_side_have_lanes_of_their_own() {
+fn simultaneous_namespaces_have_separate_lanes() {
     let namespace = |lease: u64, start_ms: f64, duration_ms: f64| PhaseLine {
         phase: Phase::Namespace,
         ..leased(1, lease, "n", start_ms, duration_ms, 0.0)
@@ -92,7 +92,7 @@ fn namespaces_side_by_side_have_lanes_of_their_own() {
 }
 
 #[test]
-fn what_was_over_before_is_left_out() {
+fn phases_that_were_over_before_are_left_out() {
     let lines = vec![leased(1, 1, "early", 0.0, 10.0, 0.0), leased(1, 2, "late", 20.0, 10.0, 0.0)];
     let lines: Vec<_> = lines.into_iter().map(TimingLine::Phase).collect();
     let report = Report::new(lines, Some(15.0));
@@ -101,7 +101,7 @@ fn what_was_over_before_is_left_out() {
 }
 
 #[test]
-fn what_is_under_way_lasts_until_the_engine_was_asked() {
+fn a_phase_under_way_lasts_until_the_time_of_the_answer() {
     let engine = EngineLine { engine: "e".to_owned(), asked_unix_ms: Some(100.0), ..EngineLine::default() };
     let under_way = PhaseLine { duration_ms: None, ..leased(1, 1, "a", 40.0, 0.0, 0.0) };
     let report = Report::new(vec![TimingLine::Engine(engine), TimingLine::Phase(under_way)], None);
@@ -122,7 +122,7 @@ fn nothing_in_a_name_can_leave_its_string() {
 }
 
 #[test]
-fn the_page_asks_nobody_for_anything() {
+fn the_page_loads_nothing() {
     let html = html(&report(vec![leased(1, 1, "a", 0.0, 1.0, 0.0)]));
     let without_names = html.replace("http://www.w3.org/2000/svg", "");
     for word in ["http:", "https:", "src=", "@import", "url(//", "fetch(", "import("] {
