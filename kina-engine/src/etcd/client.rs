@@ -12,7 +12,7 @@ use super::packed::PackedKeys;
 use super::{REQUEST_BYTES_MAX, TRANSACTION_OPERATIONS_MAX};
 use crate::certificates::IssuedIdentity;
 
-/// How long one call to etcd may take before it counts as failed.
+/// The time after which a call to etcd counts as failed.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Keys of one page when only keys are read: about 1.5 MB at the length of usual keys.
 const KEYS_PER_PAGE_MAX: i64 = 10_000;
@@ -56,7 +56,7 @@ pub(crate) struct StoredKey {
 pub(crate) struct KeyListing {
     keys: PackedKeys,
     mod_revisions: Vec<i64>,
-    /// How many keys exist under the prefix, those that a filter left out included.
+    /// The number of keys under the prefix, including those that a filter left out.
     pub(crate) key_count: i64,
     /// The store's revision at which this was read.
     pub(crate) revision: i64,
@@ -66,7 +66,7 @@ pub(crate) struct KeyListing {
 #[derive(Debug)]
 pub(crate) struct Pages<'a> {
     etcd: &'a EtcdClient,
-    /// The next one's, where there is one.
+    /// The request for the next page, if there is one.
     request: Option<RangeRequest>,
     revision: i64,
 }
@@ -74,43 +74,43 @@ pub(crate) struct Pages<'a> {
 /// One write of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WriteOperation {
-    /// Write a key.
+    /// Writes a key.
     Put {
         /// The whole key.
         key: Vec<u8>,
         /// The value to store.
         value: Vec<u8>,
     },
-    /// Remove a key; no error if it is not there.
+    /// Removes a key; no error if it does not exist.
     Delete {
         /// The whole key.
         key: Vec<u8>,
     },
-    /// Remove all keys from the first to the last, both included, that are there.
+    /// Removes all existing keys from the first to the last, both included.
     DeleteRange {
         /// The first key.
         key: Vec<u8>,
         /// The last key.
         last_key: Vec<u8>,
-        /// About how many these are.
+        /// The approximate number of these keys.
         key_count: usize,
     },
 }
 
-/// Why a call to etcd failed.
+/// A failed call to etcd.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EtcdError {
     /// No connection could be made.
     #[error("connecting to etcd at {address} failed")]
     Connect {
-        /// Where it was tried.
+        /// The address that was tried.
         address: SocketAddr,
         /// The transport's own error.
         #[source]
         source: tonic::transport::Error,
     },
-    /// A call was answered by an error, or not in time.
+    /// A call was answered with an error, or not in time.
     #[error("the etcd call {call} failed")]
     Call {
         /// The gRPC method.
@@ -141,13 +141,13 @@ impl EtcdClient {
         Ok(Self { channel: endpoint.connect().await.map_err(connect_error)? })
     }
 
-    /// All keys under `prefix`, without values, at one revision.
+    /// Lists all keys under `prefix`, without values, at one revision.
     pub async fn list_heads(&self, prefix: &[u8]) -> Result<KeyListing, EtcdError> {
         self.list_changed_heads(prefix, 0).await
     }
 
-    /// The keys under `prefix` last written at `revision_min` or later. `key_count` still counts all of them, so that
-    /// a deletion, which no revision of a remaining key tells, shows as well.
+    /// Lists the keys under `prefix` last written at `revision_min` or later. `key_count` still counts all keys, so
+    /// that it reveals deletions, which no revision of a remaining key shows.
     pub async fn list_changed_heads(&self, prefix: &[u8], revision_min: i64) -> Result<KeyListing, EtcdError> {
         let mut listing = KeyListing::default();
         let mut request = prefix_request(prefix, KEYS_PER_PAGE_MAX);
@@ -163,14 +163,14 @@ impl EtcdClient {
             let Some(last) = page.kvs.last() else { return Ok(listing) };
             request.key = key_after(&last.key);
             page.kvs.iter().for_each(|kv| listing.push(&kv.key, kv.mod_revision));
-            // With a filter a page can be short although keys remain, so only the server's word counts.
+            // With a filter, a page can be short although keys remain, so only `more` counts.
             if !page.more {
                 return Ok(listing);
             }
         }
     }
 
-    /// All keys under `prefix` with their values, and the revision at which they were read.
+    /// Reads all keys under `prefix` with their values, and the revision at which they were read.
     pub async fn read_all(&self, prefix: &[u8]) -> Result<(Vec<StoredKey>, i64), EtcdError> {
         let mut stored_keys = Vec::new();
         let mut pages = self.pages(prefix);
@@ -180,25 +180,25 @@ impl EtcdClient {
         Ok((stored_keys, pages.revision()))
     }
 
-    /// All keys under `prefix` with their values, at one revision, page by page.
+    /// Reads all keys under `prefix` with their values, at one revision, page by page.
     pub(crate) fn pages(&self, prefix: &[u8]) -> Pages<'_> {
         Pages { etcd: self, request: Some(prefix_request(prefix, VALUES_PER_PAGE_MAX)), revision: 0 }
     }
 
-    /// Whether `key` exists.
+    /// Returns true if `key` exists.
     pub async fn exists(&self, key: &[u8]) -> Result<bool, EtcdError> {
         let request = RangeRequest { key: key.to_vec(), keys_only: true, ..RangeRequest::default() };
         Ok(0 < self.range(request).await?.count)
     }
 
-    /// The revision at which `key` was made, if it exists.
+    /// The revision at which `key` was created, if it exists.
     pub(crate) async fn creation_revision(&self, key: &[u8]) -> Result<Option<i64>, EtcdError> {
         let request = RangeRequest { key: key.to_vec(), keys_only: true, ..RangeRequest::default() };
         Ok(self.range(request).await?.kvs.first().map(|kv| kv.create_revision))
     }
 
-    /// Carries out all `operations` in their order, in as few transactions as etcd's limits allow. Returns for each
-    /// transaction how many operations it held and its revision, which is the `mod_revision` of every key it put.
+    /// Carries out all `operations` in order, in as few transactions as etcd's limits allow. Returns for each
+    /// transaction the number of its operations and its revision, which is the `mod_revision` of every key it put.
     pub async fn write(&self, operations: &[WriteOperation]) -> Result<Vec<(usize, i64)>, EtcdError> {
         let mut transactions = Vec::new();
         let mut rest = operations;
@@ -210,14 +210,14 @@ impl EtcdClient {
         Ok(transactions)
     }
 
-    /// Lets the store forget what was overwritten or removed before `revision`.
+    /// Lets the store drop values that were overwritten or removed before `revision`.
     pub async fn compact(&self, revision: i64) -> Result<(), EtcdError> {
         let request = CompactionRequest { revision };
         let _: CompactionResponse = self.call("Compact", "/etcdserverpb.KV/Compact", request).await?;
         Ok(())
     }
 
-    /// How large the database file is, in bytes. Compaction makes room in it, but not the file smaller.
+    /// The size of the database file, in bytes. Compaction makes room in it, but does not shrink the file.
     pub async fn database_bytes(&self) -> Result<u64, EtcdError> {
         let status: StatusResponse = self.call("Status", "/etcdserverpb.Maintenance/Status", StatusRequest {}).await?;
         Ok(u64::try_from(status.db_size).unwrap_or_default())
@@ -230,8 +230,8 @@ impl EtcdClient {
     }
 
     async fn range(&self, mut request: RangeRequest) -> Result<RangeResponse, EtcdError> {
-        // These clusters have one member, so what it has applied is all there is: every write that was answered is in
-        // it. Asking the others whether it still leads would only take time.
+        // These clusters have one member, so its applied state is complete: it contains every write that was answered.
+        // A linearizable read would only add a round of leader confirmation.
         request.serializable = true;
         self.call("Range", "/etcdserverpb.KV/Range", request).await
     }
@@ -261,26 +261,26 @@ impl EtcdClient {
 }
 
 impl KeyListing {
-    /// Adds a head, after all that are there.
+    /// Appends a head.
     pub(crate) fn push(&mut self, key: &[u8], mod_revision: i64) {
         self.keys.push(key);
         self.mod_revisions.push(mod_revision);
     }
 
-    /// The heads asked for, sorted by key.
+    /// The listed heads, sorted by key.
     pub(crate) fn heads(&self) -> impl Iterator<Item = KeyHead<'_>> {
         let heads = self.keys.iter().zip(&self.mod_revisions);
         heads.map(|(key, mod_revision)| KeyHead { key, mod_revision: *mod_revision })
     }
 
-    /// Whether this key is among them.
+    /// Returns true if this key is listed.
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
         self.keys.find(key).is_some()
     }
 }
 
 impl Pages<'_> {
-    /// The next page, `None` after the last one.
+    /// Reads the next page; `None` after the last one.
     ///
     /// # Errors
     /// If etcd does not answer; the next call asks again.
@@ -304,21 +304,21 @@ impl Pages<'_> {
         Ok(Some(stored_keys.collect()))
     }
 
-    /// The revision at which they are read; 0 before the first page.
+    /// The revision at which the pages are read; 0 before the first page.
     pub fn revision(&self) -> i64 {
         self.revision
     }
 }
 
 impl WriteOperation {
-    /// The key it writes, or the first of them.
+    /// The key it writes, or the first of several.
     pub fn key(&self) -> &[u8] {
         match self {
             Self::Put { key, .. } | Self::Delete { key } | Self::DeleteRange { key, .. } => key,
         }
     }
 
-    /// About how many bytes this takes in a request.
+    /// The approximate number of bytes that this takes in a request.
     fn size_bytes(&self) -> usize {
         match self {
             Self::Put { key, value } => key.len() + value.len() + 16,
@@ -327,7 +327,7 @@ impl WriteOperation {
         }
     }
 
-    /// About how many keys it writes.
+    /// The approximate number of keys that it writes.
     pub fn key_count(&self) -> usize {
         match self {
             Self::Put { .. } | Self::Delete { .. } => 1,
@@ -356,14 +356,14 @@ impl RangeResponse {
     }
 }
 
-/// How many of `operations` fit into one transaction; at least one, even where that one is too large for etcd, which
-/// then says so.
+/// The number of `operations` that fit into one transaction; at least one, even if that one is too large, so that etcd
+/// reports the error.
 fn batch_length(operations: &[WriteOperation]) -> usize {
     let (mut size_bytes, mut keys) = (0, 0);
     let fits = |operation: &&WriteOperation| {
         size_bytes += operation.size_bytes();
         keys += operation.key_count();
-        // Half of the limit: what the request adds around each operation is not counted exactly.
+        // Half of the limit: the request's overhead for each operation is only estimated.
         size_bytes <= REQUEST_BYTES_MAX / 2 && keys <= TRANSACTION_KEYS_MAX
     };
     operations.iter().take(TRANSACTION_OPERATIONS_MAX).take_while(fits).count().max(1)
@@ -382,7 +382,7 @@ fn prefix_end(prefix: &[u8]) -> Vec<u8> {
             return end;
         }
     }
-    // etcd reads a range end of one zero byte as "to the end of the store".
+    // etcd takes a range end of one zero byte as "to the end of the store".
     vec![0]
 }
 

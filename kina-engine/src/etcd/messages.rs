@@ -1,4 +1,4 @@
-//! The protobuf messages of etcd's KV service that kina speaks, by field number.
+//! The protobuf messages of etcd's API that kina uses, by field number.
 //!
 //! Source: `api/etcdserverpb/rpc.proto` and `api/mvccpb/kv.proto` of etcd 3.5 to 3.7.
 
@@ -12,7 +12,7 @@ pub(crate) struct ResponseHeader {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct KeyValue {
-    // Parts of the message, not copies of them.
+    // Slices of the received message, not copies.
     #[prost(bytes = "bytes", tag = "1")]
     pub(crate) key: Bytes,
     #[prost(int64, tag = "2")]

@@ -11,7 +11,7 @@ pub(crate) struct PackedKeys {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PackedState {
     bytes: Vec<u8>,
-    /// Of each key and of its value.
+    /// The lengths of each key and its value.
     lengths: Vec<(usize, usize)>,
 }
 
@@ -26,7 +26,7 @@ impl PackedKeys {
     }
 
     /// # Panics
-    /// If there are not so many.
+    /// If `index` is out of bounds.
     pub(crate) fn get(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start..self.ends[index]]
@@ -36,10 +36,10 @@ impl PackedKeys {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// Where `key` is, among keys that are sorted.
+    /// The index of `key`. The keys must be sorted.
     pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
         let (mut low, mut high) = (0, self.len());
-        // Halves what is left each time.
+        // Bounded: each round halves the rest.
         while low < high {
             let middle = low + (high - low) / 2;
             match self.get(middle).cmp(key) {
@@ -53,7 +53,7 @@ impl PackedKeys {
 }
 
 impl PackedState {
-    /// Takes bytes apart. `None` unless `lengths`, of each key and its value, cover them exactly.
+    /// Makes a state of packed bytes. Returns `None` unless `lengths`, of each key and its value, cover them exactly.
     pub(crate) fn from_parts(bytes: Vec<u8>, lengths: Vec<(usize, usize)>) -> Option<Self> {
         let sum = lengths.iter().try_fold(0_usize, |sum, (key, value)| sum.checked_add(*key)?.checked_add(*value))?;
         (sum == bytes.len()).then_some(Self { bytes, lengths })
@@ -69,7 +69,7 @@ impl PackedState {
         self.lengths.is_empty()
     }
 
-    /// All of it, as [`Self::from_parts`] takes it.
+    /// The whole state, in the form that [`Self::from_parts`] takes.
     pub(crate) fn parts(&self) -> (&[u8], &[(usize, usize)]) {
         (&self.bytes, &self.lengths)
     }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_comes_back_from_its_parts_and_from_no_others() {
+    fn a_state_is_restored_only_from_its_own_parts() {
         let mut state = PackedState::default();
         let entries: [(&[u8], &[u8]); 3] = [(b"a", b"1"), (b"b", b""), (b"cc", b"333")];
         entries.iter().for_each(|(key, value)| state.push(key, value));
