@@ -1,10 +1,10 @@
-//! Which processes the engine has started, written down so that the next engine can end those that outlived it.
+//! A journal of the processes that an engine has started, so that the next engine can end those that outlived it.
 //!
-//! On Linux none should: the kernel kills them with the engine. Elsewhere a watcher does, and can itself be killed. So
-//! each engine keeps a journal, and at its start each engine looks at the journals of those that are gone.
+//! On Linux none should: the kernel kills them with the engine. Elsewhere a watcher does that, and can itself be
+//! killed. So each engine keeps a journal, and at its start each engine examines the journals of dead ones.
 //!
-//! - `record`: what stands in a journal.
-//! - `sweep`: taking up what dead engines left.
+//! - `record`: the content of a journal.
+//! - `sweep`: cleaning up after dead engines.
 
 mod record;
 mod sweep;
@@ -24,12 +24,12 @@ use crate::living_file::LivingFile;
 use crate::process_identity;
 use record::{FORMAT, Head, line};
 
-/// What the names of journals end with.
+/// The extension of journals' names.
 const SUFFIX: &str = "journal";
-/// A journal with more lines than this is written anew, without the processes that are gone.
+/// A journal with more lines than this is rewritten without the processes that are gone.
 const LINES_MAX: usize = 1000;
 
-/// The journal of this engine, locked as long as it lives.
+/// The journal of this engine, locked as long as the engine lives.
 #[derive(Debug)]
 pub(crate) struct Journal {
     directory: PathBuf,
@@ -39,7 +39,7 @@ pub(crate) struct Journal {
 #[derive(Debug)]
 struct Pages {
     file: LivingFile,
-    /// What is in the file and may still matter.
+    /// The entries of the file that may still matter.
     entries: Vec<Entry>,
     lines: usize,
     lines_max: usize,
@@ -52,15 +52,15 @@ struct Entry {
 }
 
 impl Journal {
-    /// Begins a journal in `directory`.
+    /// Starts a journal in `directory`.
     pub(crate) fn start(directory: &Path) -> io::Result<Self> {
         let file = begin(directory, &[])?;
         let pages = Pages { file, entries: Vec::new(), lines: 0, lines_max: LINES_MAX };
         Ok(Self { directory: directory.to_owned(), pages: Mutex::new(pages) })
     }
 
-    /// Writes down a process that was just started, leader of its own group. One that has ended already is not worth a
-    /// line. If this fails the process must not be kept.
+    /// Records a process that was just started, the leader of its own group, unless it has ended already. If this
+    /// fails, the process must not be kept.
     pub(crate) fn started(
         &self,
         process_id: u32,
@@ -81,14 +81,15 @@ impl Journal {
         if pages.lines_max <= pages.lines {
             self.write_anew(&mut pages)?;
         }
-        // One write, so that a line is torn only where the engine dies in the middle of it.
+        // One write, so that a line is torn only if the engine dies in the middle of it.
         pages.file.file().write_all(&line(&record)?)?;
         pages.lines += 1;
         pages.entries.push(Entry { record, has_ended: false });
         Ok(())
     }
 
-    /// The process has ended. To be called before it is reaped: until then nobody else can have its number.
+    /// Records that a process has ended. Must be called before it is reaped: until then no other process can have its
+    /// id.
     pub(crate) fn ended(&self, process_id: u32) {
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in pages.entries.iter_mut().filter(|entry| entry.record.process_id == process_id) {
@@ -102,7 +103,7 @@ impl Journal {
         pages.entries.iter().filter(|entry| !entry.has_ended).map(|entry| entry.record.clone()).collect()
     }
 
-    /// Removes the journal, unless there is something left for the next engine to do.
+    /// Removes the journal, unless the next engine still has to end a process.
     pub(crate) fn close(&self) -> io::Result<()> {
         let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         match pages.entries.iter().all(|entry| entry.has_ended) {
@@ -111,7 +112,7 @@ impl Journal {
         }
     }
 
-    /// Begins another file with what still matters, and only then removes this one.
+    /// Starts another file with the entries that still matter, and only then removes this one.
     fn write_anew(&self, pages: &mut Pages) -> io::Result<()> {
         pages.entries.retain(|entry| !entry.has_ended || entry.record.state_directory.exists());
         let file = begin(&self.directory, &pages.entries)?;
@@ -121,7 +122,7 @@ impl Journal {
         Ok(())
     }
 
-    /// A journal to which nothing can be added.
+    /// A journal to which no line can be added.
     #[cfg(test)]
     pub(crate) fn full(directory: &Path) -> Self {
         let file = begin(directory, &[]).expect("begun").without_room();

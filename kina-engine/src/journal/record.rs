@@ -1,4 +1,4 @@
-//! What stands in a journal: a line that says what it is, and a line for each process.
+//! The content of a journal: a head line, then a line for each process.
 
 use std::path::PathBuf;
 
@@ -11,13 +11,13 @@ pub(super) const FORMAT: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessRecord {
     pub(crate) process_id: u32,
-    /// When it was started, in the system's own words.
+    /// The time of its start, in the system's own format.
     pub(crate) start: String,
     /// The group that it leads.
     pub(crate) process_group: u32,
     pub(crate) component: String,
     pub(crate) cluster: String,
-    /// What it works in, and leaves behind.
+    /// The directory that it works in and leaves behind.
     pub(crate) state_directory: PathBuf,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct ProcessRecord {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Head {
     pub(super) kina_journal: u32,
-    /// Within what the numbers of processes mean anything.
+    /// The scope in which process ids are valid.
     pub(super) numbering: String,
 }
 
@@ -34,18 +34,18 @@ pub(super) struct Head {
 pub(super) struct Content {
     pub(super) numbering: String,
     pub(super) records: Vec<ProcessRecord>,
-    /// Whether its last line was not written to its end.
+    /// Set if its last line is incomplete.
     pub(super) is_torn: bool,
 }
 
-/// Why nothing in a journal can be trusted.
+/// The reason for not trusting a journal.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Distrust {
-    #[error("it is no journal of kina's")]
+    #[error("it is not one of kina's journals")]
     Foreign,
-    #[error("it is of format {0}, and this version knows no newer one than {FORMAT}")]
+    #[error("it has format {0}, and this version knows formats up to {FORMAT}")]
     Newer(u32),
-    #[error("its line {0} makes no sense")]
+    #[error("its line {0} cannot be parsed")]
     Damaged(usize),
 }
 
@@ -63,7 +63,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Content, Distrust> {
     let mut lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n');
     let first: serde_json::Value =
         lines.next().and_then(|head| serde_json::from_slice(head).ok()).ok_or(Distrust::Foreign)?;
-    // Of a newer format nothing is known but this one number.
+    // This number is all that is known of a newer format.
     let format = first.get("kina_journal").and_then(serde_json::Value::as_u64).ok_or(Distrust::Foreign)?;
     match u32::try_from(format) {
         Ok(FORMAT) => {}
@@ -100,13 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn a_journal_is_read_as_it_was_written() {
         let content = Content { numbering: "here".to_owned(), records: vec![record(), record()], is_torn: false };
         assert_eq!(parse(&written(2)), Ok(content));
     }
 
     #[test]
-    fn a_torn_last_line_does_not_count_wherever_it_is_torn() {
+    fn a_torn_last_line_is_ignored_wherever_it_is_torn() {
         let bytes = written(2);
         let second = written(1).len();
         for end in second + 1..bytes.len() {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_journal_is_not_trusted() {
+    fn other_files_are_not_trusted_as_journals() {
         let head = String::from_utf8(written(0)).expect("text");
         let newer = head.replace(&format!("\"kina_journal\":{FORMAT}"), &format!("\"kina_journal\":{}", FORMAT + 1));
         for (text, expected) in [

@@ -1,4 +1,4 @@
-//! Taking up what dead engines left: processes first, then their directories, the journal itself last.
+//! Cleaning up after dead engines: first their processes, then the directories, finally the journal itself.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,29 +14,29 @@ use crate::living_file::{Found, files_in, look_at, owner_of};
 use crate::process_identity::{numbering, pid, start_of};
 use crate::set_aside::{KEPT_MAX, set_aside};
 
-/// A journal that is written anew every thousand lines is far from this.
+/// A journal that is rewritten every thousand lines stays far below this.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
-/// How long all killed processes of a journal may take to end.
+/// The time that all killed processes of a journal may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 const KILL_POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// What a directory that holds the states of clusters is called.
+/// The name of a directory with the states of clusters.
 const CLUSTERS: &str = "clusters";
 
-/// What a sweep did.
+/// The results of a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SweepReport {
-    /// Journals of engines that live, left alone.
+    /// The number of journals of living engines, which are left alone.
     pub(crate) held: usize,
     /// Processes that outlived their engine.
     pub(crate) killed: Vec<u32>,
-    /// Directories that were left behind.
+    /// Directories that dead engines left behind.
     pub(crate) removed: Vec<PathBuf>,
-    /// Journals that could not be trusted, or not in all.
+    /// Journals that could not be trusted, at least in part.
     pub(crate) set_aside: Vec<PathBuf>,
 }
 
-/// Looks at all journals in `directory`, and takes up those whose engine is gone. Directories are removed only below
-/// `state_roots`. Nothing that goes wrong is fatal: it is logged, and left to the next sweep.
+/// Examines all journals in `directory` and cleans up after dead engines. Directories are removed only below
+/// `state_roots`. No failure is fatal: it is logged and left to the next sweep.
 pub(crate) fn sweep(directory: &Path, state_roots: &[PathBuf]) -> SweepReport {
     let mut report = SweepReport::default();
     for path in files_in(directory, SUFFIX) {
@@ -50,13 +50,13 @@ pub(crate) fn sweep(directory: &Path, state_roots: &[PathBuf]) -> SweepReport {
     report
 }
 
-/// The process ids of engines that have a journal here and live.
+/// The process ids of living engines that have a journal here.
 pub(crate) fn living_engines(directory: &Path) -> BTreeSet<u32> {
     let held = files_in(directory, SUFFIX).into_iter().filter(|path| matches!(look_at(path), Ok(Some(Found::Held))));
     held.filter_map(|path| owner_of(&path)).collect()
 }
 
-/// How many engines are gone and have left a journal, which is not taken up here.
+/// The number of dead engines that have left a journal. Does not clean up after them.
 #[cfg(feature = "cli")]
 pub(crate) fn count_left(directory: &Path) -> usize {
     files_in(directory, SUFFIX).iter().filter(|path| matches!(look_at(path), Ok(Some(Found::Left(_))))).count()
@@ -64,7 +64,7 @@ pub(crate) fn count_left(directory: &Path) -> usize {
 
 fn take_up(path: &Path, file: File, state_roots: &[PathBuf], report: &mut SweepReport) {
     let mut bytes = Vec::new();
-    // Holds the lock to the end, so that no other engine takes up the same.
+    // `file` holds the lock to the end, so that no other engine handles the same journal.
     if let Err(error) = (&file).take(JOURNAL_BYTES_MAX).read_to_end(&mut bytes) {
         tracing::warn!(path = %path.display(), %error, "a journal cannot be read");
         return;
@@ -79,16 +79,16 @@ fn take_up(path: &Path, file: File, state_roots: &[PathBuf], report: &mut SweepR
     }
     remove_states(&content.records, state_roots, report);
     if content.is_torn {
-        report.set_aside.extend(set_aside(path, KEPT_MAX, "its last line was not written to its end"));
+        report.set_aside.extend(set_aside(path, KEPT_MAX, "its last line is incomplete"));
     } else if let Err(error) = std::fs::remove_file(path) {
         tracing::warn!(path = %path.display(), %error, "a dead engine's journal cannot be removed");
     }
 }
 
-/// Kills what still runs. Whether it has ended.
+/// Kills the processes that still run. Returns true if all of them have ended.
 fn end_all(content: &Content, report: &mut SweepReport) -> bool {
     if content.numbering != numbering() {
-        // Of another boot nothing runs any more. In another container the number is somebody else's.
+        // After another boot no process still runs. In another container the ids belong to other processes.
         return true;
     }
     let killed: Vec<_> = content.records.iter().filter(|record| kill(record)).collect();
@@ -103,7 +103,7 @@ fn end_all(content: &Content, report: &mut SweepReport) -> bool {
     true
 }
 
-/// Kills the process, and the group that it leads, if it is the very one that was written down.
+/// Kills the process, and the group that it leads, if it is the recorded one. Returns true if it was running.
 fn kill(record: &ProcessRecord) -> bool {
     let Some(process) = pid(record.process_id).filter(|_| is_running(record)) else { return false };
     let leads_its_group = rustix::process::getpgid(Some(process)) == Ok(process);
@@ -134,19 +134,19 @@ fn remove_states(records: &[ProcessRecord], state_roots: &[PathBuf], report: &mu
             continue;
         }
         if !is_state_of(directory, cluster, state_roots) {
-            tracing::warn!(directory = %directory.display(), "a journal names it, but it is no state of a cluster here");
+            tracing::warn!(directory = %directory.display(), "a journal names it, but it is not a cluster's state");
             continue;
         }
         match std::fs::remove_dir_all(directory) {
             Ok(()) => report.removed.push(directory.to_owned()),
             Err(error) => {
-                tracing::warn!(directory = %directory.display(), %error, "a dead engine's state stays behind")
+                tracing::warn!(directory = %directory.display(), %error, "a dead engine's state cannot be removed")
             }
         }
     }
 }
 
-/// Whether it is where states of clusters are, whatever links lead there, and is called like this cluster.
+/// Returns true if the directory, after resolving links, is among the states of clusters and has this cluster's name.
 fn is_state_of(directory: &Path, cluster: &str, state_roots: &[PathBuf]) -> bool {
     let Ok(real) = std::fs::canonicalize(directory) else { return false };
     let is_named_so = real.file_name().is_some_and(|name| name == cluster);

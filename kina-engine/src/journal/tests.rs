@@ -6,7 +6,7 @@ use super::*;
 use crate::backoff::Backoff;
 use crate::process_identity::{numbering, start_of};
 
-/// A cache as engines leave it behind.
+/// A cache with the leftovers of engines.
 struct Cache {
     root: tempfile::TempDir,
 }
@@ -27,7 +27,7 @@ impl Cache {
         self.root.path().join("run")
     }
 
-    /// A directory with something in it.
+    /// Makes a cluster's state directory with something in it.
     fn state(&self, cluster: &str) -> PathBuf {
         let directory = self.run().join("0123/engine/clusters").join(cluster);
         std::fs::create_dir_all(directory.join("etcd")).expect("made");
@@ -35,20 +35,21 @@ impl Cache {
         directory
     }
 
-    /// With one engine that lives.
+    /// Sweeps while one engine lives.
     fn sweep_beside_living(&self) -> SweepReport {
         sweep(&self.journals(), &[self.run()])
     }
 
-    /// When all engines are gone. A process that another test starts at this moment has its parent's files until it is a
-    /// program of its own, so a lock can be held a moment longer than its journal.
+    /// Sweeps once all engines are gone. A process that another test is just starting has its parent's open files until
+    /// its `exec`, so a lock can outlive its journal for a moment.
     fn sweep(&self) -> SweepReport {
         let left = Backoff::poll(Duration::from_millis(5), Duration::from_secs(10));
-        let is_left = || Some(self.sweep_beside_living()).filter(|report| report.held == 0).ok_or("one is still held");
+        let is_left =
+            || Some(self.sweep_beside_living()).filter(|report| report.held == 0).ok_or("a journal is still held");
         left.run_blocking(is_left, |_| true, |_, _| {}).expect("left")
     }
 
-    /// A journal whose engine is gone, with these lines.
+    /// Makes a journal with these lines, whose engine is gone.
     fn left(&self, lines: &[Vec<u8>]) -> PathBuf {
         let file = LivingFile::create(&self.journals(), SUFFIX, &lines.concat()).expect("made");
         file.path().to_owned()
@@ -116,7 +117,7 @@ fn a_living_engines_journal_is_left_alone() {
 }
 
 #[test]
-fn the_whole_group_is_killed_frozen_or_not() {
+fn the_whole_group_is_killed_even_if_frozen() {
     let cache = Cache::new();
     let state = cache.state("cluster-1");
     let mut child = Command::new("/bin/sh");
@@ -130,7 +131,7 @@ fn the_whole_group_is_killed_frozen_or_not() {
     cache.left(&[head(), line_of(&orphan.record("cluster-1", &state))]);
     assert_eq!(cache.sweep().killed, [orphan.0.id()]);
     orphan.0.wait().expect("reaped");
-    // Whoever inherits it reaps it.
+    // The process that inherits it reaps it.
     let patience = std::time::Instant::now();
     while start_of(member).as_ref() == Some(&start) {
         assert!(patience.elapsed().as_secs() < 30, "the group's other process still runs");
@@ -139,7 +140,7 @@ fn the_whole_group_is_killed_frozen_or_not() {
 }
 
 #[test]
-fn a_process_that_only_has_the_number_is_not_killed() {
+fn another_process_with_the_same_id_is_not_killed() {
     let cache = Cache::new();
     let (mut orphan, state) = (Orphan::new(), cache.state("cluster-1"));
     let earlier = ProcessRecord { start: "1".to_owned(), ..orphan.record("cluster-1", &state) };
@@ -150,7 +151,7 @@ fn a_process_that_only_has_the_number_is_not_killed() {
 }
 
 #[test]
-fn of_another_boot_nothing_is_killed() {
+fn processes_of_another_boot_are_not_killed() {
     let cache = Cache::new();
     let (mut orphan, state) = (Orphan::new(), cache.state("cluster-1"));
     let elsewhere = line(&Head { kina_journal: FORMAT, numbering: "another boot".to_owned() }).expect("plain data");
@@ -196,7 +197,7 @@ fn only_states_of_clusters_are_removed() {
 }
 
 #[test]
-fn what_was_written_whole_counts_though_the_last_line_is_torn() {
+fn whole_lines_count_although_the_last_line_is_torn() {
     let cache = Cache::new();
     let (mut orphan, mut other) = (Orphan::new(), Orphan::new());
     let state = cache.state("cluster-1");
@@ -208,11 +209,11 @@ fn what_was_written_whole_counts_though_the_last_line_is_torn() {
     assert!(!path.exists() && report.set_aside[0].exists());
     orphan.0.wait().expect("reaped");
     assert!(other.is_running(), "half a line was trusted");
-    assert_eq!(cache.sweep(), SweepReport::default(), "what was set aside is not looked at again");
+    assert_eq!(cache.sweep(), SweepReport::default(), "a journal that was set aside is not examined again");
 }
 
 #[test]
-fn what_cannot_be_trusted_is_set_aside_and_nothing_of_it_is_done() {
+fn an_untrusted_journal_is_set_aside_and_has_no_effect() {
     let newer = line(&Head { kina_journal: FORMAT + 1, numbering: numbering() }).expect("plain data");
     for lines in [vec![newer], vec![], vec![b"hello\n".to_vec()], vec![head(), b"nonsense\n".to_vec()]] {
         let cache = Cache::new();
@@ -229,19 +230,19 @@ fn what_cannot_be_trusted_is_set_aside_and_nothing_of_it_is_done() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_has_no_journals() {
+fn an_absent_directory_has_no_journals() {
     assert_eq!(sweep(Path::new("/nowhere"), &[]), SweepReport::default());
 }
 
 #[test]
-fn a_closed_journal_is_gone_unless_something_runs() {
+fn a_closed_journal_is_removed_unless_a_process_runs() {
     let cache = Cache::new();
     let (mut orphan, state) = (Orphan::new(), cache.state("cluster-1"));
     let journal = Journal::start(&cache.journals()).expect("begun");
     journal.started(orphan.0.id(), "etcd", "cluster-1", &state).expect("written");
     let path = journal.path();
     journal.close().expect("closed");
-    assert!(path.exists(), "nobody would end the process");
+    assert!(path.exists(), "no engine would end the process");
 
     let journal = Journal::start(&cache.journals()).expect("begun");
     journal.started(orphan.0.id(), "etcd", "cluster-1", &state).expect("written");
@@ -249,11 +250,11 @@ fn a_closed_journal_is_gone_unless_something_runs() {
     let path = journal.path();
     journal.close().expect("closed");
     assert!(!path.exists());
-    assert!(orphan.is_running(), "to close a journal ends nothing");
+    assert!(orphan.is_running(), "closing a journal does not end processes");
 }
 
 #[test]
-fn a_long_journal_is_written_anew_without_what_is_gone() {
+fn a_long_journal_is_rewritten_without_ended_processes() {
     let cache = Cache::new();
     let (mut orphan, gone) = (Orphan::new(), Orphan::new());
     let (state, state_of_gone) = (cache.state("cluster-1"), cache.state("cluster-2"));
@@ -268,7 +269,7 @@ fn a_long_journal_is_written_anew_without_what_is_gone() {
     assert_ne!(journal.path(), first);
     assert_eq!(cache.files().len(), 1, "{:?}", cache.files());
     let lines = std::fs::read_to_string(journal.path()).expect("readable").lines().count();
-    assert_eq!(lines, 3, "its head, the one that runs, the one that was written last");
+    assert_eq!(lines, 3, "its head, the running process, the process recorded last");
     drop(journal);
     drop(gone);
     assert_eq!(cache.sweep().killed, [orphan.0.id()]);
