@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use crate::assets::Platform;
 
-/// A processor that an image is for, named as images name it.
+/// A processor that an image is for, by its name in images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
     /// x86-64.
     Amd64,
-    /// AArch64, which is that of Apple's processors.
+    /// AArch64, the architecture of Apple's processors.
     Arm64,
 }
 
@@ -34,7 +34,7 @@ impl Architecture {
         Platform::host().arch.parse()
     }
 
-    /// How images, Kubernetes and Go name it.
+    /// The name in images, Kubernetes and Go.
     pub fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_survive_text_and_others_are_answered_with_the_known_ones() {
+    fn names_are_parsed_and_errors_list_the_known_ones() {
         for architecture in [Architecture::Amd64, Architecture::Arm64] {
             assert_eq!(architecture.name().parse(), Ok(architecture));
         }

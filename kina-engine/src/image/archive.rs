@@ -1,12 +1,11 @@
-//! An archive of an image in the OCI layout, written in one pass and the same to the byte each time.
+//! An archive of an image in the OCI layout, written in one pass and identical to the byte each time.
 //!
-//! What decides its form, and why:
-//! - Layers are plain tar files, not compressed ones. Both are read by Apple's `container`, by Podman and by Docker; but
-//!   compressed bytes differ from one version of a compressor to the next, and a digest of the layer would be no digest of
-//!   what is in it.
-//! - `index.json` names the one manifest itself, and not a further index: that is what `docker save` writes, and what
-//!   everybody reads. Every document says its media type, which `container` insists on.
-//! - The image's name stands in the three annotations in which the three programs look for it.
+//! The reasons for its form:
+//! - Layers are plain tar files, not compressed ones. Apple's `container`, Podman and Docker read both, but compressed
+//!   bytes differ between versions of a compressor, so the digest of a compressed layer would not identify its content.
+//! - `index.json` names the one manifest directly, and not a further index: `docker save` writes it so, and every
+//!   program reads it. Every document states its media type, which `container` requires.
+//! - The image's name is in the three annotations in which the three programs look for it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -44,14 +43,14 @@ pub(super) enum LayerEntry<'a> {
     Program { path: &'a str, source: &'a Path, size_bytes: u64 },
 }
 
-/// Why an archive could not be written.
+/// A failure to write an archive.
 #[derive(Debug)]
 pub(super) enum ArchiveError {
-    /// The archive itself.
+    /// Writing the archive failed.
     Write(io::Error),
-    /// What is to go into it.
+    /// Reading a source failed.
     Read(io::Error),
-    /// A source that is longer or shorter than it was said to be.
+    /// A source is longer or shorter than announced.
     Changed,
 }
 
@@ -62,7 +61,7 @@ pub(super) struct ArchiveWriter {
 }
 
 impl ArchiveWriter {
-    /// Begins an archive in an empty file.
+    /// Starts an archive in an empty file.
     pub(super) fn begin(file: File) -> Result<Self, ArchiveError> {
         let mut archive = Self { file, position: 0 };
         for directory in ["blobs/", "blobs/sha256/"] {
@@ -74,7 +73,8 @@ impl ArchiveWriter {
     /// Adds a layer.
     pub(super) fn layer(&mut self, entries: &[LayerEntry<'_>]) -> Result<Descriptor, ArchiveError> {
         let size_bytes = entries.iter().map(LayerEntry::archived_bytes).sum::<u64>() + END.len() as u64;
-        // The blob's name is its digest, which is known only once it has been written: so its header is written last.
+        // The blob's name is its digest, which is known only once the blob has been written, so its header is written
+        // last.
         let header_position = self.position;
         self.write(&[0; BLOCK_BYTES as usize])?;
         let begin = self.position;
@@ -113,7 +113,7 @@ impl ArchiveWriter {
         self.write(&zeros(padding_bytes(size_bytes)))
     }
 
-    /// Ends the archive, writes it to disk, and gives its size.
+    /// Ends the archive, syncs it to disk and returns its size.
     pub(super) fn finish(mut self) -> Result<u64, ArchiveError> {
         self.write(&END)?;
         self.file.sync_all().map_err(ArchiveError::Write)?;
@@ -136,7 +136,7 @@ impl ArchiveWriter {
             LayerEntry::Program { path, source, size_bytes } => {
                 let path = path.trim_start_matches('/');
                 self.write_hashed(header(path, EntryType::Regular, 0o755, *size_bytes)?.as_bytes(), hasher)?;
-                // One byte more than announced is enough to know that the source has grown.
+                // One byte more than announced is enough to notice that the source has grown.
                 let mut source = File::open(source).map_err(ArchiveError::Read)?.take(size_bytes + 1);
                 let mut buffer = vec![0; COPY_BYTES];
                 let mut copied_bytes = 0;
@@ -169,7 +169,7 @@ impl ArchiveWriter {
 }
 
 impl LayerEntry<'_> {
-    /// How many bytes the entry takes in a tar file.
+    /// The number of bytes that the entry takes in a tar file.
     fn archived_bytes(&self) -> u64 {
         let size_bytes = match self {
             Self::Directory { .. } => 0,
@@ -180,7 +180,7 @@ impl LayerEntry<'_> {
     }
 }
 
-/// The header of an entry that belongs to root and was made at the beginning of time.
+/// The header of an entry that belongs to root and is dated 1970.
 fn header(path: &str, kind: EntryType, mode: u32, size_bytes: u64) -> Result<Header, ArchiveError> {
     let mut header = Header::new_ustar();
     header.set_path(path).map_err(ArchiveError::Write)?;

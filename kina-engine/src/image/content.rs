@@ -1,4 +1,4 @@
-//! What is in an image, and what the image says of itself.
+//! The content of an image, and its metadata.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,22 +13,22 @@ use super::layout;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-/// Images do not say when they were made: the same content is the same image.
+/// Images have no date of creation, so that the same content is the same image.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 const HASH_DIGITS: usize = 12;
 
-/// Everything that an image is made from.
+/// The sources of an image.
 #[derive(Clone, Debug)]
 pub(super) struct Content<'a> {
     pub(super) architecture: Architecture,
-    /// The version of Kubernetes, or what stands for one that is not known.
+    /// The version of Kubernetes, or a placeholder if it is not known.
     pub(super) kubernetes: &'a str,
     pub(super) supervisor: Program<'a>,
     pub(super) etcd: Program<'a>,
     pub(super) kube_api_server: Program<'a>,
 }
 
-/// A program of the host.
+/// A program on the host.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Program<'a> {
     pub(super) path: &'a Path,
@@ -43,7 +43,7 @@ pub(super) struct Written {
     pub(super) size_bytes: u64,
 }
 
-/// An error, and the program that it is about if it is about one.
+/// An error, with the program that it is about, if any.
 #[derive(Debug)]
 pub(super) struct WriteError<'a> {
     pub(super) error: ArchiveError,
@@ -55,8 +55,8 @@ impl<'a> Content<'a> {
     pub(super) fn write(&self, file: File) -> Result<Written, WriteError<'a>> {
         let mut archive = ArchiveWriter::begin(file)?;
         let mut layers = vec![archive.layer(&base())?];
-        // Each program is a layer of its own, so that who has one of another image already need not keep it twice. What
-        // changes least often comes first.
+        // Each program is a layer of its own, so that images can share it. The programs that change least often come
+        // first.
         for (path, program) in [
             (layout::ETCD, self.etcd),
             (layout::KUBE_API_SERVER, self.kube_api_server),
@@ -97,7 +97,7 @@ impl<'a> Content<'a> {
             },
             root_file_system: RootFileSystem {
                 kind: "layers",
-                // Of an uncompressed layer both digests are the same.
+                // For an uncompressed layer both digests are the same.
                 digests: layers.iter().map(|layer| layer.digest.clone()).collect(),
             },
             history: ["directories", "etcd", "kube-apiserver", "kina's supervisor"].map(|comment| History {
@@ -123,7 +123,7 @@ impl<'a> Content<'a> {
     }
 }
 
-/// The layer that holds everything but programs.
+/// The layer with everything except the programs.
 fn base() -> Vec<LayerEntry<'static>> {
     let directories = layout::DIRECTORIES.iter().map(|(path, mode)| LayerEntry::Directory { path, mode: *mode });
     directories.chain(layout::FILES.iter().map(|(path, text)| LayerEntry::Text { path, text })).collect()

@@ -1,4 +1,4 @@
-//! What can go wrong on the way to an image.
+//! Errors in building an image.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::architecture::Architecture;
 
-/// Why there is no image.
+/// A failure to build an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
@@ -17,68 +17,68 @@ pub enum ImageError {
     WrongBinary {
         /// The binary.
         path: PathBuf,
-        /// What it is instead.
+        /// The problem with it.
         problem: String,
-        /// What the image is for.
+        /// The processor that the image is for.
         architecture: Architecture,
     },
     /// A binary was replaced while it was read.
-    #[error("`{}` changed while it was copied into an image: try again when nobody writes to it", path.display())]
+    #[error("`{}` changed while it was copied into an image: try again when no other process writes to it", path.display())]
     InputChanged {
         /// The binary.
         path: PathBuf,
     },
     /// There is no supervisor to be the image's entry point.
-    #[error("an image needs kina's supervisor as a static Linux program, and there is none")]
+    #[error("an image needs kina's supervisor as a static Linux program, but there is none")]
     Supervisor(#[source] SupervisorError),
-    /// The disk became full on the way.
-    #[error("the disk that holds `{}` is full: free some space (an image takes about 200 MB) and try again, nothing half-written was kept", path.display())]
+    /// The disk is full.
+    #[error("the disk that holds `{}` is full: free some space (an image takes about 200 MB) and try again; nothing half-written was kept", path.display())]
     DiskFull {
-        /// What was being written.
+        /// The file that was being written.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A directory or file cannot be used.
     #[error("cannot {action} `{}`: check that kina's cache directory belongs to you and is writable", path.display())]
     Store {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// What it was tried on.
+        /// The directory or file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Another process has been making an image for too long.
+    /// Another process has been building an image for too long.
     #[error("waited {} s for another process that is making an image: if none is at work, remove `{}`", waited.as_secs(), lock.display())]
     LockTimeout {
-        /// The lock that was never free.
+        /// The lock that did not become free.
         lock: PathBuf,
-        /// How long it was waited for.
+        /// The time spent waiting for it.
         waited: Duration,
     },
 }
 
-/// Why there is no supervisor.
+/// A failure to provide the supervisor.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SupervisorError {
-    /// The file that the user named is not it.
+    /// The file that the user named is not a supervisor for the image.
     #[error("KINA_SUPERVISOR names `{}`, which {problem}: name a static Linux program for {architecture}, or unset it", path.display())]
     Given {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
-        /// What the image is for.
+        /// The processor that the image is for.
         architecture: Architecture,
     },
     /// There is no compiler.
-    #[error("`{}` cannot be started, and kina compiles its supervisor with it: install Rust with rustup, name the compiler by RUSTC, or a finished supervisor by KINA_SUPERVISOR", rustc.display())]
+    #[error("`{}` cannot be started, but kina compiles its supervisor with it: install Rust with rustup, name the compiler in RUSTC, or name a finished supervisor in KINA_SUPERVISOR", rustc.display())]
     NoCompiler {
         /// The compiler that was tried.
         rustc: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The compiler has no standard library for Linux.
@@ -88,49 +88,50 @@ pub enum SupervisorError {
         sysroot: String,
         /// The name that rustup knows the compiler by, if it came from there.
         toolchain: Option<String>,
-        /// What is missing.
+        /// The missing target.
         target: &'static str,
     },
-    /// The compiler did not do it.
+    /// The compiler failed.
     #[error("`{command}` failed ({status}): {said}")]
     Failed {
-        /// What was run.
+        /// The command line.
         command: String,
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
-        /// The end of what it said.
+        /// The end of its error output.
         said: String,
     },
     /// The compiler took too long.
     #[error("`{command}` was ended after {} s: try again when the machine is less busy", timeout.as_secs())]
     TimedOut {
-        /// What was run.
+        /// The command line.
         command: String,
-        /// How long it was given.
+        /// The time limit.
         timeout: Duration,
     },
-    /// The compiler made something else.
+    /// The compiler made an unsuitable program.
     #[error("bug: the compiler made a supervisor that {problem}, not a static Linux program for {architecture}")]
     Unusable {
-        /// What it made.
+        /// The problem with it.
         problem: String,
-        /// What the image is for.
+        /// The processor that the image is for.
         architecture: Architecture,
     },
-    /// A file on the way cannot be used.
+    /// A directory or file cannot be used.
     #[error("cannot {action} `{}`: check that kina's cache directory belongs to you and is writable", path.display())]
     Store {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// What it was tried on.
+        /// The directory or file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl ImageError {
-    /// Whether something that the user chose or has to install is at fault, so that another try can only fail the same way.
+    /// Returns true if the user's choice or a missing installation is at fault, so that another try would fail the same
+    /// way.
     pub fn is_user_error(&self) -> bool {
         match self {
             Self::WrongBinary { .. } => true,
@@ -158,7 +159,7 @@ impl SupervisorError {
     }
 }
 
-/// The command that brings the missing standard library, for exactly the compiler that lacks it.
+/// The command that installs the missing standard library for exactly the compiler that lacks it.
 struct TargetAdd<'a> {
     toolchain: &'a Option<String>,
     target: &'a str,
@@ -181,8 +182,8 @@ impl fmt::Display for NotByRustup<'_> {
             return Ok(());
         }
         formatter.write_str(
-            " with a Rust installed by rustup (this one seems not to be), and let RUSTC name its compiler; or let \
-             KINA_SUPERVISOR name a finished supervisor",
+            " with a Rust installed by rustup (this one does not seem to be), and name its compiler in RUSTC; or name \
+             a finished supervisor in KINA_SUPERVISOR",
         )
     }
 }
@@ -192,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_target_is_answered_with_the_command_that_brings_it() {
+    fn a_missing_target_is_reported_with_the_command_that_installs_it() {
         let missing = |toolchain: Option<&str>| SupervisorError::NoTarget {
             sysroot: "/sysroot".to_owned(),
             toolchain: toolchain.map(str::to_owned),
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_from_a_directory_that_cannot_be_used() {
+    fn a_full_disk_is_distinguished_from_an_unusable_directory() {
         let error = |kind: io::ErrorKind| ImageError::store("write", Path::new("/image"), kind.into());
         assert!(matches!(error(io::ErrorKind::StorageFull), ImageError::DiskFull { .. }));
         assert!(matches!(error(io::ErrorKind::PermissionDenied), ImageError::Store { .. }));

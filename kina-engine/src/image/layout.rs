@@ -1,7 +1,7 @@
-//! What is where inside the image: the contract between who makes an image, the supervisor in it, and who runs it.
+//! The layout of the image: the contract between its builder, the supervisor in it, and its runner.
 //!
-//! The supervisor is compiled on its own, so it has these names a second time, in `supervisor/layout.rs`; a test keeps
-//! both the same.
+//! The supervisor is compiled separately, so it repeats these names in `supervisor/layout.rs`; a test keeps both the
+//! same.
 
 /// The supervisor, which is the image's entry point.
 pub const SUPERVISOR: &str = "/kina/supervisor";
@@ -9,32 +9,32 @@ pub const SUPERVISOR: &str = "/kina/supervisor";
 pub const ETCD: &str = "/kina/etcd";
 /// The program kube-apiserver.
 pub const KUBE_API_SERVER: &str = "/kina/kube-apiserver";
-/// Where certificates and command lines are mounted, read-only.
+/// The mount point of certificates and command lines, read-only.
 pub const CLUSTER_DIRECTORY: &str = "/kina/cluster";
-/// Where the host's directory for logs is mounted.
+/// The mount point of the host's directory for logs.
 pub const LOG_DIRECTORY: &str = "/kina/log";
-/// What a cluster keeps from one start to the next, in the root file system.
+/// The state that a cluster keeps from one start to the next, in the root file system.
 pub const STATE_DIRECTORY: &str = "/kina/state";
 /// etcd's data.
 pub const ETCD_DIRECTORY: &str = "/kina/state/etcd";
-/// There once the initial state has been loaded: such a cluster starts by itself.
+/// The marker of a loaded initial state: a cluster with it starts by itself.
 pub const COMPLETE_MARKER: &str = "/kina/state/complete";
 /// etcd's arguments, one a line, in [`CLUSTER_DIRECTORY`].
 pub const ETCD_ARGUMENTS: &str = "etcd.arguments";
 /// kube-apiserver's arguments, one a line, in [`CLUSTER_DIRECTORY`].
 pub const API_SERVER_ARGUMENTS: &str = "kube-apiserver.arguments";
-/// What etcd wrote, in [`LOG_DIRECTORY`].
+/// etcd's log, in [`LOG_DIRECTORY`].
 pub const ETCD_LOG: &str = "etcd.log";
-/// What kube-apiserver wrote, in [`LOG_DIRECTORY`].
+/// kube-apiserver's log, in [`LOG_DIRECTORY`].
 pub const API_SERVER_LOG: &str = "kube-apiserver.log";
 /// The supervisor's events, one JSON object a line, in [`LOG_DIRECTORY`].
 pub const SUPERVISOR_LOG: &str = "supervisor.log";
-/// Where kube-apiserver listens.
+/// kube-apiserver's port.
 pub const API_PORT: u16 = 6443;
-/// Where etcd listens.
+/// etcd's port.
 pub const ETCD_PORT: u16 = 2379;
 
-/// Every directory of the image, in the order in which they can be made, with its mode.
+/// All directories of the image with their modes, parents first.
 pub(super) const DIRECTORIES: [(&str, u32); 12] = [
     ("/dev", 0o755),
     ("/etc", 0o755),
@@ -50,7 +50,7 @@ pub(super) const DIRECTORIES: [(&str, u32); 12] = [
     ("/var", 0o755),
 ];
 
-/// The few files that programs look for; the runtime replaces some of them at each start.
+/// The few files that programs expect; the runtime replaces some of them at each start.
 pub(super) const FILES: [(&str, &str); 3] = [
     ("/etc/group", "root:x:0:\nnogroup:x:65534:\n"),
     ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),

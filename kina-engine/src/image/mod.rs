@@ -1,10 +1,11 @@
 //! The image that a cluster in a virtual machine or in a container boots from.
 //!
-//! An archive in the OCI layout with three programs: etcd and kube-apiserver from the assets, and kina's supervisor, which
-//! is the first process and watches over both. kina assembles it by itself: no builder, no registry, no root. The same
-//! inputs make the same bytes, and the image's name holds a digest of its content.
+//! An archive in the OCI layout with three programs: etcd and kube-apiserver from the assets, and kina's supervisor,
+//! which is the first process and watches over both. kina assembles it by itself: no builder, no registry, no root. The
+//! same inputs make the same bytes, and the image's name contains a digest of its content.
 //!
-//! [`layout`] is what everybody relies on; `supervisor` says where the one program comes from that is not an asset.
+//! [`layout`] is the contract that all users of the image rely on; `supervisor` provides the one program that is not an
+//! asset.
 
 mod architecture;
 mod archive;
@@ -32,10 +33,10 @@ use self::supervisor::{Supervisor, SupervisorSource};
 use crate::assets::{Assets, KubernetesMinor};
 use crate::hex;
 
-/// Stands for the version of binaries that do not say theirs.
+/// The placeholder for the version of binaries that do not report it.
 const UNKNOWN_VERSION: &str = "unknown";
 
-/// An image, as a file that container runtimes load.
+/// An image in a file that container runtimes load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// Its name once it is loaded: `kina.local/cluster:<kubernetes>-<architecture>-<digest>`.
@@ -48,7 +49,7 @@ pub struct Image {
     pub size_bytes: u64,
 }
 
-/// An image, and what it was made from.
+/// An image with its sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BuiltImage {
     pub(crate) image: Image,
@@ -59,27 +60,27 @@ pub(crate) struct BuiltImage {
     pub(crate) supervisor: String,
 }
 
-/// Where images are kept, below the root of kina's cache.
+/// The directory for images, below the root of kina's cache.
 pub fn directory(cache_directory: &Path) -> PathBuf {
     cache_directory.join("images")
 }
 
-/// Provides the image that `assets` make for `architecture`: the one in `directory`, or a new one.
+/// Provides the image with `assets` for `architecture`: the one in `directory`, or a new one.
 ///
-/// Blocks for a second or two when there is none yet, else for the moment in which the compiler says its version. Any
-/// number of processes may ask for the same at once; one of them works, the others wait. Few images are kept, and those
-/// that were not asked for longest go first.
+/// Blocks for a second or two if there is none yet, else for the moment in which the compiler prints its version. Any
+/// number of processes may ask for the same image at once; one of them works, the others wait. Few images are kept; the
+/// least recently used ones go first.
 ///
 /// `KINA_SUPERVISOR` and `RUSTC` are read from the environment; see [`SupervisorError`].
 ///
 /// # Errors
-/// If the binaries are no static Linux programs for `architecture`, if there is no supervisor, or if `directory` cannot be
-/// used.
+/// If the binaries are not static Linux programs for `architecture`, if there is no supervisor, or if `directory`
+/// cannot be used.
 pub fn build(assets: &Assets, architecture: Architecture, directory: &Path) -> Result<Image, ImageError> {
     build_and_describe(assets, architecture, directory).map(|built| built.image)
 }
 
-/// The same, and what the image was made from.
+/// Like [`build`], but returns the image's sources as well.
 pub(crate) fn build_and_describe(
     assets: &Assets,
     architecture: Architecture,
@@ -89,14 +90,14 @@ pub(crate) fn build_and_describe(
     build_with(assets, architecture, directory, &source)
 }
 
-/// The supervisor for `architecture`, where images are kept in `directory`: the one that the next image would have.
+/// Provides the supervisor that the next image for `architecture` in `directory` would have.
 #[cfg(feature = "cli")]
 pub(crate) fn supervisor(architecture: Architecture, directory: &Path) -> Result<PathBuf, SupervisorError> {
     let source = SupervisorSource::from_environment(&|name| std::env::var_os(name));
     source.provide(architecture, &directory.join("supervisors")).map(|supervisor| supervisor.path)
 }
 
-/// The image in `directory` that was asked for last, of those for `architecture` and, if one is named, of a minor.
+/// The most recently used image in `directory` for `architecture` and, if given, for a minor version.
 pub fn last_used(architecture: Architecture, minor: Option<KubernetesMinor>, directory: &Path) -> Option<Image> {
     let store = ImageStore::new(directory);
     store.last_used(architecture, minor).map(|record| described(&store, record).image)
@@ -125,7 +126,7 @@ fn build_with(
         return Ok(described(&store, record));
     }
     let lock = store.lock()?;
-    // Whoever held the lock before may have made what is wanted.
+    // The previous holder of the lock may have made this image.
     if let Some(record) = store.find(&key) {
         return Ok(described(&store, record));
     }
@@ -164,10 +165,10 @@ fn checked_program(path: &Path, architecture: Architecture) -> Result<Program<'_
     Ok(Program { path, size_bytes })
 }
 
-/// A name for everything that decides what an image is.
+/// A hash of all inputs of an image.
 ///
-/// Of the binaries, place, size and times stand for the content: to read them takes longer than all the rest. An image made
-/// anew from the same content is the same image.
+/// Path, size, times and inode stand for the binaries' content: reading that takes longer than all the rest. An image
+/// made anew from the same content is the same image.
 fn key(content: &Content<'_>, supervisor: &Supervisor) -> Result<String, ImageError> {
     let mut hasher = Sha256::new();
     for text in [crate::protocol::VERSION, content.architecture.name(), content.kubernetes, &supervisor.digest] {

@@ -1,4 +1,4 @@
-//! Runs the Rust compiler: bounded in time, and with the end of what it said.
+//! Runs the Rust compiler with a time limit, and keeps the end of its error output.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,7 +11,7 @@ use crate::backoff::Backoff;
 use crate::log_tail::log_tail;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// A second is usual; a first start of rustup may download a whole compiler.
+/// A second is usual, but rustup's first start may download a whole compiler.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A Rust compiler.
@@ -20,7 +20,7 @@ pub(super) struct Rustc {
     program: PathBuf,
 }
 
-/// What a run left.
+/// The result of a run.
 struct Outcome {
     command: String,
     status: ExitStatus,
@@ -29,12 +29,12 @@ struct Outcome {
 }
 
 impl Rustc {
-    /// The compiler at `program`, which is looked for in the search path if it is but a name.
+    /// The compiler at `program`; a bare name is looked up in the search path.
     pub(super) fn new(program: PathBuf) -> Self {
         Self { program }
     }
 
-    /// Everything that tells this compiler from others.
+    /// The compiler's description of itself, which distinguishes it from others.
     pub(super) fn version(&self, scratch: &Path) -> Result<String, SupervisorError> {
         self.run(&["-vV".as_ref()], scratch).and_then(Outcome::must_succeed)
     }
@@ -50,7 +50,7 @@ impl Rustc {
         if outcome.status.success() {
             return Ok(());
         }
-        // Told by what is on disk, and not by what the compiler says about it, which changes.
+        // Decided by the files on disk, because the compiler's messages change between versions.
         let sysroot = self.run(&["--print".as_ref(), "sysroot".as_ref()], scratch)?.must_succeed()?;
         if Path::new(&sysroot).join("lib/rustlib").join(target).is_dir() {
             return outcome.must_succeed().map(drop);
@@ -60,11 +60,11 @@ impl Rustc {
     }
 
     fn run(&self, arguments: &[&OsStr], scratch: &Path) -> Result<Outcome, SupervisorError> {
-        // Files and not pipes: nobody has to read along.
+        // Files instead of pipes, which would have to be read while the compiler runs.
         let (stdout_path, stderr_path) = (scratch.join("stdout"), scratch.join("stderr"));
         let create = |path: &Path| File::create(path).map_err(|error| SupervisorError::store("write", path, error));
         let mut command = Command::new(&self.program);
-        // The directory is that of whoever asks: there, rustup chooses the compiler that this project uses.
+        // The working directory stays the caller's: there, rustup chooses the compiler that this project uses.
         command.args(arguments).stdin(Stdio::null()).stdout(create(&stdout_path)?).stderr(create(&stderr_path)?);
         let mut said = vec![self.program.display().to_string()];
         said.extend(arguments.iter().map(|argument| argument.to_string_lossy().into_owned()));
@@ -88,11 +88,11 @@ impl Outcome {
     }
 }
 
-/// A compiler at work; ended when dropped.
+/// A running compiler; killed when dropped.
 struct Running(Option<Child>);
 
 impl Running {
-    /// How it ended, or nothing if it has not within `timeout`.
+    /// Waits for the exit status; `None` if the compiler has not ended within `timeout`.
     fn wait(&mut self, timeout: Duration) -> Result<Option<ExitStatus>, std::io::Error> {
         let Some(child) = &mut self.0 else { return Ok(None) };
         let waited = Backoff::poll(POLL_INTERVAL, timeout).run_blocking(
@@ -125,7 +125,7 @@ impl Drop for Running {
     }
 }
 
-/// The name by which rustup knows the compiler whose own directory is `sysroot`.
+/// rustup's name for the compiler whose own directory is `sysroot`.
 fn toolchain_name(sysroot: &str) -> Option<String> {
     let path = Path::new(sysroot);
     let is_rustups = path.parent()?.file_name()? == "toolchains";
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rustup_knows_what_it_installed_and_nothing_else() {
+    fn only_compilers_installed_by_rustup_have_a_toolchain_name() {
         let name = toolchain_name("/home/u/.rustup/toolchains/1.95.0-aarch64-apple-darwin");
         assert_eq!(name.as_deref(), Some("1.95.0-aarch64-apple-darwin"));
         assert_eq!(toolchain_name("/usr"), None);

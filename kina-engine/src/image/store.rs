@@ -1,8 +1,8 @@
-//! The images of one directory: archives, and records of what each was made from.
+//! The images of one directory: archives, and a record for each of them.
 //!
 //! An archive appears by one rename of a file that is complete and on disk; its record is written after it, and an
-//! archive without one is as good as none. Work in progress lies in `staging`, under the lock; so whoever holds the lock
-//! knows that everything there was left behind by somebody who died.
+//! archive without a record counts as absent. Work in progress lies in `staging`, under the lock, so the holder of the
+//! lock knows that everything there was left behind by a process that died.
 
 use std::fs::{File, FileTimes, TryLockError};
 use std::io;
@@ -16,13 +16,13 @@ use super::error::ImageError;
 use crate::assets::KubernetesMinor;
 use crate::backoff::Backoff;
 
-/// Two processors and a few minors; each takes 200 MB.
+/// The number of images that are kept, for two processors and a few minor versions; each takes 200 MB.
 const IMAGES_KEPT_MAX: usize = 4;
-/// Making an image takes a second or two.
+/// Building an image takes a second or two.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(120);
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What is known of an archive.
+/// The description of an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) reference: String,
@@ -50,22 +50,22 @@ impl<'a> ImageStore<'a> {
         Self { directory }
     }
 
-    /// Where the archive of a record is.
+    /// The path of a record's archive.
     pub(super) fn archive(&self, record: &Record) -> PathBuf {
         self.directory.join(&record.archive_name)
     }
 
-    /// The image that was made under `key`, if it is all there. It counts as used.
+    /// Finds the image that was built under `key`, if it is complete, and marks it as used.
     pub(super) fn find(&self, key: &str) -> Option<Record> {
         let path = self.record_path(key);
         let record = self.trusted(&path)?;
-        // Only decides what goes first when there are too many.
+        // May fail: it only decides which image goes first when there are too many.
         let now = FileTimes::new().set_modified(SystemTime::now());
         let _ = File::options().write(true).open(&path).and_then(|file| file.set_times(now));
         Some(record)
     }
 
-    /// The image that was used last, of those for `architecture` and, if one is named, of a minor.
+    /// The most recently used image for `architecture` and, if given, for a minor version.
     pub(super) fn last_used(&self, architecture: Architecture, minor: Option<KubernetesMinor>) -> Option<Record> {
         let prefix = minor.map(|minor| format!("{minor}.")).unwrap_or_default();
         self.records_last_used_first()
@@ -74,7 +74,7 @@ impl<'a> ImageStore<'a> {
             .find(|record| record.architecture == architecture.name() && record.kubernetes.starts_with(&prefix))
     }
 
-    /// Waits for the right to change the directory, and removes what earlier holders left behind.
+    /// Waits for the right to change the directory, and removes the leftovers of earlier holders.
     pub(super) fn lock(&'a self) -> Result<ImageLock<'a>, ImageError> {
         for directory in [self.directory.to_owned(), self.records(), self.staging()] {
             std::fs::create_dir_all(&directory).map_err(|error| ImageError::store("create", &directory, error))?;
@@ -99,7 +99,7 @@ impl<'a> ImageStore<'a> {
         Ok(ImageLock { store: self, _file: file })
     }
 
-    /// The record at `path`, if it can be read and its archive is what it says.
+    /// The record at `path`, if it can be read and its archive matches it.
     fn trusted(&self, path: &Path) -> Option<Record> {
         let record: Record = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
         let metadata = std::fs::metadata(self.archive(&record)).ok()?;
@@ -129,7 +129,7 @@ impl<'a> ImageStore<'a> {
 }
 
 impl ImageLock<'_> {
-    /// A new file to write an archive into, and where it is.
+    /// Creates a file to write an archive into, and returns it with its path.
     pub(super) fn stage(&self) -> Result<(File, PathBuf), ImageError> {
         let path = self.store.staging().join("archive.tar");
         match File::create_new(&path) {
@@ -138,7 +138,7 @@ impl ImageLock<'_> {
         }
     }
 
-    /// Moves a complete archive to its place, and records under `key` what it is.
+    /// Moves a complete archive to its place, and writes its record under `key`.
     pub(super) fn publish(&self, staged: &Path, key: &str, record: &Record) -> Result<(), ImageError> {
         let archive = self.store.archive(record);
         std::fs::rename(staged, &archive).map_err(|error| ImageError::store("create", &archive, error))?;
@@ -155,7 +155,7 @@ impl ImageLock<'_> {
         Ok(())
     }
 
-    /// Removes what was not used for longest, until no more archives are left than are kept.
+    /// Removes the least recently used images beyond the number that is kept.
     fn prune(&self) {
         let mut kept = Vec::new();
         for path in self.store.records_last_used_first() {
@@ -180,14 +180,14 @@ fn paths_in(directory: &Path) -> Vec<PathBuf> {
     entries.flatten().map(|entry| entry.path()).collect()
 }
 
-/// Removes a file that nobody needs; one that cannot be removed is in nobody's way.
+/// Removes a file that is not needed; one that cannot be removed does no harm.
 fn remove(path: &Path) {
     if let Err(error) = std::fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "cannot remove what is left of an image");
+        tracing::warn!(path = %path.display(), %error, "cannot remove a leftover of an image");
     }
 }
 
-/// Writes a directory to disk, on file systems that know of such a thing.
+/// Syncs a directory to disk, on file systems that support it.
 fn sync_directory(path: &Path) -> Result<(), ImageError> {
     match File::open(path).and_then(|directory| directory.sync_all()) {
         Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {

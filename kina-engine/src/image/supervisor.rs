@@ -1,16 +1,17 @@
-//! Where the supervisor's Linux program comes from.
+//! The source of the supervisor's Linux program.
 //!
-//! The supervisor is PID 1 of the image, a static Linux program, and kina also runs on Macs that have Rust and nothing
-//! else to make Linux programs with. So kina carries the supervisor's source and compiles it where it is needed, with the
-//! one compiler that every user of kina has: `rustc`, which holds the linker `rust-lld`, and whose standard library for
-//! `…-linux-musl` holds a C library. No C compiler, no cargo, no network; one second, once. What was decided against: a
-//! finished program in the package (nobody could check what is in it, and there would be one for each processor), a
-//! download (nobody to serve it, one more thing to trust), and a build in a builder VM (slow, and a registry is needed).
+//! The supervisor is PID 1 of the image, a static Linux program, but kina also runs on Macs where Rust is the only
+//! means of making Linux programs. So kina carries the supervisor's source and compiles it where it is needed, with the
+//! one compiler that every user of kina has: `rustc`, which contains the linker `rust-lld`, and whose standard library
+//! for `…-linux-musl` contains a C library. No C compiler, no cargo, no network; one second, once. Rejected
+//! alternatives: a finished program in the package (its content could not be checked, and there would be one for each
+//! processor), a download (needs a server, and one more thing to trust), and a build in a builder VM (slow, and needs a
+//! registry).
 //!
-//! The order: `KINA_SUPERVISOR`, a program that somebody made elsewhere; the cache, by source and compiler; a build. Where
-//! no build is possible, one that another compiler made from the same source will do.
+//! The order: `KINA_SUPERVISOR`, a program made elsewhere; the cache, by source and compiler; a build. If no build is
+//! possible, one by another compiler from the same source is used.
 //!
-//! A build is the same to the byte wherever it is made by the same compiler.
+//! Builds by the same compiler are identical to the byte on every machine.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -35,7 +36,7 @@ const SOURCES: [(&str, &str); 6] = [
     ("supervise.rs", include_str!("../../supervisor/supervise.rs")),
     ("system.rs", include_str!("../../supervisor/system.rs")),
 ];
-/// What the compiler is told besides source, target and output.
+/// The compiler's options besides source, target and output.
 const OPTIONS: [&str; 9] = [
     "--edition=2024",
     "--crate-name=kina_supervisor",
@@ -48,12 +49,12 @@ const OPTIONS: [&str; 9] = [
     "-Cstrip=symbols",
 ];
 const SCRATCH_PREFIX: &str = "scratch.";
-/// Nobody compiles for so long.
+/// No compilation takes this long.
 const SCRATCH_AGE_MAX: Duration = Duration::from_secs(60 * 60);
-/// How many are kept: two processors, and the newest few compilers and sources.
+/// The number of supervisors that are kept: for two processors, and the newest few compilers and sources.
 const KEPT_MAX: usize = 8;
 
-/// Where a supervisor may come from.
+/// The possible sources of a supervisor.
 #[derive(Clone, Debug)]
 pub(super) struct SupervisorSource {
     /// A finished program that the user named.
@@ -72,7 +73,7 @@ pub(super) struct Supervisor {
 }
 
 impl SupervisorSource {
-    /// What the environment that `variable` describes asks for.
+    /// The source that the environment chooses; `variable` reads the environment.
     pub(super) fn from_environment(variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> Self {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let in_search_path =
@@ -85,7 +86,7 @@ impl SupervisorSource {
         Self { given: path("KINA_SUPERVISOR"), rustc: Rustc::new(rustc) }
     }
 
-    /// A supervisor for `architecture`. What is compiled is kept in `directory`.
+    /// Provides a supervisor for `architecture`. Compiled supervisors are kept in `directory`.
     pub(super) fn provide(&self, architecture: Architecture, directory: &Path) -> Result<Supervisor, SupervisorError> {
         if let Some(path) = &self.given {
             let given = |problem| SupervisorError::Given { path: path.clone(), problem, architecture };
@@ -123,13 +124,13 @@ impl SupervisorSource {
         self.compile(architecture, scratch, &output)?;
         let compiled = Supervisor::at(&output, architecture)
             .map_err(|problem| SupervisorError::Unusable { problem, architecture })?;
-        // Beside, then renamed: who finds it finds all of it.
+        // Written elsewhere, then renamed, so that other processes see it only when it is complete.
         File::open(&output)
             .and_then(|file| file.sync_all())
             .and_then(|()| std::fs::rename(&output, &path))
             .map_err(|error| SupervisorError::store("write", &path, error))?;
         for old in newest_first(directory, "").into_iter().filter(|old| *old != path).skip(KEPT_MAX - 1) {
-            // Another process may have been quicker; a leftover is in nobody's way.
+            // Another process may have been quicker, and a leftover does no harm.
             let _ = std::fs::remove_file(old);
         }
         Ok(Supervisor { path, ..compiled })
@@ -162,7 +163,7 @@ impl SupervisorSource {
 }
 
 impl Supervisor {
-    /// The program at `path`, or what is wrong with it.
+    /// The program at `path`, or the problem with it.
     fn at(path: &Path, architecture: Architecture) -> Result<Self, String> {
         let unreadable = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => "does not exist".to_owned(),
@@ -177,9 +178,9 @@ impl Supervisor {
     }
 }
 
-/// Why the program at `path` cannot run in an image for `architecture`.
+/// The reason why the program at `path` cannot run in an image for `architecture`, if there is one.
 pub(super) fn problem_of_program(path: &Path, architecture: Architecture) -> io::Result<Option<String>> {
-    let Some(kind) = program_kind(path)? else { return Ok(Some("is no program that says where it runs".to_owned())) };
+    let Some(kind) = program_kind(path)? else { return Ok(Some("is not a program in a known format".to_owned())) };
     Ok(if kind.platform != architecture.platform() {
         Some(format!("is a program for {}", kind.platform))
     } else if !kind.is_static {
@@ -189,7 +190,7 @@ pub(super) fn problem_of_program(path: &Path, architecture: Architecture) -> io:
     })
 }
 
-/// The supervisors in `directory` whose names begin with `prefix`.
+/// The supervisors in `directory` whose names begin with `prefix`, the newest first.
 fn newest_first(directory: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut found: Vec<_> = entries
@@ -204,7 +205,7 @@ fn newest_first(directory: &Path, prefix: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Removes the scratch directories of those who were killed at work; one that cannot be removed is in nobody's way.
+/// Removes the scratch directories of processes that were killed at work; one that cannot be removed does no harm.
 fn remove_abandoned(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
@@ -217,7 +218,7 @@ fn remove_abandoned(directory: &Path) {
     }
 }
 
-/// Everything that decides what the same compiler makes.
+/// All inputs of a build except the compiler.
 fn source_text(architecture: Architecture) -> String {
     let files = SOURCES.iter().map(|(name, text)| format!("{name}\0{text}\0"));
     files.chain([OPTIONS.join("\0"), architecture.rust_target().to_owned()]).collect()
@@ -237,7 +238,7 @@ mod tests {
 
     const ARCHITECTURE: Architecture = Architecture::Amd64;
 
-    /// A shell script in the place of the compiler: it answers what it is told to, and copies a program to the output.
+    /// A shell script in the place of the compiler, with scripted answers.
     struct EmulatedRustc {
         directory: TempDir,
     }
@@ -261,7 +262,7 @@ mod tests {
             self.directory.path().join(name)
         }
 
-        /// A compiler of that version, which does `compile` to `$output` when asked for a program.
+        /// A compiler of this version, which runs `compile` with `$output` when asked for a program.
         fn compiler(&self, version: &str, compile: &str) -> SupervisorSource {
             let here = self.directory.path().display();
             let text = format!(
@@ -272,7 +273,7 @@ mod tests {
             std::fs::write(&script, text).expect("write");
             std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("mode");
             // Another process makes the copy that is run: a file that this one wrote may still be open for writing in a
-            // child that another test's thread is just starting, and is "busy" then.
+            // child that another test's thread is just starting, and would be "busy" then.
             let copied = std::process::Command::new("cp").arg("-p").args([&script, &program]).status();
             assert!(copied.expect("cp").success());
             SupervisorSource { given: None, rustc: Rustc::new(program) }
@@ -299,14 +300,14 @@ mod tests {
         assert_eq!(scene.provide(&one).expect("supervisor"), first);
         assert_ne!(scene.provide(&other).expect("supervisor").path, first.path);
         assert_eq!(scene.compiled(), "1.0\n2.0\n");
-        // What was cut off since is no program any more.
+        // A truncated file is not a program any more.
         std::fs::write(&first.path, "cut off").expect("write");
         assert_eq!(scene.provide(&one).expect("supervisor"), first);
         assert_eq!(scene.compiled(), "1.0\n2.0\n1.0\n");
     }
 
     #[test]
-    fn where_no_build_is_possible_that_of_another_compiler_will_do() {
+    fn without_a_working_compiler_an_earlier_build_is_used() {
         let scene = EmulatedRustc::new();
         let none = SupervisorSource { given: None, rustc: Rustc::new("/nowhere/rustc".into()) };
         let error = scene.provide(&none).expect_err("no compiler");
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_supervisor_that_the_user_names_is_taken_as_it_is_or_refused() {
+    fn a_supervisor_named_by_the_user_is_used_as_it_is_or_refused() {
         let scene = EmulatedRustc::new();
         let named = |path: PathBuf| {
             let source = SupervisorSource::from_environment(&|name| match name {
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_few_are_kept_and_the_one_just_made_is_among_them() {
+    fn only_a_few_supervisors_are_kept_including_the_newest() {
         let scene = EmulatedRustc::new();
         let mut last = None;
         for version in 0..KEPT_MAX + 3 {

@@ -9,7 +9,7 @@ use super::rustc::Rustc;
 use super::*;
 use crate::assets::AssetSource;
 
-/// Binaries that are nothing but headers, a supervisor of the same kind, and a directory for images.
+/// Binaries that consist of little more than headers, a supervisor of the same kind, and a directory for images.
 struct Scene {
     directory: TempDir,
     source: SupervisorSource,
@@ -52,7 +52,7 @@ impl Scene {
     }
 }
 
-/// A static Linux program with nothing to run, for a processor by its number.
+/// A static Linux program without code, for the processor with this number.
 fn elf(processor: u8, content: &[u8]) -> Vec<u8> {
     let mut program = vec![0; 120];
     program[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1]);
@@ -65,7 +65,7 @@ fn elf(processor: u8, content: &[u8]) -> Vec<u8> {
     program
 }
 
-/// The entries of a tar file by their paths, with what they hold.
+/// The entries of a tar file, by path, with their content.
 fn entries_of(tar: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut archive = tar::Archive::new(tar);
     let entries = archive.entries().expect("entries").map(|entry| {
@@ -85,7 +85,7 @@ fn parsed(content: &[u8]) -> Value {
 }
 
 #[test]
-fn the_same_content_makes_the_same_bytes_wherever_and_whenever() {
+fn the_same_content_always_makes_the_same_bytes() {
     let (one, other) = (Scene::new(), Scene::new());
     let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
     let etcd = std::fs::File::options().write(true).open(other.path("etcd")).expect("open");
@@ -99,7 +99,7 @@ fn the_same_content_makes_the_same_bytes_wherever_and_whenever() {
 }
 
 #[test]
-fn the_archive_is_a_whole_oci_layout_of_what_it_was_made_from() {
+fn the_archive_is_a_complete_oci_layout_of_its_sources() {
     let scene = Scene::new();
     let image = scene.built();
     let archive = std::fs::read(&image.archive).expect("read");
@@ -147,12 +147,12 @@ fn the_archive_is_a_whole_oci_layout_of_what_it_was_made_from() {
         assert_eq!(layers[layer].keys().collect::<Vec<_>>(), ["kina/", path]);
         assert!(layers[layer][path] == std::fs::read(scene.path(name)).expect("read"), "{path}");
     }
-    // Nothing is said of the file in the archive but what is in it.
+    // The archive contains nothing else.
     assert_eq!(files.len(), 2 + 4 + 2 + 2, "{:?}", files.keys());
 }
 
 #[test]
-fn what_was_made_once_is_found_and_what_changed_is_made_anew() {
+fn an_image_is_reused_until_its_sources_change() {
     let scene = Scene::new();
     let first = scene.built();
     let identity = |image: &Image| std::fs::metadata(&image.archive).expect("archive").ino();
@@ -175,7 +175,7 @@ fn what_was_made_once_is_found_and_what_changed_is_made_anew() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_never_taken_for_an_image() {
+fn leftovers_of_a_killed_run_are_never_taken_for_an_image() {
     let scene = Scene::new();
     let image = scene.built();
     let whole = std::fs::read(&image.archive).expect("read");
@@ -201,14 +201,14 @@ fn what_a_killed_run_left_is_never_taken_for_an_image() {
 }
 
 #[test]
-fn only_the_images_that_were_used_last_are_kept() {
+fn only_the_most_recently_used_images_are_kept() {
     let scene = Scene::new();
     let first = scene.built();
     let mut images = Vec::new();
     for number in 0..6_u8 {
         std::fs::write(scene.path("etcd"), elf(62, &[number])).expect("write");
         images.push(scene.built().archive);
-        // As on a file system whose clock has long ticks.
+        // Simulates a file system with coarse time stamps.
         let age = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000 + u64::from(number));
         for entry in std::fs::read_dir(scene.path("images/records")).expect("records") {
             let file = std::fs::File::options().write(true).open(entry.expect("entry").path()).expect("open");
@@ -227,7 +227,7 @@ fn only_the_images_that_were_used_last_are_kept() {
 }
 
 #[test]
-fn many_who_ask_at_once_get_the_same_image() {
+fn concurrent_requests_get_the_same_image() {
     let scene = Scene::new();
     let images: Vec<Image> = std::thread::scope(|scope| {
         let asking: Vec<_> = (0..8).map(|_| scope.spawn(|| scene.built())).collect();
@@ -238,7 +238,7 @@ fn many_who_ask_at_once_get_the_same_image() {
 }
 
 #[test]
-fn binaries_that_cannot_run_in_the_image_are_refused_with_what_they_are() {
+fn binaries_that_cannot_run_in_the_image_are_refused_with_the_reason() {
     let scene = Scene::new();
     let refused = |content: &[u8]| {
         std::fs::write(scene.path("etcd"), content).expect("write");
@@ -255,7 +255,7 @@ fn binaries_that_cannot_run_in_the_image_are_refused_with_what_they_are() {
         (elf(183, b"etcd"), "is a program for linux-arm64"),
         (darwin, "is a program for darwin-arm64"),
         (dynamic, "is linked dynamically"),
-        (b"#!/bin/sh\n".to_vec(), "is no program that says where it runs"),
+        (b"#!/bin/sh\n".to_vec(), "is not a program in a known format"),
     ] {
         let message = refused(&content);
         assert!(message.starts_with(&format!("`{}` {problem}, but", scene.path("etcd").display())), "{message}");
@@ -266,7 +266,7 @@ fn binaries_that_cannot_run_in_the_image_are_refused_with_what_they_are() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_used_is_named() {
+fn the_error_names_an_unusable_directory() {
     let scene = Scene::new();
     std::fs::write(scene.path("images"), "in the way").expect("write");
     let message = scene.build().expect_err("no directory").to_string();

@@ -89,5 +89,5 @@ fn what_cannot_be_made_is_the_users_to_mend() {
     let mut command = user.command(&["build"]);
     command.env("KINA_SUPERVISOR", &supervisor);
     let message = User::refused(command);
-    assert!(message.contains("is no program that says where it runs: name a static Linux program"), "{message}");
+    assert!(message.contains("is not a program in a known format: name a static Linux program"), "{message}");
 }
