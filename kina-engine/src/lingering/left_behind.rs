@@ -2,19 +2,19 @@ use std::time::Instant;
 
 use crate::gateway::Draining;
 
-/// Looks in a row that must show nothing once every connection was read to its end.
+/// The number of consecutive looks that must show nothing once every connection was read to its end.
 const LOOKS_AFTER_DRAINING: u32 = 1;
-/// The same after controllers were killed. Nothing reads their connections to the end, so the API server may come to
-/// the last requests in its buffers a moment after their senders have gone.
+/// The same after controllers were killed. Their connections are not read to the end, so the API server may handle the
+/// last requests in its buffers a moment after the senders are gone.
 const LOOKS_AFTER_KILLING: u32 = 2;
 
 /// Requests of earlier users that may still run in an API server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LeftBehind {
     gateways: Vec<Draining>,
-    /// Number of looks that are taken even if the gateways give no reason.
+    /// The number of looks to take even if the gateways give no reason.
     looks: u32,
-    /// The time at which the last of them had to go.
+    /// The time at which the last of these users had to stop.
     since: Option<Instant>,
 }
 
@@ -24,7 +24,7 @@ impl LeftBehind {
         Self { gateways: vec![draining], looks: 0, since: Some(Instant::now()) }
     }
 
-    /// The remains of a lease of which nothing is known.
+    /// The remains of a lease that nothing is known about.
     pub(crate) fn unknown() -> Self {
         Self { gateways: Vec::new(), looks: LOOKS_AFTER_DRAINING, since: Some(Instant::now()) }
     }
@@ -34,19 +34,19 @@ impl LeftBehind {
         Self { gateways: Vec::new(), looks: LOOKS_AFTER_KILLING, since: Some(Instant::now()) }
     }
 
-    /// Takes in what others have left behind.
+    /// Adds the remains of other users.
     pub(crate) fn add(&mut self, more: Self) {
         self.gateways.extend(more.gateways);
         self.looks = self.looks.max(more.looks);
         self.since = self.since.max(more.since);
     }
 
-    /// Returns whether nothing was left behind at all.
+    /// Returns true if nothing was left behind at all.
     pub(crate) fn is_nothing(&self) -> bool {
         self.gateways.is_empty() && self.looks == 0
     }
 
-    /// Returns whether something of it may have been written since.
+    /// Returns true if something of it may have written since.
     pub(crate) fn may_have_written(&self) -> bool {
         0 < self.looks || self.gateways.iter().any(Draining::may_have_written)
     }
@@ -62,7 +62,7 @@ impl LeftBehind {
         }
     }
 
-    /// Returns how many looks in a row must show nothing, now that every connection was read to its end.
+    /// Returns the number of consecutive looks that must show nothing, now that every connection was read to its end.
     pub(super) fn looks(&self) -> u32 {
         let may_still_run = self.gateways.iter().any(Draining::may_still_run);
         self.looks.max(if may_still_run { LOOKS_AFTER_DRAINING } else { 0 })

@@ -1,15 +1,16 @@
 //! Requests that an earlier lease may have left running in an API server, and their end.
 //!
-//! A rewind puts back what is stored. It proves nothing as long as something that a lease has begun can still write. So
-//! before the last comparison of a rewind all connections of the lease are read to their end, and where a request may
-//! have outlived its connection, the API server is asked for the stacks of all its goroutines. If something does not end
-//! by itself, the API server is restarted, which ends everything.
+//! A rewind restores the stored state. It proves nothing as long as a request of the lease can still write. So before
+//! the last comparison of a rewind, all connections of the lease are read to their end, and if a request may have
+//! outlived its connection, the API server is asked for the stacks of all its goroutines. If a request does not end by
+//! itself, the API server is restarted, which ends everything.
 //!
-//! A look takes an API server about ten milliseconds of processor time, several times what an ordinary rewind takes it.
-//! So it is taken only where the gateway's observers, or the end of controllers, give a reason.
+//! A look costs an API server about ten milliseconds of CPU time, several times the cost of an ordinary rewind. So
+//! looks are taken only if the gateway's observers, or the end of controllers, give a reason.
 //!
-//! - `left_behind`: what is known when a lease ends.
-//! - `profile`: asking for the stacks. `stacks`: what they say. Pure.
+//! - `left_behind`: the remains of earlier users, as known at the end of a lease.
+//! - `profile`: the request for the stacks.
+//! - `stacks`: their meaning. Pure.
 
 mod left_behind;
 mod profile;
@@ -23,23 +24,24 @@ use crate::api_client::ApiClient;
 use crate::provider::ProvidedCluster;
 use crate::sabotage::{self, Part};
 
-/// Time that requests have to end by themselves after the end of their lease.
+/// The time that requests have to end by themselves after the end of their lease.
 const END_TIMEOUT: Duration = Duration::from_millis(250);
-/// Between two looks. What a request of the engine, or of the API server itself, shows in one is gone in the next.
+/// The pause between two looks. Requests of the engine, or of the API server itself, that show in one look are gone in
+/// the next.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// So many looks in a row have to show something before it counts as not ending.
+/// The number of consecutive looks that must show something before it counts as not ending.
 const LOOKS_BEFORE_RESTART: u32 = 2;
 
-/// The end of what was left behind.
+/// The result of waiting for the remains of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// Nothing runs any more.
     Come,
-    /// Something would run on: the API server has to be restarted.
+    /// Something does not end: the API server has to be restarted.
     NeedsRestart,
 }
 
-/// Waits until nothing of it runs any more, for as long as it may take.
+/// Waits until nothing of it runs any more, or until the time for that is over.
 pub(crate) async fn wait_ended(
     left_behind: &LeftBehind,
     cluster: &dyn ProvidedCluster,
@@ -50,11 +52,11 @@ pub(crate) async fn wait_ended(
     }
     let deadline = left_behind.since() + END_TIMEOUT;
     if tokio::time::timeout_at(deadline.into(), left_behind.wait_drained()).await.is_err() {
-        tracing::info!("a connection of a lease that has ended does not end: the API server is restarted");
+        tracing::info!("a connection of an ended lease does not close: restarting the API server");
         return Ok(End::NeedsRestart);
     }
     let (mut clean_looks, mut other_looks) = (0, 0);
-    // Bounded: every other look brings the end nearer, one way or the other.
+    // Ends with enough clean looks in a row, or with enough others in a row after the deadline.
     while clean_looks < left_behind.looks() {
         if 0 < clean_looks + other_looks {
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -66,7 +68,7 @@ pub(crate) async fn wait_ended(
                 (clean_looks, other_looks) = (0, other_looks + 1);
                 tracing::debug!(function, other_looks, "something still runs in the API server");
                 if LOOKS_BEFORE_RESTART <= other_looks && deadline < Instant::now() {
-                    tracing::info!(function, "a lease has left this running: the API server is restarted");
+                    tracing::info!(function, "work of an ended lease still runs in the API server: restarting it");
                     return Ok(End::NeedsRestart);
                 }
             }

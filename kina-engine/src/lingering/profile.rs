@@ -15,15 +15,15 @@ use crate::provider::GoroutineProfile;
 const PATH: &str = "/debug/pprof/goroutine?debug=1";
 /// The beginning of every such text.
 const BEGINNING: &str = "goroutine profile: total ";
-/// Usually 10 to 30 ms.
+/// The time limit of a look, which usually takes 10 to 30 ms.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A hundred kilobytes and more, by the number of stacks that differ.
+/// The bound of an answer: a hundred kilobytes or more are usual, depending on the number of different stacks.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// The socket is opened a moment before or after the API server becomes ready.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 const DIAL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The stacks could not be had.
+/// The stacks could not be obtained.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProfileError {
@@ -39,10 +39,10 @@ pub enum ProfileError {
     /// The API did not answer.
     #[error("asking the API server for its goroutines failed")]
     Api(#[source] NoAnswer),
-    /// Something else came back.
-    #[error("the API server was asked for its goroutines, and answered: {answer}")]
+    /// The answer was something else.
+    #[error("the API server was asked for its goroutines, but answered: {answer}")]
     NoProfile {
-        /// The beginning of what came back.
+        /// The beginning of the answer.
         answer: String,
     },
 }
@@ -61,18 +61,18 @@ pub(super) async fn take(profile: &GoroutineProfile, api: &ApiClient) -> Result<
     };
     let answer = String::from_utf8_lossy(&answer).into_owned();
     match answer.find(BEGINNING) {
-        // Behind the headers, where there are any.
+        // After the headers, if there are any.
         Some(start) => Ok(answer[start..].to_owned()),
         None => Err(ProfileError::NoProfile { answer: answer.chars().take(200).collect() }),
     }
 }
 
-/// A server answers HTTP/1.0 in one piece and closes.
+/// A request in HTTP/1.0, which a server answers in one piece before it closes the connection.
 fn question(path: &str) -> String {
     format!("GET {path} HTTP/1.0\r\n\r\n")
 }
 
-/// The whole answer, headers included.
+/// Returns the whole answer, headers included.
 async fn ask_socket(socket: &Path) -> std::io::Result<Vec<u8>> {
     let dial = Backoff::poll(DIAL_INTERVAL, DIAL_TIMEOUT);
     let mut stream = dial.run(|| connect(socket), |_| true, |_, _| {}).await?;
@@ -82,7 +82,7 @@ async fn ask_socket(socket: &Path) -> std::io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Connects, also where the path is longer than a socket's may be.
+/// Connects, even if the path is longer than the system's limit for sockets.
 async fn connect(socket: &Path) -> std::io::Result<UnixStream> {
     if socket.as_os_str().as_bytes().len() <= SOCKET_PATH_BYTES_MAX {
         return UnixStream::connect(socket).await;
@@ -90,7 +90,7 @@ async fn connect(socket: &Path) -> std::io::Result<UnixStream> {
     let (Some(directory), Some(name)) = (socket.parent(), socket.file_name()) else {
         return Err(std::io::ErrorKind::InvalidInput.into());
     };
-    // Private, and gone when the connection is there.
+    // A private short path, removed once the connection is made.
     let shortcut = tempfile::tempdir_in("/tmp")?;
     let link = shortcut.path().join("d");
     std::os::unix::fs::symlink(directory, &link)?;
@@ -110,7 +110,7 @@ mod tests {
             let directory = directory.path().join("x".repeat(length));
             std::fs::create_dir(&directory).expect("made");
             let socket = directory.join("s");
-            // As a process that was started in that directory sees it.
+            // A short path to it, as a process that was started in that directory has.
             let link = tempfile::tempdir_in("/tmp").expect("a short path");
             std::os::unix::fs::symlink(&directory, link.path().join("d")).expect("linked");
             let listener = UnixListener::bind(link.path().join("d/s")).expect("listens");

@@ -1,31 +1,30 @@
 //! The meaning of the stacks of an API server's goroutines.
 //!
-//! The text that is read here has a block for each stack, with a line for each of its functions, the innermost first,
-//! and no more than 128 of them.
+//! The text has a block for each stack, with a line for each of its functions, the innermost first, up to 128.
 
-/// Functions in which something runs that can write for a client. Where the outermost of a deep stack are cut off, one
-/// of those in between tells.
+/// Functions whose presence means that code which can write for a client is running. If the outermost functions of a
+/// deep stack are cut off, one of those in between shows it.
 const AT_WORK: [&str; 8] = [
     // A request, over either protocol.
     "net/http.serverHandler.ServeHTTP",
     "http2.(*serverConn).runHandler",
-    // One that was answered before its handler had ended.
+    // A request that was answered before its handler had ended.
     "filters.(*timeoutHandler).ServeHTTP.func",
     "k8s.io/apiserver/pkg/endpoints/handlers",
-    // Parts of requests that they do not wait for, or not for ever.
+    // Parts of requests that the requests do not wait for, or only for a limited time.
     "(*Store).DeleteCollection",
     "resourcequota.(*quotaEvaluator).checkAttributes",
     // The deletion of a CRD's instances. While it waits for those with finalizers it writes nothing, but keeps the next
     // lease from deleting a CRD of that name.
     "finalizer.(*CRDFinalizer).sync",
-    // The standard library's own HTTP/2, if that serves.
+    // The standard library's own HTTP/2, if the server uses it.
     "net/http.(*http2serverConn).runHandler",
 ];
 
-/// Functions in which a request is served that cannot write: a watch, and the one that asks for these very stacks.
+/// Functions of requests that cannot write: watches, and the request for these stacks.
 const HARMLESS: [&str; 2] = ["handlers.(*WatchServer).", "net/http/pprof."];
 
-/// A function that is at work for a client, if there is one.
+/// Returns a function that is at work for a client, if there is one.
 pub(super) fn at_work(profile: &str) -> Option<&str> {
     profile.split("\n\n").find_map(|stack| {
         let functions = || stack.lines().filter_map(function);
@@ -36,7 +35,7 @@ pub(super) fn at_work(profile: &str) -> Option<&str> {
     })
 }
 
-/// The function of a line: `#`, an address, a function with an offset, a place in a file, all apart by tabulators.
+/// The function of a line: `#`, an address, a function with an offset, a place in a file, separated by tabs.
 fn function(line: &str) -> Option<&str> {
     line.strip_prefix('#')?.split('\t').nth(2)
 }
@@ -45,7 +44,7 @@ fn function(line: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// From an API server on which nothing but its own watches and the question were at work, in part.
+    /// An excerpt from an API server that served only its own watches and this request.
     const IDLE: &str = "goroutine profile: total 2210\n\
         204 @ 0x48dcce 0x41c66e 0x41c1d4 0x4959a1\n\
         #\t0x2356412\tk8s.io/client-go/util/workqueue.(*Typed[...]).updateUnfinishedWorkLoop+0xa5\t\tk8s.io/client-go/queue.go:311\n\
@@ -66,13 +65,13 @@ mod tests {
         #\t0x8e55ad\tnet/http.serverHandler.ServeHTTP+0x8d\tnet/http/server.go:3311\n";
 
     #[test]
-    fn an_idle_api_server_is_at_work_for_nothing() {
+    fn an_idle_api_server_is_not_at_work_for_a_client() {
         assert_eq!(at_work(IDLE), None);
         assert_eq!(at_work(""), None);
     }
 
     #[test]
-    fn what_outlives_its_connection_is_at_work() {
+    fn requests_that_outlive_their_connections_are_at_work() {
         for function in [
             "k8s.io/apiserver/pkg/server/filters.(*timeoutHandler).ServeHTTP.func1+0x65",
             "k8s.io/apiserver/pkg/endpoints/handlers/finisher.finishRequest.func1+0x1",
