@@ -11,7 +11,7 @@ use crate::layout::{
 };
 use crate::system;
 
-/// What there is to watch over.
+/// A component to watch over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
     /// The database.
@@ -21,7 +21,7 @@ pub enum Component {
 }
 
 impl Component {
-    /// What people call it.
+    /// Its usual name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
@@ -29,10 +29,10 @@ impl Component {
         }
     }
 
-    /// Starts it with the arguments that its file has now, and gives the number of its process.
+    /// Starts it with the current arguments in its file, and returns its process id.
     ///
     /// # Errors
-    /// Says what could not be done, for people.
+    /// A message with the operation that failed.
     pub fn start(self, root: &Root) -> Result<u32, String> {
         let (program, arguments, log) = match self {
             Self::Etcd => (ETCD, ETCD_ARGUMENTS, ETCD_LOG),
@@ -60,11 +60,11 @@ impl Component {
         let prepare = move || {
             system::hold_nothing_back()?;
             system::die_with_parent()?;
-            // A parent that died before would never be noticed.
+            // The death of a parent that has died before that call would never be noticed.
             if parent_id() == supervisor { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         };
-        #[expect(unsafe_code, reason = "what is held back here would be held back there as well")]
-        // SAFETY: makes system calls alone, and touches neither a lock nor memory that is not its own.
+        #[expect(unsafe_code, reason = "the child would inherit the signals that are blocked here")]
+        // SAFETY: makes only system calls, and touches neither a lock nor memory that is not its own.
         unsafe {
             command.pre_exec(prepare);
         }

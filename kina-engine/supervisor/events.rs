@@ -1,4 +1,4 @@
-//! What happens, told to the engine: one JSON object a line, to standard output and to the log.
+//! Events for the engine: one JSON object a line, to standard output and to the log.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -7,22 +7,22 @@ use std::time::Instant;
 
 use crate::layout::{Root, SUPERVISOR_LOG};
 
-/// Something that happened.
+/// An event in the life of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// etcd was started.
     EtcdStarted,
     /// etcd answers.
     EtcdServing,
-    /// The initial state was loaded, and this has been noted down.
+    /// The initial state was loaded, and this has been recorded.
     StateComplete,
     /// kube-apiserver was started.
     KubeApiServerStarted,
     /// kube-apiserver was ended and started again.
     KubeApiServerRestarted,
-    /// A component ended that nobody had asked to.
+    /// A component ended without being asked to.
     ComponentEnded,
-    /// A signal came at a time at which it means nothing.
+    /// A signal came at a time at which it has no meaning.
     SignalIgnored,
     /// Everything is being ended.
     Stopping,
@@ -30,7 +30,7 @@ pub enum Event {
     Stopped,
 }
 
-/// Where events go.
+/// The destinations of events.
 pub struct Events {
     start: Instant,
     log: Option<File>,
@@ -53,16 +53,16 @@ impl Event {
 }
 
 impl Events {
-    /// Events since `start`, also into the log below `root` if that can be written.
+    /// Events with times since `start`, also written to the log below `root` if that is possible.
     pub fn new(root: &Root, start: Instant) -> Self {
         let log = File::options().create(true).append(true).open(root.log_file(SUPERVISOR_LOG)).ok();
         Self { start, log }
     }
 
-    /// Tells that `event` happened.
+    /// Reports an event.
     pub fn tell(&mut self, event: Event, detail: &str) {
         let line = line(self.start.elapsed().as_millis(), event, detail);
-        // Nobody may be listening, and the disk may be full: the cluster is worth more than the tale of it.
+        // Failures are ignored: the output may be closed or the disk full, and the cluster matters more than its log.
         let _ = std::io::stdout().write_all(line.as_bytes());
         if let Some(log) = &mut self.log {
             let _ = log.write_all(line.as_bytes());

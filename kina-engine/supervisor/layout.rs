@@ -1,4 +1,4 @@
-//! What is where, below the root directory. The engine knows the same names; see its module `image::layout`.
+//! The layout below the root directory. The engine's module `image::layout` has the same names.
 
 use std::path::{Path, PathBuf};
 
@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 pub const ETCD: &str = "kina/etcd";
 /// The program kube-apiserver.
 pub const KUBE_API_SERVER: &str = "kina/kube-apiserver";
-/// Where command lines are.
+/// The directory of command lines.
 pub const CLUSTER_DIRECTORY: &str = "kina/cluster";
-/// Where logs go.
+/// The directory of logs.
 pub const LOG_DIRECTORY: &str = "kina/log";
-/// What a cluster keeps from one start to the next.
+/// The state that a cluster keeps from one start to the next.
 pub const STATE_DIRECTORY: &str = "kina/state";
 /// etcd's data.
 pub const ETCD_DIRECTORY: &str = "kina/state/etcd";
-/// There once the initial state has been loaded.
+/// The marker of a loaded initial state.
 pub const COMPLETE_MARKER: &str = "kina/state/complete";
-/// Where etcd says that it serves.
+/// The socket on which etcd reports that it serves.
 pub const READINESS_SOCKET: &str = "kina/state/readiness.socket";
 /// etcd's arguments, in the directory of command lines.
 pub const ETCD_ARGUMENTS: &str = "etcd.arguments";
 /// kube-apiserver's arguments, in the directory of command lines.
 pub const API_SERVER_ARGUMENTS: &str = "kube-apiserver.arguments";
-/// What etcd wrote, in the directory of logs.
+/// etcd's log, in the directory of logs.
 pub const ETCD_LOG: &str = "etcd.log";
-/// What kube-apiserver wrote, in the directory of logs.
+/// kube-apiserver's log, in the directory of logs.
 pub const API_SERVER_LOG: &str = "kube-apiserver.log";
 /// The supervisor's events, in the directory of logs.
 pub const SUPERVISOR_LOG: &str = "supervisor.log";
@@ -34,7 +34,7 @@ pub const SUPERVISOR_LOG: &str = "supervisor.log";
 pub struct Root(pub PathBuf);
 
 impl Root {
-    /// The path of something that has its place in the image.
+    /// The path of a file or directory of the image.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.0.join(relative)
     }

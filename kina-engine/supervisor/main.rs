@@ -1,10 +1,11 @@
-//! The first process of a cluster's virtual machine or container: starts etcd and kube-apiserver, watches over them, and
-//! ends them.
+//! The first process of a cluster's virtual machine or container: starts etcd and kube-apiserver, watches over them,
+//! and ends them.
 //!
-//! Standard library alone, and compiled by `rustc` without cargo: see `kina-engine/src/image/supervisor.rs` for why.
+//! Uses only the standard library and is compiled by `rustc` without cargo; `kina-engine/src/image/supervisor.rs` gives
+//! the reasons.
 //!
-//! What it is told, it is told by signals: USR1 says that the initial state is loaded, HUP asks for a restart of
-//! kube-apiserver, TERM and INT ask it to end. What it has to tell is in `events`.
+//! It is controlled by signals: USR1 reports that the initial state is loaded, HUP asks for a restart of
+//! kube-apiserver, TERM and INT ask it to end. Its output is in `events`.
 
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
@@ -20,7 +21,7 @@ mod system;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Exit code where the command line is wrong.
+/// The exit code for a wrong command line.
 const EXIT_USAGE: u8 = 64;
 
 /// Runs a cluster until it is asked to end, or until a part of it ends.
@@ -36,17 +37,17 @@ fn main() -> ExitCode {
 /// Virtual machines and containers run Linux, wherever kina itself runs.
 #[cfg(not(target_os = "linux"))]
 fn main() -> ExitCode {
-    eprintln!("kina's supervisor runs on Linux alone");
+    eprintln!("kina's supervisor runs only on Linux");
     ExitCode::from(EXIT_USAGE)
 }
 
-/// The root directory: `/`, or what follows `--root`, which is for tests. They have no image to run in, and a change of the
-/// root directory is for root alone.
+/// The root directory: `/`, or the argument of `--root`, which is for tests. They have no image to run in, and only
+/// root may change the root directory.
 fn root() -> Result<PathBuf, ExitCode> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [] => Ok(PathBuf::from("/")),
-        // What is started here is told paths, and may look at them from another directory.
+        // Child processes get paths, and may resolve them from another directory.
         [option, root] if option == "--root" => std::path::absolute(root).map_err(|_| ExitCode::from(EXIT_USAGE)),
         _ => {
             eprintln!("usage: supervisor [--root DIRECTORY]");

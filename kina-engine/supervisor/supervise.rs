@@ -11,34 +11,34 @@ use crate::events::{Event, Events};
 use crate::layout::{COMPLETE_MARKER, ETCD_DIRECTORY, READINESS_SOCKET, Root, STATE_DIRECTORY};
 use crate::system::{self, EndStatus, Signal, Signals};
 
-/// etcd serves after a fraction of a second; this is for a machine that is busy with everything else.
+/// etcd usually serves after a fraction of a second; the rest is for a busy machine.
 const ETCD_SERVING_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long somebody may take to load the initial state. Without a bound, a machine would run for nobody for ever.
+/// Time limit of loading the initial state. Without it, an abandoned machine would run for ever.
 const STATE_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long etcd may take to end in order.
+/// Time limit of etcd's orderly end.
 const ETCD_END_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the system may take to end what it was told to kill.
+/// Time limit of the end of a killed process.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 const READINESS_POLL_INTERVAL: Duration = Duration::from_millis(2);
-/// While nothing is waited for but signals, each of which ends the wait.
+/// The wait when only signals matter; each signal ends it.
 const IDLE_INTERVAL: Duration = Duration::from_secs(3600);
-/// More at once than this are left for the next round.
+/// The number of processes reaped in one go; the rest is left for the next turn.
 const REAPED_MAX: usize = 1000;
 const READY: &[u8] = b"READY=1";
 
-/// Why the cluster ends.
+/// The reason for the end of the cluster.
 enum End {
-    /// Somebody asked for it.
+    /// A signal asked for it.
     Asked(Signal),
-    /// Something happened that should not.
+    /// An unexpected failure.
     Failed(String),
 }
 
-/// How far it has come.
+/// The progress of a start.
 enum Phase {
-    /// etcd was started at that time.
+    /// etcd was started at this time.
     EtcdStarting(Instant),
-    /// etcd serves since that time, and somebody is loading the initial state.
+    /// etcd has served since this time, and the initial state is being loaded from outside.
     StateLoading(Instant),
     /// Everything runs.
     Running,
@@ -51,7 +51,7 @@ struct Cluster<'a> {
     events: Events,
     readiness: UnixDatagram,
     phase: Phase,
-    /// Somebody said that the state is loaded.
+    /// Set once the signal has come that the state is loaded.
     is_state_loaded: bool,
     etcd: Option<u32>,
     api_server: Option<u32>,
@@ -86,7 +86,7 @@ pub fn run(root: &Root, start: Instant) -> ExitCode {
 }
 
 impl Cluster<'_> {
-    /// Starts what is to run, and stays until there is a reason to end.
+    /// Starts the components, and returns when there is a reason to end.
     fn live(&mut self) -> End {
         if let Err(problem) = self.start() {
             return End::Failed(problem);
@@ -103,7 +103,7 @@ impl Cluster<'_> {
         let is_complete = self.root.path(COMPLETE_MARKER).exists();
         let data = self.root.path(ETCD_DIRECTORY);
         if !is_complete {
-            // Whatever an earlier run loaded is not all of it.
+            // The state that an earlier run has loaded is incomplete.
             match std::fs::remove_dir_all(&data) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(format!("removing the incomplete {} failed: {error}", data.display()));
@@ -125,7 +125,7 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// The next signal, or nothing when it is time to look at something else.
+    /// Waits for the next signal; `None` when it is time for other checks.
     fn wait_signal(&self) -> Result<Option<Signal>, String> {
         let timeout = match self.phase {
             Phase::EtcdStarting(_) => READINESS_POLL_INTERVAL,
@@ -135,7 +135,7 @@ impl Cluster<'_> {
         self.signals.wait(timeout).map_err(|error| format!("waiting for signals failed: {error}"))
     }
 
-    /// Deals with a signal, and with what time has brought.
+    /// Handles a signal, then the effects of passing time.
     fn turn(&mut self, signal: Option<Signal>) -> Result<(), End> {
         match signal {
             Some(signal @ (system::TERMINATE | system::INTERRUPT)) => return Err(End::Asked(signal)),
@@ -146,12 +146,12 @@ impl Cluster<'_> {
             }
             _ => {}
         }
-        // Of several children that end at once the system tells but once, and of none while another signal is looked at.
+        // Always, because one CHILD signal may stand for several children, and another signal may hide it.
         self.reap_and_check().map_err(End::Failed)?;
         self.advance().map_err(End::Failed)
     }
 
-    /// Goes on to the next phase if what this one waits for has come.
+    /// Goes on to the next phase if the condition for it is met.
     fn advance(&mut self) -> Result<(), String> {
         if let Phase::EtcdStarting(since) = self.phase {
             if self.is_etcd_serving()? {
@@ -169,7 +169,10 @@ impl Cluster<'_> {
                 self.start_api_server(Event::KubeApiServerStarted)?;
                 self.phase = Phase::Running;
             } else if since.elapsed() >= STATE_TIMEOUT {
-                return Err(format!("nobody said within {} s that the state is loaded", STATE_TIMEOUT.as_secs()));
+                return Err(format!(
+                    "the initial state was not reported as loaded within {} s",
+                    STATE_TIMEOUT.as_secs()
+                ));
             }
         }
         Ok(())
@@ -179,7 +182,7 @@ impl Cluster<'_> {
         !self.is_state_loaded && self.api_server.is_none()
     }
 
-    /// Whether etcd has said that it serves.
+    /// Returns true if etcd has reported that it serves.
     fn is_etcd_serving(&self) -> Result<bool, String> {
         let mut message = [0; 64];
         match self.readiness.recv(&mut message) {
@@ -189,7 +192,7 @@ impl Cluster<'_> {
         }
     }
 
-    /// Notes down, in a way that outlives a power cut, that the state is loaded.
+    /// Records durably that the state is loaded.
     fn mark_complete(&self) -> Result<(), String> {
         let marker = self.root.path(COMPLETE_MARKER);
         File::create(&marker)
@@ -216,7 +219,7 @@ impl Cluster<'_> {
         self.start_api_server(Event::KubeApiServerRestarted)
     }
 
-    /// Takes leave of everything that has ended; an error if that was a component.
+    /// Reaps everything that has ended; an error if a component is among it.
     fn reap_and_check(&mut self) -> Result<(), String> {
         match self.reap()? {
             Some((component, status)) => {
@@ -228,11 +231,11 @@ impl Cluster<'_> {
         }
     }
 
-    /// Takes leave of everything that has ended, and gives the first component among it.
+    /// Reaps everything that has ended, and returns the first component among it.
     fn reap(&mut self) -> Result<Option<(Component, String)>, String> {
         let mut first = None;
         for _ in 0..REAPED_MAX {
-            let ended = system::reap().map_err(|error| format!("taking leave of processes failed: {error}"))?;
+            let ended = system::reap().map_err(|error| format!("reaping processes failed: {error}"))?;
             let Some(ended) = ended else { return Ok(first) };
             let component = match Some(ended.process) {
                 process if process == self.etcd => {
@@ -254,7 +257,7 @@ impl Cluster<'_> {
         Ok(first)
     }
 
-    /// Takes leave of what ends, until `is_over` or until `timeout`.
+    /// Reaps processes until `is_over`, or until `timeout`.
     fn wait_ended(&mut self, timeout: Duration, is_over: impl Fn(&Self) -> bool) -> Result<(), String> {
         let since = Instant::now();
         while since.elapsed() < timeout {
@@ -262,20 +265,20 @@ impl Cluster<'_> {
             if is_over(self) {
                 return Ok(());
             }
-            // Short, and not held back by signals that mean something else: they stay pending until somebody asks.
+            // A short sleep instead of a wait for signals: other signals must stay pending.
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
 
-    /// Ends what runs: first who asks, at once, then who answers, in order.
+    /// Ends everything: first kube-apiserver, which is only etcd's client, at once; then etcd, in order.
     fn end_everything(&mut self) {
         if let Some(process) = self.api_server {
             kill_group(process);
         }
         let mut problems = Vec::new();
         if let Some(process) = self.etcd {
-            // That it has ended is the only way in which this can fail.
+            // Fails only if the process has ended.
             let _ = system::send(process, system::TERMINATE);
             problems.extend(self.wait_ended(ETCD_END_TIMEOUT, |cluster| cluster.etcd.is_none()).err());
         }
@@ -288,16 +291,16 @@ impl Cluster<'_> {
         for (process, component) in [(self.api_server, Component::KubeApiServer), (self.etcd, Component::Etcd)] {
             problems.extend(process.map(|process| format!("{} (process {process}) did not end", component.name())));
         }
-        // It fails where nobody has listened.
+        // Fails if the socket was never made.
         let _ = std::fs::remove_file(self.root.path(READINESS_SOCKET));
         self.events.tell(Event::Stopped, &problems.join("; "));
     }
 }
 
-/// Listens for etcd to say that it serves.
+/// Listens for etcd's report that it serves.
 ///
-/// It says so as services tell a service manager, by a message to the socket that a variable names, and only once it has a
-/// leader. A connection to its port would not tell: that is accepted well before. To ask it anything would take TLS.
+/// etcd reports it like a service to its service manager, by a message to the socket that a variable names, once it has
+/// a leader. Its port accepts connections well before that, and a request to it would need TLS.
 fn listen(root: &Root) -> io::Result<UnixDatagram> {
     std::fs::create_dir_all(root.path(STATE_DIRECTORY))?;
     let path = root.path(READINESS_SOCKET);
@@ -310,8 +313,8 @@ fn listen(root: &Root) -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// Kills a component, and all that it started.
+/// Kills a component and everything that it started.
 fn kill_group(process: u32) {
-    // That it has ended is the only way in which this can fail.
+    // Fails only if the process has ended.
     let _ = system::send_to_group(process, system::KILL);
 }

@@ -1,8 +1,8 @@
-//! The few calls of the system that the standard library does not have.
+//! The few system calls that the standard library lacks.
 //!
-//! They are declared here by hand, so that the supervisor is compiled from its own source alone. Each is POSIX or a stable
+//! They are declared by hand, so that the supervisor is compiled from its own source alone. Each is POSIX or a stable
 //! Linux call, and has the same types on both processors that kina makes images for.
-#![expect(unsafe_code, reason = "signals, and processes that somebody else started, are beyond the standard library")]
+#![expect(unsafe_code, reason = "signals, and processes that others started, are beyond the standard library")]
 
 use std::ffi::{c_int, c_long, c_ulong, c_void};
 use std::io;
@@ -11,15 +11,15 @@ use std::time::Duration;
 /// A signal, by its number.
 pub type Signal = c_int;
 
-/// Ask for a restart of kube-apiserver.
+/// Asks for a restart of kube-apiserver.
 pub const HANGUP: Signal = 1;
-/// Ask to end.
+/// Asks for the end.
 pub const INTERRUPT: Signal = 2;
-/// End at once.
+/// Ends a process at once.
 pub const KILL: Signal = 9;
-/// Say that the initial state is loaded.
+/// Reports that the initial state is loaded.
 pub const USER_1: Signal = 10;
-/// Ask to end.
+/// Asks for the end.
 pub const TERMINATE: Signal = 15;
 /// A child has ended.
 pub const CHILD: Signal = 17;
@@ -35,7 +35,7 @@ const EINTR: i32 = 4;
 const EAGAIN: i32 = 11;
 const ECHILD: i32 = 10;
 
-/// 1,024 bits, which is the size that both C libraries give it.
+/// 1,024 bits, the size in both C libraries.
 #[repr(C)]
 struct SignalSet([c_ulong; 16]);
 
@@ -61,23 +61,24 @@ pub struct Signals(SignalSet);
 /// A process that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Which.
+    /// Its id.
     pub process: u32,
-    /// How.
+    /// Its exit status.
     pub status: EndStatus,
 }
 
-/// How a process ended.
+/// The exit status of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndStatus {
-    /// By itself, with this code.
+    /// It ended by itself, with this code.
     Code(i32),
-    /// By this signal.
+    /// It was ended by this signal.
     Signal(Signal),
 }
 
 impl Signals {
-    /// Keeps all signals that mean something back, to be waited for. Call it before anything is started.
+    /// Blocks all signals that have a meaning here, so that they can be waited for. Must be called before anything is
+    /// started.
     pub fn hold_back() -> io::Result<Self> {
         let set = signal_set(&ALL_WAITED_FOR);
         // SAFETY: both pointers are to a whole set, or null, which the call allows for the old one.
@@ -85,27 +86,27 @@ impl Signals {
         if failed == 0 { Ok(Self(set)) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// The next signal, or nothing if none comes within `timeout`.
+    /// Waits for the next signal; `None` if none comes within `timeout`.
     pub fn wait(&self, timeout: Duration) -> io::Result<Option<Signal>> {
         let timeout = TimeSpec {
             seconds: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             nanoseconds: c_long::from(timeout.subsec_nanos()),
         };
-        // SAFETY: the set and the time live through the call, and it allows null for what nobody asks about.
+        // SAFETY: the set and the time live through the call, and it allows null for unwanted information.
         let signal = unsafe { sigtimedwait(&raw const self.0, std::ptr::null_mut(), &raw const timeout) };
         if signal > 0 {
             return Ok(Some(signal));
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
-            // Nothing came in time; or a stop and a continue ended the wait early, and whoever waits asks again.
+            // No signal came in time; or a stop and a continue ended the wait early, and the caller waits again.
             Some(EAGAIN | EINTR) => Ok(None),
             _ => Err(error),
         }
     }
 }
 
-/// Lets no signal be held back in this process. Makes one call that may be made between fork and exec.
+/// Unblocks all signals in this process. Safe between fork and exec.
 pub fn hold_nothing_back() -> io::Result<()> {
     let set = signal_set(&[]);
     // SAFETY: as in `hold_back`.
@@ -113,21 +114,21 @@ pub fn hold_nothing_back() -> io::Result<()> {
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets this process be killed when the one that started it ends. May be called between fork and exec.
+/// Makes the kernel kill this process when its parent ends. Safe between fork and exec.
 pub fn die_with_parent() -> io::Result<()> {
-    // SAFETY: this option takes one number, which is what the system reads.
+    // SAFETY: this option takes one number, which the call passes.
     let failed = unsafe { prctl(PR_SET_PDEATHSIG, c_ulong::from(KILL.unsigned_abs())) };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Makes whatever loses its parent below this process a child of it, as the first process of a system has it anyway.
+/// Makes every orphan below this process a child of it, as is always the case for the first process of a system.
 pub fn adopt_orphans() -> io::Result<()> {
-    // SAFETY: this option takes one number, which is what the system reads.
+    // SAFETY: this option takes one number, which the call passes.
     let failed = unsafe { prctl(PR_SET_CHILD_SUBREAPER, c_ulong::from(1_u32)) };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes leave of one child that has ended, if one has.
+/// Reaps one child that has ended, if there is one.
 pub fn reap() -> io::Result<Option<Ended>> {
     let mut status = 0;
     // SAFETY: the status lives through the call.
@@ -146,12 +147,12 @@ pub fn reap() -> io::Result<Option<Ended>> {
     }
 }
 
-/// Sends a signal to a process that was started here and has not been reaped, so that its number is nobody else's.
+/// Sends a signal to a process that was started here and has not been reaped, so that no other process has its id.
 pub fn send(process: u32, signal: Signal) -> io::Result<()> {
     send_to(i64::from(process), signal)
 }
 
-/// The same to the process and everything that it started in its group.
+/// Sends a signal to a process and everything in its process group.
 pub fn send_to_group(process: u32, signal: Signal) -> io::Result<()> {
     send_to(-i64::from(process), signal)
 }
@@ -165,7 +166,7 @@ fn send_to(target: i64, signal: Signal) -> io::Result<()> {
 
 fn signal_set(signals: &[Signal]) -> SignalSet {
     let mut set = SignalSet([0; 16]);
-    // SAFETY: the set lives through the calls; a number that is no signal is refused and changes nothing.
+    // SAFETY: the set lives through the calls; an invalid signal number is refused and changes nothing.
     unsafe {
         sigemptyset(&raw mut set);
         for signal in signals {
