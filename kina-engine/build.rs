@@ -1,14 +1,14 @@
-//! Gives the engine a version that tells builds apart.
+//! Gives the engine a version that distinguishes builds.
 //!
-//! An engine outlives the test run that started it. Without this, who works on kina itself would be served by the engine of
-//! an older build of the same version. The sources of one release are always the same, and so is its version.
+//! An engine outlives the test run that started it. Without this, developers of kina itself would be served by the
+//! engine of an older build of the same version. The sources of one release are always the same, and so is its version.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?);
-    // Packaging rewrites the manifest, so that is no part of it.
+    // Packaging rewrites the manifest, so the manifest is left out.
     let mut sources = Vec::new();
     for directory in ["src", "supervisor"] {
         collect(&root.join(directory), &mut sources)?;
@@ -38,7 +38,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// FNV-1a: nobody is to be kept from making another build with the same hash.
+/// FNV-1a: the hash need not withstand an attacker.
 struct Fnv(u64);
 
 impl Default for Fnv {

@@ -11,12 +11,12 @@ use serde_json::Value;
 use crate::protocol::LeaseGrant;
 use crate::provider::{ClusterAccess, ProviderError};
 
-/// How long one request may take.
+/// The time limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// No answer that the engine asks for is larger.
+/// No answer to the engine's requests is larger.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// Asks one API server, as its administrator.
+/// Sends requests to one API server, as its administrator.
 #[derive(Clone)]
 pub(crate) struct ApiClient {
     client: kube::Client,
@@ -44,7 +44,7 @@ impl ApiClient {
         Self::connect(access.api_address, &access.api_ca_pem, &access.admin.certificate_pem, &access.admin.key_pem)
     }
 
-    /// Asks through the gateway of a lease, so that nothing of it reaches the cluster before that was proven, or once the
+    /// A client through the gateway of a lease, so that no request reaches the cluster before it is proven or after the
     /// lease has ended.
     pub(crate) fn of_lease(grant: &LeaseGrant) -> Result<Self, ProviderError> {
         Self::connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)
@@ -65,7 +65,7 @@ impl ApiClient {
         self.send(Method::GET, path, &[(ACCEPT, accept)], None).await
     }
 
-    /// Answered by 304, without a body, as long as the content is the one that has this `ETag`.
+    /// Gets the content unless it still has this `ETag`: then the answer is 304, without a body.
     pub(crate) async fn get_unless(&self, path: &str, accept: &str, etag: &str) -> Result<Answer, NoAnswer> {
         self.send(Method::GET, path, &[(ACCEPT, accept), (IF_NONE_MATCH, etag)], None).await
     }
@@ -74,7 +74,7 @@ impl ApiClient {
         self.send(Method::POST, path, &[(CONTENT_TYPE, "application/json")], Some(body)).await
     }
 
-    /// Changes what the patch names (RFC 7396).
+    /// Changes the fields that the patch names (RFC 7396).
     pub(crate) async fn merge(&self, path: &str, patch: &Value) -> Result<Answer, NoAnswer> {
         self.send(Method::PATCH, path, &[(CONTENT_TYPE, "application/merge-patch+json")], Some(patch)).await
     }

@@ -1,29 +1,29 @@
-//! Every retry of kina, in one place: how often, how fast, for how long.
+//! All retry policies of kina in one place: number, pace and duration.
 //!
-//! Nothing else in kina counts tries or doubles delays. A [`Backoff`] is a plain value with a bound on each of its dimensions; the
-//! caller says which errors are worth another try, because only the caller knows.
+//! Nothing else in kina counts tries or doubles delays. A [`Backoff`] is a plain value with a bound on each of its
+//! dimensions; the caller decides which errors are worth another try, because only the caller knows.
 
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, BlockingRetryable, ExponentialBuilder, Retryable};
 
-/// How an operation is repeated until it succeeds, fails for good, or the bounds are reached.
+/// A policy for repeating an operation until it succeeds, fails for good, or reaches a bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     /// The pause after the first failure.
     pub first_delay: Duration,
     /// The longest pause; pauses double until they reach it.
     pub longest_delay: Duration,
-    /// How often the operation is repeated at most, the first try not counted.
+    /// The largest number of repetitions, not counting the first try.
     pub retries_max: usize,
     /// No further try begins once this much time has passed since the first one began.
     pub elapsed_max: Duration,
-    /// Whether pauses are lengthened at random, so that many clients do not come back in step.
+    /// Set if pauses are lengthened at random, so that many clients do not come back in step.
     pub jitter: bool,
 }
 
 impl Backoff {
-    /// For requests over a network to a server that others use too.
+    /// The policy for requests over a network to a server that others use too.
     pub const NETWORK: Self = Self {
         first_delay: Duration::from_millis(300),
         longest_delay: Duration::from_secs(5),
@@ -32,7 +32,7 @@ impl Backoff {
         jitter: true,
     };
 
-    /// For clusters that do not start.
+    /// The policy for clusters that do not start.
     pub const PROVIDER: Self = Self {
         first_delay: Duration::from_millis(100),
         longest_delay: Duration::from_secs(5),
@@ -41,7 +41,8 @@ impl Backoff {
         jitter: true,
     };
 
-    /// For waiting until something on this machine is ready or free: asks again after every `interval`, for at most `limit`.
+    /// A policy for waiting until something on this machine is ready or free: asks again after every `interval`, for at
+    /// most `limit`.
     pub fn poll(interval: Duration, limit: Duration) -> Self {
         let interval = interval.max(Duration::from_millis(1));
         let asks = limit.as_nanos().div_ceil(interval.as_nanos());
@@ -64,9 +65,9 @@ impl Backoff {
         Self { elapsed_max, ..self }
     }
 
-    /// Runs `operation` on this thread until it succeeds, until an error is not `is_transient`, or until a bound is reached.
+    /// Runs `operation` on this thread until it succeeds, an error is not `is_transient`, or a bound is reached.
     ///
-    /// `before_retry` learns of each failure that will be retried, and of the pause before the next try.
+    /// `before_retry` receives each error that will be retried and the pause before the next try.
     pub fn run_blocking<T, E>(
         &self,
         operation: impl FnMut() -> Result<T, E>,
@@ -96,7 +97,7 @@ impl Backoff {
             .await
     }
 
-    /// The first pauses, in milliseconds and without jitter, for who waits otherwise than here.
+    /// The first pauses, in milliseconds and without jitter, for callers that do their own waiting.
     pub fn pauses_ms<const COUNT: usize>(&self) -> [u64; COUNT] {
         let mut pauses = Self { jitter: false, ..*self }.builder().build();
         let longest_ms = self.longest_delay.as_millis();

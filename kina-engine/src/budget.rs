@@ -1,7 +1,7 @@
-//! One budget of memory for all engines of a user, of whatever version and runtime directory.
+//! One budget of memory for all engines of a user, across versions and runtime directories.
 //!
-//! Each engine has a file in a directory that they share, with the number of bytes that it may use now. The file is
-//! locked as long as its engine lives; one that is not is a dead engine's, and counts for nothing.
+//! Each engine has a file in a shared directory, with the number of bytes that it may use now. The file is locked as
+//! long as its engine lives; an unlocked file belongs to a dead engine and counts for nothing.
 //!
 //! Every version of kina reads and writes these files, so their form never changes: decimal digits and a line feed.
 
@@ -16,20 +16,20 @@ use crate::backoff::Backoff;
 use crate::living_file::{Found, LivingFile, files_in, look_at};
 
 const SUFFIX: &str = "reservation";
-/// Held by whoever adds up.
+/// The lock of the engine that is adding up.
 const LOCK: &str = "lock";
-/// Adding up takes microseconds; who holds the lock for longer is frozen.
+/// Adding up takes microseconds; an engine that holds the lock for longer is frozen.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(2);
-/// As many digits as the largest number has, so that writing a number again needs no more room on the disk.
+/// The digits of the largest number, so that overwriting a number needs no more room on the disk.
 const DIGITS: usize = 20;
 
-/// What all engines together may use.
+/// The memory that all engines together may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Total {
-    /// So many bytes: the user said so.
+    /// This many bytes, set by the user.
     Fixed(u64),
-    /// So many bytes are free now, beside what the other engines have reserved already.
+    /// This many free bytes, plus those that the other engines have reserved already.
     FreeNow(u64),
 }
 
@@ -47,13 +47,13 @@ struct Own {
     reserved_bytes: u64,
 }
 
-/// How much of `wanted` can be had of a total of which so much is taken.
+/// The part of `wanted_bytes` that is left of the total.
 fn grant(total_bytes: u64, taken_bytes: u64, wanted_bytes: u64) -> u64 {
     wanted_bytes.min(total_bytes.saturating_sub(taken_bytes))
 }
 
 impl Budget {
-    /// Joins those who share the budget in `directory`.
+    /// Joins the engines that share the budget in `directory`.
     ///
     /// # Errors
     /// As for [`Self::reserve`].
@@ -70,21 +70,21 @@ impl Budget {
         Ok(Self { directory: directory.to_owned(), total_bytes, own: Mutex::new(own) })
     }
 
-    /// What all engines together may use, as this one sees it.
+    /// The memory that all engines together may use, as this one sees it.
     pub(crate) fn total_bytes(&self) -> u64 {
         self.total_bytes
     }
 
-    /// Asks for more. Grants as much of it as is left, which may be nothing; what is granted stays reserved until it is
-    /// released. Blocks for microseconds, for seconds where another engine is frozen in the middle of this.
+    /// Asks for more. Grants as much of it as is left, which may be nothing, and keeps that reserved until it is
+    /// released. Blocks for microseconds, or for seconds if another engine is frozen while it holds the lock.
     ///
     /// # Errors
-    /// If the files cannot be read or written, or another engine does not let go of the lock. Then nothing is granted.
+    /// If the files cannot be read or written, or another engine does not release the lock. Then nothing is granted.
     pub(crate) fn reserve(&self, wanted_bytes: u64) -> io::Result<u64> {
         self.reserve_under(&lock(&self.directory)?, wanted_bytes)
     }
 
-    /// As [`Self::reserve`], but never waits: `None` where another engine has the lock just now.
+    /// Like [`Self::reserve`], but never waits: returns `None` if another engine has the lock just now.
     ///
     /// # Errors
     /// If the files cannot be read or written. Then nothing is granted.
@@ -106,23 +106,23 @@ impl Budget {
         Ok(granted_bytes)
     }
 
-    /// Gives back so much of what was granted.
+    /// Gives back a part of the granted memory.
     ///
     /// # Errors
     /// If the file cannot be written; then the others do not see it yet.
     pub(crate) fn release(&self, bytes: u64) -> io::Result<()> {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        // No lock: at worst somebody who adds up now still sees the larger number.
+        // No lock: at worst an engine that is adding up now still sees the larger number.
         let left_bytes = own.reserved_bytes.saturating_sub(bytes);
         own.set(left_bytes)
     }
 
-    /// What this engine has reserved.
+    /// The memory that this engine has reserved.
     pub(crate) fn reserved_bytes(&self) -> u64 {
         self.own.lock().unwrap_or_else(PoisonError::into_inner).reserved_bytes
     }
 
-    /// What all other engines have reserved.
+    /// The memory that all other engines have reserved.
     ///
     /// # Errors
     /// As for [`Self::reserve`].
@@ -148,14 +148,14 @@ impl Own {
     }
 }
 
-/// Adds up, and removes what dead engines left. The caller holds the lock.
+/// Adds up the reservations and removes those of dead engines. The caller holds the lock.
 fn reserved_by_others(directory: &Path, own: &Own) -> io::Result<u64> {
     let mut sum_bytes: u64 = 0;
     for path in files_in(directory, SUFFIX).into_iter().filter(|path| path != own.file.path()) {
         match look_at(&path)? {
             Some(Found::Held) => match std::fs::read_to_string(&path).map(|text| text.trim().parse::<u64>()) {
                 Ok(Ok(bytes)) => sum_bytes = sum_bytes.saturating_add(bytes),
-                Ok(Err(_)) => tracing::warn!(path = %path.display(), "a living engine's reservation is no number"),
+                Ok(Err(_)) => tracing::warn!(path = %path.display(), "a living engine's reservation is not a number"),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             },
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_granted_and_no_more() {
+    fn the_rest_of_the_budget_is_granted_and_no_more() {
         for (total, taken, wanted, expected) in [
             (10, 0, 3, 3),
             (10, 8, 3, 2),
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!((one.reserved_bytes(), one.reserved_by_others_bytes().expect("added up")), (600, 400));
         one.release(100).expect("given back");
         assert_eq!(other.reserve(600).expect("granted in part"), 100);
-        // More than was granted cannot be given back.
+        // An engine cannot give back more than it was granted.
         one.release(u64::MAX).expect("given back");
         assert_eq!(other.reserve(600).expect("granted in part"), 500);
         drop(other);
@@ -232,14 +232,14 @@ mod tests {
         let budget = Budget::open(directory.path(), Total::Fixed(1000)).expect("joined");
         assert_eq!(budget.reserve(1000).expect("granted in part"), 100);
         budget.release(100).expect("given back");
-        // As the kernel does it when an engine is killed: the lock goes, the file stays.
+        // The kernel does the same when an engine is killed: the lock goes, the file stays.
         drop(dead);
         assert_eq!(budget.reserve(1000).expect("granted"), 1000);
         assert!(!path.exists());
     }
 
     #[test]
-    fn what_others_have_reserved_is_beside_what_is_free() {
+    fn reservations_of_others_are_added_to_the_free_memory() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let one = Budget::open(directory.path(), Total::FreeNow(1000)).expect("joined");
         assert_eq!(one.reserve(300).expect("granted"), 300);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_must_not_wait_does_not() {
+    fn a_reservation_that_must_not_wait_does_not() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let budget = Budget::open(directory.path(), Total::Fixed(1000)).expect("joined");
         let held = lock(directory.path()).expect("locked");
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_never_get_more_than_there_is() {
+    fn concurrent_engines_never_get_more_than_the_total() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let budgets: Vec<_> =
             (0..4).map(|_| Budget::open(directory.path(), Total::Fixed(1000)).expect("joined")).collect();
@@ -281,7 +281,7 @@ mod tests {
                 scope.spawn(|| (0..25).map(|_| budget.reserve(37).expect("asked")).sum::<u64>());
             }
         });
-        // 100 times 37 were asked for.
+        // The requests add up to 3700.
         assert_eq!(budgets.iter().map(Budget::reserved_bytes).sum::<u64>(), 1000);
     }
 

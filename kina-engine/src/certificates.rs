@@ -21,7 +21,7 @@ pub struct IssuedIdentity {
     pub key_pem: String,
 }
 
-/// A key pair without a certificate, as PEM: what signs service-account tokens.
+/// A key pair without a certificate, as PEM, for signing service-account tokens.
 pub struct SigningKeyPair {
     /// The private key (PKCS#8).
     pub private_pem: String,
@@ -55,8 +55,8 @@ impl CertificateAuthority {
         self.issuer.pem()
     }
 
-    /// A server certificate for loopback and `dns_names`. It may also be used as a client's, since etcd's peers are
-    /// both.
+    /// Issues a server certificate for loopback and `dns_names`. It also works as a client certificate, since etcd's
+    /// peers are both.
     pub fn issue_server(&self, common_name: &str, dns_names: &[&str]) -> Result<IssuedIdentity, CertificateError> {
         let make = || {
             let mut params = parameters(common_name, None);
@@ -74,7 +74,7 @@ impl CertificateAuthority {
         make().map_err(|source| CertificateError { subject: common_name.to_owned(), source })
     }
 
-    /// A client certificate. Kubernetes takes `common_name` as the user and `organization` as the group.
+    /// Issues a client certificate. Kubernetes takes `common_name` as the user and `organization` as the group.
     pub fn issue_client(
         &self,
         common_name: &str,

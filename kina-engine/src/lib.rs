@@ -1,17 +1,17 @@
 //! The engine behind kina: pools real Kubernetes control planes and leases them to Rust tests.
 //!
-//! Users depend on the package `kina-test`; this one is for the program `cargo-kina`, and for whoever reads on. See
+//! Users depend on the package `kina-test`; this one is for the program `cargo-kina`, and for readers of the code. See
 //! ARCHITECTURE.md in the repository for the whole picture. Dependencies point one way: `daemon` knows everything,
 //! `pool` knows nothing.
 //!
-//! - [`client`]: find or start the engine, ask it for a lease.
-//! - [`protocol`]: what both say.
-//! - [`paths`]: where things are.
-//! - [`settings`]: what users can choose, and where they say it.
-//! - [`timings`]: what the engine did when.
-//! - [`fixtures`]: CRDs and other objects that a test starts from, and how they get into a cluster.
-//! - `rule_kind`: which objects an API server judges other requests by.
-//! - [`backoff`]: every retry.
+//! - [`client`]: finding or starting the engine, and asking it for a lease.
+//! - [`protocol`]: the messages between them.
+//! - [`paths`]: the places of files.
+//! - [`settings`]: the users' choices, and where they are read from.
+//! - [`timings`]: the record of the engine's work.
+//! - [`fixtures`]: CRDs and other objects that a test starts from, and their way into a cluster.
+//! - `rule_kind`: the kinds of objects that an API server applies to other requests.
+//! - [`backoff`]: all retry policies.
 //!
 //! With the feature `cel`:
 //!
@@ -20,18 +20,18 @@
 //! With the feature `engine`:
 //!
 //! - `daemon`: the background process.
-//! - `pool`: who gets which cluster, and when. Pure.
-//! - `provider`: what clusters are made of.
+//! - `pool`: the assignment of clusters to clients. Pure.
+//! - `provider`: the making of clusters.
 //! - `rewind`: putting a used cluster back to its baseline.
-//! - `gateway`: what a test sees of its cluster.
-//! - `assets`: the binaries, wherever they come from.
+//! - `gateway`: a test's access to its cluster.
+//! - `assets`: the binaries, from any source.
 //! - `image`: the image that clusters in virtual machines and containers boot from.
-//! - `journal`, `living_file`, `process_identity`, `set_aside`: what survives a crash, and what is done about it.
-//! - `budget`, `machine`, `process_memory`: how much memory there is, for this engine and for all engines of the user.
-//! - `cluster_name`: what clusters are called.
-//! - `earlier_logs`: what clusters logged before the lease that has them.
-//! - `process_time`: how much of the processors a process has used.
-//! - `etcd`, `certificates`, `snapshot`, `state_file`: what those need.
+//! - `journal`, `living_file`, `process_identity`, `set_aside`: the leftovers of crashes, and their removal.
+//! - `budget`, `machine`, `process_memory`: the memory of this engine and of all engines of the user.
+//! - `cluster_name`: the names of clusters.
+//! - `earlier_logs`: the logs of clusters from before the current lease.
+//! - `process_time`: the CPU time of a process.
+//! - `etcd`, `certificates`, `snapshot`, `state_file`: the foundations of the above.
 
 #[cfg(feature = "engine")]
 mod api_client;

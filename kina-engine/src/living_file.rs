@@ -1,4 +1,4 @@
-//! Files that say by their lock whether whoever wrote them still lives: the kernel lets go of it, however that ended.
+//! Files whose lock shows that their owner lives: the kernel releases it when the process ends in any way.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -6,10 +6,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A file on its way to its name. Nobody takes long for that: an older one was left behind.
+/// The prefix of a file that has no final name yet. Naming takes moments, so an old one was left behind.
 const UNNAMED_PREFIX: &str = ".new-";
 const UNNAMED_AGE_MAX: Duration = Duration::from_secs(60 * 60);
-/// Files of one directory that are looked at in one go; there is one for each engine.
+/// The number of files of one directory that are examined in one go; there is one for each engine.
 const FILES_MAX: usize = 1000;
 
 /// A file of this process, locked as long as this value lives.
@@ -19,18 +19,19 @@ pub(crate) struct LivingFile {
     path: PathBuf,
 }
 
-/// Somebody's file.
+/// The state of a file's owner.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// Its owner lives.
     Held,
-    /// Its owner is gone. The lock is ours until the file is dropped, so that nobody else takes it up meanwhile.
+    /// Its owner is gone. This process holds the lock until the file is dropped, so that no other process takes the
+    /// file over meanwhile.
     Left(File),
 }
 
 impl LivingFile {
-    /// Makes a new file in `directory`, with a name of its own that ends with `.suffix`. It gets its name when it is
-    /// locked and has its beginning, so that nobody ever sees it without.
+    /// Creates a file in `directory`, with a unique name that ends with `.suffix`. It gets its name once it is locked
+    /// and has its beginning, so that no process ever sees it without them.
     pub(crate) fn create(directory: &Path, suffix: &str, beginning: &[u8]) -> io::Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let mut unnamed = tempfile::Builder::new().prefix(UNNAMED_PREFIX).tempfile_in(directory)?;
@@ -51,25 +52,25 @@ impl LivingFile {
         &self.path
     }
 
-    /// The same file, but nothing can be written to it.
+    /// The same file, opened so that writing fails.
     #[cfg(test)]
     pub(crate) fn without_room(self) -> Self {
         let file = File::open(&self.path).expect("just made");
         Self { file, path: self.path }
     }
 
-    /// Removes the file. It stays locked and can still be written to, but nobody finds it any more.
+    /// Removes the file. It stays locked and writable, but can no longer be found.
     pub(crate) fn remove(&self) -> io::Result<()> {
         std::fs::remove_file(&self.path)
     }
 }
 
-/// The process id of whoever made the file, as its name tells.
+/// The process id of the file's owner, from its name.
 pub(crate) fn owner_of(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.split_once('-')?.0.parse().ok()
 }
 
-/// Who a file belongs to; `None` if it went away meanwhile, or is no file at all.
+/// Returns the state of a file's owner; `None` if the file is gone or is not a regular file.
 pub(crate) fn look_at(path: &Path) -> io::Result<Option<Found>> {
     let no_links = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
     if !std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
@@ -87,8 +88,8 @@ pub(crate) fn look_at(path: &Path) -> io::Result<Option<Found>> {
     }
 }
 
-/// All files in `directory` whose names end with `.suffix`, in the order of their names. Removes those that never got
-/// a name and that nobody works on.
+/// Lists all files in `directory` whose names end with `.suffix`, in the order of their names. Removes old files that
+/// never got a name and have no living owner.
 pub(crate) fn files_in(directory: &Path, suffix: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lock_says_whether_the_owner_lives() {
+    fn the_lock_shows_that_the_owner_lives() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let living = LivingFile::create(&directory.path().join("deep"), "life", b"begins").expect("made");
         let path = living.path().to_owned();
@@ -131,14 +132,14 @@ mod tests {
         drop(living);
         let left = look_at(&path);
         assert!(matches!(left, Ok(Some(Found::Left(_)))), "{left:?}");
-        assert!(matches!(look_at(&path), Ok(Some(Found::Held))), "two would take it up");
+        assert!(matches!(look_at(&path), Ok(Some(Found::Held))), "two processes would take it over");
         drop(left);
         std::fs::remove_file(&path).expect("removed");
         assert!(matches!(look_at(&path), Ok(None)));
     }
 
     #[test]
-    fn links_and_directories_are_nobodys_files() {
+    fn links_and_directories_are_ignored() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let target = directory.path().join("target");
         std::fs::write(&target, "").expect("written");
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_got_a_name_goes_when_it_is_old() {
+    fn an_old_file_that_never_got_a_name_is_removed() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (young, old) = (directory.path().join(".new-young"), directory.path().join(".new-old.life"));
         for path in [&young, &old] {

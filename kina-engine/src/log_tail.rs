@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// How much of a log a message shows.
+/// The length of the end of a log that a message shows.
 const LOG_TAIL_BYTES: usize = 2_000;
 
 /// The last lines of a log file.

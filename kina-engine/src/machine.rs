@@ -1,9 +1,9 @@
-//! What this machine has: cores and memory, within the bounds that a container or a service manager sets.
+//! The cores and the memory of this machine, within the bounds that a container or a service manager sets.
 
 #[cfg(any(test, target_os = "linux"))]
 use std::path::{Path, PathBuf};
 
-/// What is taken for free where the system cannot be asked.
+/// The memory that is assumed to be free where the system cannot be asked.
 const MEMORY_ASSUMED_BYTES: u64 = 4 << 30;
 
 /// Cores that this process may use. On Linux the standard library looks at the affinity mask and at the quota of the
@@ -12,8 +12,8 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Memory that can be taken without harm: what the system says is available, or less where a control group allows
-/// less. On macOS, which has no such figure, half of what is built in.
+/// Memory that can be taken without harm: the system's figure of available memory, or less if a control group allows
+/// less. On macOS, which has no such figure, half of the built-in memory.
 pub(crate) fn available_memory_bytes() -> u64 {
     #[cfg(target_os = "linux")]
     let available = available_below(Path::new("/"));
@@ -22,7 +22,7 @@ pub(crate) fn available_memory_bytes() -> u64 {
     available.unwrap_or(MEMORY_ASSUMED_BYTES)
 }
 
-/// Asks the system by a program of its own, which needs no unsafe code.
+/// Asks the system through its own program, which needs no unsafe code.
 #[cfg(not(target_os = "linux"))]
 fn built_in_memory_bytes() -> Option<u64> {
     let output = std::process::Command::new("/usr/sbin/sysctl")
@@ -37,7 +37,7 @@ fn built_in_memory_bytes() -> Option<u64> {
 /// A control group that counts memory, and the names of its files.
 #[cfg(any(test, target_os = "linux"))]
 struct MemoryGroup {
-    /// Where its hierarchy is mounted.
+    /// The mount point of its hierarchy.
     top: PathBuf,
     /// The group's own directory, at or below that.
     directory: PathBuf,
@@ -48,7 +48,8 @@ struct MemoryGroup {
 struct GroupFiles {
     limit: &'static str,
     usage: &'static str,
-    /// The line in `memory.stat` with the pages that the kernel can drop at once: they count as used, and are not.
+    /// The line in `memory.stat` with the pages that the kernel can drop at once: they count as used, but are
+    /// available.
     reclaimable: &'static str,
 }
 
@@ -58,7 +59,7 @@ const VERSION_1: GroupFiles =
 #[cfg(any(test, target_os = "linux"))]
 const VERSION_2: GroupFiles = GroupFiles { limit: "memory.max", usage: "memory.current", reclaimable: "inactive_file" };
 
-/// The same for a machine whose files are below `root`.
+/// [`available_memory_bytes`] of a machine whose files are below `root`.
 #[cfg(any(test, target_os = "linux"))]
 fn available_below(root: &Path) -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
@@ -69,7 +70,7 @@ fn available_below(root: &Path) -> Option<u64> {
 
 #[cfg(any(test, target_os = "linux"))]
 impl MemoryGroup {
-    /// The least that the group and those around it leave; `None` where none has a limit.
+    /// The least memory that the group and its ancestors leave; `None` if none has a limit.
     fn available(&self) -> Option<u64> {
         let around = self.directory.ancestors().take_while(|directory| directory.starts_with(&self.top));
         around.filter_map(|directory| self.files.available_in(directory)).min()
@@ -80,7 +81,7 @@ impl MemoryGroup {
 impl GroupFiles {
     fn available_in(&self, directory: &Path) -> Option<u64> {
         let number = |name: &str| std::fs::read_to_string(directory.join(name)).ok()?.trim().parse::<u64>().ok();
-        // `max` is no number, and no limit.
+        // `max` is not a number and means no limit.
         let limit = number(self.limit)?;
         let statistics = std::fs::read_to_string(directory.join("memory.stat")).unwrap_or_default();
         let reclaimable = statistics.lines().find_map(|line| {
@@ -108,8 +109,8 @@ fn memory_groups(root: &Path, own_groups: &str, mounts: &str) -> Vec<MemoryGroup
             };
             let (mounted, mount_point) = mounts.lines().find_map(|line| mounted_hierarchy(line, files))?;
             let top = root.join(mount_point.trim_start_matches('/'));
-            // In a container a part of the hierarchy can be mounted as if it were all; what lies outside of it, or is
-            // named as seen from elsewhere, cannot be looked at.
+            // In a container, a part of the hierarchy can be mounted as if it were the whole. Groups outside of that
+            // part, or named relative to another root, cannot be examined.
             let below = Path::new(group).strip_prefix(&mounted).unwrap_or(Path::new(""));
             let below = if below.components().any(|part| part.as_os_str() == "..") { Path::new("") } else { below };
             Some(MemoryGroup { directory: top.join(below), top, files })
@@ -118,7 +119,7 @@ fn memory_groups(root: &Path, own_groups: &str, mounts: &str) -> Vec<MemoryGroup
 }
 
 /// Reads a line of the table of mounts: …, root of the mount, mount point, options, optional fields, `-`, type, source,
-/// options of the file system. Returns root and mount point where it is the hierarchy wanted.
+/// options of the file system. Returns root and mount point if it is the hierarchy of these files.
 #[cfg(any(test, target_os = "linux"))]
 fn mounted_hierarchy(line: &str, files: &GroupFiles) -> Option<(String, String)> {
     let (of_mount, of_file_system) = line.split_once(" - ")?;
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_control_group_the_machine_counts() {
+    fn without_a_control_group_the_machines_memory_counts() {
         assert_eq!(available_mebibytes(&[]), Some(1000));
         assert_eq!(available_below(Path::new("/nowhere")), None);
     }
@@ -183,7 +184,7 @@ mod tests {
             ("sys/fs/cgroup/user.slice/session.scope/memory.current", "52428800\n"),
         ];
         assert_eq!(available_mebibytes(&group), Some(1000));
-        // 600 MiB, of which 200 are in use; but 150 of these are files that need not stay.
+        // 600 MiB, of which 200 are in use; but 150 of these are file pages that can be dropped.
         let around = [
             ("sys/fs/cgroup/user.slice/memory.max", "629145600\n"),
             ("sys/fs/cgroup/user.slice/memory.current", "209715200\n"),
@@ -193,7 +194,7 @@ mod tests {
         // The group itself is narrower.
         let own = [("sys/fs/cgroup/user.slice/session.scope/memory.max", "104857600\n")];
         assert_eq!(available_mebibytes(&[&group[..], &around[..], &own[..]].concat()), Some(50));
-        // It may have been made smaller than what is in it.
+        // The limit may have been set below the current use.
         let own = [("sys/fs/cgroup/user.slice/session.scope/memory.max", "1000\n")];
         assert_eq!(available_mebibytes(&[&group[..], &own[..]].concat()), Some(0));
     }
@@ -220,7 +221,7 @@ mod tests {
         let limit = ("sys/fs/cgroup/memory/memory.limit_in_bytes", "104857600\n");
         let files = [("proc/self/cgroup", "4:memory:/docker/abc\n"), ("proc/self/mountinfo", mounts), limit];
         assert_eq!(available_mebibytes(&files), Some(100));
-        // A group that lies outside of what is mounted: the top is all that can be looked at.
+        // A group outside of the mounted part: only the top can be examined.
         let files = [("proc/self/cgroup", "4:memory:/other\n"), ("proc/self/mountinfo", mounts), limit];
         assert_eq!(available_mebibytes(&files), Some(100));
         let files = [("proc/self/cgroup", "0::/../b\n"), ("proc/self/mountinfo", MOUNTS_2)];

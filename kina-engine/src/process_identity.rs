@@ -1,12 +1,12 @@
-//! Which process a number stands for. Numbers come back; a number together with the time of its start does not.
+//! The identity of a process. The system reuses process ids, but never an id together with a start time.
 
 #[cfg(any(test, not(target_os = "linux")))]
 use std::process::{Command, Stdio};
 
 use rustix::process::Pid;
 
-/// When the process of this number was started, in the system's own words; `None` if there is none, or if it has ended
-/// and only waits for somebody to take note of that.
+/// The start time of the process with this id, in the system's own format; `None` if there is no such process, or if it
+/// has ended and only waits to be reaped.
 pub(crate) fn start_of(process_id: u32) -> Option<String> {
     #[cfg(target_os = "linux")]
     let start = start_in_stat(&std::fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?);
@@ -15,8 +15,8 @@ pub(crate) fn start_of(process_id: u32) -> Option<String> {
     start
 }
 
-/// Within what the numbers and times of processes mean anything: this boot of this machine and, on Linux, this
-/// namespace, since containers number their processes each for themselves.
+/// The scope in which process ids and start times are valid: this boot of this machine and, on Linux, this PID
+/// namespace, since each container numbers its own processes.
 pub(crate) fn numbering() -> String {
     #[cfg(target_os = "linux")]
     let numbering = {
@@ -24,19 +24,19 @@ pub(crate) fn numbering() -> String {
         let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         format!("{} {}", boot.trim(), namespace.display())
     };
-    // A start is told with its date, which needs no more to be unique.
+    // Start times contain the date here, so they are unique without a scope.
     #[cfg(not(target_os = "linux"))]
     let numbering = String::new();
     numbering
 }
 
-/// The number as the system's calls want it.
+/// The process id in the form that system calls take.
 pub(crate) fn pid(process_id: u32) -> Option<Pid> {
     i32::try_from(process_id).ok().and_then(Pid::from_raw)
 }
 
 /// Reads the kernel's line about a process: number, name in parentheses, state (third), …, ticks from boot to start
-/// (twenty-second). The name can hold anything, parentheses too.
+/// (twenty-second). The name can contain anything, even parentheses.
 #[cfg(target_os = "linux")]
 fn start_in_stat(stat: &str) -> Option<String> {
     let (_, after_name) = stat.rsplit_once(')')?;
@@ -47,8 +47,8 @@ fn start_in_stat(stat: &str) -> Option<String> {
     (!has_ended && start.bytes().all(|byte| byte.is_ascii_digit())).then(|| start.to_owned())
 }
 
-/// Asks `ps`, where there is no `/proc`: state, and date and time of the start, in words that depend neither on the
-/// language nor on the time zone.
+/// Asks `ps` where there is no `/proc`: for the state, and for the date and time of the start in a form that depends
+/// neither on the language nor on the time zone.
 #[cfg(any(test, not(target_os = "linux")))]
 fn start_by_ps(process_id: u32) -> Option<String> {
     let output = Command::new("/bin/ps")
@@ -78,7 +78,7 @@ mod tests {
         let number = pid(child.id()).expect("a number");
         let until_ended = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
         rustix::process::waitid(rustix::process::WaitId::Pid(number), until_ended).expect("it ends");
-        assert_eq!(start_of(child.id()), None, "it has ended, though nobody took note");
+        assert_eq!(start_of(child.id()), None, "it has ended, although it was not reaped");
         child.wait().expect("reaped");
         assert_eq!(start_of(child.id()), None);
     }
@@ -97,8 +97,8 @@ mod tests {
     }
 
     #[test]
-    fn ps_tells_the_start_as_well() {
-        // Small systems come without it.
+    fn ps_reports_the_start_as_well() {
+        // Small systems lack it.
         if !std::path::Path::new("/bin/ps").exists() {
             return;
         }

@@ -1,11 +1,12 @@
-//! What processes take of memory.
+//! The memory of processes.
 
-/// What these processes take together, of shared pages their part (PSS); 0 where the system does not say.
+/// The memory of these processes together, with their share of shared pages (PSS); 0 where the system does not report
+/// it.
 pub(crate) fn proportional_bytes(process_ids: &[u32]) -> u64 {
     process_ids.iter().map(|process_id| summary_bytes(*process_id, "Pss:")).sum()
 }
 
-/// What a process has in memory (RSS); 0 where the system does not say.
+/// The resident memory of a process (RSS); 0 where the system does not report it.
 pub(crate) fn resident_bytes(process_id: u32) -> u64 {
     summary_bytes(process_id, "Rss:")
 }

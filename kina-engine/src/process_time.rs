@@ -1,25 +1,25 @@
-//! What a process has used of the processors, as Linux tells it; elsewhere nobody is told.
+//! The CPU time that a process has used. Only Linux reports it here.
 
 use std::path::Path;
 use std::time::Duration;
 
-/// What the kernel counts in, whatever its own clock: it tells everybody hundredths of a second.
+/// The unit of the kernel's figures: hundredths of a second, whatever its own clock.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Since a process started, all its threads together.
+/// CPU time since a process started, of all its threads together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UsedTime {
     pub(crate) own: Duration,
-    /// Of its children that ended and were waited for, with all below them.
+    /// That of its children that ended and were waited for, with all their descendants.
     pub(crate) ended_children: Duration,
 }
 
-/// Of one process; `None` where it is gone, and where the system does not say.
+/// The CPU time of a process; `None` if it is gone, or where the system does not report it.
 pub(crate) fn of_process(process_id: u32) -> Option<UsedTime> {
     read(&Path::new("/proc").join(process_id.to_string()))
 }
 
-/// Of this process.
+/// The CPU time of this process.
 #[cfg(feature = "cli")]
 pub(crate) fn of_this_process() -> Option<UsedTime> {
     read(Path::new("/proc/self"))
@@ -29,9 +29,9 @@ fn read(directory: &Path) -> Option<UsedTime> {
     parse(&std::fs::read_to_string(directory.join("stat")).ok()?)
 }
 
-/// The kernel's line about a process (`proc_pid_stat(5)`): number, name in parentheses, which can hold anything,
-/// parentheses too, state (third), …, then from the fourteenth: in user space, in the kernel, and both of the children
-/// that were waited for.
+/// Reads the kernel's line about a process (`proc_pid_stat(5)`): number, name in parentheses (which can contain
+/// anything, even parentheses), state (third), …, then from the fourteenth: the time in user space, in the kernel, and
+/// both for the children that were waited for.
 fn parse(line: &str) -> Option<UsedTime> {
     let (_, after_name) = line.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace().skip(11).map(|field| field.parse::<u64>().ok());
@@ -57,7 +57,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn this_process_uses_some() {
+    fn this_process_uses_cpu_time() {
         let own = || of_process(std::process::id()).expect("it runs").own;
         let before = own();
         let mut sum = 0_u64;

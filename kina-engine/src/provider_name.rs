@@ -1,8 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What clusters are made of, by name. Each provider has an engine of its own, so that one that hangs holds nobody else
-/// up; all engines of a user share one budget of memory.
+/// The name of a provider, which makes clusters in its own way. Each provider has an engine of its own, so that one
+/// that hangs holds up no other; all engines of a user share one budget of memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProviderName {
@@ -21,10 +21,10 @@ pub struct UnknownProvider {
 }
 
 impl ProviderName {
-    /// All there are.
+    /// All providers.
     pub const ALL: [Self; 2] = [Self::Process, Self::Apple];
 
-    /// As users write it.
+    /// The name as users write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Process => "process",
@@ -32,7 +32,7 @@ impl ProviderName {
         }
     }
 
-    /// Whether clusters of this provider reach what listens on this machine's loopback: they share its network.
+    /// Returns true if clusters of this provider share this machine's network, and so reach listeners on its loopback.
     pub fn shares_loopback(self) -> bool {
         match self {
             Self::Process => true,

@@ -1,9 +1,9 @@
-//! The kinds of rules: objects by which an API server judges other requests.
+//! The kinds of rules: objects that an API server applies to other requests.
 
 use serde::{Deserialize, Serialize};
 
 /// A kind of object that an API server keeps in a compiled or cached form and applies to later requests. It is stored
-/// when its creation is answered, but in force only some milliseconds later, policies up to a second.
+/// when its creation is answered, but in force only some milliseconds later, or up to a second for policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleKind {
@@ -36,7 +36,7 @@ pub enum RuleKind {
 }
 
 impl RuleKind {
-    /// The kind of rule that an object of this group and kind is; `None` for most objects, which are no rules.
+    /// The kind of rule that an object of this group and kind is; `None` for most objects, which are not rules.
     pub fn of_object(group: &str, kind: &str) -> Option<Self> {
         Some(match (group, kind) {
             ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding") => {
@@ -60,7 +60,7 @@ impl RuleKind {
         })
     }
 
-    /// Returns whether it is an admission policy, which is compiled and may have parameters.
+    /// Returns true if it is an admission policy, which is compiled and may have parameters.
     #[cfg(feature = "engine")]
     pub(crate) fn is_policy(self) -> bool {
         matches!(self, Self::ValidatingPolicy | Self::MutatingPolicy)

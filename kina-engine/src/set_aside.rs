@@ -1,26 +1,26 @@
-//! What is damaged, foreign, or from a newer version is never trusted and never fatal: it is put out of the way, where
-//! somebody can look at it.
+//! Files that are damaged, foreign or from a newer version are neither trusted nor fatal: they are renamed, so that a
+//! person can examine them.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const MARK: &str = ".set-aside-";
-/// Small things that are kept in one directory; what was set aside first goes first.
+/// The number of small files kept in one directory; the oldest go first.
 pub(crate) const KEPT_MAX: usize = 5;
 
-/// Renames a file or directory to `<name>.set-aside-<n>`, and says so in the log. No more than `kept_max` such things
-/// are kept beside it. Returns its new path; `None` if it could not be renamed, in which case it is where it was.
+/// Renames a file or directory to `<name>.set-aside-<n>` and logs that. Keeps no more than `kept_max` such entries in
+/// its directory. Returns the new path, or `None` if it could not be renamed and is still in place.
 pub(crate) fn set_aside(path: &Path, kept_max: usize, why: &str) -> Option<PathBuf> {
     match rename(path, kept_max) {
         Ok(aside) => {
             tracing::warn!(path = %path.display(), aside = %aside.display(), why, "set aside");
             Some(aside)
         }
-        // Somebody else was quicker.
+        // Another process was quicker.
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
-            tracing::warn!(path = %path.display(), why, %error, "cannot be used, nor be set aside");
+            tracing::warn!(path = %path.display(), why, %error, "can neither be used nor set aside");
             None
         }
     }
@@ -30,7 +30,7 @@ fn rename(path: &Path, kept_max: usize) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut kept = set_aside_in(directory)?;
-    // Room for this one. The numbers rise, so none is used twice.
+    // Makes room for this one. The numbers rise, so none is used twice.
     let number = kept.iter().map(|(_, number, _)| number + 1).max().unwrap_or(1);
     kept.sort();
     let surplus = (kept.len() + 1).saturating_sub(kept_max);
@@ -45,7 +45,7 @@ fn rename(path: &Path, kept_max: usize) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// When each was set aside, its number, its path.
+/// The time at which each entry was set aside, its number and its path.
 fn set_aside_in(directory: &Path) -> io::Result<Vec<(i64, u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_set_aside_is_kept_up_to_a_bound() {
+    fn files_that_were_set_aside_are_kept_up_to_a_bound() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("state");
         for round in 1..=KEPT_MAX + 2 {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_not_set_aside() {
+    fn an_absent_file_is_not_set_aside() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         assert_eq!(set_aside(&directory.path().join("nothing"), KEPT_MAX, "a test"), None);
     }

@@ -1,8 +1,8 @@
-//! Bootstrapped states: what a fresh cluster's store holds once its API server has set everything up.
+//! Bootstrapped states: the stored state of a fresh cluster once its API server has set everything up.
 //!
-//! A cluster that starts on such a state skips the bootstrap, and with it more than half of a boot. What must differ
-//! between clusters is left out: the namespaces (many controllers take the UID of `kube-system` for the cluster's
-//! identity) and what holds a cluster's own certificates. Each API server makes those anew.
+//! A cluster that starts from such a state skips the bootstrap, which is more than half of a boot. Objects that must
+//! differ between clusters are left out: the namespaces (many controllers take the UID of `kube-system` for the
+//! cluster's identity) and the objects with a cluster's own certificates. Each API server makes those anew.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,13 +21,14 @@ const FORMAT: u32 = 1;
 /// A bootstrapped state has about 450 keys and 400 kB.
 const FILE_KIND: StateFileKind =
     StateFileKind { what: "the bootstrapped state", bytes_max: 256 << 20, set_aside_max: KEPT_MAX };
-/// Nobody takes longer to write one.
+/// The age at which an unfinished file must have been left behind: writing one takes far less.
 const UNFINISHED_AGE_MAX: Duration = Duration::from_secs(60 * 60);
-/// What each cluster has to make for itself: a prefix or a whole key.
+/// The objects that each cluster has to make for itself: a prefix or a whole key.
 const LEFT_OUT: [&[u8]; 2] =
     [b"/registry/namespaces/", b"/registry/configmaps/kube-system/extension-apiserver-authentication"];
 
-/// kube-controller-manager publishes the authority of the API server's certificate under a name that ends with its hash.
+/// kube-controller-manager publishes the authority of the API server's certificate under a name that ends with a hash
+/// of it.
 const TRUST_BUNDLES: &[u8] = b"/registry/clustertrustbundles/kubernetes.io:kube-apiserver-serving:";
 /// In each namespace, kube-controller-manager publishes the cluster's own authority under this name.
 const ROOT_CERTIFICATE: (&[u8], &[u8]) = (b"/registry/configmaps/", b"/kube-root-ca.crt");
@@ -35,11 +36,11 @@ const ROOT_CERTIFICATE: (&[u8], &[u8]) = (b"/registry/configmaps/", b"/kube-root
 /// A bootstrapped state.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
-    /// What to load before the API server starts.
+    /// The state to load before the API server starts.
     pub(crate) state: Arc<PackedState>,
-    /// What the API server then makes by itself; its state is complete when all of these exist.
+    /// The objects that the API server then makes by itself; its state is complete when all of them exist.
     pub(crate) awaited_keys: Vec<Vec<u8>>,
-    /// What the API server says of itself in that state.
+    /// The API server's description of itself in that state.
     pub(crate) fingerprint: Fingerprint,
 }
 
@@ -57,10 +58,11 @@ struct Header {
 }
 
 impl Snapshot {
-    /// Takes a fresh cluster's state apart into what others may start on and what they must make themselves.
+    /// Divides a fresh cluster's state into the part that others may start from and the part that they must make
+    /// themselves.
     pub(crate) fn new(stored_keys: &[StoredKey], fingerprint: Fingerprint) -> Self {
         let server_owned = ServerOwned::among(stored_keys.iter().map(|stored| stored.key.as_slice()));
-        // Events are on an etcd lease, and about this cluster.
+        // Events hang on an etcd lease and concern only this cluster.
         let kept = stored_keys.iter().filter(|stored| stored.lease == 0 && !server_owned.contains(&stored.key));
         let (mut state, mut awaited_keys) = (PackedState::default(), Vec::new());
         for stored in kept {
@@ -79,8 +81,8 @@ impl SnapshotStore {
         Self { directory }
     }
 
-    /// The snapshot for these binaries. What is not exactly what some engine of this format wrote counts as absent, and
-    /// is set aside.
+    /// The snapshot for these binaries. A file that is not exactly as an engine of this format wrote it counts as
+    /// absent and is set aside.
     pub(crate) fn load(&self, assets_identity: &str) -> Option<Snapshot> {
         state_file::load(&self.path(assets_identity), &FILE_KIND, |header: Header, state| {
             let Header { format, fingerprint, awaited_keys } = header;
@@ -88,19 +90,19 @@ impl SnapshotStore {
         })
     }
 
-    /// Keeps a snapshot; whole or not at all.
+    /// Writes a snapshot, whole or not at all.
     pub(crate) fn save(&self, assets_identity: &str, snapshot: &Snapshot) -> io::Result<()> {
         self.remove_leftovers();
         let Snapshot { state, awaited_keys, fingerprint } = snapshot.clone();
         state_file::save(&self.path(assets_identity), Header { format: FORMAT, fingerprint, awaited_keys }, &state)
     }
 
-    /// Forgets a snapshot that turned out to be of no use.
+    /// Removes a snapshot that turned out to be useless.
     pub(crate) fn remove(&self, assets_identity: &str) {
         let _ = std::fs::remove_file(self.path(assets_identity));
     }
 
-    /// Removes what engines left that died while they wrote.
+    /// Removes the unfinished files of engines that died while they were writing.
     fn remove_leftovers(&self) {
         let Ok(entries) = std::fs::read_dir(&self.directory) else { return };
         for entry in entries.flatten() {
@@ -122,18 +124,18 @@ impl SnapshotStore {
     }
 }
 
-/// Whether each cluster has to make this for itself.
+/// Returns true if each cluster has to make this object for itself.
 pub(crate) fn is_left_out(key: &[u8]) -> bool {
     LEFT_OUT.iter().chain([&TRUST_BUNDLES]).any(|prefix| key.starts_with(prefix)) || is_root_certificate(key)
 }
 
-/// Whether it is the copy of the cluster's authority that controllers put into each namespace.
+/// Returns true if this is the copy of the cluster's authority that controllers put into each namespace.
 pub(crate) fn is_root_certificate(key: &[u8]) -> bool {
     let (prefix, suffix) = ROOT_CERTIFICATE;
     key.starts_with(prefix) && key.ends_with(suffix)
 }
 
-/// Whether an awaited key is only the beginning of one, which each cluster ends in its own way.
+/// Returns true if an awaited key is only a prefix, which each cluster completes in its own way.
 pub(crate) fn is_name_of_many(key: &[u8]) -> bool {
     key.ends_with(b":")
 }
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_one_cluster_is_left_out() {
+    fn objects_of_a_single_cluster_are_left_out() {
         let snapshot = snapshot();
         let keys: Vec<_> = snapshot.state.iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [b"/registry/clusterroles/admin"]);
@@ -176,7 +178,7 @@ mod tests {
         assert_eq!(
             awaited,
             [
-                // Each cluster ends the name in its own way.
+                // Each cluster completes the name in its own way.
                 "/registry/clustertrustbundles/kubernetes.io:kube-apiserver-serving:",
                 "/registry/configmaps/kube-system/kube-root-ca.crt",
                 "/registry/namespaces/default",
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_is_loaded_and_what_was_damaged_is_not() {
+    fn a_saved_snapshot_is_loaded_but_a_damaged_one_is_not() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let store = SnapshotStore::new(directory.path().join("snapshots"));
         assert!(store.load("1.37.1/linux").is_none());
@@ -199,19 +201,19 @@ mod tests {
         for damaged in [&bytes[..bytes.len() - 1], &bytes[..10], &[], &[&bytes[..], b"x"].concat()] {
             std::fs::write(&path, damaged).expect("written");
             assert!(store.load("1.37.1/linux").is_none());
-            assert!(!path.exists(), "it would be met again");
+            assert!(!path.exists(), "it would be found again");
         }
         store.save("1.37.1/linux", &snapshot()).expect("saved again");
         assert!(store.load("1.37.1/linux").is_some());
     }
 
     #[test]
-    fn foreign_and_newer_things_are_neither_trusted_nor_fatal() {
+    fn foreign_and_newer_files_are_neither_trusted_nor_fatal() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let store = SnapshotStore::new(directory.path().to_owned());
         let path = store.path("1.37.1/linux");
         store.save("1.37.1/linux", &snapshot()).expect("saved");
-        // Whole, with a hash that is right, but of a format that is not known here.
+        // A whole file with the right hash, but of an unknown format.
         let bytes = std::fs::read(&path).expect("read");
         let content = String::from_utf8(bytes[..bytes.len() - Sha256::output_size()].to_vec()).expect("plain data");
         let newer = content.replacen(&format!("\"format\":{FORMAT}"), &format!("\"format\":{}", FORMAT + 1), 1);
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_left_half_written_goes_when_it_is_old() {
+    fn an_old_half_written_file_is_removed() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let store = SnapshotStore::new(directory.path().to_owned());
         let [old, young] = ["old", "young"].map(|name| directory.path().join(format!("{UNFINISHED_PREFIX}{name}")));

@@ -1,4 +1,4 @@
-//! Stored states in files: a header of one line of JSON, then keys and values, then the SHA-256 of all that.
+//! Stored states in files: a header of one line of JSON, then keys and values, then the SHA-256 of all before it.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,15 +12,15 @@ use sha2::{Digest, Sha256};
 use crate::etcd::PackedState;
 use crate::set_aside::set_aside;
 
-/// What the name of a file begins with that is being written.
+/// The prefix of the name of a file that is being written.
 pub(crate) const UNFINISHED_PREFIX: &str = ".unfinished-";
 
-/// How to read a kind of file.
+/// The bounds of a kind of file.
 pub(crate) struct StateFileKind {
-    /// In messages.
+    /// The kind's name in messages.
     pub(crate) what: &'static str,
     pub(crate) bytes_max: u64,
-    /// How many that could not be used are kept.
+    /// The number of unusable files that are kept.
     pub(crate) set_aside_max: usize,
 }
 
@@ -28,11 +28,11 @@ pub(crate) struct StateFileKind {
 struct Header<H> {
     #[serde(flatten)]
     header: H,
-    /// Of each key and its value, in order.
+    /// The lengths of each key and its value, in order.
     lengths: Vec<(usize, usize)>,
 }
 
-/// Keeps a state; whole or not at all.
+/// Writes a state, whole or not at all.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -46,8 +46,8 @@ pub(crate) fn save<H: Serialize>(path: &Path, header: H, state: &PackedState) ->
     Ok(())
 }
 
-/// What `take` makes of a kept state. What is not exactly what was written, or is not taken, counts as absent and is set
-/// aside.
+/// Loads a state and converts it with `take`. A file that is not exactly as written, or that `take` rejects, counts as
+/// absent and is set aside.
 pub(crate) fn load<H: DeserializeOwned, T>(
     path: &Path,
     kind: &StateFileKind,
@@ -61,7 +61,7 @@ pub(crate) fn load<H: DeserializeOwned, T>(
             tracing::warn!(path = %path.display(), %error, "{} cannot be read: not used", kind.what);
             None
         }
-        // A directory has no bytes, which is no state either.
+        // A directory yields no bytes, which are not a state either.
         _ => {
             let taken = from_bytes(bytes).and_then(|(header, state)| take(header, state));
             if taken.is_none() {
