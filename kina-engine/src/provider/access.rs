@@ -1,4 +1,4 @@
-//! The certificates of one cluster: made new for each, written where its components look for them.
+//! The certificates of one cluster, made anew for each and written to the files that its components read.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,8 +10,8 @@ use super::{ClusterAccess, ProviderError, controllers, tokens};
 use crate::certificates::{CertificateAuthority, IssuedIdentity, SigningKeyPair};
 use crate::protocol::Profile;
 
-/// Makes a cluster's authorities and everybody's certificates, which hold for loopback whatever the ports are, and writes
-/// into `directory` what the components need of them.
+/// Makes a cluster's authorities and certificates, which are valid for loopback at any port, and writes those that the
+/// components need into `directory`.
 pub(super) fn issue_certificates(
     directory: &Path,
     api_address: SocketAddr,
@@ -47,7 +47,7 @@ pub(super) fn issue_certificates(
         etcd_ca_pem: etcd_ca.certificate_pem(),
         etcd_client,
     };
-    // The authority's key is written nowhere, so everybody's certificates are made now.
+    // The authority's key is written nowhere, so the controllers' certificates cannot be made later.
     if profile == Profile::Controllers {
         controllers::write_configuration(directory, &access, &access.client_authority)?;
     }

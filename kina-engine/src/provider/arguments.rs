@@ -10,11 +10,11 @@ use crate::sabotage::{self, Part};
 
 /// etcd's limit on its database, after which it refuses writes.
 const DATABASE_BYTES_MAX: u64 = 4 << 30;
-/// On loopback, to a server that nobody else uses.
+/// Generous, because each client has a server on loopback almost to itself.
 pub(super) const CLIENT_REQUESTS_PER_SECOND_MAX: u32 = 5000;
-/// A hundred years.
+/// Silence of a simulated node that is tolerated: a hundred years.
 const NODE_SILENCE_MAX: &str = "876000h";
-/// Where pods that do not exist seem to be. Nothing there can be reached.
+/// Addresses of simulated pods. Nothing there can be reached.
 const SIMULATED_POD_ADDRESSES: &str = "10.64.0.0/12";
 const SIMULATED_NODE_ADDRESS: &str = "10.80.0.1";
 
@@ -35,14 +35,14 @@ pub(super) mod file {
     pub(in super::super) const KWOK_CONFIGURATION: &str = "kwok.yaml";
 }
 
-/// Where a component listens, and how those reach it who run beside it.
+/// The addresses at which a component listens and at which its neighbours reach it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addresses {
-    /// What it binds.
+    /// The address that it binds.
     pub(super) listen: SocketAddr,
-    /// Where it is from beside it: on loopback.
+    /// Its address for components beside it, on loopback.
     pub(super) beside: SocketAddr,
-    /// Whether somebody reserves the port, who then holds it too.
+    /// Set if the port is reserved, so that another socket holds it too.
     pub(super) shares_port: bool,
 }
 
@@ -55,7 +55,7 @@ impl Addresses {
 
 /// Arguments of etcd.
 pub(super) fn etcd_arguments(certificates: &Path, data: &Path, addresses: Addresses) -> Vec<OsString> {
-    // A single member has no peers, but listens for them all the same: on any free port, for nobody's certificate.
+    // A single member listens for peers although it has none: on any free port, and no certificate is accepted there.
     let peer_url = "https://127.0.0.1:0";
     let certificate = certificates.join(format!("{}.crt", file::ETCD_SERVER));
     let key = certificates.join(format!("{}.key", file::ETCD_SERVER));
@@ -79,7 +79,7 @@ pub(super) fn etcd_arguments(certificates: &Path, data: &Path, addresses: Addres
         .flag_if(addresses.shares_port, "socket-reuse-port")
         // Nothing here outlives a power cut, so nothing waits for the disk.
         .flag("unsafe-no-fsync")
-        // Alone, it elects itself; the usual second of waiting for others serves nobody.
+        // Alone, it elects itself; waiting a second for others, as is usual, would be of no use.
         .option("heartbeat-interval", "10")
         .option("election-timeout", "50")
         .option("max-txn-ops", TRANSACTION_OPERATIONS_MAX.to_string())
@@ -89,8 +89,8 @@ pub(super) fn etcd_arguments(certificates: &Path, data: &Path, addresses: Addres
         .into_arguments()
 }
 
-/// Arguments of kube-apiserver, whose etcd is at `etcd`. It serves profiles at the Unix socket `debug_socket`, or in its
-/// API, where any of its administrators can also set its verbosity and reset its metrics.
+/// Arguments of kube-apiserver, whose etcd is at `etcd`. It serves profiles at the Unix socket `debug_socket`. Without
+/// one it serves them in its API, where any administrator can also set its verbosity and reset its metrics.
 pub(super) fn api_server_arguments(
     certificates: &Path,
     addresses: Addresses,
@@ -102,7 +102,8 @@ pub(super) fn api_server_arguments(
     let certificate_of = |name: &str| certificates.join(format!("{name}.crt"));
     let key_of = |name: &str| certificates.join(format!("{name}.key"));
     let arguments = match profile {
-        // Without kube-controller-manager no namespace gets its `default` service account, so this would refuse pods.
+        // Without kube-controller-manager no namespace gets its `default` service account, so the plugin would refuse
+        // pods.
         Profile::Api => Arguments::default().option("disable-admission-plugins", "ServiceAccount"),
         Profile::Controllers => Arguments::default(),
     };
@@ -130,10 +131,10 @@ pub(super) fn api_server_arguments(
         .option("service-account-signing-key-file", certificates.join(file::SERVICE_ACCOUNT_PRIVATE))
         .option("audit-policy-file", certificates.join(file::AUDIT_POLICY))
         .option("audit-log-path", audit_log)
-        // It is reached on loopback, which Kubernetes refuses as an endpoint, and nothing in the cluster could reach it.
+        // Kubernetes refuses its loopback address as an endpoint, and nothing in the cluster could reach it.
         .option("endpoint-reconciler-type", "none")
         .option("profiling", (debug_socket.is_none() || sabotage::is_off(Part::DebugEndpoints)).to_string())
-        // A list at an old revision comes from storage alone, which forgets it with each lease.
+        // A list at an old revision must come from storage, where old revisions are compacted with each lease.
         .option("feature-gates", format!("ListFromCacheSnapshot={}", sabotage::is_off(Part::History)))
         .option("advertise-address", addresses.beside.ip().to_string())
         .into_arguments()
@@ -143,16 +144,17 @@ pub(super) fn api_server_arguments(
 pub(super) fn controller_manager_arguments(certificates: &Path) -> Vec<OsString> {
     Arguments::default()
         .option("kubeconfig", certificates.join(file::CONTROLLER_MANAGER_KUBECONFIG))
-        // Nobody asks it anything: it is judged by what it does.
+        // It serves no requests: kina judges it by its effects.
         .option("secure-port", "0")
         .option("leader-elect", "false")
         .option("root-ca-file", certificates.join(file::API_CA))
         .option("service-account-private-key-file", certificates.join(file::SERVICE_ACCOUNT_PRIVATE))
-        // Each controller acts under the name that it has everywhere, which webhooks and policies may ask for.
+        // Each controller acts under its usual name, which webhooks and policies may check.
         .flag("use-service-account-credentials")
         .option("kube-api-qps", CLIENT_REQUESTS_PER_SECOND_MAX.to_string())
         .option("kube-api-burst", CLIENT_REQUESTS_PER_SECOND_MAX.to_string())
-        // Simulated nodes say once that they are ready and then write nothing. A cluster that is left alone stays as it is.
+        // Simulated nodes report once that they are ready and then write nothing, so that an idle cluster stays
+        // unchanged.
         .option("node-monitor-grace-period", NODE_SILENCE_MAX)
         .option("node-startup-grace-period", NODE_SILENCE_MAX)
         .into_arguments()
@@ -166,12 +168,12 @@ pub(super) fn scheduler_arguments(certificates: &Path) -> Vec<OsString> {
         .into_arguments()
 }
 
-/// Arguments of kwok, which plays the nodes.
+/// Arguments of kwok, which simulates the nodes.
 pub(super) fn kwok_arguments(certificates: &Path) -> Vec<OsString> {
     Arguments::default()
         .option("kubeconfig", certificates.join(file::KWOK_KUBECONFIG))
         .option("config", certificates.join(file::KWOK_CONFIGURATION))
-        // Those that a test makes come to life as well.
+        // Nodes that a test makes come to life as well.
         .flag("manage-all-nodes")
         // Without Leases there is nothing to renew.
         .option("node-lease-duration-seconds", "0")

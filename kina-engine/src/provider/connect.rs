@@ -1,4 +1,4 @@
-//! From a provider's name to the provider: the one place where names count.
+//! From a provider's name to the provider: the only place where the name matters.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -15,17 +15,17 @@ use crate::journal::Journal;
 use crate::paths::EnginePaths;
 use crate::settings::EngineSettings;
 
-/// What an engine gives its provider.
+/// The parts of an engine that its provider needs.
 pub(crate) struct Surroundings<'a> {
     pub(crate) paths: &'a EnginePaths,
     pub(crate) settings: &'a EngineSettings,
     pub(crate) journal: Arc<Journal>,
 }
 
-/// Makes the provider, and has it end what earlier engines left of its clusters.
+/// Makes the provider, and has it remove the remains of earlier engines' clusters.
 ///
 /// # Errors
-/// If what it needs of this machine is not there.
+/// If this machine lacks something that the provider needs.
 pub(crate) async fn connect(
     name: ProviderName,
     surroundings: Surroundings<'_>,
@@ -46,7 +46,7 @@ pub(crate) async fn connect(
             apple.memory_bytes = settings.cluster_memory_bytes.unwrap_or(apple.memory_bytes);
             let images = Images { directory: image::directory(&paths.cache_directory), made: Mutex::default() };
             let provider = AppleProvider::connect(apple, Arc::new(images)).await?;
-            tracing::info!(program = provider.program_version(), "makes clusters with `container`");
+            tracing::info!(program = provider.program_version(), "making clusters with `container`");
             let provider = Arc::new(provider);
             let sweeping = Arc::clone(&provider);
             // Calls can hang, and clients wait for the engine to start.
@@ -65,17 +65,17 @@ pub(crate) async fn connect(
     }
 }
 
-/// The images that this engine has used. To look for one means to ask a compiler for its version, so that is done once.
+/// The images that this engine has used, kept because looking for one asks a compiler for its version.
 struct Images {
     directory: PathBuf,
-    /// By the identity of the binaries. The lock is held while one is made: others would only wait for it elsewhere.
+    /// Images by the identity of the binaries. The lock is held while one is made, as other callers need it anyway.
     made: Mutex<HashMap<String, ClusterImage>>,
 }
 
 impl ImageSource for Images {
     fn image(&self, assets: &Assets) -> Result<ClusterImage, Box<dyn Error + Send + Sync>> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        // Somebody may have pruned it since.
+        // It may have been pruned since.
         if let Some(known) = made.get(&assets.identity).filter(|known| known.archive.exists()) {
             return Ok(known.clone());
         }

@@ -1,4 +1,4 @@
-//! What controllers are told in files: who they are, and how the simulated nodes behave.
+//! Configuration files of controllers: their identities, and the behaviour of the simulated nodes.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::files::write_private_file;
 use super::{ClusterAccess, ProviderError};
 use crate::certificates::CertificateAuthority;
 
-/// How simulated nodes and their pods come to life and go.
+/// The life cycle of simulated nodes and their pods.
 const SIMULATION: &str = include_str!("simulation.yaml");
 
 /// Writes the configuration of a cluster's controllers into `directory`, where its certificates are.
@@ -19,7 +19,7 @@ pub(super) fn write_configuration(
     let controllers = [
         ("system:kube-controller-manager", None, file::CONTROLLER_MANAGER_KUBECONFIG),
         ("system:kube-scheduler", None, file::SCHEDULER_KUBECONFIG),
-        // No role is made for it: what it stands for are kubelets, whose rights are not the subject of any test.
+        // No role is made for it: it stands for kubelets, whose rights are not the subject of any test.
         ("kwok", Some("system:masters"), file::KWOK_KUBECONFIG),
     ];
     for (user, group, name) in controllers {
@@ -35,7 +35,7 @@ pub(super) fn write_configuration(
             "burst": CLIENT_REQUESTS_PER_SECOND_MAX,
         },
         "leaderElection": { "leaderElect": false },
-        // A test that makes room for a pod should not wait longer than it has to.
+        // A test that makes room for a pod should not wait longer than necessary.
         "podMaxBackoffSeconds": 1,
     });
     write_private_file(&directory.join(file::SCHEDULER_CONFIGURATION), &scheduler.to_string())?;

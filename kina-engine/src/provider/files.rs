@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::ProviderError;
 
-/// Makes a directory, and its parents, that only this user may enter.
+/// Makes a directory that only this user may enter, and its parents.
 pub(super) fn create_private_directory(path: &Path) -> Result<(), ProviderError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| ProviderError::Files {
         action: "creating the directory",
@@ -26,7 +26,7 @@ pub(super) fn write_private_file(path: &Path, content: &str) -> Result<(), Provi
         .map_err(|source| ProviderError::Files { action: "writing", path: path.to_owned(), source })
 }
 
-/// Writes a file that only this user may read, in place of one that may be there.
+/// Writes a file that only this user may read, and replaces one that is there.
 pub(super) fn replace_private_file(path: &Path, content: &str) -> Result<(), ProviderError> {
     match std::fs::remove_file(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -36,7 +36,7 @@ pub(super) fn replace_private_file(path: &Path, content: &str) -> Result<(), Pro
     }
 }
 
-/// Removes a directory with all that is in it; fine if it is not there.
+/// Removes a directory with its content, if it exists.
 pub(super) fn remove_directory(path: &Path) -> Result<(), ProviderError> {
     match std::fs::remove_dir_all(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {

@@ -1,8 +1,8 @@
-//! Where the kernel has no parent-death signal, a process of its own that outlives the engine just long enough to kill
-//! what the engine has started.
+//! A process that outlives the engine just long enough to kill the engine's children, for kernels without a
+//! parent-death signal.
 //!
-//! It reads from a pipe of which only the engine holds the other end, and which the kernel closes however the engine
-//! dies. It is in a group of its own: to freeze a cluster never freezes it.
+//! It reads from a pipe whose other end only the engine holds, and which the kernel closes however the engine dies. It
+//! is in a group of its own, so that freezing a cluster never freezes it.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -11,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::Pid;
 
-/// Keeps a list of groups, as it is told to, and kills all of them when nobody can tell it anything any more.
+/// The watcher's program. It reads which groups to watch and to forget, and kills those watched when its pipe is
+/// closed.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 groups=' '
@@ -30,7 +31,7 @@ for group in $groups; do
 done
 "#;
 
-/// The watcher and what it watches. When this value is dropped, it kills what it still watches.
+/// The watcher and its groups. Dropping this value kills the groups that are still watched.
 #[derive(Debug)]
 pub(super) struct Watcher {
     process: Child,
@@ -42,19 +43,19 @@ impl Watcher {
         Ok(Self { process: start_shell()?, groups: HashSet::new() })
     }
 
-    /// From now on the group dies with this process.
+    /// Makes the group die with this process from now on.
     pub(super) fn watch(&mut self, group: Pid) -> io::Result<()> {
         self.groups.insert(group);
         match self.tell("watch", group) {
             Ok(()) => Ok(()),
-            // Somebody killed it. Another takes over, of all of them.
+            // It was killed. Another watcher takes over all groups.
             Err(_) => self.replace(),
         }
     }
 
-    /// The group has ended. To be called before its number can be somebody else's.
+    /// Ends the watch over a group that has ended. To be called before its number can be used again.
     pub(super) fn forget(&mut self, group: Pid) {
-        // Should it be gone, the next one is not told of this group.
+        // If the watcher is gone, the next one gets a list without this group.
         if self.groups.remove(&group) && self.tell("forget", group).is_err() && !self.groups.is_empty() {
             let _ = self.replace();
         }
@@ -110,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// Killed with this value.
+    /// A group of processes that is killed with this value.
     struct Group(Child);
 
     impl Group {
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_watches_dies_with_the_pipe_frozen_or_not_and_nothing_else() {
+    fn watched_groups_die_with_the_pipe_frozen_or_not_and_no_others_do() {
         let mut groups: Vec<_> = (0..4).map(|_| Group::new()).collect();
         let mut watcher = Watcher::start().expect("a shell");
         for group in &groups[..3] {
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_in_a_group_of_its_own_so_that_to_freeze_a_cluster_never_freezes_it() {
+    fn it_is_in_a_group_of_its_own_so_that_freezing_a_cluster_never_freezes_it() {
         let watcher = Watcher::start().expect("a shell");
         let own = Pid::from_child(&watcher.process);
         assert_eq!(getpgid(Some(own)), Ok(own));
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn another_one_takes_over_from_one_that_was_killed() {
+    fn another_watcher_takes_over_from_one_that_was_killed() {
         let (mut one, mut other) = (Group::new(), Group::new());
         let mut watcher = Watcher::start().expect("a shell");
         watcher.watch(one.id()).expect("told");

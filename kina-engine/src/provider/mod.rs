@@ -1,4 +1,4 @@
-//! What clusters are made of.
+//! Providers: the makers of clusters.
 //!
 //! A [`Provider`] makes clusters; a [`ProvidedCluster`] is one of them. The pool never sees either: it asks for
 //! [`Capabilities`] and for actions, and the daemon calls the provider. Nothing outside this module matches on a
@@ -6,10 +6,10 @@
 //!
 //! - `process`, `apple`: the providers. `connect`: from a name to one of them.
 //! - `access`, `arguments`: certificates and command lines of a cluster's components, wherever they run.
-//! - `controllers`: what a cluster's controllers are told.
-//! - `readiness`: waiting for them.
+//! - `controllers`: configuration of a cluster's controllers.
+//! - `readiness`: waiting for components.
 //! - `port`: reserves a port, without a race.
-//! - `tokens`: tells that tokens were made, and makes them void.
+//! - `tokens`: detects that tokens were made, and makes them void.
 //! - `group_watcher`: ends groups of processes that would outlive the engine.
 
 mod access;
@@ -40,83 +40,85 @@ pub(crate) use self::connect::{Surroundings, connect};
 /// The future of a provider's call.
 pub type ProviderFuture<'a, Output> = Pin<Box<dyn Future<Output = Result<Output, ProviderError>> + Send + 'a>>;
 
-/// The future of a measurement; `None` where there is nothing to measure, or nobody can tell.
+/// The future of a measurement; `None` if there is nothing to measure, or no way to.
 pub type MeasureFuture<'a> = Pin<Box<dyn Future<Output = Option<u64>> + Send + 'a>>;
 
 /// Makes clusters of one kind.
 pub trait Provider: Send + Sync {
-    /// What clusters of this provider can do.
+    /// Returns the capabilities of this provider's clusters.
     fn capabilities(&self) -> Capabilities;
 
     /// Makes a cluster and starts it. Returns as soon as its etcd holds `request.initial_state` and its API server
-    /// runs; [`ProvidedCluster::wait_ready`] tells when that answers.
+    /// runs; [`ProvidedCluster::wait_ready`] waits until that answers.
     fn create(&self, request: CreateRequest) -> ProviderFuture<'_, Arc<dyn ProvidedCluster>>;
 
-    /// Waits, within a bound, until nothing is left any more of clusters that were destroyed, or dropped half made.
+    /// Waits, within a bound, until nothing is left of clusters that were destroyed, or dropped half made.
     fn wait_all_ended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
-    /// What there is now of this provider's clusters beside files, running or not, each as people would look for it: a
-    /// process, a container.
+    /// Lists the processes or containers of this provider's clusters, running or not, each in words by which a person
+    /// can find it.
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "asked by the program alone"))]
     fn remains(&self) -> ProviderFuture<'_, Vec<String>>;
 
-    /// What clusters take of the disk outside of the directories that the provider was given. It may count what is not
-    /// kina's.
+    /// Measures the disk space of clusters outside of the directories that the provider was given. The figure may
+    /// include data that is not kina's.
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "asked by the program alone"))]
     fn disk_bytes(&self) -> MeasureFuture<'_>;
 }
 
 /// One cluster, running or stopped.
 pub trait ProvidedCluster: Send + Sync {
-    /// Where the cluster is and how to get in. Stays the same over stops and starts.
+    /// Returns the cluster's addresses and credentials, which stay the same over stops and starts.
     fn access(&self) -> &ClusterAccess;
 
-    /// Where its components write their logs.
+    /// Returns the directory of its components' logs.
     fn log_directory(&self) -> &std::path::Path;
 
-    /// The name of the host that its API server takes itself to be on, by which that names a Lease of its own.
+    /// Returns the host name that its API server sees, after which that names a Lease of its own.
     fn host_name(&self) -> Vec<u8> {
         rustix::system::uname().nodename().to_bytes().to_owned()
     }
 
-    /// Ids of the running processes; empty where they are not this machine's, or not running.
+    /// Returns the ids of the running processes; empty if they are not this machine's, or not running.
     fn process_ids(&self) -> Vec<u32>;
 
-    /// Whether all of it runs: as the machine tells now, not as it was left. What is frozen runs.
+    /// Looks up, instead of remembering, if all of the cluster runs. A frozen cluster runs.
+
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "asked by the program alone"))]
     fn check_running(&self) -> ProviderFuture<'_, bool>;
 
-    /// What a running cluster takes of this machine's memory; `None` while nothing of it runs.
+    /// Measures a running cluster's share of this machine's memory; `None` while nothing of it runs.
     fn memory_bytes(&self) -> MeasureFuture<'_>;
 
     /// Waits until the API server is ready, in the sense of `readiness`.
     fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()>;
 
-    /// The place to ask for the stacks of all that runs in the API server.
+    /// Returns the place that serves the stacks of the API server's goroutines.
     fn goroutine_profile(&self) -> GoroutineProfile;
 
-    /// Ends the API server and starts it again on the same state. If tokens of service accounts were made since its last
-    /// start, none of them is valid after that.
+    /// Ends the API server and starts it again on the same state. Tokens of service accounts that were made since its
+    /// last start are void after that.
+
     fn restart_api_server(&self) -> ProviderFuture<'_, ()>;
 
-    /// Returns whether tokens of service accounts were asked for that are valid until the API server is restarted.
+    /// Returns true if tokens of service accounts were asked for that are valid until the API server is restarted.
     ///
     /// # Errors
-    /// If it cannot be told.
+    /// If the audit log cannot be examined.
     fn tokens_were_made(&self) -> Result<bool, ProviderError>;
 
-    /// Whether it is one with controllers.
+    /// Returns true if the cluster has controllers.
     fn has_controllers(&self) -> bool {
         false
     }
 
-    /// Starts the controllers of a running cluster, unless they run. Nothing else does: not a creation, not a start. Does
-    /// nothing to a cluster without any.
+    /// Starts the controllers of a running cluster, unless they run. Neither creating nor starting a cluster does so.
+    /// Does nothing to a cluster without controllers.
     fn start_controllers(&self) -> ProviderFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    /// Ends the controllers with all that they remember, if they run.
+    /// Ends the controllers, if they run, and so loses all that they hold in memory.
     fn stop_controllers(&self) -> ProviderFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
@@ -127,29 +129,29 @@ pub trait ProvidedCluster: Send + Sync {
     /// Gives the processor back to a frozen cluster.
     fn thaw(&self) -> ProviderFuture<'_, ()>;
 
-    /// Ends all processes, frozen ones too, and keeps the state. Does nothing to a stopped cluster.
+    /// Ends all processes, even if frozen, and keeps the state. Does nothing to a stopped cluster.
     fn stop(&self) -> ProviderFuture<'_, ()>;
 
-    /// Starts a stopped cluster on its own state. An error for one that runs.
+    /// Starts a stopped cluster on its own state. Fails for one that runs.
     fn start(&self) -> ProviderFuture<'_, ()>;
 
-    /// Ends everything and removes the state, if that is not done yet. Logs stay.
+    /// Ends everything and removes the state, unless that is already done. Logs stay.
     fn destroy(&self) -> ProviderFuture<'_, ()>;
 
-    /// Resolves when a process of a running cluster ends without having been asked to; says which and how.
+    /// Resolves when a process of a running cluster ends unexpectedly, to a text that tells which and how.
     fn wait_died(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
 }
 
-/// The place where an API server tells what runs in it.
+/// The place where an API server serves its goroutines' stacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GoroutineProfile {
-    /// At this Unix socket, which only this user can reach (kube-apiserver's `--debug-socket-path`).
+    /// A Unix socket that only this user can reach (kube-apiserver's `--debug-socket-path`).
     Socket(PathBuf),
-    /// In its API, for administrators (kube-apiserver's `--profiling`).
+    /// Its API, for administrators (kube-apiserver's `--profiling`).
     Api,
 }
 
-/// What a provider's clusters can do.
+/// Capabilities of a provider's clusters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -157,41 +159,41 @@ pub struct Capabilities {
     pub stop: bool,
     /// A cluster can be frozen and thawed.
     pub freeze: bool,
-    /// How many clusters may boot at the same time without starving each other.
+    /// The number of clusters that can boot at the same time without starving each other.
     pub parallel_boots_max: usize,
-    /// What one running cluster takes, for admission.
+    /// Memory of one running cluster, for admission.
     pub memory_per_cluster_bytes: u64,
-    /// Its ports are not the cluster's own: somebody in between listens on loopback for it, and only while it runs. So a
-    /// stopped cluster can find its port taken when it is started, and is then replaced.
+    /// The ports are not the cluster's own: a proxy listens on loopback for it, and only while it runs. A stopped
+    /// cluster can thus find its port taken when it is started, and is then replaced.
     pub publish: bool,
-    /// What a frozen cluster had in memory is free for others.
+    /// A frozen cluster's memory is free for others.
     pub memory_returned_when_frozen: bool,
-    /// What a stopped cluster had in memory is free for others.
+    /// A stopped cluster's memory is free for others.
     pub memory_returned_when_stopped: bool,
-    /// Several clusters can be started at a time. Where they cannot, starts queue within the provider.
+    /// Several clusters can be started at a time. If they cannot, starts queue within the provider.
     pub parallel_starts: bool,
-    /// What the binaries must have been built for.
+    /// The platform that the binaries must have been built for.
     pub binaries_platform: Platform,
-    /// How much of a cluster it can make.
+    /// The profiles that it can make.
     pub profiles: &'static [Profile],
-    /// The provider is not the real thing but an emulation of it: no figure from it says anything about the real one.
+    /// The provider is an emulation: its figures mean nothing for the real one.
     pub simulated: bool,
 }
 
-/// What a cluster is made from.
+/// The ingredients of a cluster.
 #[derive(Clone, Debug)]
 pub struct CreateRequest {
     /// A name unique in this engine, also the name of its directories.
     pub name: String,
     /// The binaries.
     pub assets: Assets,
-    /// How much of a cluster it shall be.
+    /// The profile of the cluster.
     pub profile: Profile,
-    /// What its store holds before the API server starts; empty for a cluster that bootstraps from nothing.
+    /// The content of its store before the API server starts; empty for a cluster that bootstraps from nothing.
     pub(crate) initial_state: Arc<PackedState>,
 }
 
-/// How to reach a cluster. None of this ever leaves the engine.
+/// Addresses and credentials of a cluster. None of this ever leaves the engine.
 #[derive(Clone, Debug)]
 pub struct ClusterAccess {
     /// The API server's own address.
@@ -210,26 +212,26 @@ pub struct ClusterAccess {
     pub etcd_client: IssuedIdentity,
 }
 
-/// How ready an API server is.
+/// A degree of readiness of an API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// Ready but for the two post-start hooks (`rbac/bootstrap-roles`, `scheduling/bootstrap-system-priority-classes`)
-    /// which sleep a second before their first look and, on a bootstrapped state, find nothing to do.
+    /// Ready except for two post-start hooks (`rbac/bootstrap-roles`, `scheduling/bootstrap-system-priority-classes`)
+    /// that sleep for a second before they start and, on a bootstrapped state, have nothing to do.
     Early,
     /// `/readyz` without exceptions.
     Full,
 }
 
-/// A provider could not do what was asked.
+/// A failure of a provider.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProviderError {
     /// A directory or file could not be made, read or removed.
     #[error("{action} {path} failed")]
     Files {
-        /// What was tried.
+        /// The action that was tried.
         action: &'static str,
-        /// On which path.
+        /// The path of the directory or file.
         path: PathBuf,
         /// The system's answer.
         #[source]
@@ -250,16 +252,16 @@ pub enum ProviderError {
         #[source]
         source: std::io::Error,
     },
-    /// A program ended while it was waited for.
+    /// A program ended before it was ready.
     #[error("{component} ended while it started ({status}); its log {log} ends with:\n{log_tail}")]
     Ended {
         /// The component, `etcd` or `kube-apiserver`.
         component: &'static str,
-        /// How it ended.
+        /// Its exit status, in words.
         status: String,
         /// Its log file.
         log: PathBuf,
-        /// The last lines of it.
+        /// The last lines of the log.
         log_tail: String,
     },
     /// A component did not become ready in time.
@@ -267,13 +269,13 @@ pub enum ProviderError {
     NotReady {
         /// The component.
         component: &'static str,
-        /// How long it was waited for.
+        /// The length of the wait.
         waited_seconds: u64,
-        /// What it answered last.
+        /// Its last answer.
         last_answer: String,
         /// Its log file.
         log: PathBuf,
-        /// The last lines of it.
+        /// The last lines of the log.
         log_tail: String,
     },
     /// The cluster's etcd did not accept its initial state.
@@ -282,25 +284,25 @@ pub enum ProviderError {
     /// A call that needs a running cluster met a stopped one, or the other way round.
     #[error("the cluster is {state}, so it cannot be {wanted}")]
     WrongState {
-        /// What it is.
+        /// The state that the cluster is in.
         state: &'static str,
-        /// What was asked for.
+        /// The action that was asked for.
         wanted: &'static str,
     },
-    /// The provider has no such thing.
+    /// The provider does not support an action.
     #[error("clusters of this kind cannot be {wanted}")]
     Unsupported {
-        /// What was asked for.
+        /// The action that was asked for.
         wanted: &'static str,
     },
-    /// The program `container` did not do what was asked.
+    /// A call of the program `container` failed.
     #[error("{action} the container {container} failed")]
     Container {
-        /// What was tried.
+        /// The action that was tried.
         action: &'static str,
-        /// With which container.
+        /// The name of the container.
         container: String,
-        /// What came of it.
+        /// The failure.
         #[source]
         source: Box<apple::ContainerError>,
     },
@@ -322,7 +324,7 @@ pub enum ProviderError {
     /// A running cluster could not be frozen or thawed.
     #[error("a process of the cluster cannot be {wanted}")]
     Signal {
-        /// What was asked for.
+        /// The action that was asked for.
         wanted: &'static str,
         /// The system's answer.
         #[source]
@@ -334,7 +336,7 @@ pub enum ProviderError {
 }
 
 impl ProviderError {
-    /// Whether it is the user's to repair, and the same until then.
+    /// Returns true if only the user can repair the cause, so that trying again before that is no use.
     pub fn is_user_error(&self) -> bool {
         match self {
             Self::NoContainerProgram { .. } => true,

@@ -5,23 +5,23 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::ProviderError;
 
-/// A loopback port that nobody else gets as long as this value lives.
+/// A loopback port that is reserved as long as this value lives.
 ///
-/// The socket is bound with `SO_REUSEPORT` but never listens. So the kernel gives the port to nobody who asks for any
-/// free one, refuses everybody who wants this one without that option, and delivers no connection here; etcd
-/// (`--socket-reuse-port`) and kube-apiserver (`--permit-port-sharing`), which run as the same user, bind it beside us.
+/// The socket is bound with `SO_REUSEPORT` but never listens. The kernel thus never hands out the port as a free one,
+/// refuses to bind it without that option, and delivers no connection here. etcd (`--socket-reuse-port`) and
+/// kube-apiserver (`--permit-port-sharing`), which run as the same user, bind it beside this socket.
 pub(super) struct ReservedPort {
     address: SocketAddr,
     _socket: OwnedFd,
 }
 
 impl ReservedPort {
-    /// Any port that is free.
+    /// Reserves any free port.
     pub(super) fn reserve() -> Result<Self, ProviderError> {
         Self::reserve_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
 
-    /// This port, if it is free.
+    /// Reserves this port, if it is free.
     pub(super) fn reserve_at(address: SocketAddr) -> Result<Self, ProviderError> {
         let reserve = || -> Result<Self, rustix::io::Errno> {
             // Not `socket_with`: macOS has no atomic close-on-exec for sockets, so the flag is set right after.
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reserved_port_is_refused_to_others_and_answers_nobody() {
+    fn a_reserved_port_is_refused_to_others_and_accepts_no_connection() {
         let port = ReservedPort::reserve().expect("a loopback port is free");
         assert!(TcpListener::bind(port.address()).is_err());
         assert!(TcpStream::connect(port.address()).is_err());

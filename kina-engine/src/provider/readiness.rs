@@ -8,24 +8,24 @@ use crate::api_client::ApiClient;
 use crate::etcd::{EtcdClient, PackedState, TRANSACTION_OPERATIONS_MAX, WriteOperation};
 use crate::log_tail::log_tail;
 
-/// etcd answers after 40 to 130 ms; this is for a machine that is busy with everything else.
+/// etcd answers after 40 to 130 ms; the limit allows for a busy machine.
 const ETCD_READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The API server takes 0.7 to 3.5 s on an idle machine.
 const API_SERVER_READY_TIMEOUT: Duration = Duration::from_secs(90);
 const ETCD_POLL_INTERVAL: Duration = Duration::from_millis(3);
-/// Each answer takes the API server about a millisecond of the processor that it needs to become ready.
+/// Each answer costs the API server about a millisecond of the processor time that it needs to become ready.
 const EARLY_POLL_INTERVAL: Duration = Duration::from_millis(8);
 const FULL_POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// What is waited for, and may end meanwhile.
+/// A component that may end while its readiness is awaited.
 pub(super) trait Awaited: Sync {
-    /// `etcd` or `kube-apiserver`.
+    /// Returns `etcd` or `kube-apiserver`.
     fn component(&self) -> &'static str;
 
-    /// Where it writes its log.
+    /// Returns the path of its log.
     fn log(&self) -> &Path;
 
-    /// How it ended, in words, if it has.
+    /// Returns its exit status in words, if it has ended.
     fn ended(&self) -> Option<String>;
 }
 
@@ -44,7 +44,7 @@ pub(super) async fn wait_etcd(etcd: &impl Awaited, access: &ClusterAccess) -> Re
     .await
 }
 
-/// Writes what a cluster's store holds before its API server starts.
+/// Writes the initial content of a cluster's store, before its API server starts.
 pub(super) async fn write_initial_state(etcd: &EtcdClient, initial_state: &PackedState) -> Result<(), ProviderError> {
     let mut puts = Vec::new();
     let mut entries = initial_state.iter().peekable();
@@ -59,7 +59,7 @@ pub(super) async fn write_initial_state(etcd: &EtcdClient, initial_state: &Packe
     Ok(())
 }
 
-/// Waits until the API server says that it is ready.
+/// Waits until the API server reports that it is ready.
 pub(super) async fn wait_api_server(
     api_server: &impl Awaited,
     client: &ApiClient,

@@ -1,12 +1,13 @@
 //! Tokens of service accounts, which would outlive the lease that asked for them.
 //!
-//! A token is valid as long as its account is there and its key is known, and for ten seconds after that, because the API
-//! server remembers whom it has authenticated. Accounts of a baseline or a template stay, with their UIDs. So a lease
-//! that had tokens made is followed by another key and a restart. An audit log that holds nothing else tells that: each
-//! request for a token is written to it before it is carried out, also one that is refused.
+//! A token is valid as long as its account exists and its key is known, and for ten seconds after that, because the API
+//! server caches authentications. Accounts of a baseline or a template stay, with their UIDs. A lease in which tokens
+//! were made is therefore followed by a new key and a restart. An audit log that holds nothing else shows if any were:
+//! each request for a token is written to it before it is carried out, even if it is then refused.
 //!
-//! kube-controller-manager asks for the tokens that its controllers use, and ends with its lease. It fills Secrets with
-//! tokens as well, which it signs itself: that is a write of its own to a Secret, and nothing else is.
+//! kube-controller-manager's requests for its controllers' tokens do not count, because it ends with its lease. It also
+//! fills Secrets with tokens that it signs itself. Nothing but those tokens makes it write Secrets, so such a write
+//! counts.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +23,7 @@ use crate::certificates::SigningKeyPair;
 pub(super) const AUDIT_LOG: &str = "token-requests.log";
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 
-/// The keys of one cluster's tokens, and what tells that they were used.
+/// The keys of one cluster's tokens, and the log that shows their use.
 #[derive(Debug)]
 pub(super) struct TokenKeys {
     certificate_directory: PathBuf,
@@ -32,19 +33,19 @@ pub(super) struct TokenKeys {
 }
 
 impl TokenKeys {
-    /// Those in this directory, new and unused, of an API server that writes this log.
+    /// Takes over the new and unused keys in this directory, of an API server that writes this log.
     pub(super) fn new(certificate_directory: PathBuf, audit_log: PathBuf) -> Self {
         Self { certificate_directory, audit_log, log_bytes: AtomicU64::new(0) }
     }
 
-    /// Returns whether a token was asked for since the keys were made.
+    /// Returns true if a token was asked for since the keys were made.
     pub(super) fn were_used(&self) -> Result<bool, ProviderError> {
         // A log that has reached its greatest length begins anew.
         Ok(self.audit_log_bytes()? != self.log_bytes.load(Ordering::Relaxed))
     }
 
-    /// Makes others, if these were used. Components know them from their next start on. To be called when no lease can
-    /// ask for tokens.
+    /// Replaces the keys, if they were used. Components know the new ones from their next start on. To be called when
+    /// no lease can ask for tokens.
     pub(super) fn renew_if_used(&self) -> Result<(), ProviderError> {
         let log_bytes = self.audit_log_bytes()?;
         if log_bytes == self.log_bytes.load(Ordering::Relaxed) {
@@ -67,7 +68,8 @@ impl TokenKeys {
     }
 }
 
-/// The rules by which the API server writes its audit log (`audit.k8s.io/v1`). The first rule that fits a request decides.
+/// The policy of the API server's audit log (`audit.k8s.io/v1`). The first rule that matches a request decides.
+
 pub(super) fn audit_policy() -> Value {
     json!({
         "apiVersion": "audit.k8s.io/v1",

@@ -30,7 +30,7 @@ use crate::provider::{
 /// Name of the socket on which the API server serves profiles, in the cluster's own directory.
 const DEBUG_SOCKET: &str = "debug.sock";
 
-/// An etcd and a kube-apiserver, and controllers where they are wanted: children of this process.
+/// An etcd, a kube-apiserver and, by profile, controllers, all of them children of this process.
 pub(super) struct ProcessCluster {
     child_starter: ChildStarter,
     name: String,
@@ -41,7 +41,7 @@ pub(super) struct ProcessCluster {
     state_directory: StateDirectory,
     token_keys: TokenKeys,
     log_directory: PathBuf,
-    /// Changed under the lock only; watched without it by whoever waits for an unexpected death.
+    /// Changed under the lock only; `running_now` watches it without the lock, for unexpected deaths.
     running: Mutex<watch::Sender<Option<Running>>>,
     running_now: watch::Receiver<Option<Running>>,
     _ports: [ReservedPort; 2],
@@ -51,12 +51,12 @@ pub(super) struct ProcessCluster {
 struct Running {
     etcd: Arc<Child>,
     api_server: Arc<Child>,
-    /// Empty while they are not to run.
+    /// Empty while they are stopped.
     controllers: Vec<Arc<Child>>,
 }
 
 impl Running {
-    /// All of them; who asks comes before who answers.
+    /// Returns all of them, clients before their servers.
     fn children(&self) -> Vec<Arc<Child>> {
         let mut children = self.controllers.clone();
         children.extend([Arc::clone(&self.api_server), Arc::clone(&self.etcd)]);
@@ -94,7 +94,7 @@ impl ProcessCluster {
         match cluster.start_on(&request.initial_state).await {
             Ok(()) => Ok(cluster),
             Err(error) => {
-                // What failed to start leaves nothing but its logs.
+                // A cluster that failed to start leaves nothing but its logs.
                 let _ = cluster.destroy().await;
                 Err(error)
             }
@@ -111,8 +111,8 @@ impl ProcessCluster {
         }
         let etcd = self.spawn_etcd().await?;
         let api_server = if initial_state.is_empty() {
-            // There is nothing to write before the API server may look. It needs several times as long to come to its
-            // first look as etcd needs to answer; should etcd be later all the same, that costs a second's backoff.
+            // Nothing has to be written before the API server reads, and it first does so long after etcd answers. If
+            // etcd is later nevertheless, that costs a second's backoff.
             let api_server = self.spawn_api_server().await?;
             readiness::wait_etcd(&etcd, &self.access).await?;
             api_server
@@ -128,7 +128,7 @@ impl ProcessCluster {
 
     async fn end(&self) {
         let running = self.running.lock().await;
-        // First the mark, then the kill: so nobody takes it for an unexpected death.
+        // The mark precedes the kill, so that the kill does not count as an unexpected death.
         if let Some(before) = running.send_replace(None) {
             kill_all(&before.children()).await;
         }
@@ -197,16 +197,16 @@ impl ProcessCluster {
         program: &Path,
         arguments: Vec<std::ffi::OsString>,
     ) -> Result<Child, ProviderError> {
-        // Whoever cleaned up while it was stopped may have taken its logs along.
+        // The logs of a stopped cluster may have been cleaned up.
         create_private_directory(&self.log_directory)?;
         self.child_starter
             .spawn(ChildCommand {
                 component,
                 program: program.to_owned(),
                 arguments,
-                // kwok would look for a configuration of the user's in the home directory, and cannot do without one.
+                // kwok cannot do without a home directory, but must not find the user's configuration of it there.
                 environment: vec![("HOME", self.state_directory.path().into())],
-                // A Unix socket's path is short, and that of the directory may not be: the socket's is relative to it.
+                // The length of a Unix socket's path is limited, so the socket's is relative to this directory.
                 working_directory: self.state_directory.path().to_owned(),
                 log: self.log_directory.join(format!("{component}.log")),
                 cluster: self.name.clone(),
@@ -237,7 +237,7 @@ impl ProvidedCluster for ProcessCluster {
     fn check_running(&self) -> ProviderFuture<'_, bool> {
         let process_ids = self.process_ids();
         Box::pin(async move {
-            // Where there is no /proc, a program is asked.
+            // Without /proc this runs a program.
             let looked = tokio::task::spawn_blocking(move || {
                 !process_ids.is_empty() && process_ids.into_iter().all(|process_id| start_of(process_id).is_some())
             });
@@ -273,7 +273,7 @@ impl ProvidedCluster for ProcessCluster {
             let Some(before) = running.borrow().clone() else {
                 return Err(ProviderError::WrongState { state: "stopped", wanted: "restarted" });
             };
-            // Marked as stopped in between, so that the kill is not taken for an unexpected death.
+            // Marked as stopped in between, so that the kill does not count as an unexpected death.
             running.send_replace(None);
             before.api_server.kill().await;
             self.token_keys.renew_if_used()?;
@@ -311,7 +311,7 @@ impl ProvidedCluster for ProcessCluster {
             let Some(mut now) = running.borrow().clone() else { return Ok(()) };
             let controllers = std::mem::take(&mut now.controllers);
             if !controllers.is_empty() {
-                // First the mark, then the kill: so nobody takes it for an unexpected death.
+                // The mark precedes the kill, so that the kill does not count as an unexpected death.
                 running.send_replace(Some(now));
                 kill_all(&controllers).await;
             }

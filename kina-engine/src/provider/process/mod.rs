@@ -1,8 +1,9 @@
-//! Clusters of plain processes: an etcd and a kube-apiserver on loopback, with controllers or without, children of the engine.
+//! Clusters of plain processes: an etcd and a kube-apiserver on loopback, with controllers or without, all of them
+//! children of the engine.
 //!
 //! - `child`: starts children that die with the engine, and ends them.
 //! - `cluster`: one cluster's life, from its certificates to its removal.
-//! - `state_directory`: no directory without a cluster.
+//! - `state_directory`: sees to it that no directory is left without a cluster.
 
 mod child;
 mod cluster;
@@ -19,7 +20,7 @@ use crate::assets::Platform;
 use crate::journal::Journal;
 use crate::protocol::Profile;
 
-/// What one running cluster takes, for admission.
+/// Memory of one running cluster, for admission.
 pub(crate) const MEMORY_PER_CLUSTER_BYTES: u64 = 320 << 20;
 
 /// Makes clusters of plain processes.
@@ -32,8 +33,8 @@ pub struct ProcessProvider {
 }
 
 impl ProcessProvider {
-    /// A provider that keeps states below `cluster_directory` and logs below `log_directory`, and writes each process
-    /// that it starts into `journal`.
+    /// Makes a provider that keeps states below `cluster_directory` and logs below `log_directory`, and records each
+    /// process that it starts in `journal`.
     ///
     /// # Errors
     /// If the thread that starts the children cannot be made.
@@ -57,7 +58,7 @@ impl Provider for ProcessProvider {
             parallel_boots_max: (cores / 2).max(1),
             memory_per_cluster_bytes: MEMORY_PER_CLUSTER_BYTES,
             publish: false,
-            // Frozen pages are swapped out where memory gets short, which nobody can count on.
+            // Frozen pages are swapped out if memory gets short, but that is no promise.
             memory_returned_when_frozen: false,
             memory_returned_when_stopped: true,
             parallel_starts: true,
@@ -95,7 +96,7 @@ impl Provider for ProcessProvider {
         Box::pin(async { Ok(told) })
     }
 
-    /// Nothing.
+    /// Measures nothing: there is no data outside of the provider's directories.
     fn disk_bytes(&self) -> MeasureFuture<'_> {
         Box::pin(async { None })
     }

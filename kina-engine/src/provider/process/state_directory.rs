@@ -1,4 +1,4 @@
-//! Directories of clusters that nobody holds any more: dropped half made, or without having been destroyed.
+//! Directories of clusters that were dropped half made, or without having been destroyed.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::provider::ProviderError;
 use crate::provider::files::remove_directory;
 
-/// Those that are to be removed once nothing runs in them any more.
+/// Directories that are to be removed once nothing runs in them any more.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Abandoned(Arc<Mutex<Vec<PathBuf>>>);
 
@@ -19,7 +19,7 @@ pub(super) struct StateDirectory {
 }
 
 impl Abandoned {
-    /// Removes them. To be called when no process of theirs runs any more.
+    /// Removes them. To be called when none of their processes runs any more.
     pub(super) fn remove_all(&self) {
         let paths = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for path in paths {
@@ -31,7 +31,7 @@ impl Abandoned {
 }
 
 impl StateDirectory {
-    /// The directory at `path`, whether it is there already or not.
+    /// Names the directory at `path`, which need not exist yet.
     pub(super) fn new(path: PathBuf, abandoned: Abandoned) -> Self {
         Self { path, abandoned, is_removed: Mutex::new(false) }
     }
@@ -40,7 +40,7 @@ impl StateDirectory {
         &self.path
     }
 
-    /// Whether [`Self::remove`] has done it.
+    /// Returns true if [`Self::remove`] has removed it.
     pub(super) fn is_removed(&self) -> bool {
         *self.is_removed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_nobody_has_removed_is_abandoned() {
+    fn only_directories_dropped_without_removal_are_abandoned() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let abandoned = Abandoned::default();
         let paths = ["dropped", "removed", "held"].map(|name| directory.path().join(name));
@@ -77,7 +77,7 @@ mod tests {
         removed.remove().expect("removed");
         assert_eq!([dropped.is_removed(), removed.is_removed()], [false, true]);
         drop((dropped, removed));
-        // Somebody else's by now.
+        // The directory of another cluster by now.
         std::fs::create_dir(&paths[1]).expect("made again");
         abandoned.remove_all();
         assert_eq!(paths.each_ref().map(|path| path.exists()), [false, true, true]);
