@@ -1,20 +1,20 @@
 //! Calls that boot something, one at a time.
 //!
-//! The service holds one lock over a create, over the whole boot of a virtual machine and over the start of any process,
-//! and some of its own limits run on while a call waits for that lock. So calls wait here instead, in order.
+//! The service holds one lock during a create, during the whole boot of a virtual machine and during the start of any
+//! process. Some of its time limits count the wait for that lock. So calls wait here instead, in order.
 
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Where calls that boot wait for their turn.
+/// The queue of calls that boot.
 #[derive(Debug)]
 pub(super) struct BootQueue {
     turns: Semaphore,
     wait_max: Duration,
 }
 
-/// Held by whose turn it is.
+/// The permission to boot, held during the call.
 pub(super) type Turn<'a> = SemaphorePermit<'a>;
 
 /// The calls in front took too long.
@@ -31,7 +31,7 @@ impl BootQueue {
     /// Waits for a turn, which lasts until it is dropped. First come, first served.
     pub(super) async fn turn(&self) -> Result<Turn<'_>, TooSlow> {
         match tokio::time::timeout(self.wait_max, self.turns.acquire()).await {
-            // Nobody ever closes it.
+            // The semaphore is never closed.
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(TooSlow { waited: self.wait_max }),
         }

@@ -1,7 +1,7 @@
 //! One call of the program `container`.
 //!
-//! Calls can hang for ever, and one that hangs blocks others until it is killed. So each has a deadline of its own, after
-//! which its whole group is killed. A call is never interrupted politely: `container` would pass such a signal on.
+//! A call can hang for ever and block others until it is killed. So each has a deadline, after which its whole group is
+//! killed. The signal is never a milder one, because `container` would pass it on.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -19,23 +19,23 @@ use tokio::sync::Semaphore;
 
 use crate::provider::group_watcher::Watcher;
 
-/// A list of a thousand containers takes two megabytes.
+/// Limit of a call's output. A list of a thousand containers takes two megabytes.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
-/// What is kept of messages: their end.
+/// The length of the end of the messages that is kept.
 const MESSAGES_BYTES_MAX: usize = 64 << 10;
-/// What a call has left behind, and holds its output open, gets this long once the call itself has ended.
+/// Time that processes left behind by a call may hold its output open after the call itself has ended.
 const STRAGGLER_TIMEOUT: Duration = Duration::from_millis(500);
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// A process closes its output and is gone in next to no time.
+/// Shorter, because a process that has closed its output is gone in no time.
 const EXIT_POLL_INTERVAL_AFTER_OUTPUT: Duration = Duration::from_millis(1);
-/// How long the kernel may take to end what got a SIGKILL.
+/// Time for the kernel to end a process after SIGKILL.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls at a time. The service was seen to hang with ten.
 const CALLS_MAX: usize = 8;
 /// Variables that would change what a call does or prints.
 pub(super) const UNWANTED_VARIABLES: [&str; 2] = ["CONTAINER_DEFAULT_PLATFORM", "CONTAINER_DEBUG"];
 
-/// The program, and who sees to it that no call outlives this process.
+/// The program, with the watcher that lets no call outlive this process.
 #[derive(Clone)]
 pub(super) struct Caller {
     program: PathBuf,
@@ -48,18 +48,18 @@ pub(super) struct Caller {
 pub(super) struct Answer {
     pub(super) outcome: CallOutcome,
     pub(super) output: Vec<u8>,
-    /// The end of what it wrote to its error output, whatever was no text replaced.
+    /// The end of its error output, with replacements for invalid UTF-8.
     pub(super) messages: String,
 }
 
-/// How a call ended.
+/// The end of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallOutcome {
     Exited(i32),
     Killed(i32),
 }
 
-/// A call that did not come to an answer.
+/// The failure of a call that gave no answer.
 #[derive(Debug)]
 pub(super) enum CallFailure {
     Spawn(io::Error),
@@ -93,7 +93,7 @@ impl Caller {
         &self.program
     }
 
-    /// Runs the program. Whoever stops waiting for it kills it.
+    /// Runs the program. Dropping the future kills it.
     pub(super) async fn call(&self, arguments: &[OsString], deadline: Duration) -> Result<Answer, CallFailure> {
         // Each call in front ends by its own deadline, so the wait is bounded by theirs.
         let _turn = self.turns.acquire().await.map_err(|error| CallFailure::Io(io::Error::other(error)))?;
@@ -170,7 +170,7 @@ impl Group {
         let _ = rustix::process::kill_process_group(self.id, Signal::KILL);
     }
 
-    /// Resolves when the call itself has ended but something it started still holds its output open, which is killed.
+    /// Kills processes that still hold the call's output open after the call itself has ended, and then resolves.
     async fn wait_stragglers(&self) {
         self.wait_ended(EXIT_POLL_INTERVAL).await;
         tokio::time::sleep(STRAGGLER_TIMEOUT).await;
@@ -187,13 +187,13 @@ impl Group {
         }
     }
 
-    /// Waits for the end of a call whose output has ended; `None` if it does not come.
+    /// Waits for the end of a call whose output has ended; `None` if the call does not end in time.
     async fn end(&mut self, child: &mut tokio::process::Child, deadline: Duration) -> Option<ExitStatus> {
         tokio::time::timeout(deadline, self.wait_ended(EXIT_POLL_INTERVAL_AFTER_OUTPUT)).await.ok()?;
         self.reap(child).await
     }
 
-    /// Gives the process's number back to the system. Before that, it is nobody else's.
+    /// Gives the process's number back to the system, which does not use it again before that.
     async fn reap(&mut self, child: &mut tokio::process::Child) -> Option<ExitStatus> {
         self.wait_ended(EXIT_POLL_INTERVAL_AFTER_OUTPUT).await;
         self.watcher.lock().unwrap_or_else(PoisonError::into_inner).forget(self.id);
@@ -214,7 +214,7 @@ impl Drop for Group {
 struct Kept {
     bytes: Vec<u8>,
     bytes_max: usize,
-    /// Whether only the end is kept; else more than fits is an error.
+    /// Set if only the end is kept. Otherwise more than fits is an error.
     end_only: bool,
 }
 
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_change_a_call_is_not_passed_on() {
+    fn variables_that_would_change_a_call_are_not_passed_on() {
         let caller = Caller::new("/bin/true".into()).expect("a shell starts");
         let command = caller.command(&[]);
         let removed: Vec<_> = command.as_std().get_envs().filter(|(_, value)| value.is_none()).collect();

@@ -1,5 +1,5 @@
-//! The calls of `container` as typed functions. What a call says is not taken for the truth: whatever matters is looked
-//! up, by `list -a` or `inspect`, and repeated only where a look has shown that this is harmless.
+//! The calls of `container` as typed functions. The outcome that a call reports is not trusted: its effect is looked up
+//! by `list -a` or `inspect`, and the call is repeated only if that shows that repeating is harmless.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use super::labels::Owner;
 use super::version::Program;
 use crate::backoff::Backoff;
 
-/// As many boots as fit into it at the pace of a busy machine; more than that are refused.
+/// Limit of the wait for a turn to boot. On a busy machine, calls that would wait longer are refused.
 const BOOT_WAIT_MAX: Duration = Duration::from_secs(300);
-/// What only looks can be repeated at any time.
+/// Repetition of queries, which is always harmless.
 const LOOK_AGAIN: Backoff = Backoff {
     first_delay: Duration::from_millis(200),
     longest_delay: Duration::from_secs(1),
@@ -22,7 +22,7 @@ const LOOK_AGAIN: Backoff = Backoff {
     elapsed_max: Duration::from_secs(20),
     jitter: false,
 };
-/// How often a create, start, stop, signal or delete is tried, with a look in between.
+/// Number of times that a create, start, stop, signal or delete is tried, with a query in between.
 const TRIES_MAX: usize = 3;
 const LIST_POLL_INTERVAL: Duration = Duration::from_millis(200);
 const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(4);
@@ -34,17 +34,17 @@ pub(super) struct ContainerCli {
     patience: Patience,
 }
 
-/// How long the consequences of a call are waited for.
+/// Limits of the wait for the effects of a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// By how much the list may lag behind what a call has done.
+    /// Time that the list may lag behind a call.
     pub(super) list_lag_max: Duration,
-    /// How long a guest may take to act on a signal. It restarts a server at once.
+    /// Time for a guest to act on a signal. It restarts a server at once.
     pub(super) signal_acted_max: Duration,
 }
 
 impl Patience {
-    /// For a machine that is busy.
+    /// Enough for a busy machine.
     pub(super) const USUAL: Self =
         Self { list_lag_max: Duration::from_secs(3), signal_acted_max: Duration::from_secs(10) };
 }
@@ -58,7 +58,7 @@ impl ContainerCli {
         self.caller.program()
     }
 
-    /// Which `container` this is. Older ones than kina can talk to are refused.
+    /// Returns the version of `container`. Refuses versions that are too old for kina.
     pub(super) async fn version(&self) -> Result<Program, ContainerError> {
         let command = command::version();
         let answer = self.look(&command).await?;
@@ -71,29 +71,29 @@ impl ContainerCli {
         Ok(program)
     }
 
-    /// All containers, stopped ones and those of others too.
+    /// Lists all containers, also stopped ones and those that are not kina's.
     pub(super) async fn list(&self) -> Result<Vec<Container>, ContainerError> {
         self.look_at(&command::list(), json::containers).await
     }
 
-    /// The same, tried once.
+    /// The same, without retries.
     pub(super) async fn list_once(&self) -> Result<Vec<Container>, ContainerError> {
         let command = command::list();
         let answer = self.run(&command).await?;
         json::containers(&answer.output).map_err(|unreadable| self.unreadable(&command, &unreadable))
     }
 
-    /// The container of this name, if there is one.
+    /// Finds the container of this name, if there is one.
     pub(super) async fn find(&self, name: &str) -> Result<Option<Container>, ContainerError> {
         Ok(self.list().await?.into_iter().find(|container| container.id == name))
     }
 
-    /// The container of this name; an error of kind `Missing` if there is none.
+    /// Inspects the container of this name; an error of kind `Missing` if there is none.
     pub(super) async fn inspect(&self, name: &str) -> Result<Container, ContainerError> {
         let command = command::inspect(name);
         let containers = self.look_at(&command, json::containers).await?;
         let found = containers.into_iter().find(|container| container.id == name);
-        found.ok_or_else(|| ContainerError::new(Kind::Missing, self.describe(&command), "did not tell of it"))
+        found.ok_or_else(|| ContainerError::new(Kind::Missing, self.describe(&command), "did not list it"))
     }
 
     /// Makes a container, which does not run yet.
@@ -110,7 +110,7 @@ impl ContainerCli {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
-            // Of an earlier try whose end nobody saw, there may be one by now.
+            // An earlier try whose outcome is unknown may have made one by now.
             let may_be_ours = error.kind.leaves_open_what_happened() || (error.kind == Kind::Exists && last.is_some());
             if !may_be_ours {
                 return Err(error);
@@ -124,7 +124,7 @@ impl ContainerCli {
         Err(last.unwrap_or_else(|| ContainerError::new(Kind::Other, self.describe(&command), "was not tried")))
     }
 
-    /// Starts a container; returns it as it is listed then: running.
+    /// Starts a container; returns it as it is then listed: running.
     pub(super) async fn start(&self, name: &str) -> Result<Container, ContainerError> {
         let command = command::start(name);
         let mut last = ContainerError::new(Kind::NotRunning, self.describe(&command), "ended with exit code 0");
@@ -141,7 +141,7 @@ impl ContainerCli {
         Err(last)
     }
 
-    /// Stops a container, gently at first, and returns when it is listed so.
+    /// Stops a container, gently at first, and returns when it is listed as stopped.
     pub(super) async fn stop(&self, name: &str) -> Result<(), ContainerError> {
         let command = command::stop(name);
         let mut last = None;
@@ -164,8 +164,8 @@ impl ContainerCli {
         }))
     }
 
-    /// Sends a signal to the first process of a container, and returns when `has_acted` says so. To send it twice is
-    /// harmless for that process.
+    /// Sends a signal to the first process of a container, and returns when `has_acted` returns true. Sending it twice
+    /// is harmless to that process.
     pub(super) async fn signal(
         &self,
         name: &str,
@@ -173,8 +173,7 @@ impl ContainerCli {
         has_acted: impl Fn() -> bool + Send + Sync,
     ) -> Result<(), ContainerError> {
         let command = command::signal(name, signal);
-        let mut last =
-            ContainerError::new(Kind::TimedOut, self.describe(&command), "succeeded, but nothing came of it");
+        let mut last = ContainerError::new(Kind::TimedOut, self.describe(&command), "succeeded, but had no effect");
         for _ in 0..TRIES_MAX {
             match self.run(&command).await {
                 Ok(_) => {}
@@ -192,7 +191,7 @@ impl ContainerCli {
         Err(last)
     }
 
-    /// Ends and removes a container, and returns when it is not listed any more. One that is not of this realm is left
+    /// Ends and removes a container, and returns when it is no longer listed. A container of another realm is left
     /// alone.
     pub(super) async fn delete(&self, name: &str, owner: &Owner) -> Result<(), ContainerError> {
         let command = command::delete(name);
@@ -201,15 +200,12 @@ impl ContainerCli {
             match self.find(name).await? {
                 None => return Ok(()),
                 Some(container) if !owner.is_of_realm(&container.labels) => {
-                    tracing::warn!(
-                        name,
-                        "a container has the name of one of kina's, but is somebody else's: left alone"
-                    );
+                    tracing::warn!(name, "a container has the name of one of kina's, but is not kina's: left alone");
                     return Ok(());
                 }
                 Some(_) => {}
             }
-            // Whatever it says, the list tells.
+            // Only the list shows if it is deleted.
             last = self.run(&command).await.err();
             let gone = |containers: &[Container]| containers.iter().all(|container| container.id != name).then_some(());
             if self.poll_listed(gone).await?.is_some() {
@@ -221,7 +217,7 @@ impl ContainerCli {
         }))
     }
 
-    /// The end of what a container's first process has printed, for messages.
+    /// Returns the end of the output of a container's first process, for messages.
     pub(super) async fn log_tail(&self, name: &str) -> String {
         match self.look(&command::log_tail(name)).await {
             Ok(answer) => String::from_utf8_lossy(&answer.output).trim_end().to_owned(),
@@ -229,7 +225,7 @@ impl ContainerCli {
         }
     }
 
-    /// Runs a call that may take part in a boot, or change anything; an error unless it says that it succeeded.
+    /// Runs a call, in its turn if it boots something; an error unless it reports success.
     pub(super) async fn run(&self, command: &Command) -> Result<Answer, ContainerError> {
         let answer = self.run_whatever_it_says(command).await?;
         if answer.is_success() {
@@ -238,11 +234,11 @@ impl ContainerCli {
         Err(ContainerError::of_answer(self.describe(command), &answer))
     }
 
-    /// The same, with an answer that says that it failed too.
+    /// The same, but returns the answer even if it reports a failure.
     pub(super) async fn run_whatever_it_says(&self, command: &Command) -> Result<Answer, ContainerError> {
         let _turn = match command.boots {
             true => Some(self.boot_queue.turn().await.map_err(|slow| {
-                let answer = format!("was not run: other calls that boot took all of {} s", slow.waited.as_secs());
+                let answer = format!("was not run: other calls that boot clusters took {} s", slow.waited.as_secs());
                 ContainerError::new(Kind::QueueTooSlow, self.describe(command), answer)
             })?),
             false => None,
@@ -251,19 +247,19 @@ impl ContainerCli {
         answered.map_err(|failure| ContainerError::of_failure(self.describe(command), failure))
     }
 
-    /// Runs a call that only looks, again where it hung or the service died.
+    /// Runs a query, and again if it hung or the service died.
     pub(super) async fn look(&self, command: &Command) -> Result<Answer, ContainerError> {
         let worth_another = |error: &ContainerError| error.kind.leaves_open_what_happened();
         LOOK_AGAIN
             .run(
                 || self.run(command),
                 worth_another,
-                |error, _| tracing::info!(%error, "looked at `container` in vain: once more"),
+                |error, _| tracing::info!(%error, "a query of `container` failed: trying again"),
             )
             .await
     }
 
-    /// The same, and reads what it prints.
+    /// Runs a query and reads its output.
     pub(super) async fn look_at<Read>(
         &self,
         command: &Command,
@@ -277,7 +273,7 @@ impl ContainerCli {
         ContainerError::new(
             Kind::Unreadable,
             self.describe(command),
-            format!("printed what is no answer ({})", unreadable.0),
+            format!("printed something unexpected ({})", unreadable.0),
         )
     }
 
@@ -304,12 +300,12 @@ impl ContainerCli {
             (_, true) => Ok(None),
             (_, false) => {
                 let call = self.describe(&command::list());
-                Err(ContainerError::new(Kind::Missing, call, format!("did not tell of {name}, which was just started")))
+                Err(ContainerError::new(Kind::Missing, call, format!("did not list {name}, which was just started")))
             }
         }
     }
 
-    /// Lists until `decided` says something, for as long as the list may lag.
+    /// Lists until `decided` returns a decision, for as long as the list may lag.
     async fn poll_listed<Decision>(
         &self,
         mut decided: impl FnMut(&[Container]) -> Option<Decision>,

@@ -28,10 +28,10 @@ use crate::provider::{
     ClusterAccess, GoroutineProfile, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness,
 };
 
-/// What a virtual machine takes beyond what its cluster may use.
+/// Memory of a virtual machine beyond the memory that its cluster may use.
 pub(super) const MEMORY_OVERHEAD_BYTES: u64 = 128 << 20;
 
-/// How long a port of a container that has stopped may still answer.
+/// Time that a port of a stopped container may still answer.
 const PORT_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 const PORT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -39,27 +39,27 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// An etcd and a kube-apiserver in a virtual machine of their own.
 pub(super) struct AppleCluster {
     shared: Arc<Shared>,
-    /// What the pool calls it.
+    /// Its name in the pool.
     name: String,
     container: String,
     /// `None` once the container is deleted.
     keeper: Mutex<Option<Keeper>>,
     image: ClusterImage,
-    /// As the service said it when the container was made.
+    /// As the service reported it when the container was made.
     image_digest: Option<String>,
     access: ClusterAccess,
     api_client: ApiClient,
     state_directory: PathBuf,
     token_keys: TokenKeys,
     log_directory: PathBuf,
-    /// Its ports, while it is stopped and nobody listens on them for it.
+    /// Its ports, reserved while it is stopped.
     ports: Mutex<Vec<ReservedPort>>,
-    /// Changed under the lock only; watched without it by whoever waits for an unexpected death.
+    /// Changed under the lock only; `running_now` watches it without the lock, for unexpected deaths.
     running: tokio::sync::Mutex<watch::Sender<Option<Running>>>,
     running_now: watch::Receiver<Option<Running>>,
 }
 
-/// What a cluster is made of.
+/// The parts of a cluster.
 pub(super) struct Parts {
     pub(super) name: String,
     pub(super) keeper: Keeper,
@@ -70,7 +70,7 @@ pub(super) struct Parts {
     pub(super) log_directory: PathBuf,
     /// The container, as it was listed when it ran.
     pub(super) container: Container,
-    /// How many components had ended before it was started.
+    /// The number of ends of components that were logged before it was started.
     pub(super) ended_before: usize,
 }
 
@@ -80,7 +80,7 @@ struct Running {
     ended_before: usize,
 }
 
-/// A component, as whoever waits for it sees it.
+/// A component in the virtual machine, for waiting until it is ready.
 struct Guest<'a> {
     component: &'static str,
     log: PathBuf,
@@ -89,7 +89,7 @@ struct Guest<'a> {
 }
 
 impl AppleCluster {
-    /// The cluster of a container that runs.
+    /// Makes the cluster of a container that runs.
     pub(super) fn new(shared: Arc<Shared>, parts: Parts) -> Result<Self, ProviderError> {
         let watch = Arc::new(shared.observer.watch(&parts.container.id));
         let (running, running_now) = watch::channel(Some(Running { watch, ended_before: parts.ended_before }));
@@ -111,7 +111,7 @@ impl AppleCluster {
         })
     }
 
-    /// Writes what its store holds before the API server starts, and lets that start.
+    /// Writes the initial content of its store, then lets the API server start.
     pub(super) async fn load(&self, initial_state: &PackedState) -> Result<(), ProviderError> {
         let etcd = self.wait_etcd(0).await?;
         if !initial_state.is_empty() {
@@ -132,11 +132,11 @@ impl AppleCluster {
         if running.borrow().is_some() {
             return Err(ProviderError::WrongState { state: "running", wanted: "started" });
         }
-        // Whoever cleaned up while it was stopped may have taken its logs along, and the machine has them mounted.
+        // The logs of a stopped cluster may have been cleaned up, but the machine mounts their directory.
         create_private_directory(&self.log_directory)?;
         let started = async {
             self.check().await?;
-            // Whoever listens for it binds them now.
+            // The proxy of its ports binds them now.
             self.ports_lock().clear();
             self.check_ports().await?;
             let [ended_before, served_before] = [guest::COMPONENT_ENDED, guest::ETCD_SERVING]
@@ -150,8 +150,8 @@ impl AppleCluster {
         self.wait_etcd(served_before).await.map(drop)
     }
 
-    /// Connects to etcd. Where only its supervisor can, the way there is barred: macOS does that to programs that may not
-    /// use the local network.
+    /// Connects to etcd. If only its supervisor can reach it, the network is blocked: macOS does that to programs that
+    /// may not use the local network.
     async fn wait_etcd(&self, served_before: usize) -> Result<EtcdClient, ProviderError> {
         match readiness::wait_etcd(&self.guest("etcd")?, &self.access).await {
             Err(ProviderError::NotReady { waited_seconds, last_answer, .. })
@@ -165,7 +165,7 @@ impl AppleCluster {
         }
     }
 
-    /// Looks whether the container still is what it was when it was stopped.
+    /// Checks that the container is still the one that was stopped.
     async fn check(&self) -> Result<(), ContainerError> {
         let container = match self.shared.cli.inspect(&self.container).await {
             Err(error) if error.kind == Kind::ServiceDown => {
@@ -176,7 +176,7 @@ impl AppleCluster {
         };
         let error = |kind, found: String| {
             let call = format!("{} inspect {}", self.shared.cli.program().display(), self.container);
-            ContainerError::new(kind, call, format!("told of a container {found}"))
+            ContainerError::new(kind, call, format!("showed a container {found}"))
         };
         if !self.shared.owner.is_of_cluster(&container.labels, &self.name) {
             return Err(error(Kind::Foreign, format!("with the labels {:?}", container.labels)));
@@ -192,17 +192,18 @@ impl AppleCluster {
             ));
         }
         if container.state == ContainerState::Running {
-            return Err(error(Kind::Mismatch, "that runs, though kina has stopped it".to_owned()));
+            return Err(error(Kind::Mismatch, "that runs, although kina has stopped it".to_owned()));
         }
         Ok(())
     }
 
-    /// What answers on its ports while it is stopped is somebody else, or its own machine, wrongly taken for stopped.
+    /// Checks that nothing answers on its ports. While it is stopped, an answer comes from another program, or from its
+    /// own machine, which then is not stopped at all.
     async fn check_ports(&self) -> Result<(), ContainerError> {
         for address in [self.access.api_address, self.access.etcd_address] {
             if answers(address).await {
                 let call = format!("looking at {address}, a port of the stopped container {}", self.container);
-                return Err(ContainerError::new(Kind::PortTaken, call, "found somebody who answers"));
+                return Err(ContainerError::new(Kind::PortTaken, call, "found a listener"));
             }
         }
         Ok(())
@@ -210,7 +211,7 @@ impl AppleCluster {
 
     async fn stop_running(&self) -> Result<(), ProviderError> {
         let running = self.running.lock().await;
-        // First the mark, then the stop: so nobody takes it for an unexpected death.
+        // The mark precedes the stop, so that the stop does not count as an unexpected death.
         if running.send_replace(None).is_none() {
             return Ok(());
         }
@@ -220,19 +221,19 @@ impl AppleCluster {
         };
         stopped.await.map_err(|error| self.failed("stopping", error))?;
         let addresses = [self.access.api_address, self.access.etcd_address];
-        // A port that cannot be had again yet may be taken when it is needed; that is noticed then.
+        // A port that cannot be reserved yet may be taken when it is needed, which is noticed then.
         self.ports_lock().extend(addresses.into_iter().filter_map(|address| ReservedPort::reserve_at(address).ok()));
         Ok(())
     }
 
-    /// A service that crashed lists running machines as stopped: the ports tell.
+    /// Waits until its ports do not answer, since a service that crashed lists running machines as stopped.
     async fn wait_silent(&self) -> Result<(), ContainerError> {
         let silent = Backoff::poll(PORT_POLL_INTERVAL, PORT_CLOSE_TIMEOUT);
         let silent = silent.run(|| self.check_ports(), |_| true, |_, _| {});
         silent.await.map_err(|error| error.with_kind(Kind::Mismatch))
     }
 
-    /// Deletes the container, unless that is done.
+    /// Deletes the container, unless that is already done.
     async fn delete(&self) -> Result<(), ProviderError> {
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         match keeper {
@@ -241,7 +242,7 @@ impl AppleCluster {
         }
     }
 
-    /// Carries out what may fail half-way. What failed is deleted at once: it cannot be trusted any more.
+    /// Carries out an action. If it fails, the container is deleted at once, because its state is unknown.
     async fn or_delete(
         &self,
         done: impl Future<Output = Result<(), ProviderError>> + Send,
@@ -252,7 +253,10 @@ impl AppleCluster {
         {
             self.running.lock().await.send_replace(None);
             if let Err(error) = self.delete().await {
-                tracing::warn!(error = crate::error_text::with_causes(&error), "a container was left: deleted later");
+                tracing::warn!(
+                    error = crate::error_text::with_causes(&error),
+                    "a container could not be deleted: trying again later"
+                );
             }
         }
         done
@@ -265,7 +269,7 @@ impl AppleCluster {
         Ok(Guest { component, log, log_directory: &self.log_directory, running })
     }
 
-    /// As if they could not be had again when it was stopped.
+    /// Frees its ports, as if they could not be reserved when it was stopped.
     #[cfg(test)]
     pub(super) fn forget_ports(&self) {
         self.ports_lock().clear();
@@ -289,17 +293,17 @@ impl ProvidedCluster for AppleCluster {
         &self.log_directory
     }
 
-    /// A machine is called what its container is called.
+    /// Returns the container's name, which is also the machine's.
     fn host_name(&self) -> Vec<u8> {
         self.container.clone().into_bytes()
     }
 
-    /// None of this machine's.
+    /// Returns none: its processes are not this machine's.
     fn process_ids(&self) -> Vec<u32> {
         Vec::new()
     }
 
-    /// By one look: what the list says of others costs as much.
+    /// Inspects this container alone, which costs as much as listing all.
     fn check_running(&self) -> ProviderFuture<'_, bool> {
         Box::pin(async move {
             match self.shared.cli.inspect(&self.container).await {
@@ -310,7 +314,7 @@ impl ProvidedCluster for AppleCluster {
         })
     }
 
-    /// All that its machine may take: what it once had in use it never gives back while it runs.
+    /// Returns all the memory that its machine may take: while it runs, it never gives back memory that it has used.
     fn memory_bytes(&self) -> MeasureFuture<'_> {
         let bytes = self.shared.settings.memory_bytes + MEMORY_OVERHEAD_BYTES;
         Box::pin(async move { self.running_now.borrow().is_some().then_some(bytes) })
@@ -322,7 +326,7 @@ impl ProvidedCluster for AppleCluster {
         })
     }
 
-    /// A socket in a virtual machine cannot be reached from outside.
+    /// Returns the API, since a socket in a virtual machine cannot be reached from outside.
     fn goroutine_profile(&self) -> GoroutineProfile {
         GoroutineProfile::Api
     }
@@ -405,7 +409,7 @@ impl Awaited for Guest<'_> {
     }
 }
 
-/// Whether anybody listens there.
+/// Returns true if the address accepts connections.
 async fn answers(address: SocketAddr) -> bool {
     tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.is_ok_and(|connected| connected.is_ok())
 }

@@ -1,6 +1,6 @@
-//! The command lines of `container` that kina uses, and how long each may take. There are no others.
+//! All command lines of `container` that kina uses, with their deadlines.
 //!
-//! Options come before names, since everything behind a name is passed through.
+//! Options come before names, since everything after a name is passed through.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,31 +13,34 @@ use super::guest;
 pub(super) struct Command {
     pub(super) arguments: Vec<OsString>,
     pub(super) deadline: Duration,
-    /// Whether it boots something, so that it has to wait for its turn.
+    /// Set if it boots something, so that it has to wait for its turn.
     pub(super) boots: bool,
 }
 
-/// Asks the service, and does nothing. The service's own limit for a list is ten seconds.
+/// Deadline of a query. The service's own limit for a list is ten seconds.
 const LOOK_DEADLINE: Duration = Duration::from_secs(12);
-/// Writes down a configuration. No other call that takes the service's lock is under way, so nothing has to be waited for.
+/// Deadline of a create, which writes a configuration. It does not wait for the service's lock: no other call that
+/// takes it is under way.
 const CREATE_DEADLINE: Duration = Duration::from_secs(30);
-/// Boots a virtual machine: a second, when all is well. The first start of an image copies its file system.
+/// Deadline of a start, which boots a virtual machine in about a second. The first start of an image copies its file
+/// system.
 const START_DEADLINE: Duration = Duration::from_secs(40);
 const SIGNAL_DEADLINE: Duration = Duration::from_secs(12);
 const DELETE_DEADLINE: Duration = Duration::from_secs(30);
-/// Reads 200 MB and makes a file system of them.
+/// Deadline of a load, which reads 200 MB and makes a file system of them.
 const IMAGE_LOAD_DEADLINE: Duration = Duration::from_secs(300);
-/// What kina gives the service to come up, and what the whole call may take, which downloads a kernel at the first time.
+/// Time for the service to come up.
 const SERVICE_START_SECONDS: u64 = 60;
+/// Deadline of the whole call, which downloads a kernel the first time.
 const SERVICE_START_DEADLINE: Duration = Duration::from_secs(600);
-/// How long etcd may take to end by itself. It needs some milliseconds; the rest is for a machine that is busy.
+/// Time for etcd to end by itself. It needs some milliseconds; the rest is for a busy machine.
 const STOP_SECONDS: u64 = 10;
-/// After those, `container` kills, unmounts and turns the machine off.
+/// Deadline of a stop: after `STOP_SECONDS`, `container` kills, unmounts and turns the machine off.
 const STOP_DEADLINE: Duration = Duration::from_secs(STOP_SECONDS + 20);
 /// Lines of a container's log in a message.
 const LOG_LINES: u64 = 40;
 
-/// What a container is made of.
+/// The description of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ContainerSpec {
     pub(super) name: String,
@@ -47,14 +50,14 @@ pub(super) struct ContainerSpec {
     /// Ports of this machine's loopback for the API server and for etcd.
     pub(super) api_port: u16,
     pub(super) etcd_port: u16,
-    /// What it finds at [`guest::CLUSTER_DIRECTORY`], and cannot write.
+    /// Mounted read-only at [`guest::CLUSTER_DIRECTORY`].
     pub(super) cluster_directory: PathBuf,
-    /// What it finds at [`guest::LOG_DIRECTORY`].
+    /// Mounted at [`guest::LOG_DIRECTORY`].
     pub(super) log_directory: PathBuf,
     pub(super) image: String,
 }
 
-/// What a container can be told.
+/// A signal to a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GuestSignal {
     /// The initial state is loaded.
@@ -64,8 +67,8 @@ pub(super) enum GuestSignal {
 }
 
 impl GuestSignal {
-    /// The number on Linux. Not the name: SIGUSR1 is 10 on Linux and 30 on macOS, and versions of `container` differ in
-    /// whose numbers they look a name up; a number is passed on as it is by all of them.
+    /// Returns the signal's number on Linux. A name would be ambiguous: SIGUSR1 is 10 on Linux and 30 on macOS, and
+    /// versions of `container` differ in the table that they use. All of them pass a number on unchanged.
     fn number(self) -> &'static str {
         match self {
             Self::StateLoaded => "10",
@@ -90,7 +93,7 @@ pub(super) fn system_disk_usage() -> Command {
     look(["system", "df", "--format", "json"])
 }
 
-/// Without the option about the kernel it would ask a question.
+/// Starts the service. Without the option about the kernel, the call would ask a question.
 pub(super) fn system_start() -> Command {
     let timeout = SERVICE_START_SECONDS.to_string();
     command(["system", "start", "--enable-kernel-install", "--timeout", &timeout], SERVICE_START_DEADLINE)
@@ -127,7 +130,7 @@ pub(super) fn create(spec: &ContainerSpec) -> Command {
     let memory = format!("{}m", spec.memory_bytes >> 20);
     arguments.extend(["--cpus".into(), spec.cpus.to_string().into(), "--memory".into(), memory.into()]);
     for (port, guest_port) in [(spec.api_port, guest::API_PORT), (spec.etcd_port, guest::ETCD_PORT)] {
-        // Without an address it would listen on all.
+        // Without an address it would listen on all addresses.
         arguments.extend(["--publish".into(), format!("127.0.0.1:{port}:{guest_port}").into()]);
     }
     let mounts = [
@@ -190,8 +193,8 @@ mod tests {
         }
     }
 
-    /// Every command line that kina ever gives to `container`, word by word, with the section of the reference on which
-    /// it rests.
+    /// Compares every command line of `container` that kina uses, word by word, and names the section of the reference
+    /// that it relies on.
     #[test]
     fn golden_transcripts() {
         let create = "create\n--name\nkina-a1\n--label\ndev.kina.realm=r1\n--label\ndev.kina.engine=e1\n\
@@ -230,10 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn no_call_may_take_for_ever_and_none_less_than_what_it_asks_for() {
+    fn deadlines_are_longer_than_the_limits_that_the_calls_set() {
         assert!(Duration::from_secs(STOP_SECONDS) < stop("a").deadline);
         assert!(Duration::from_secs(SERVICE_START_SECONDS) < system_start().deadline);
-        // Else its own message would never be seen.
+        // Otherwise the service's own message would never be seen.
         assert!(Duration::from_secs(10) < list().deadline);
     }
 }

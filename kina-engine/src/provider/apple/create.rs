@@ -1,4 +1,4 @@
-//! Making a cluster: its directories, its container with ports that are free, and its first start.
+//! The making of a cluster: its directories, its container with free ports, and its first start.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,10 +21,10 @@ use crate::provider::port::ReservedPort;
 use crate::provider::tokens::{self, TokenKeys};
 use crate::provider::{ClusterAccess, CreateRequest, ProvidedCluster, ProviderError};
 
-/// How often a container is made for one cluster, with other ports and another name each time.
+/// Number of containers that are tried for one cluster, with other ports and another name each time.
 const TRIES_MAX: usize = 4;
 
-/// Makes a cluster and starts it. What fails leaves nothing but its logs.
+/// Makes a cluster and starts it. A failure leaves nothing but its logs.
 pub(super) async fn create(
     shared: &Arc<Shared>,
     image: ClusterImage,
@@ -37,7 +37,10 @@ pub(super) async fn create(
             Ok(()) => Ok(cluster),
             Err(error) => {
                 if let Err(error) = cluster.destroy().await {
-                    tracing::warn!(error = crate::error_text::with_causes(&error), "a failed boot left something");
+                    tracing::warn!(
+                        error = crate::error_text::with_causes(&error),
+                        "the remains of a failed boot could not be removed"
+                    );
                 }
                 Err(error)
             }
@@ -99,7 +102,7 @@ pub(super) async fn create_in(
         };
         match error.kind {
             Kind::PortTaken | Kind::Exists | Kind::Foreign => {}
-            // Loaded once, and gone since.
+            // It was loaded, but has been removed since.
             Kind::ImageMissing => {
                 shared.images.forget(&image);
                 let loaded = shared.images.ensure(&shared.cli, &image).await;
@@ -107,8 +110,8 @@ pub(super) async fn create_in(
             }
             _ => return Err(explain(shared, &spec, (&log_directory, ended_before), error, keeper).await),
         }
-        tracing::info!(%error, "makes another container");
-        // The next one uses the same directories: it has to be gone.
+        tracing::info!(%error, "making another container");
+        // This one must be gone, because the next uses the same directories.
         keeper.delete().await.map_err(|error| ProviderError::container("deleting", &spec.name, error))?;
         last = Some(ProviderError::container("starting", &spec.name, error));
     }
@@ -122,12 +125,12 @@ async fn create_and_start(
     ports: [ReservedPort; 2],
 ) -> Result<Container, ContainerError> {
     shared.cli.create(spec, &shared.owner, cluster).await?;
-    // Whoever listens for it binds them now, and does not share them.
+    // The proxy of its ports binds them now, and does not share them.
     drop(ports);
     shared.cli.start(&spec.name).await
 }
 
-/// A machine that ended at once says why in its log; anything else says it itself.
+/// Explains a failed start, by the log if the machine ended at once, else by the error alone.
 async fn explain(
     shared: &Shared,
     spec: &ContainerSpec,
@@ -137,7 +140,7 @@ async fn explain(
 ) -> ProviderError {
     let end = guest::end_after(log_directory, ended_before);
     let explained = if let (Kind::NotRunning, Some((Some(component), status))) = (error.kind, end) {
-        // It told why before the machine was seen to run.
+        // It logged the reason before the machine was seen to run.
         let log = log_directory.join(format!("{component}.log"));
         ProviderError::Ended { component, status, log_tail: log_tail(&log), log }
     } else if error.kind == Kind::NotRunning {
@@ -150,19 +153,19 @@ async fn explain(
     } else {
         ProviderError::container("starting", &spec.name, error)
     };
-    // If this fails, it becomes a leftover, and is tried again.
+    // If this fails, the container becomes a leftover, and is tried again.
     if let Err(error) = keeper.delete().await {
-        tracing::warn!(%error, "a container that did not start was left: deleted later");
+        tracing::warn!(%error, "a container that did not start could not be deleted: trying again later");
     }
     explained
 }
 
-/// Writes what a cluster finds in its directory: certificates, and the arguments of its components.
+/// Fills a cluster's directory with certificates and the arguments of its components.
 pub(super) fn prepare_directory(directory: &Path) -> Result<ClusterAccess, ProviderError> {
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let access = issue_certificates(directory, nowhere, nowhere, Profile::Api)?;
-    // All of the machine's addresses, since its port is published to the one that it gets anew at each start; those
-    // inside speak over loopback.
+    // They listen on all addresses, since a port is published to an address that changes at each start. Among
+    // themselves they use loopback.
     let addresses = |port| Addresses {
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
         beside: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
@@ -183,7 +186,7 @@ pub(super) fn prepare_directory(directory: &Path) -> Result<ClusterAccess, Provi
     Ok(access)
 }
 
-/// The path as it can stand in a list of options: without links, which only this machine knows, and without commas.
+/// Resolves the path for a list of options: without links, which only this machine knows, and without commas.
 fn mountable(directory: &Path) -> Result<PathBuf, ProviderError> {
     let real = std::fs::canonicalize(directory).map_err(|source| ProviderError::Files {
         action: "looking at",
@@ -194,7 +197,8 @@ fn mountable(directory: &Path) -> Result<PathBuf, ProviderError> {
         Some(text) if !text.contains([',', '\n', '"']) => Ok(real),
         _ => {
             let call = format!("mounting {}", real.display());
-            let error = ContainerError::new(Kind::BadMount, call, "was not tried: a character in it has a meaning");
+            let error =
+                ContainerError::new(Kind::BadMount, call, "was not tried: the path contains a special character");
             Err(ProviderError::ContainerService(Box::new(error)))
         }
     }
@@ -224,7 +228,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
         }
-        // One argument a line: each begins with dashes, and each file that is named is there.
+        // One argument a line: each begins with dashes, and each file that is named exists.
         for line in etcd.lines().chain(api_server.lines()) {
             assert!(line.starts_with("--"), "{line}");
             if let Some((_, file)) = line.split_once("=/kina/cluster/") {
@@ -235,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_mounted_is_said_before_it_is_tried() {
+    fn a_path_that_cannot_be_mounted_is_refused_before_it_is_tried() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let [good, bad] = ["a b", "a,b"].map(|name| directory.path().join(name));
         for path in [&good, &bad] {

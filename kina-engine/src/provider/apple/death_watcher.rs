@@ -1,9 +1,9 @@
-//! A process that outlives the engine just long enough to delete the containers that the engine has made: unlike
-//! processes, virtual machines do not die with who started them.
+//! A process that outlives the engine just long enough to delete the engine's containers: unlike processes, virtual
+//! machines do not die with the process that started them.
 //!
-//! It reads from a pipe of which only the engine holds the other end, and which the kernel closes however the engine
-//! dies. It deletes only what it was told of, and of that only what bears the realm's label; each call of `container`
-//! has its time, and is killed after that. What it misses, the next engine's sweep finds.
+//! It reads from a pipe whose other end only the engine holds, and which the kernel closes however the engine dies. It
+//! deletes only containers that it was given by name and that bear the realm's label. Each removal has a time limit,
+//! after which it is killed. The next engine's sweep finds the containers that it misses.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -12,11 +12,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Keeps a list of names, as it is told to, and removes all of them when nobody can tell it anything any more. Twice: a
-/// create that was under way when the engine died may come to its end after the first time. A few at a time.
+/// The watcher's program. It reads which names to watch and to forget, and removes those watched when its pipe is
+/// closed, a few at a time. It does so twice, because a create that was under way when the engine died may end after
+/// the first round.
 ///
-/// A shell cannot wait for one of two things; so each removal has a sleeper beside it, and whichever is done first
-/// ends the other.
+/// A shell cannot wait for one of two things, so each removal has a sleeper beside it, and the first that is done ends
+/// the other.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 program=$1 label=$2 seconds=$3 pause=$4
@@ -66,12 +67,12 @@ for round in 1 2; do
 done
 "#;
 
-/// How long an inspect and a delete of one container may take together.
+/// Time limit of an inspect and a delete of one container together.
 const REMOVAL_SECONDS: &str = "45";
-/// After which time a create that was under way has come to its end.
+/// Time after which a create that was under way has ended.
 const PAUSE_SECONDS: &str = "5";
 
-/// The watcher and what it watches. When this value is dropped, it deletes what it still watches, on its own.
+/// The watcher and its names. Dropping this value makes it delete the containers that are still watched, on its own.
 #[derive(Debug)]
 pub(super) struct DeathWatcher {
     process: Child,
@@ -80,7 +81,7 @@ pub(super) struct DeathWatcher {
 }
 
 impl DeathWatcher {
-    /// A watcher that runs `program` and deletes only what has the label `key` with the value `value`.
+    /// Starts a watcher that runs `program` and deletes only containers with the label `key` of the value `value`.
     pub(super) fn start(program: &Path, key: &str, value: &str) -> io::Result<Self> {
         let label = format!("\"{key}\" *: *\"{value}\"");
         Self::start_with(program, label, REMOVAL_SECONDS, PAUSE_SECONDS)
@@ -91,25 +92,25 @@ impl DeathWatcher {
         Ok(Self { process: start_shell(&arguments)?, arguments, names: BTreeSet::new() })
     }
 
-    /// From now on a container of this name is deleted when this process dies, also if it is made only later.
+    /// Makes a container of this name be deleted when this process dies, even if it is made only later.
     pub(super) fn watch(&mut self, name: &str) -> io::Result<()> {
         self.names.insert(name.to_owned());
         match self.tell("watch", name) {
             Ok(()) => Ok(()),
-            // Somebody killed it. Another takes over, of all of them.
+            // It was killed. Another watcher takes over all names.
             Err(_) => self.replace(),
         }
     }
 
-    /// There is no container of this name any more.
+    /// Ends the watch over a container that is gone.
     pub(super) fn forget(&mut self, name: &str) {
-        // Should it be gone, the next one is not told of this name.
+        // If the watcher is gone, the next one gets a list without this name.
         if self.names.remove(name) && self.tell("forget", name).is_err() && !self.names.is_empty() {
             let _ = self.replace();
         }
     }
 
-    /// Whether there is no container left to watch.
+    /// Returns true if no container is watched.
     pub(super) fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
@@ -138,7 +139,7 @@ impl Drop for DeathWatcher {
         if self.names.is_empty() {
             self.end_without_deleting();
         }
-        // Else the pipe closes with this value, and it goes to work, for which nobody has the time to wait.
+        // Otherwise the pipe closes with this value, and it does its work, which takes too long to wait for.
     }
 }
 
@@ -162,8 +163,8 @@ fn start_shell(arguments: &[OsString]) -> io::Result<Child> {
 mod tests {
     use super::*;
 
-    /// A program whose containers are files in a directory, each with its labels in it. To delete the one called `hangs`
-    /// takes for ever.
+    /// Writes a program whose containers are files in a directory, each with its labels in it. Deleting the one called
+    /// `hangs` takes for ever.
     fn program(directory: &Path) -> PathBuf {
         let script = format!(
             "#!/bin/sh\ncd '{}' || exit 1\nfor name; do :; done\ncase $1 in\n\
@@ -176,7 +177,7 @@ mod tests {
         path
     }
 
-    /// Lets it do its work, and waits for that.
+    /// Lets it do its work, and waits for its end.
     fn end(mut watcher: DeathWatcher) {
         drop(watcher.process.stdin.take());
         watcher.process.wait().expect("it ends");
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_was_told_of_is_deleted_and_nothing_else() {
+    fn watched_containers_are_deleted_and_no_others() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let ours = "[ { \"labels\" : {\n \"dev.kina.realm\" : \"r1\"\n} } ]";
         let compact = "[{\"labels\":{\"dev.kina.realm\":\"r1\"}}]";

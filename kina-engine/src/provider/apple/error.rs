@@ -1,50 +1,50 @@
-//! What the program `container` says when something is wrong, as kinds that can be acted on.
+//! Errors of the program `container`, as kinds that can be acted on.
 //!
-//! It prints `Error: …` with causes nested in parentheses, and its wording changes with its version. So what counts is
-//! whether a phrase is in there anywhere, never a whole line.
+//! It prints `Error: …` with causes nested in parentheses, and its wording changes with its version. So errors are
+//! recognised by phrases anywhere in a message, never by a whole line.
 
 use std::time::Duration;
 
 use super::call::{Answer, CallFailure, CallOutcome};
 
-/// How much of an answer a message shows.
+/// Length of the part of an answer that a message shows.
 const SHOWN_CHARACTERS_MAX: usize = 1_500;
 
-/// A call of the program `container` did not do what was asked.
+/// A failed call of the program `container`.
 #[derive(Debug, thiserror::Error)]
 #[error("`{call}` {answer}: {kind}; {advice}", advice = kind.advice())]
 pub struct ContainerError {
-    /// The kind, which says what can be done.
+    /// The kind, which determines the remedy.
     pub kind: ContainerErrorKind,
     /// The command line.
     pub call: String,
-    /// What came back: how it ended, and the end of what it printed.
+    /// The exit status, and the end of the output.
     pub answer: String,
-    /// The system's answer, where it never came to an answer of the program.
+    /// The system's error, if the program gave no answer.
     #[source]
     pub source: Option<std::io::Error>,
 }
 
-/// What is wrong.
+/// A kind of error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContainerErrorKind {
     /// There is no such program.
     #[error("there is no usable program `container`")]
     NoProgram,
-    /// It is older than what kina can talk to.
-    #[error("it is older than kina can talk to")]
+    /// It is too old for kina.
+    #[error("it is too old for kina")]
     TooOld,
     /// The service is not registered, or not running.
     #[error("the service of `container` is not running")]
     ServiceDown,
-    /// The service died while it was asked; whether it did the work is not known.
+    /// The service died during the call; the outcome is not known.
     #[error("the service of `container` died in the middle of the call")]
     ServiceInterrupted,
-    /// The service did not answer in its own time.
+    /// The service did not answer within its own time limit.
     #[error("the service of `container` did not answer")]
     ServiceHung,
-    /// The call did not end in kina's time, and was killed.
+    /// The call did not end within kina's time limit, and was killed.
     #[error("the call hung and was killed")]
     TimedOut,
     /// Too many calls that boot were waiting.
@@ -62,19 +62,19 @@ pub enum ContainerErrorKind {
     /// It runs, so it cannot be deleted.
     #[error("the container still runs")]
     StillRunning,
-    /// It is listed as stopped but somebody still answers on its ports, or the other way round.
-    #[error("the container is not in the state that the service says")]
+    /// It is listed as stopped but its ports still answer, or the other way round.
+    #[error("the container is not in the state that the service reports")]
     Mismatch,
     /// It is not kina's, or not this cluster's.
-    #[error("the container is somebody else's")]
+    #[error("the container is not this cluster's")]
     Foreign,
     /// It was made from another image.
     #[error("the container was made from another image")]
     OtherImage,
-    /// A name that cannot be one.
+    /// A name that is not allowed.
     #[error("the name is not allowed")]
     BadName,
-    /// A directory that was to be mounted is not there, or cannot be named.
+    /// A directory to be mounted does not exist, or has a path that cannot be passed on.
     #[error("a directory of the cluster cannot be mounted")]
     BadMount,
     /// No such image.
@@ -92,29 +92,29 @@ pub enum ContainerErrorKind {
     /// Less memory than `container` allows.
     #[error("the memory of a cluster is too small")]
     MemoryTooSmall,
-    /// Somebody else has the port.
+    /// Another program has the port.
     #[error("a port is taken")]
     PortTaken,
-    /// The port is one that only root may have.
-    #[error("a port is one that only root may listen on")]
+    /// Only root may listen on the port.
+    #[error("only root may listen on a port")]
     PortPrivileged,
-    /// A network that is named does not exist.
+    /// A network does not exist.
     #[error("the network is missing")]
     NetworkMissing,
-    /// Its components serve, but nothing comes through the ports that are published for them.
+    /// Its components serve, but cannot be reached through their published ports.
     #[error("the container works, but its published ports let nothing through")]
     Unreachable,
-    /// What the image says to run is not in it.
+    /// The program that the image should run is not in it.
     #[error("the program in the image cannot be found")]
     BadExecutable,
-    /// The helper process got too few file descriptors, or may not do its work.
+    /// The helper process has too few file descriptors, or lacks a permission.
     #[error("the helper of `container` was not permitted to work")]
     NotPermitted,
-    /// A command line that the program does not understand.
+    /// The program does not understand the command line.
     #[error("it does not understand the command line")]
     Usage,
-    /// Output that makes no sense.
-    #[error("its output makes no sense")]
+    /// The output cannot be understood.
+    #[error("its output cannot be understood")]
     Unreadable,
     /// Anything else.
     #[error("it failed")]
@@ -123,7 +123,7 @@ pub enum ContainerErrorKind {
 
 use ContainerErrorKind as Kind;
 
-/// Phrases of section 3 of the reference, the more telling ones first: a message can hold several.
+/// Phrases of section 3 of the reference, the more specific ones first: a message can contain several.
 const PHRASES: &[(&str, ContainerErrorKind)] = &[
     ("default kernel not configured for architecture", Kind::NoKernel),
     ("Virtualization is not available on this hardware", Kind::NoVirtualization),
@@ -156,7 +156,7 @@ const PHRASES: &[(&str, ContainerErrorKind)] = &[
     ("Operation not permitted", Kind::NotPermitted),
 ];
 
-/// The same for phrases with a name in the middle: both parts have to be there, in this order.
+/// Phrases with a name in the middle: both parts must occur, in this order.
 const PHRASES_AROUND_A_NAME: &[(&str, &str, ContainerErrorKind)] = &[
     ("container with id ", " already exists", Kind::Exists),
     ("container with id ", " not found", Kind::Missing),
@@ -167,7 +167,7 @@ const PHRASES_AROUND_A_NAME: &[(&str, &str, ContainerErrorKind)] = &[
 ];
 
 impl ContainerErrorKind {
-    /// What a message of the program means.
+    /// Returns the kind of error that a message of the program reports.
     pub(super) fn of_message(message: &str) -> Self {
         let lower = message.to_lowercase();
         let has = |phrase: &str| lower.contains(&phrase.to_lowercase());
@@ -182,13 +182,14 @@ impl ContainerErrorKind {
         found.map_or(Self::Other, |(_, _, kind)| *kind)
     }
 
-    /// Whether the call may have been carried out all the same, in part or in whole, or may be the next time: only a look
-    /// at the state tells. What is not known counts too, since calls were seen to fail though they had done their work.
+    /// Returns true if the call may have been carried out nevertheless, in part or in whole, or may succeed the next
+    /// time, so that only the state shows the outcome. This includes unknown errors, since calls have reported a
+    /// failure after doing their work.
     pub(super) fn leaves_open_what_happened(self) -> bool {
         matches!(self, Self::ServiceDown | Self::ServiceInterrupted | Self::ServiceHung | Self::TimedOut | Self::Other)
     }
 
-    /// Whether it is the user's to repair, and the same until then.
+    /// Returns true if only the user can repair the cause, so that trying again before that is no use.
     pub(crate) fn is_user_error(self) -> bool {
         matches!(
             self,
@@ -205,19 +206,19 @@ impl ContainerErrorKind {
     fn advice(self) -> &'static str {
         match self {
             Self::NoProgram => {
-                "install Apple's `container` 1.0.0 or newer (macOS 26 on Apple silicon), or let KINA_CONTAINER_CLI name \
-                 the program"
+                "install Apple's `container` 1.0.0 or newer (macOS 26 on Apple silicon), or set KINA_CONTAINER_CLI to \
+                 the path of the program"
             }
             Self::TooOld => {
                 "install `container` 1.0.0 or newer, then run `container system stop` and `container system start`"
             }
             Self::ServiceDown => {
-                "run `container system start --enable-kernel-install`, in a session with a desktop if it is never \
-                 registered, or let kina start it"
+                "run `container system start --enable-kernel-install` (in a desktop session if the service stays \
+                 unregistered), or let kina start it"
             }
             Self::ServiceInterrupted | Self::ServiceHung | Self::TimedOut => {
-                "if it comes again, run `container system stop` and `container system start`; \
-                 `container system logs --last 5m` says more"
+                "if it happens again, run `container system stop` and `container system start`; \
+                 `container system logs --last 5m` shows more"
             }
             Self::QueueTooSlow => "boot fewer clusters at a time (KINA_BOOTS_MAX)",
             Self::Missing => "it was pruned or deleted outside of kina, which replaces it",
@@ -225,28 +226,30 @@ impl ContainerErrorKind {
             Self::NotRunning | Self::StillRunning | Self::Mismatch => "kina deletes it and makes another",
             Self::Foreign | Self::OtherImage => "kina leaves it alone and makes another of its own",
             Self::BadName => "this is a bug in kina: please report it",
-            Self::BadMount => "let KINA_CACHE_DIR name a directory without commas, on a volume that macOS can share",
+            Self::BadMount => "set KINA_CACHE_DIR to a path without commas, on a volume that macOS can share",
             Self::ImageMissing => "kina loads it again",
             Self::PlatformMissing => "the binaries of the cluster must be for Linux and for this machine's processor",
             Self::NoKernel => "run `container system kernel set --recommended`",
             Self::NoVirtualization => {
                 "`container` needs Apple silicon and does not run inside of a virtual machine: use another provider here"
             }
-            Self::MemoryTooSmall => "`container` wants 200 MiB or more for each: give clusters more memory",
+            Self::MemoryTooSmall => "`container` requires at least 200 MiB: give clusters more memory",
             Self::PortTaken => "kina tries another",
-            Self::PortPrivileged => "this is a bug in kina, which asks for no such port: please report it",
+            Self::PortPrivileged => "this is a bug in kina, which needs no such port: please report it",
             Self::NetworkMissing => "run `container system stop` and `container system start`",
             Self::Unreachable => {
                 "allow `container-runtime-linux` under Privacy & Security, Local Network, then run \
                  `container system stop` and `container system start`"
             }
-            Self::BadExecutable => "the image is damaged: remove it with `container image delete`, kina loads it again",
-            Self::NotPermitted => {
-                "raise the limit of open files (`ulimit -n 65536`), and see that `container-runtime-linux` is allowed in \
-                 the privacy settings"
+            Self::BadExecutable => {
+                "the image is damaged: remove it with `container image delete`, and kina loads it again"
             }
-            Self::Usage => "this version of `container` may be newer than kina knows: please report it",
-            Self::Unreadable | Self::Other => "`container system logs --last 5m` says more",
+            Self::NotPermitted => {
+                "raise the limit of open files (`ulimit -n 65536`), and allow `container-runtime-linux` in the privacy \
+                 settings"
+            }
+            Self::Usage => "this version of `container` may be too new for kina: please report it",
+            Self::Unreadable | Self::Other => "`container system logs --last 5m` shows more",
         }
     }
 }
@@ -256,12 +259,12 @@ impl ContainerError {
         Self { kind, call: call.into(), answer: answer.into(), source: None }
     }
 
-    /// The same, now that more is known about it.
+    /// Returns the same error with a more precise kind.
     pub(super) fn with_kind(self, kind: ContainerErrorKind) -> Self {
         Self { kind, ..self }
     }
 
-    /// What an answer that is no success means.
+    /// Makes the error of an answer that reports a failure.
     pub(super) fn of_answer(call: String, answer: &Answer) -> Self {
         let kind = match answer.outcome {
             CallOutcome::Exited(64) => Kind::Usage,
@@ -270,7 +273,7 @@ impl ContainerError {
         Self::new(kind, call, format!("{}{}", answer.outcome, shown(&answer.messages)))
     }
 
-    /// What it means that there was no answer.
+    /// Makes the error of a call that gave no answer.
     pub(super) fn of_failure(call: String, failure: CallFailure) -> Self {
         match failure {
             CallFailure::Spawn(source) => {
@@ -281,7 +284,7 @@ impl ContainerError {
                 Self { kind, call, answer: "could not be run".to_owned(), source: Some(source) }
             }
             CallFailure::TimedOut { deadline, messages } => {
-                // What it printed before it hung can tell more, but not that it ended.
+                // Its messages help a reader, but do not determine the kind: the call hung after them.
                 let answer = format!("did not end within {}{}", seconds(deadline), shown(&messages));
                 Self::new(Kind::TimedOut, call, answer)
             }
@@ -289,7 +292,7 @@ impl ContainerError {
                 Self::new(Kind::Unreadable, call, format!("printed more than {bytes_max} bytes"))
             }
             CallFailure::Io(source) => {
-                Self { kind: Kind::Other, call, answer: "could not be followed".to_owned(), source: Some(source) }
+                Self { kind: Kind::Other, call, answer: "could not be watched".to_owned(), source: Some(source) }
             }
         }
     }
@@ -299,15 +302,15 @@ fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
 
-/// The end of what was printed, behind a colon; nothing if there is nothing.
+/// Quotes the end of the messages; empty if there are none.
 fn shown(messages: &str) -> String {
     let text = messages.trim();
     let surplus = text.chars().count().saturating_sub(SHOWN_CHARACTERS_MAX);
     let tail: String = text.chars().skip(surplus).collect();
     match (tail.is_empty(), surplus) {
         (true, _) => String::new(),
-        (false, 0) => format!(" and said \"{tail}\""),
-        (false, _) => format!(" and said at last \"…{tail}\""),
+        (false, 0) => format!(" and printed \"{tail}\""),
+        (false, _) => format!(" and printed at its end \"…{tail}\""),
     }
 }
 
@@ -315,7 +318,7 @@ fn shown(messages: &str) -> String {
 mod tests {
     use super::*;
 
-    /// One message for each row of the reference's table (section 3), wrapped as `container` wraps them.
+    /// Tries a message for each row of the reference's table (section 3), wrapped as `container` wraps them.
     #[test]
     fn the_table_of_the_reference_is_understood() {
         let cases = [
@@ -355,7 +358,7 @@ mod tests {
             ),
             ("Error: nested virtualization is not supported on the platform", Kind::NoVirtualization),
             ("Error: failed to find target executable /kina/supervisor", Kind::BadExecutable),
-            ("Error: something nobody has seen", Kind::Other),
+            ("Error: something new", Kind::Other),
             ("", Kind::Other),
         ];
         for (message, kind) in cases {
@@ -364,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_what_was_tried_what_came_back_and_what_to_do() {
+    fn a_message_names_the_call_its_answer_and_a_remedy() {
         let answer = Answer {
             outcome: CallOutcome::Exited(1),
             output: Vec::new(),

@@ -1,4 +1,4 @@
-//! What can be seen of `container` without changing anything: for whoever wants to know what is wrong with it.
+//! An examination of `container` that changes nothing, for diagnosis.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,21 @@ use super::sweep::{SUFFIX, engine_of};
 use crate::living_file::{Found, files_in, look_at};
 use crate::provider::ProviderError;
 
-/// What the service is like.
+/// The state of the service.
 #[derive(Debug)]
 pub(crate) struct Examination {
-    /// What `system status` says: `running`, `not running`, `unregistered`.
+    /// The answer of `system status`: `running`, `not running`, `unregistered`.
     pub(crate) status: String,
-    /// Where `container` keeps everything, if it says so.
+    /// The directory where `container` keeps everything, if known.
     pub(crate) app_root: Option<PathBuf>,
-    /// What only a service that runs can tell.
+    /// Further details, if the service runs.
     pub(crate) inside: Option<Inside>,
 }
 
-/// What a service that runs tells.
+/// Details that only a running service provides.
 #[derive(Debug)]
 pub(crate) struct Inside {
-    /// Versions of the program and of the service, where they differ.
+    /// Versions of the program and of the service, if they differ.
     pub(crate) version_skew: Result<Option<(String, String)>, ContainerError>,
     pub(crate) disk_usage: Result<DiskUsage, ProviderError>,
     pub(crate) containers: Result<ContainerCount, ContainerError>,
@@ -35,24 +35,25 @@ pub(crate) struct Inside {
     pub(crate) images: Result<Vec<String>, ContainerError>,
 }
 
-/// Whose containers there are.
+/// The numbers of containers by owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ContainerCount {
-    /// Of this realm, with an engine that lives.
+    /// Containers of this realm, with an engine that lives.
     pub(crate) held: usize,
-    /// Of this realm, without one: their names.
+    /// Names of this realm's containers without a living engine.
     pub(crate) left_behind: Vec<String>,
-    /// kina's, but of another realm: of another cache directory.
+    /// Containers of kina's other realms: of other cache directories.
     pub(crate) of_other_realms: usize,
-    /// Of others, who are none of kina's business.
+    /// Containers that are not kina's.
     pub(crate) of_others: usize,
 }
 
 impl AppleProvider {
-    /// Looks, and changes nothing. Each call has its deadline, and a service that does not answer is asked nothing more.
+    /// Examines the service without changing anything. Each call has its deadline, and a service that does not run is
+    /// asked nothing more.
     ///
     /// # Errors
-    /// If nobody says what the service is doing.
+    /// If the service's status cannot be determined.
     pub(crate) async fn examine(&self) -> Result<Examination, ContainerError> {
         let (cli, service, owner) = (&self.shared.cli, &self.shared.service, &self.shared.owner);
         let found = service.status(cli).await?;
@@ -91,7 +92,7 @@ impl ContainerCount {
     }
 }
 
-/// Engines that say by a lock that they live. Where nobody can tell, one counts as living.
+/// Returns the engines that hold a lock as a sign of life. If that cannot be determined, an engine counts as living.
 fn living_engines(journal_directory: &Path) -> BTreeSet<String> {
     let files = files_in(journal_directory, SUFFIX).into_iter();
     files

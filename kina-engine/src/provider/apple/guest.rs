@@ -1,4 +1,4 @@
-//! What is where inside of a cluster's virtual machine, and what its first process says.
+//! The layout inside of a cluster's virtual machine, and the events that its first process logs.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ pub(super) use crate::image::layout::{
     ETCD_PORT, LOG_DIRECTORY, SUPERVISOR_LOG,
 };
 
-/// A supervisor that says more than this in one life restarts things in circles.
+/// Length of the supervisor's log that is read. A longer log means that it restarts things in circles.
 const SUPERVISOR_LOG_BYTES_MAX: u64 = 4 << 20;
 
-/// As the supervisor calls them; each writes a log of that name.
+/// The supervisor's names of the components; each writes a log of that name.
 const COMPONENTS: [&str; 2] = ["etcd", "kube-apiserver"];
 
 pub(super) const ETCD_SERVING: &str = "etcd_serving";
@@ -29,7 +29,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// What is said about it, for people.
+    /// Returns the detail as text for people.
     pub(super) fn detail_text(&self) -> String {
         match &self.detail {
             serde_json::Value::Null => String::new(),
@@ -39,8 +39,8 @@ impl Event {
     }
 }
 
-/// What the supervisor has said so far, over all starts. Lines that are torn, or that are none of its events, are left
-/// out; a log that cannot be read has no events.
+/// Reads the events that the supervisor has logged, over all starts. Lines that are torn, or that are no events, are
+/// left out; a log that cannot be read has no events.
 pub(super) fn events(log_directory: &Path) -> Vec<Event> {
     use std::io::Read;
     let mut bytes = Vec::new();
@@ -52,7 +52,7 @@ pub(super) fn events(log_directory: &Path) -> Vec<Event> {
     }
 }
 
-/// The first end of a component after so many earlier ones: whose it was, where it is known, and how it is told.
+/// Returns the first end of a component after so many earlier ones: the component, if known, and the logged text.
 pub(super) fn end_after(log_directory: &Path, ended_before: usize) -> Option<(Option<&'static str>, String)> {
     let mut ends = events(log_directory).into_iter().filter(|said| said.event == COMPONENT_ENDED);
     let how = ends.nth(ended_before)?.detail_text();
@@ -60,7 +60,7 @@ pub(super) fn end_after(log_directory: &Path, ended_before: usize) -> Option<(Op
     Some((component, how))
 }
 
-/// How often the supervisor has said this.
+/// Counts the events of this name in the supervisor's log.
 pub(super) fn event_count(log_directory: &Path, event: &str) -> usize {
     events(log_directory).iter().filter(|said| said.event == event).count()
 }

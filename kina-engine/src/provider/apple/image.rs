@@ -1,4 +1,4 @@
-//! The image that clusters are started from: made elsewhere, loaded here, once.
+//! The image that clusters are started from: made elsewhere and loaded here, once.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use super::error::{ContainerError, ContainerErrorKind as Kind};
 use super::json::{self, bare_digest};
 use crate::assets::Assets;
 
-/// Images that are loaded at a time: it takes the disk and a core each.
+/// Images that are loaded at a time, since each load uses the disk and a core.
 const LOADS_MAX: usize = 3;
-/// How often a load is tried whose end nobody saw.
+/// Number of times that a load is tried if its outcome is unknown.
 const TRIES_MAX: usize = 2;
 
 /// Makes images. Called from a thread that may block.
 pub trait ImageSource: Send + Sync {
-    /// The image with these binaries, made now if it is not there yet.
+    /// Returns the image with these binaries, and makes it first if need be.
     ///
     /// # Errors
     /// If it cannot be made.
@@ -46,11 +46,11 @@ pub struct ClusterImage {
     pub digest: String,
 }
 
-/// Which images are loaded, as far as this engine has seen.
+/// The images that this engine knows to be loaded.
 #[derive(Debug)]
 pub(super) struct Images {
     loads: Semaphore,
-    /// By digest. One is loaded when its cell is set.
+    /// Cells by digest. An image is loaded when its cell is set.
     loaded: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
 }
 
@@ -59,13 +59,13 @@ impl Images {
         Self { loads: Semaphore::new(LOADS_MAX), loaded: Mutex::new(HashMap::new()) }
     }
 
-    /// Returns when the image is loaded. Whoever asks for one that is being loaded waits for that.
+    /// Returns when the image is loaded. Concurrent calls for the same image share one load.
     pub(super) async fn ensure(&self, cli: &ContainerCli, image: &ClusterImage) -> Result<(), ContainerError> {
         let cell = Arc::clone(self.lock().entry(image.digest.clone()).or_default());
         cell.get_or_try_init(|| self.load(cli, image)).await.copied()
     }
 
-    /// Somebody removed it: the next one who asks looks again.
+    /// Forgets an image that has been removed, so that the next call looks again.
     pub(super) fn forget(&self, image: &ClusterImage) {
         self.lock().remove(&image.digest);
     }
@@ -75,11 +75,11 @@ impl Images {
             return Ok(());
         }
         let command = command::image_load(&image.archive);
-        // Nobody ever closes it.
+        // The semaphore is never closed.
         let _turn = self.loads.acquire().await;
         let mut said = None;
         for _ in 0..TRIES_MAX {
-            tracing::info!(image = image.reference, archive = %image.archive.display(), "loads the image");
+            tracing::info!(image = image.reference, archive = %image.archive.display(), "loading the image");
             said = cli.run(&command).await.err();
             if is_loaded(cli, image).await? {
                 return Ok(());

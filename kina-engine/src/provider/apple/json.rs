@@ -1,12 +1,12 @@
-//! What `container` prints as JSON, read leniently: keys that are not known are ignored, keys that may be absent are
-//! optional, and of what belongs to others nothing is required but a name.
+//! The JSON that `container` prints, read leniently: unknown keys are ignored, keys that may be absent are optional,
+//! and containers that are not kina's need only a name.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-/// A container, as `list` and `inspect` tell of it.
+/// A container, as `list` and `inspect` show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Container {
     pub(crate) id: String,
@@ -16,27 +16,28 @@ pub(crate) struct Container {
     pub(crate) image_digest: Option<String>,
 }
 
-/// The service only ever tells of the first two: what is being stopped still runs, what is being booted is stopped.
+/// The state of a container. The service only ever reports the first two: a container being stopped still runs, and one
+/// being booted is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ContainerState {
     Running,
     Stopped,
     Stopping,
-    /// Said so, or something that is not known.
+    /// Reported as unknown, or a state that kina does not know.
     Unknown,
 }
 
-/// What `system status` says, in the words of versions up to 1.3 or in those since 1.4.
+/// The output of `system status`, in the format of versions up to 1.3 or in that of later ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServiceStatus {
-    /// `running`, `not running`, `unregistered`, or what is not known yet.
+    /// `running`, `not running`, `unregistered`, or a status that kina does not know.
     pub(super) status: String,
     pub(super) server_version: Option<String>,
-    /// Where everything is kept.
+    /// The directory where everything is kept.
     pub(super) app_root: Option<PathBuf>,
 }
 
-/// One part of `container`, as `system version` tells of it.
+/// One part of `container`, as `system version` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) name: String,
@@ -47,11 +48,11 @@ pub(super) struct Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LoadedImage {
     pub(super) name: String,
-    /// Of its index and of its variants, without the name of the hash.
+    /// Digests of its index and of its variants, without the name of the hash.
     pub(super) digests: Vec<String>,
 }
 
-/// What `container` takes of the disk, all of it: it does not tell whose.
+/// The disk space of `container` in total, as it is not split by owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskUsage {
     /// Root file systems of containers.
@@ -66,30 +67,30 @@ pub struct DiskUsage {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable(pub(super) String);
 
-/// Reads what `list` or `inspect` printed. The order says nothing.
+/// Reads the output of `list` or `inspect`. The order means nothing.
 pub(super) fn containers(output: &[u8]) -> Result<Vec<Container>, Unreadable> {
     array(output)?.iter().map(container).collect()
 }
 
-/// Reads what `system status` printed.
+/// Reads the output of `system status`.
 pub(super) fn service_status(output: &[u8]) -> Result<ServiceStatus, Unreadable> {
     let value = parse(output)?;
-    let status = text(&value, "/status").ok_or_else(|| Unreadable("there is no `status` in it".to_owned()))?;
+    let status = text(&value, "/status").ok_or_else(|| Unreadable("it has no `status`".to_owned()))?;
     let server_version = text(&value, "/server/version").or_else(|| text(&value, "/apiServerVersion"));
     let app_root = text(&value, "/paths/appRoot").or_else(|| text(&value, "/appRoot")).map(PathBuf::from);
     Ok(ServiceStatus { status, server_version, app_root })
 }
 
-/// Reads what `system version` printed.
+/// Reads the output of `system version`.
 pub(super) fn parts(output: &[u8]) -> Result<Vec<Part>, Unreadable> {
     let part = |value: &Value| Some(Part { name: text(value, "/appName")?, version: text(value, "/version")? });
     Ok(array(output)?.iter().filter_map(part).collect())
 }
 
-/// Reads what `image list` printed.
+/// Reads the output of `image list`.
 pub(super) fn images(output: &[u8]) -> Result<Vec<LoadedImage>, Unreadable> {
     let image = |value: &Value| {
-        // An image without a name is nobody's that could be asked for by name.
+        // kina looks images up by name, so one without a name does not matter.
         let name = text(value, "/configuration/name")?;
         let of_index = [text(value, "/id"), text(value, "/configuration/descriptor/digest")];
         let variants = value.get("variants").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -103,7 +104,7 @@ pub(super) fn images(output: &[u8]) -> Result<Vec<LoadedImage>, Unreadable> {
     Ok(array(output)?.iter().filter_map(image).collect())
 }
 
-/// Reads what `system df` printed.
+/// Reads the output of `system df`.
 pub(super) fn disk_usage(output: &[u8]) -> Result<DiskUsage, Unreadable> {
     let value = parse(output)?;
     let bytes = |of: &str| value.pointer(&format!("/{of}/sizeInBytes")).and_then(Value::as_u64).unwrap_or_default();
@@ -114,14 +115,14 @@ pub(super) fn disk_usage(output: &[u8]) -> Result<DiskUsage, Unreadable> {
     })
 }
 
-/// A digest without the name of its hash: some places have it, some do not.
+/// Returns a digest without the name of its hash, which only some places include.
 pub(super) fn bare_digest(digest: &str) -> &str {
     digest.rsplit_once(':').map_or(digest, |(_, bare)| bare)
 }
 
 fn container(value: &Value) -> Result<Container, Unreadable> {
     let id = text(value, "/id").or_else(|| text(value, "/configuration/id"));
-    // Whose name is not known could be anybody's, ours too.
+    // A container without a name could be one of kina's.
     let id = id.ok_or_else(|| Unreadable("a container in it has no `id`".to_owned()))?;
     let state = match text(value, "/status/state").or_else(|| text(value, "/status")).as_deref() {
         Some("running") => ContainerState::Running,
@@ -144,11 +145,11 @@ fn container(value: &Value) -> Result<Container, Unreadable> {
 fn array(output: &[u8]) -> Result<Vec<Value>, Unreadable> {
     match parse(output)? {
         Value::Array(values) => Ok(values),
-        _ => Err(Unreadable("it is no list".to_owned())),
+        _ => Err(Unreadable("it is not a list".to_owned())),
     }
 }
 
-/// A label of somebody else's need not be text for the rest to be readable.
+/// Parses JSON leniently, so that a foreign label that is not text does not make the rest unreadable.
 fn parse(output: &[u8]) -> Result<Value, Unreadable> {
     serde_json::from_str(&String::from_utf8_lossy(output)).map_err(|error| Unreadable(error.to_string()))
 }
@@ -198,14 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_ours_or_anybodys_is_an_error() {
+    fn output_without_every_containers_name_is_an_error() {
         for output in ["", "Error: x", "{}", "[{}]", "[1]", "[{\"id\":1}]", "[{\"id\":\"a\""] {
             assert!(containers(output.as_bytes()).is_err(), "{output}");
         }
     }
 
     #[test]
-    fn text_that_is_no_unicode_does_not_hide_the_rest() {
+    fn text_that_is_not_unicode_does_not_hide_the_rest() {
         let output = b"[{\"id\":\"a\",\"configuration\":{\"labels\":{\"k\":\"\xff\xfe\"}}},{\"id\":\"b\"}]";
         assert_eq!(containers(output).expect("readable").len(), 2);
     }

@@ -1,4 +1,4 @@
-//! How kina knows its own containers: by labels, and by nothing else.
+//! The labels by which alone kina recognises its own containers.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -6,17 +6,18 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// All engines that share a directory of journals. A container without this label, or with another value, is not touched.
+/// The realm: all engines that share a directory of journals. A container without this label, or with another value, is
+/// not touched.
 pub(super) const REALM: &str = "dev.kina.realm";
 /// The engine that made the container.
 pub(crate) const ENGINE: &str = "dev.kina.engine";
-/// The cluster that it is.
+/// The cluster in the container.
 pub(crate) const CLUSTER: &str = "dev.kina.cluster";
 
-/// A container's name is its host name too: 63 characters, no dots.
+/// A container's name is also its host name: 63 characters, no dots.
 const NAME_CHARACTERS_MAX: usize = 63;
 
-/// Whose a container is.
+/// The owner of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     realm: String,
@@ -24,7 +25,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// The engine called `engine`, of the realm that keeps its journals in `journal_directory`.
+    /// Makes the owner for the engine called `engine`, of the realm with its journals in `journal_directory`.
     pub(crate) fn new(journal_directory: &Path, engine: &str) -> Self {
         let real = std::fs::canonicalize(journal_directory).unwrap_or_else(|_| journal_directory.to_owned());
         Self { realm: digest(&[real.as_os_str().as_bytes()], 16), engine: engine.to_owned() }
@@ -38,12 +39,13 @@ impl Owner {
         &self.engine
     }
 
-    /// The labels of a cluster's container. No value holds an `=`, which `container` would refuse.
+    /// Returns the labels of a cluster's container. No value contains an `=`, which `container` would refuse.
     pub(super) fn labels(&self, cluster: &str) -> [(&'static str, String); 3] {
         [(REALM, self.realm.clone()), (ENGINE, self.engine.clone()), (CLUSTER, plain(cluster))]
     }
 
-    /// The name of the `attempt`th container for a cluster. Unlike the cluster's own name it is unique on the machine.
+    /// Returns the name of the `attempt`th container for a cluster. Unlike the cluster's name it is unique on the
+    /// machine.
     pub(super) fn container_name(&self, cluster: &str, attempt: usize) -> String {
         let unique = digest(&[self.realm.as_bytes(), self.engine.as_bytes(), cluster.as_bytes()], 12);
         let mut name = format!("kina-{unique}-{attempt}-{}", plain(cluster));
@@ -51,18 +53,18 @@ impl Owner {
         name.trim_end_matches('-').to_owned()
     }
 
-    /// Whether these are the labels of a container of this realm, whichever engine made it.
+    /// Returns true if these are the labels of a container of this realm, of any engine.
     pub(crate) fn is_of_realm(&self, labels: &BTreeMap<String, String>) -> bool {
         labels.get(REALM).is_some_and(|realm| *realm == self.realm)
     }
 
-    /// Whether these are the labels of this engine's container for this cluster.
+    /// Returns true if these are the labels of this engine's container for this cluster.
     pub(super) fn is_of_cluster(&self, labels: &BTreeMap<String, String>, cluster: &str) -> bool {
         self.labels(cluster).iter().all(|(key, value)| labels.get(*key) == Some(value))
     }
 }
 
-/// Only what every reader of names and labels understands: small letters, digits, hyphens.
+/// Reduces a text to characters that are valid in all names and labels: small letters, digits, hyphens.
 fn plain(text: &str) -> String {
     let allowed = |character: char| match character.to_ascii_lowercase() {
         character if character.is_ascii_alphanumeric() => character,
@@ -95,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_what_container_allows_and_differ() {
+    fn names_are_valid_and_differ() {
         let long = "x=y.z ".repeat(40);
         let names = [
             owner("1-a").container_name("cluster-1", 1),

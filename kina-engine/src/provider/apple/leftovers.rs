@@ -1,4 +1,4 @@
-//! Containers of clusters that nobody holds any more: dropped half made, or not deleted when they were asked to be.
+//! Containers of clusters that were dropped half made, or whose deletion failed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ use super::service::Service;
 use crate::provider::ProviderError;
 use crate::provider::files::remove_directory;
 
-/// How often a container is tried to be deleted, each time with everything that the wrapper does about it.
+/// Number of times that a deletion is tried, each with the retries of [`ContainerCli::delete`].
 const TRIES_MAX: usize = 3;
 const TRY_INTERVAL: Duration = Duration::from_secs(2);
-/// How long an engine that ends waits for deletions.
+/// Time that an ending engine waits for deletions.
 const END_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Deletes what is left behind, one after the other.
+/// Deletes leftover containers, one after the other.
 pub(super) struct Leftovers {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
@@ -33,7 +33,7 @@ struct Shared {
     service: Arc<Service>,
     owner: Owner,
     death_watcher: Mutex<DeathWatcher>,
-    /// By the container's name; each with the directory that goes with it.
+    /// Directories that are removed with their containers, by the container's name.
     waiting: watch::Sender<BTreeMap<String, PathBuf>>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Keeper {
 }
 
 impl Leftovers {
-    /// To be called within a runtime.
+    /// Starts the task that deletes. To be called within a runtime.
     pub(super) fn start(
         cli: Arc<ContainerCli>,
         service: Arc<Service>,
@@ -59,14 +59,14 @@ impl Leftovers {
         Self { shared, task }
     }
 
-    /// Takes care of a container that is about to be made, and of the directory that goes with it.
+    /// Takes care of a container that is about to be made, and of its directory.
     pub(super) fn keep(&self, name: String, directory: PathBuf) -> Result<Keeper, ProviderError> {
         let watched = self.shared.death_watcher().watch(&name);
         watched.map_err(|source| ProviderError::Spawn { program: "/bin/sh".into(), source })?;
         Ok(Keeper { shared: Arc::clone(&self.shared), name, directory, is_over: false })
     }
 
-    /// Waits, within a bound, until nothing is left that waits to be deleted.
+    /// Waits, within a bound, until no container waits for its deletion.
     pub(super) async fn wait_none(&self) {
         let mut waiting = self.shared.waiting.subscribe();
         if tokio::time::timeout(END_TIMEOUT, waiting.wait_for(BTreeMap::is_empty)).await.is_err() {
@@ -75,7 +75,7 @@ impl Leftovers {
         }
     }
 
-    /// Whether there is no container of this engine any more.
+    /// Returns true if no container of this engine is left.
     pub(super) fn is_empty(&self) -> bool {
         self.shared.death_watcher().is_empty()
     }
@@ -88,7 +88,7 @@ impl Drop for Leftovers {
 }
 
 impl Keeper {
-    /// Deletes the container; its directory stays. If that fails, it becomes a leftover.
+    /// Deletes the container; its directory stays. If that fails, the container becomes a leftover.
     pub(super) async fn delete(mut self) -> Result<(), ContainerError> {
         self.shared.delete(&self.name).await?;
         self.is_over = true;
@@ -110,7 +110,7 @@ impl Shared {
         self.death_watcher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Deletes a container. For that the service has to run, which it does not after a reboot.
+    /// Deletes a container. Starts the service if need be, since it does not run after a reboot.
     async fn delete(&self, name: &str) -> Result<(), ContainerError> {
         match self.cli.delete(name, &self.owner).await {
             Err(error) if error.kind == Kind::ServiceDown => {
@@ -131,7 +131,7 @@ impl Shared {
                     tracing::error!(name, %error, "a container was left behind: the next engine tries again");
                 }
                 Err(error) => {
-                    tracing::warn!(name, %error, "a container could not be deleted: tried again soon");
+                    tracing::warn!(name, %error, "a container could not be deleted: trying again soon");
                     tokio::time::sleep(TRY_INTERVAL).await;
                 }
             }

@@ -1,17 +1,17 @@
 //! Clusters in virtual machines of Apple's `container`, one for each.
 //!
-//! Everything goes through the program `container`. What it prints and how it fails was read from its source and from
-//! reports, and is written down in the reference whose sections the table in `command` names. It is not trusted: calls
-//! hang, so each has a deadline; exit codes mislead, so what matters is looked up; containers live on without the engine
-//! and go away without it, so they are found by their labels, and looked at before they are used.
+//! Everything goes through the program `container`. Its output and its failures, known from its source and from
+//! reports, are described in the reference whose sections the table in `command` names. It is not trusted: calls hang,
+//! so each has a deadline; exit codes mislead, so effects are looked up; containers outlive the engine or vanish
+//! without it, so they are found by their labels, and checked before they are used.
 //!
-//! - `command`: the command lines; `call`: runs one; `boot_queue`: those that boot, one at a time.
-//! - `json`, `error`, `version`: what comes back.
-//! - `cli`: the calls as typed functions that look before they believe or repeat.
-//! - `service`, `image`: what has to be there before a container can be. `examine`: looking at it, for `cargo kina doctor`.
-//! - `labels`: whose a container is. `leftovers`, `death_watcher`, `sweep`: no container without an engine.
+//! - `command`: the command lines; `call`: runs one; `boot_queue`: lets calls that boot run one at a time.
+//! - `json`, `error`, `version`: reading of the answers.
+//! - `cli`: the calls as typed functions that verify outcomes before they report or repeat.
+//! - `service`, `image`: the prerequisites of a container. `examine`: their diagnosis, for `cargo kina doctor`.
+//! - `labels`: the owner of a container. `leftovers`, `death_watcher`, `sweep`: no container without an engine.
 //! - `observer`: notices unexpected ends.
-//! - `guest`: what is where inside of the machine.
+//! - `guest`: the layout inside of the machine.
 //! - `create`, `cluster`: one cluster's life.
 
 mod boot_queue;
@@ -71,8 +71,8 @@ pub struct AppleProvider {
 }
 
 impl AppleProvider {
-    /// A provider that takes its images from `image_source`. Asks the program for its version, and nothing else: whether
-    /// the service runs matters only when a cluster is made.
+    /// Makes a provider that takes its images from `image_source`. Asks the program only for its version: the service
+    /// need not run until a cluster is made.
     ///
     /// # Errors
     /// If there is no such program, or it is too old.
@@ -85,13 +85,13 @@ impl AppleProvider {
         Ok(Self { shared, image_source, program })
     }
 
-    /// What `container --version` says.
+    /// Returns the output of `container --version`.
     pub fn program_version(&self) -> &str {
         &self.program.text
     }
 
-    /// Deletes the containers of this realm whose engine is gone. `None` if the service does not run, which this does not
-    /// start: then it is done when the first cluster is made.
+    /// Deletes the containers of this realm whose engine is gone. Returns `None` if the service does not run, and does
+    /// not start it: the sweep is then done when the first cluster is made.
     ///
     /// # Errors
     /// If containers cannot be listed.
@@ -104,10 +104,10 @@ impl AppleProvider {
         swept.map(Some).map_err(service_error)
     }
 
-    /// What `container` takes of the disk: all of it, since it does not tell whose.
+    /// Measures the disk space of `container` in total, as it is not split by owner.
     ///
     /// # Errors
-    /// If it does not say.
+    /// If `container` gives no answer.
     pub async fn disk_usage(&self) -> Result<DiskUsage, ProviderError> {
         self.shared.service.disk_usage(&self.shared.cli).await.map_err(service_error)
     }
@@ -121,7 +121,7 @@ impl Provider for AppleProvider {
             stop: true,
             // The library could pause a machine, but no command does.
             freeze: false,
-            // The virtual machines start one after the other; what boots in them does so at the same time.
+            // The virtual machines start one after the other; the components in them boot at the same time.
             parallel_boots_max: (cores / cpus).max(1),
             memory_per_cluster_bytes: self.shared.settings.memory_bytes + MEMORY_OVERHEAD_BYTES,
             publish: true,
@@ -150,7 +150,7 @@ impl Provider for AppleProvider {
         Box::pin(self.shared.leftovers.wait_none())
     }
 
-    /// Those of other engines of the realm too.
+    /// Includes those of other engines of the realm.
     fn remains(&self) -> ProviderFuture<'_, Vec<String>> {
         Box::pin(async {
             let containers = self.shared.cli.list().await.map_err(service_error)?;
@@ -159,24 +159,24 @@ impl Provider for AppleProvider {
         })
     }
 
-    /// All of `container`'s images and root file systems.
+    /// Measures all of `container`'s images and root file systems.
     fn disk_bytes(&self) -> MeasureFuture<'_> {
         Box::pin(async {
             let usage = self.disk_usage().await;
-            let usage = usage.inspect_err(|error| tracing::info!(%error, "`container` does not tell of its disk"));
+            let usage = usage.inspect_err(|error| tracing::info!(%error, "the disk space of `container` is not known"));
             usage.ok().map(|usage| usage.containers_bytes.saturating_add(usage.images_bytes))
         })
     }
 }
 
 #[cfg(feature = "cli")]
-/// Reads what `container list --format json` printed; `None` if that is not what it is.
+/// Reads the output of `container list --format json`; `None` if it cannot be understood.
 pub(crate) fn read_containers(output: &[u8]) -> Option<Vec<Container>> {
     json::containers(output).ok()
 }
 
 #[cfg(feature = "cli")]
-/// Whether what `container --version` printed is an emulator's.
+/// Returns true if this output of `container --version` is an emulator's.
 pub(crate) fn is_emulator(version: &str) -> bool {
     Program::parse(version).is_some_and(|program| program.is_emulator)
 }

@@ -12,9 +12,9 @@ use super::error::ContainerErrorKind as Kind;
 use super::json::{Container, ContainerState};
 use super::service::Service;
 
-/// A list takes the service some milliseconds.
+/// Interval between lists, each of which takes the service some milliseconds.
 const INTERVAL: Duration = Duration::from_secs(3);
-/// A service that seems down is asked once more after this.
+/// Time after which a service that seems down is asked once more.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Lists containers as long as there is one to be watched.
@@ -26,7 +26,7 @@ pub(super) struct Observer {
 
 #[derive(Debug, Default)]
 struct Watched {
-    /// By number. What was watched later than a list was asked for is not judged by it.
+    /// Entries by number. A list says nothing about containers that were first watched after it was asked for.
     entries: Mutex<BTreeMap<u64, Entry>>,
     added: Notify,
 }
@@ -46,7 +46,7 @@ pub(super) struct Watch {
 }
 
 impl Observer {
-    /// To be called within a runtime.
+    /// Starts the task that lists. To be called within a runtime.
     pub(super) fn start(cli: Arc<ContainerCli>, service: Arc<Service>) -> Self {
         let watched = Arc::new(Watched::default());
         let task = tokio::spawn(observe(cli, service, Arc::clone(&watched)));
@@ -72,7 +72,7 @@ impl Drop for Observer {
 }
 
 impl Watch {
-    /// How the container ended, if that was noticed.
+    /// Describes the container's end, if one was noticed.
     pub(super) fn ended(&self) -> Option<String> {
         self.end.borrow().clone()
     }
@@ -83,7 +83,7 @@ impl Watch {
         let ended = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
         match ended {
             Some(how) => how,
-            // Nobody watches any more, so nobody will ever know.
+            // The observer is gone, so an end will never be noticed.
             None => std::future::pending().await,
         }
     }
@@ -100,7 +100,7 @@ impl Watched {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those that are watched now, and have not ended.
+    /// Returns the containers that are watched and have not ended.
     fn living(&self) -> Vec<(u64, String)> {
         let entries = self.lock();
         let living = entries.iter().filter(|(_, entry)| entry.end.borrow().is_none());
@@ -133,13 +133,13 @@ async fn observe(cli: Arc<ContainerCli>, service: Arc<Service>, watched: Arc<Wat
                 tokio::time::sleep(CONFIRM_INTERVAL).await;
                 if service.is_down(&cli).await {
                     for (number, _) in &living {
-                        // Its virtual machine may still run: whoever makes another deletes this one first.
+                        // Its virtual machine may still run, but is deleted before the cluster is replaced.
                         watched.end(*number, "the service of `container` is down");
                     }
                 }
             }
-            // That alone is no death.
-            Err(error) => tracing::warn!(%error, "containers could not be listed: tried again soon"),
+            // A failed list does not mean that a container has ended.
+            Err(error) => tracing::warn!(%error, "containers could not be listed: trying again soon"),
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -147,9 +147,9 @@ async fn observe(cli: Arc<ContainerCli>, service: Arc<Service>, watched: Arc<Wat
 
 fn end_of(name: &str, containers: &[Container]) -> Option<&'static str> {
     match containers.iter().find(|container| container.id == name).map(|container| container.state) {
-        None => Some("its container is gone: somebody has deleted or pruned it"),
+        None => Some("its container is gone: it was deleted or pruned"),
         Some(ContainerState::Stopped) => Some("its container has stopped"),
-        // One that is being stopped is judged when it has.
+        // The end of a container that is being stopped is noticed later.
         Some(ContainerState::Running | ContainerState::Stopping | ContainerState::Unknown) => None,
     }
 }

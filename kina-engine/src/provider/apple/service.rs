@@ -9,17 +9,17 @@ use super::json::{self, DiskUsage, ServiceStatus};
 use super::version::Version;
 use crate::backoff::Backoff;
 
-/// What `system status` says of a service that answers.
+/// The status of a service that answers.
 pub(super) const RUNNING: &str = "running";
-/// How long a service that was just started may take to say that it runs.
+/// Time for a service that was just started to report that it runs.
 const STARTED_TIMEOUT: Duration = Duration::from_secs(10);
 const STARTED_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Whether kina may start the service.
+/// The state of the service, and its start.
 #[derive(Debug)]
 pub(super) struct Service {
     may_start: bool,
-    /// Held by whoever starts it.
+    /// Held during a start.
     starting: tokio::sync::Mutex<()>,
 }
 
@@ -34,24 +34,24 @@ impl Service {
             return Ok(());
         }
         let _starting = self.starting.lock().await;
-        // Whoever was waited for may have done it.
+        // It may have been started during the wait for the lock.
         let status = self.status(cli).await?;
         if status.status == RUNNING {
             return Ok(());
         }
         let down = |said: String| ContainerError::new(Kind::ServiceDown, cli.describe(&command::system_status()), said);
         if !self.may_start {
-            return Err(down(format!("said \"{}\", and kina was not asked to start the service", status.status)));
+            return Err(down(format!("printed \"{}\", and kina may not start the service", status.status)));
         }
-        tracing::info!(status = status.status, "starts the service of `container`");
-        // What it says counts less than what the status says then.
+        tracing::info!(status = status.status, "starting the service of `container`");
+        // The status afterwards counts more than the outcome of the call.
         let said = cli.run(&command::system_start()).await.err();
         let running = Backoff::poll(STARTED_POLL_INTERVAL, STARTED_TIMEOUT)
             .run(
                 || async {
                     match self.status(cli).await {
                         Ok(status) if status.status == RUNNING => Ok(()),
-                        Ok(status) => Err(down(format!("said \"{}\" after the service was started", status.status))),
+                        Ok(status) => Err(down(format!("printed \"{}\" after the service was started", status.status))),
                         Err(error) => Err(error),
                     }
                 },
@@ -62,7 +62,7 @@ impl Service {
         match (running, said) {
             (Ok(()), said) => {
                 if let Some(error) = said {
-                    tracing::warn!(%error, "the service of `container` runs, but its start says that it failed");
+                    tracing::warn!(%error, "the service of `container` runs, although its start reported a failure");
                 }
                 Ok(())
             }
@@ -71,7 +71,7 @@ impl Service {
         }
     }
 
-    /// Whether it surely does not run. A call that failed or hung says nothing about that.
+    /// Returns true if the service certainly does not run. A call that failed or hung is no proof of that.
     pub(super) async fn is_down(&self, cli: &ContainerCli) -> bool {
         match self.status(cli).await {
             Ok(status) => status.status != RUNNING,
@@ -79,7 +79,8 @@ impl Service {
         }
     }
 
-    /// Versions of the program and of the service, if they differ: an upgrade leaves the old service running.
+    /// Returns the versions of the program and of the service, if they differ: an upgrade leaves the old service
+    /// running.
     pub(super) async fn version_skew(&self, cli: &ContainerCli) -> Result<Option<(String, String)>, ContainerError> {
         let parts = cli.look_at(&command::system_version(), json::parts).await?;
         let (servers, clients): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part.name.contains("apiserver"));
@@ -90,19 +91,19 @@ impl Service {
         }
     }
 
-    /// What `container` takes of the disk.
+    /// Measures the disk space of `container`.
     pub(super) async fn disk_usage(&self, cli: &ContainerCli) -> Result<DiskUsage, ContainerError> {
         cli.look_at(&command::system_disk_usage(), json::disk_usage).await
     }
 
-    /// A service that is down is an answer too: exit code 1, and the same on its output.
+    /// Asks for the status. If the service is down, the exit code is 1, but the output is valid as well.
     pub(super) async fn status(&self, cli: &ContainerCli) -> Result<ServiceStatus, ContainerError> {
         let command = command::system_status();
         let twice = Backoff::poll(STARTED_POLL_INTERVAL, STARTED_POLL_INTERVAL);
         let asked = twice.run(
             || cli.run_whatever_it_says(&command),
             |error| error.kind.leaves_open_what_happened(),
-            |error, _| tracing::info!(%error, "asked for the status in vain: once more"),
+            |error, _| tracing::info!(%error, "the status query failed: trying again"),
         );
         let answer = asked.await?;
         json::service_status(&answer.output).map_err(|unreadable| match answer.is_success() {

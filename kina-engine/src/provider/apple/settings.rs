@@ -1,4 +1,4 @@
-//! What the provider is told.
+//! The provider's settings.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 
 /// The variable that names the program.
 pub const PROGRAM_VARIABLE: &str = "KINA_CONTAINER_CLI";
-/// What the program is called where nobody names it.
+/// The program's default name.
 const PROGRAM: &str = "container";
-/// A boot keeps two cores busy, an idle cluster takes a fiftieth of one. Cores are shared, not set aside.
+/// Default number of processors. A boot keeps two cores busy, an idle cluster a fiftieth of one. Cores are shared, not
+/// set aside.
 const CPUS: u32 = 2;
-/// kube-apiserver and etcd take 300 MB at first and up to three times that in a long life, the kernel takes 100; what is
-/// not used is not taken from the machine, but what was used once stays taken until the cluster stops.
+/// Default memory. kube-apiserver and etcd take 300 MB at first and up to three times that in a long life, the kernel
+/// takes
+/// 100. Unused memory is not taken from the machine, but used memory stays taken until the cluster stops.
 const MEMORY_BYTES: u64 = 1 << 30;
 
-/// What an [`super::AppleProvider`] is told.
+/// The settings of an [`super::AppleProvider`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppleSettings {
     /// The program `container`; see [`find_program`].
@@ -23,18 +25,19 @@ pub struct AppleSettings {
     pub cpus: u32,
     /// Memory of each cluster, at least 200 MiB.
     pub memory_bytes: u64,
-    /// Whether to start the service of `container` where it does not run, which downloads a kernel at the first time.
+    /// Permission to start the service of `container` if it does not run, which downloads a kernel the first time.
     pub start_service: bool,
-    /// Where states of clusters are: what is mounted into them.
+    /// The directory of clusters' states, which are mounted into them.
     pub cluster_directory: PathBuf,
-    /// Where logs of clusters are.
+    /// The directory of clusters' logs.
     pub log_directory: PathBuf,
-    /// Where engines write down that they live. All that share it are one realm.
+    /// The directory of engines' signs of life. All engines that share it are one realm.
     pub journal_directory: PathBuf,
 }
 
 impl AppleSettings {
-    /// The usual size of clusters, in these directories. The service is started where it does not run.
+    /// Makes settings for clusters of the default size, in these directories. The service is started if it does not
+    /// run.
     pub fn new(
         program: PathBuf,
         cluster_directory: PathBuf,
@@ -53,8 +56,8 @@ impl AppleSettings {
     }
 }
 
-/// The program that `named` (the value of [`PROGRAM_VARIABLE`]) names, else the first `container` in `search_path`. Of
-/// several installations the first one counts, as in a shell. `None` if there is none.
+/// Finds the program: the one that `named` (the value of [`PROGRAM_VARIABLE`]) names, else the first `container` in
+/// `search_path`, as in a shell. `None` if there is none.
 pub fn find_program(named: Option<&OsStr>, search_path: Option<&OsStr>) -> Option<PathBuf> {
     if let Some(named) = named.filter(|named| !named.is_empty()) {
         return Some(named.into());

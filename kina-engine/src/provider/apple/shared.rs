@@ -1,4 +1,4 @@
-//! What the provider and its clusters have in common.
+//! State that the provider shares with its clusters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,14 +25,14 @@ pub(super) struct Shared {
     pub(super) settings: AppleSettings,
     pub(super) observer: Observer,
     pub(super) leftovers: Leftovers,
-    /// Says that this engine lives, to those who find its containers.
+    /// A sign of life for other engines that find this one's containers.
     living: LivingFile,
-    /// Whether the service was seen running, and what dead engines left was swept.
+    /// Set once the service was seen running and the sweep was started.
     was_prepared: AtomicBool,
 }
 
 impl Shared {
-    /// To be called within a runtime.
+    /// Starts the background tasks. To be called within a runtime.
     pub(super) fn new(settings: AppleSettings, patience: Patience) -> Result<Self, ProviderError> {
         let spawn_error = |source| ProviderError::Spawn { program: "/bin/sh".into(), source };
         let living = LivingFile::create(&settings.journal_directory, SUFFIX, b"").map_err(|source| {
@@ -55,7 +55,8 @@ impl Shared {
         })
     }
 
-    /// Returns when the service runs. The first time, looks at its version, and lets dead engines' containers be swept.
+    /// Returns when the service runs. The first time, also compares versions and starts a sweep of dead engines'
+    /// containers.
     pub(super) async fn prepare(&self) -> Result<(), ContainerError> {
         self.service.ensure(&self.cli).await?;
         if self.was_prepared.swap(true, Ordering::Relaxed) {
@@ -65,8 +66,8 @@ impl Shared {
             Ok(Some((client, server))) => tracing::warn!(
                 client,
                 server,
-                "the service of `container` is of another version than the program: `container system stop` and \
-                 `container system start` end that"
+                "the service of `container` has another version than the program: run `container system stop` and \
+                 `container system start`"
             ),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "the versions of `container` could not be compared"),
@@ -85,7 +86,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // With a container left, the next engine has to find that this one is dead, which the lock tells it.
+        // If a container is left, the next engine must see by the lock that this one is dead.
         if self.leftovers.is_empty() {
             let _ = self.living.remove();
         }

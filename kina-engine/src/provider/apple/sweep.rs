@@ -11,22 +11,22 @@ use super::error::ContainerError;
 use super::labels::{ENGINE, Owner};
 use crate::living_file::{Found, files_in, look_at};
 
-/// What names of the files end with by which engines with containers say that they live.
+/// Suffix of the files that are the signs of life of engines with containers.
 pub(super) const SUFFIX: &str = "containers";
-/// Deleted in one sweep; the next one goes on.
+/// Limit of deletions in one sweep; the next one continues.
 const CONTAINERS_MAX: usize = 200;
 const DELETIONS_AT_A_TIME: usize = 4;
-/// How long all deletions together may take.
+/// Time limit of all deletions together.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
     /// Containers of engines that live, left alone.
     pub held: usize,
-    /// Containers that outlived their engine, and are deleted.
+    /// Containers that outlived their engine, and were deleted.
     pub deleted: Vec<String>,
-    /// Those that could not be deleted: the next sweep tries again.
+    /// Containers that could not be deleted: the next sweep tries again.
     pub left: Vec<String>,
 }
 
@@ -36,7 +36,8 @@ pub(super) async fn sweep(
     owner: &Owner,
     journal_directory: &Path,
 ) -> Result<SweepReport, ContainerError> {
-    // Looked at before the list is made: an engine that starts in between is not seen, nor are its containers judged.
+    // Read before the list, so that an engine that starts in between is left alone.
+
     let before = files_by_engine(journal_directory);
     let mut report = SweepReport::default();
     let mut by_engine: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -47,14 +48,14 @@ pub(super) async fn sweep(
         }
     }
     let mut doomed = Vec::new();
-    // Locks of dead engines' files, held to the end, so that no other engine takes up the same.
+    // Locks of dead engines' files, held to the end, so that no other engine sweeps the same containers.
     let mut locks = Vec::new();
     let after = files_by_engine(journal_directory);
     for (engine, path) in &before {
         match look_at(path) {
             Ok(Some(Found::Left(lock))) => locks.push((engine.clone(), path.clone(), lock)),
             Ok(Some(Found::Held) | None) => {}
-            Err(error) => tracing::warn!(path = %path.display(), %error, "cannot tell whether its engine lives"),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "cannot determine if its engine lives"),
         }
     }
     for (engine, containers) in by_engine {
@@ -74,7 +75,7 @@ pub(super) async fn sweep(
         }
     });
     if collected.await.is_err() {
-        tracing::warn!("deleting the containers of dead engines takes too long: the next engine goes on");
+        tracing::warn!("deleting the containers of dead engines takes too long: the next engine continues");
     }
     drop(deletions);
     report.left.extend(doomed.into_iter().filter(|name| !report.deleted.contains(name)));
@@ -86,7 +87,7 @@ pub(super) async fn sweep(
     Ok(report)
 }
 
-/// The engine that a file of this path belongs to, as its label says it.
+/// Returns the engine that a file of this path belongs to, as in its containers' labels.
 pub(super) fn engine_of(path: &Path) -> String {
     path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -1,21 +1,21 @@
-//! Which `container` this is.
+//! Versions of `container`.
 
 use std::fmt;
 
-/// The oldest version that prints what kina reads.
+/// The oldest version whose output kina can read.
 const FLOOR: Version = Version([1, 0, 0]);
 
 /// A version of `container`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version([u64; 3]);
 
-/// What `container --version` says.
+/// The output of `container --version`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Program {
-    /// What it printed, for messages.
+    /// Its first line, for messages.
     pub(super) text: String,
     pub(super) version: Version,
-    /// It is kina's own emulator of `container`, or something else that only acts like it.
+    /// Set if it is kina's own emulator of `container`, or another imitation.
     pub(super) is_emulator: bool,
 }
 
@@ -29,21 +29,21 @@ impl Program {
         Some(Self { text, version, is_emulator })
     }
 
-    /// The oldest version that would do, if this is older.
+    /// Returns the oldest supported version, if this one is older.
     pub(super) fn older_than_allowed(&self) -> Option<Version> {
         (self.version < FLOOR).then_some(FLOOR)
     }
 }
 
 impl Version {
-    /// The first thing in a text that is three numbers with dots in between.
+    /// Finds the first word of a text that is three numbers with dots in between.
     pub(super) fn find(text: &str) -> Option<Self> {
         text.split(|character: char| character.is_whitespace() || matches!(character, '(' | ')' | ',' | ':'))
             .find_map(Self::parse)
     }
 
     fn parse(word: &str) -> Option<Self> {
-        // What follows a hyphen or a plus says how it was built.
+        // Details of the build follow a hyphen or a plus.
         let numbers = word.trim_start_matches('v').split(['-', '+']).next()?;
         let numbers: Vec<u64> = numbers.split('.').map(|number| number.parse().ok()).collect::<Option<_>>()?;
         Some(Self(numbers.try_into().ok()?))

@@ -1,4 +1,4 @@
-//! One call: deadlines, what is killed, what is kept.
+//! One call: deadlines, killed processes, kept output.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ fn caller(fake: &Fake, script: &str) -> Caller {
     Caller::new(fake.path("program")).expect("a shell starts")
 }
 
-/// The process whose number is in the file, once it is there.
+/// Waits for the file and returns the process id in it.
 async fn written_process(fake: &Fake, name: &str) -> u32 {
     let start = Instant::now();
     loop {
@@ -52,7 +52,7 @@ async fn a_call_that_hangs_is_killed_with_its_children() {
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_waits_for_any_more_is_killed() {
+async fn a_call_whose_future_is_dropped_is_killed() {
     let fake = Fake::new();
     let caller = caller(&fake, HANGS);
     let call = tokio::spawn(async move { caller.call(&[], LONG).await.map(drop) });
@@ -64,7 +64,7 @@ async fn a_call_that_nobody_waits_for_any_more_is_killed() {
 }
 
 #[tokio::test]
-async fn what_a_call_leaves_behind_does_not_hold_it_up() {
+async fn processes_that_a_call_leaves_behind_do_not_delay_it() {
     let fake = Fake::new();
     let caller = caller(&fake, "sleep 1000 & echo $! >child; echo done");
     let answer = caller.call(&[], LONG).await.expect("it ends");
@@ -101,7 +101,7 @@ async fn endless_output_ends_the_call_and_endless_messages_are_cut() {
 }
 
 #[tokio::test]
-async fn a_missing_program_is_said_to_be_missing() {
+async fn a_missing_program_is_reported_as_missing() {
     let failure = Caller::new("/nowhere/container".into()).expect("a shell starts").call(&[], LONG).await;
     let error = ContainerError::of_failure("container list".to_owned(), failure.expect_err("no such program"));
     assert_eq!(error.kind, Kind::NoProgram);

@@ -1,4 +1,4 @@
-//! A cluster's life as far as it needs no real etcd: ports, what is looked at before a start, what is noticed.
+//! A cluster's life as far as it needs no real etcd: ports, checks before a start, unexpected ends.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::provider::port::ReservedPort;
 use crate::provider::tokens::{AUDIT_LOG, TokenKeys};
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError};
 
-/// Nothing takes so long unless it never comes.
+/// A wait this long means that the event never comes.
 const NEVER: Duration = Duration::from_secs(60);
 
 struct Setup {
@@ -39,7 +39,7 @@ impl Setup {
         ClusterImage { reference: IMAGE.to_owned(), archive: "/none".into(), digest: "sha256:d1".to_owned() }
     }
 
-    /// A cluster called `c1` whose container, called `a`, runs.
+    /// Makes a cluster called `c1` whose container, called `a`, runs.
     async fn running(&self) -> AppleCluster {
         let (state_directory, log_directory) = (self.fake.path("clusters/c1"), self.fake.path("logs/c1"));
         for directory in [state_directory.join("cluster"), log_directory.clone()] {
@@ -95,7 +95,7 @@ async fn a_port_that_was_taken_meanwhile_is_exchanged_for_another() {
     assert_ne!(creates[0], creates[1]);
     assert!(creates[1].contains(&format!("{}:6443", cluster.access().api_address)), "{}", creates[1]);
     assert_eq!(std::fs::read_dir(setup.fake.path("containers")).expect("listed").count(), 1);
-    // And not for ever; then nothing is left.
+    // The tries are limited, and leave nothing behind.
     setup.fake.fault("start", "fail 'Address already in use (errno: 48)'");
     cluster.destroy().await.expect("destroyed");
     assert!(!directory.exists());
@@ -105,23 +105,23 @@ async fn a_port_that_was_taken_meanwhile_is_exchanged_for_another() {
 }
 
 #[tokio::test]
-async fn what_does_not_start_says_why_and_leaves_nothing_but_logs() {
+async fn a_failed_start_is_explained_and_leaves_nothing_but_logs() {
     let setup = Setup::new();
     let directory = setup.fake.path("clusters/c1");
-    // The supervisor ends at once, and says why in the log that it shares.
+    // The supervisor ends at once, and logs the reason in the shared directory.
     setup.fake.fault("start", "echo 'etcd: no such file' >logs/c1/supervisor.log; exit 0");
     let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("it ends");
     let ProviderError::Ended { component: "the supervisor", log_tail, .. } = &error else { panic!("{error}") };
     assert_eq!(log_tail, "etcd: no such file");
     assert!(!error.is_user_error());
-    // A component ends at once: its own log says why.
+    // A component ends at once, with the reason in its own log.
     let ended = r#"{"event":"component_ended","detail":"etcd ended (exit code 1)"}"#;
     let logged = format!("echo '{ended}' >>logs/c1/supervisor.log; echo 'unknown flag' >logs/c1/etcd.log; exit 0");
     setup.fake.fault("start", &logged);
     let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("it ends");
     let ProviderError::Ended { component: "etcd", status, log_tail, .. } = &error else { panic!("{error}") };
     assert_eq!((status.as_str(), log_tail.as_str()), ("etcd ended (exit code 1)", "unknown flag"));
-    // Where nothing was shared, its output tells.
+    // Without a shared log, the reason is in the container's output.
     std::fs::remove_file(setup.fake.path("logs/c1/supervisor.log")).expect("removed");
     setup.fake.fault("start", "exit 0");
     setup.fake.fault("logs", "echo 'no such directory: /kina/log'; exit 0");
@@ -134,7 +134,6 @@ async fn what_does_not_start_says_why_and_leaves_nothing_but_logs() {
     assert!(!directory.exists() && setup.shared.leftovers.is_empty());
 }
 
-/// Somebody has removed the image since it was loaded.
 #[tokio::test]
 async fn an_image_that_is_gone_is_loaded_again() {
     let setup = Setup::new();
@@ -149,22 +148,22 @@ async fn an_image_that_is_gone_is_loaded_again() {
 }
 
 #[tokio::test]
-async fn the_provider_says_what_its_clusters_can_do() {
+async fn the_capabilities_are_those_of_virtual_machines() {
     for (version, simulated) in [("1.2.2 (build: release)", false), ("1.4.1 (build: release) an emulator", true)] {
         let fake = Fake::new();
         fake.fault("--version", &format!("echo 'container CLI version {version}'; exit 0"));
         let settings =
             AppleSettings::new(fake.program(), fake.path("clusters"), fake.path("logs"), fake.path("journals"));
-        let nobody: Arc<dyn ImageSource> = Arc::new(|_: &Assets| Err("nobody asks".into()));
-        let provider = AppleProvider::connect(settings, nobody).await.expect("it answers");
+        let no_images: Arc<dyn ImageSource> = Arc::new(|_: &Assets| Err("no image".into()));
+        let provider = AppleProvider::connect(settings, no_images).await.expect("it answers");
         let capabilities = provider.capabilities();
         assert_eq!(capabilities.simulated, simulated, "{version}");
         assert!(capabilities.stop && capabilities.publish && capabilities.memory_returned_when_stopped);
         assert!(!capabilities.freeze && !capabilities.memory_returned_when_frozen && !capabilities.parallel_starts);
         assert_eq!(capabilities.binaries_platform.os, "linux");
-        // An image that cannot be made is the source's error, before any container is.
+        // The source's error is returned before any container is made.
         let error = provider.create(request()).await.err().expect("no image");
-        assert!(matches!(&error, ProviderError::Image(source) if source.to_string() == "nobody asks"), "{error}");
+        assert!(matches!(&error, ProviderError::Image(source) if source.to_string() == "no image"), "{error}");
         assert_eq!(fake.count("create"), 0);
         assert_eq!(provider.sweep().await.expect("listed"), Some(SweepReport::default()));
         fake.fault("system-status", "echo '{\"status\":\"unregistered\"}'; exit 1");
@@ -200,7 +199,7 @@ async fn a_cluster_that_is_listed_as_stopped_but_answers_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_cluster_is_looked_at_before_it_is_started_again() {
+async fn a_cluster_is_checked_before_it_is_started_again() {
     let foreign = foreign_labels();
     let cases: [(&str, Kind, bool); 5] = [
         ("pruned", Kind::Missing, false),
@@ -239,7 +238,7 @@ async fn a_cluster_is_looked_at_before_it_is_started_again() {
 async fn the_end_of_a_running_cluster_is_noticed_and_no_other() {
     let setup = Setup::new();
     let cluster = setup.running().await;
-    // A list that fails is no death.
+    // A failed list does not count as an end.
     setup.fake.fault("list.once", "fail busy");
     assert!(tokio::time::timeout(Duration::from_millis(500), cluster.wait_died()).await.is_err());
     std::fs::write(setup.fake.path("containers/a/state"), "stopped").expect("written");
@@ -255,7 +254,7 @@ async fn the_end_of_a_running_cluster_is_noticed_and_no_other() {
 }
 
 #[tokio::test]
-async fn whether_a_cluster_runs_is_looked_up_and_not_remembered() {
+async fn a_running_cluster_is_recognised_by_a_query_and_not_from_memory() {
     let setup = Setup::new();
     let cluster = setup.running().await;
     assert!(cluster.check_running().await.expect("looked at"));
@@ -264,21 +263,21 @@ async fn whether_a_cluster_runs_is_looked_up_and_not_remembered() {
     std::fs::remove_dir_all(setup.fake.path("containers/a")).expect("removed");
     assert!(!cluster.check_running().await.expect("looked at"));
     setup.fake.fault("inspect", "fail 'failed to find target executable'");
-    let error = cluster.check_running().await.expect_err("that says nothing about it");
+    let error = cluster.check_running().await.expect_err("its state is unknown");
     assert_eq!(kind(&error), Some(Kind::BadExecutable), "{error}");
 }
 
 #[tokio::test]
-async fn what_remains_is_the_realms_and_nobody_elses() {
+async fn only_containers_of_the_realm_remain() {
     let fake = Fake::new();
     let settings = AppleSettings::new(fake.program(), fake.path("clusters"), fake.path("logs"), fake.path("journals"));
-    let nobody: Arc<dyn ImageSource> = Arc::new(|_: &Assets| Err("nobody asks".into()));
-    let provider = AppleProvider::connect(settings, nobody).await.expect("it answers");
+    let no_images: Arc<dyn ImageSource> = Arc::new(|_: &Assets| Err("no image".into()));
+    let provider = AppleProvider::connect(settings, no_images).await.expect("it answers");
     assert_eq!(provider.remains().await.expect("listed"), Vec::<String>::new());
     fake.put_ours("of-another-engine", "stopped");
     fake.put("theirs", &foreign_labels(), "running");
     assert_eq!(provider.remains().await.expect("listed"), ["container of-another-engine"]);
-    // This one does not tell of its disk.
+    // This program does not report disk space.
     assert_eq!(provider.disk_bytes().await, None);
 }
 
@@ -295,7 +294,7 @@ async fn a_cluster_that_is_dropped_is_deleted() {
 }
 
 #[tokio::test]
-async fn what_it_cannot_do_it_says() {
+async fn unsupported_actions_and_wrong_states_are_errors() {
     let setup = Setup::new();
     let cluster = setup.running().await;
     assert!(matches!(cluster.freeze().await, Err(ProviderError::Unsupported { wanted: "frozen" })));

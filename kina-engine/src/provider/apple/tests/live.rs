@@ -1,6 +1,6 @@
-//! The whole life of clusters, against a `container` that boots real ones: the real program, or an emulator of it.
+//! The whole life of clusters, with a `container` that boots real ones: the real program, or an emulator of it.
 //!
-//! KINA_CONTAINER_CLI names the program, KINA_TEST_IMAGE holds what `cargo kina image build --format json` prints:
+//! KINA_CONTAINER_CLI names the program, KINA_TEST_IMAGE holds the output of `cargo kina image build --format json`:
 //!
 //! ```sh
 //! cargo test -p kina-engine --lib -- --ignored clusters_are_made_stopped_started_and_removed
@@ -23,7 +23,7 @@ const IMAGE_VARIABLE: &str = "KINA_TEST_IMAGE";
 const KEY: &[u8] = b"/kina-live-test";
 
 fn image(json: &str) -> ClusterImage {
-    let printed: serde_json::Value = serde_json::from_str(json).expect("what `cargo kina image build` prints");
+    let printed: serde_json::Value = serde_json::from_str(json).expect("the output of `cargo kina image build`");
     let text = |key: &str| printed[key].as_str().expect(key).to_owned();
     ClusterImage { reference: text("reference"), archive: text("archive").into(), digest: text("digest") }
 }
@@ -82,7 +82,7 @@ async fn clusters_are_made_stopped_started_and_removed() {
     note("fully ready");
     assert!(4 <= names_of_namespaces(&*first).await);
 
-    // A restart of the API server alone, then a stop and a start of the whole machine: what is stored stays.
+    // Stored data survives a restart of the API server alone, and then a stop and a start of the whole machine.
     etcd(&*first)
         .await
         .write(&[WriteOperation::Put { key: KEY.to_vec(), value: b"1".to_vec() }])
@@ -99,7 +99,7 @@ async fn clusters_are_made_stopped_started_and_removed() {
     note("started and ready early");
     assert!(etcd(&*first).await.exists(KEY).await.expect("answered"));
 
-    // Another one from the state of the first.
+    // Another cluster is made from the state of the first.
     let (state, _) = etcd(&*first).await.read_all(b"/registry/").await.expect("read");
     let mut packed = PackedState::default();
     state.iter().for_each(|stored| packed.push(&stored.key, &stored.value));
@@ -109,7 +109,7 @@ async fn clusters_are_made_stopped_started_and_removed() {
     assert!(4 <= names_of_namespaces(&*second).await);
     assert_eq!(ours(&provider).await.len(), 2);
 
-    // Somebody deletes one.
+    // One is deleted behind kina's back.
     let name = ours(&provider).await.into_iter().find(|name| name.ends_with("-c2")).expect("named after its cluster");
     let deleted = std::process::Command::new(provider.shared.cli.program()).args(["delete", "-f", &name]).status();
     assert!(deleted.expect("it runs").success());
@@ -117,7 +117,7 @@ async fn clusters_are_made_stopped_started_and_removed() {
     assert!(how.contains("is gone"), "{how}");
     second.destroy().await.expect("destroyed");
 
-    // The other one is dropped.
+    // The other is dropped.
     drop(first);
     provider.wait_all_ended().await;
     note("all removed");

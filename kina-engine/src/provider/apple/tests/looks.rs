@@ -1,4 +1,4 @@
-//! Calls that are looked after: what they say is not believed, and they are repeated only where that is harmless.
+//! Verified calls: their reported outcome is not trusted, and they are repeated only if that is harmless.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,7 +8,7 @@ use super::super::json::ContainerState;
 use super::{Fake, INTERRUPTED, foreign_labels};
 
 #[tokio::test]
-async fn a_look_that_was_interrupted_is_repeated_and_not_for_ever() {
+async fn an_interrupted_query_is_repeated_and_not_for_ever() {
     let fake = Fake::new();
     let cli = fake.cli();
     fake.put_ours("a", "running");
@@ -20,20 +20,20 @@ async fn a_look_that_was_interrupted_is_repeated_and_not_for_ever() {
 }
 
 #[tokio::test]
-async fn an_error_that_says_what_is_wrong_is_not_repeated() {
+async fn a_call_that_fails_for_a_known_reason_is_not_repeated() {
     let fake = Fake::new();
     fake.fault("list", "fail 'default kernel not configured for architecture arm64'");
     assert_eq!(fake.cli().list().await.expect_err("no kernel").kind, Kind::NoKernel);
     assert_eq!(fake.count("list"), 1);
-    assert_eq!(fake.cli().inspect("nobody").await.expect_err("not there").kind, Kind::Missing);
+    assert_eq!(fake.cli().inspect("missing").await.expect_err("not there").kind, Kind::Missing);
     fake.fault("inspect", "echo '[]'; exit 0");
-    assert_eq!(fake.cli().inspect("nobody").await.expect_err("not told of").kind, Kind::Missing);
+    assert_eq!(fake.cli().inspect("missing").await.expect_err("not listed").kind, Kind::Missing);
     fake.fault("inspect", "echo 'Error'; exit 0");
-    assert_eq!(fake.cli().inspect("nobody").await.expect_err("nonsense").kind, Kind::Unreadable);
+    assert_eq!(fake.cli().inspect("missing").await.expect_err("nonsense").kind, Kind::Unreadable);
 }
 
 #[tokio::test]
-async fn a_create_whose_end_nobody_saw_is_looked_for_before_it_is_repeated() {
+async fn the_outcome_of_an_interrupted_create_is_looked_up_before_it_is_repeated() {
     for (fault, creates) in [
         (format!("perform \"$@\"; {INTERRUPTED}"), 1),
         ("fail 'XPC connection error: Connection invalid'".to_owned(), 2),
@@ -48,7 +48,7 @@ async fn a_create_whose_end_nobody_saw_is_looked_for_before_it_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_nobodys_to_take_over() {
+async fn a_foreign_container_of_the_same_name_is_not_taken_over() {
     let fake = Fake::new();
     fake.put("a", &foreign_labels(), "running");
     let error = fake.cli().create(&fake.spec("a"), &fake.owner(), "c1").await.expect_err("taken");
@@ -86,9 +86,9 @@ async fn a_start_is_over_when_the_container_runs() {
     }
 }
 
-/// Trap 17: a stop or a delete can say that it failed, though it is done; and the other way round.
+/// Trap 17: a stop or a delete can report a failure although it is done, and the other way round.
 #[tokio::test]
-async fn what_a_stop_says_counts_less_than_the_list() {
+async fn the_list_counts_more_than_the_outcome_of_a_stop() {
     let done_but = "perform \"$@\"; fail 'internalError: \"stop failed\"'";
     for (fault, stops) in [("true", 1), (done_but, 1), ("fail busy", 2), ("exit 0", 2), (INTERRUPTED, 2)] {
         let fake = Fake::new();
@@ -106,7 +106,7 @@ async fn what_a_stop_says_counts_less_than_the_list() {
 }
 
 #[tokio::test]
-async fn what_a_delete_says_counts_less_than_the_list() {
+async fn the_list_counts_more_than_the_outcome_of_a_delete() {
     let done_but = "perform \"$@\"; fail 'container with ID a not found'";
     for (fault, deletes) in [("true", 1), (done_but, 1), ("fail busy", 2), ("exit 0", 2)] {
         let fake = Fake::new();
@@ -119,7 +119,7 @@ async fn what_a_delete_says_counts_less_than_the_list() {
     fake.cli().delete("a", &fake.owner()).await.expect("nothing to do");
     fake.put("a", &foreign_labels(), "running");
     fake.cli().delete("a", &fake.owner()).await.expect("nothing of ours");
-    assert!(fake.exists("a"), "somebody else's");
+    assert!(fake.exists("a"), "it is not ours");
     assert_eq!(fake.count("delete"), 0);
     let fake = Fake::new();
     fake.put_ours("a", "running");
@@ -128,10 +128,10 @@ async fn what_a_delete_says_counts_less_than_the_list() {
 }
 
 #[tokio::test]
-async fn a_signal_is_sent_until_it_has_come_to_something() {
+async fn a_signal_is_sent_until_it_has_an_effect() {
     let fake = Fake::new();
     fake.put_ours("a", "running");
-    // The first exits with 0 and reaches nobody, the second is interrupted on its way back.
+    // The first call exits with 0 and has no effect, the second one works.
     fake.fault("kill.once", "exit 0");
     let looks = AtomicUsize::new(0);
     let has_acted = || {

@@ -1,4 +1,4 @@
-//! Against a small program that acts like `container`, on its good days and on its worst.
+//! Tests with a small program that acts like `container`, with and without its faults.
 
 mod calls;
 mod clusters;
@@ -17,8 +17,8 @@ use super::cli::{ContainerCli, Patience};
 use super::command::ContainerSpec;
 use super::labels::{Owner, REALM};
 
-/// Keeps a directory for each container, with its labels and state. Writes down each call. Before each, carries out
-/// what `faults/<call>` says, and once what `faults/<call>.once` says. `done` carries out the call itself.
+/// The program. It keeps a directory for each container, with its labels and state, and logs each call. Before a call
+/// it runs the code in `faults/<call>`, and once that in `faults/<call>.once`. `perform` carries out the call itself.
 const SCRIPT: &str = r#"#!/bin/sh
 cd "${0%/*}" || exit 1
 echo "$*" >>calls
@@ -72,7 +72,7 @@ if [ -f "faults/$call.once" ]; then mv "faults/$call.once" "faults/$call.used"; 
 perform "$@"
 "#;
 
-/// Died in the middle of the call, as `container` says it.
+/// The message of `container` if the service died in the middle of the call.
 const INTERRUPTED: &str = "fail 'interrupted: \"XPC connection error: Connection interrupted\"'";
 
 /// A program that acts like `container`, and its directory.
@@ -100,7 +100,7 @@ impl Fake {
         self.path("container")
     }
 
-    /// Shell code for each call of this name, or for the next only.
+    /// Sets shell code for each call of this name, or for the next one only.
     fn fault(&self, call: &str, code: &str) {
         std::fs::write(self.path("faults").join(call), code).expect("written");
     }
@@ -113,7 +113,7 @@ impl Fake {
         Owner::new(&self.path("journals"), "1-a")
     }
 
-    /// The first words of all calls that began with `call`.
+    /// Counts the calls that began with the words `call`.
     fn count(&self, call: &str) -> usize {
         let calls = std::fs::read_to_string(self.path("calls")).unwrap_or_default();
         calls
@@ -122,7 +122,7 @@ impl Fake {
             .count()
     }
 
-    /// A container that somebody has made, with these labels.
+    /// Adds a container with these labels.
     fn put(&self, name: &str, labels: &BTreeMap<String, String>, state: &str) {
         let directory = self.path("containers").join(name);
         std::fs::create_dir(&directory).expect("made");
@@ -168,11 +168,11 @@ fn labels(owner: &Owner, cluster: &str) -> BTreeMap<String, String> {
 }
 
 fn foreign_labels() -> BTreeMap<String, String> {
-    BTreeMap::from([(REALM.to_owned(), "somebody".to_owned())])
+    BTreeMap::from([(REALM.to_owned(), "another".to_owned())])
 }
 
-/// Writes a program by another process: a file that this one has had open for writing may be held open by a child that
-/// another test is just starting, and cannot be run as long as that is so.
+/// Writes a program through another process: a file that this process has open for writing may be inherited by a child
+/// that another test is just starting, and cannot be run until that closes it.
 pub(super) fn write_program(path: &Path, script: &str) {
     let text = path.with_extension("text");
     std::fs::write(&text, script).expect("written");

@@ -1,4 +1,4 @@
-//! What has to be there before a container can be; and what dead engines left.
+//! The prerequisites of a container, and the remains of dead engines.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -31,7 +31,7 @@ async fn a_service_that_is_down_is_started_only_where_that_is_allowed() {
     assert_eq!((error.kind, fake.count("system start")), (Kind::ServiceDown, 0));
     assert!(error.to_string().contains("system start --enable-kernel-install"), "{error}");
     assert!(Service::new(true).is_down(&fake.cli()).await);
-    // Says that it failed, and came up.
+    // The start reports a failure, but the service comes up.
     fake.fault("system-start", "touch started; fail 'failed to get a response from apiserver'");
     Service::new(true).ensure(&fake.cli()).await.expect("started");
     assert_eq!(fake.count("system start"), 1);
@@ -68,7 +68,7 @@ fn image(number: usize) -> ClusterImage {
     }
 }
 
-/// Appends the image whose archive is the last word to the list of images.
+/// Code that appends the image whose archive is the last word to the list of images.
 const LOAD: &str = "number=${name##*/}; number=${number%.tar}; [ -s images ] && printf , >>images
     printf '{\"configuration\":{\"name\":\"kina.local/cluster:%s\"},\"variants\":[{\"digest\":\"sha256:d%s\"}]}' $number $number >>images";
 
@@ -76,7 +76,7 @@ const LOAD: &str = "number=${name##*/}; number=${number%.tar}; [ -s images ] && 
 async fn an_image_is_loaded_once_and_no_more_than_three_at_a_time() {
     let fake = Fake::new();
     let (cli, images) = (fake.cli(), Images::new());
-    // Each waits for a moment while its own mark is there, and notes how many there are.
+    // Each load sets a mark for a moment, and notes the number of marks.
     let slow = format!(
         "mkdir -p now; touch now/$$; ls now | wc -l >>most; sleep 0.3; rm now/$$\n
         until mkdir lock 2>/dev/null; do sleep 0.01; done\n{LOAD}\nrmdir lock; exit 0"
@@ -92,7 +92,7 @@ async fn an_image_is_loaded_once_and_no_more_than_three_at_a_time() {
     let most = std::fs::read_to_string(fake.path("most")).expect("noted");
     let most = most.lines().filter_map(|line| line.trim().parse::<usize>().ok()).max();
     assert!((2..=3).contains(&most.expect("a number")), "{most:?}");
-    // What is known to be loaded is not looked for, until somebody says that it is gone.
+    // An image that is known to be loaded is not looked up, until it is forgotten.
     let looks = fake.count("image list");
     images.ensure(&cli, &image(1)).await.expect("known");
     assert_eq!(fake.count("image list"), looks);
@@ -103,7 +103,7 @@ async fn an_image_is_loaded_once_and_no_more_than_three_at_a_time() {
 }
 
 #[tokio::test]
-async fn an_image_that_is_listed_after_a_load_is_loaded_whatever_the_load_says() {
+async fn an_image_that_is_listed_after_a_load_is_loaded_whatever_the_load_reports() {
     for (fault, loads) in [
         (format!("{LOAD}; {INTERRUPTED}"), 1),
         (format!("[ -f again ] || {{ touch again; {INTERRUPTED}; }}; {LOAD}; exit 0"), 2),
@@ -135,7 +135,7 @@ async fn containers_of_dead_engines_go_and_no_others() {
     fake.put("own", &labels(&owner, "c1"), "running");
     fake.put("foreign", &foreign_labels(), "running");
     fake.put("unlabelled", &std::collections::BTreeMap::new(), "stopped");
-    // Another realm's, of an engine by the same name.
+    // The same engine's name in another realm.
     fake.put("elsewhere", &labels(&Owner::new(&fake.path("elsewhere"), &dead_engine), "c1"), "running");
 
     let mut report = sweep(&fake.cli(), &owner, &journals).await.expect("listed");
@@ -159,7 +159,7 @@ async fn containers_of_dead_engines_go_and_no_others() {
 }
 
 #[tokio::test]
-async fn what_a_sweep_cannot_delete_is_left_to_the_next_with_the_proof_that_it_may() {
+async fn containers_that_a_sweep_cannot_delete_are_left_to_the_next_with_their_engines_file() {
     let fake = Fake::new();
     let journals = fake.path("journals");
     let dead = LivingFile::create(&journals, SUFFIX, b"").expect("made");
