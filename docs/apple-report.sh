@@ -1,45 +1,41 @@
 #!/usr/bin/env bash
-# What the owner of a Mac runs once, to tell how kina's provider `apple` does there: nobody has seen that yet.
+# Makes a report on kina's provider `apple`, which has never run on a Mac. To be run once by the owner of one.
 #
 #   docs/apple-report.sh [DIRECTORY]
 #
 # Writes DIRECTORY (kina-apple-report-<date> if not given) and DIRECTORY.tar.gz beside it:
 #
-#   summary.tsv       each step: its name, exit code, seconds
-#   system.txt        macOS, processor, memory, kind of session, limit of open files
-#   versions.txt      of `container` and its service, Rust, kina
-#   doctor.json       cargo kina doctor
-#   contract.json     cargo kina contract: what every provider has to do
-#   lifecycle.json    cargo kina bench lifecycle
-#   acquire.json      cargo kina bench acquire
-#   status.json       an engine with one cluster
-#   *.stderr          what these said on the way
-#   logs/             of the engine, of clusters, and of the service
+# summary.tsv       each step: its name, exit code, seconds system.txt        macOS, processor, memory, kind of session,
+# limit of open files versions.txt      of `container` and its service, Rust, kina doctor.json       cargo kina doctor
+# contract.json     cargo kina contract, the requirements of every provider lifecycle.json    cargo kina bench lifecycle
+# acquire.json      cargo kina bench acquire status.json       an engine with one cluster *.stderr          their
+# messages logs/             of the engine, of clusters, and of the service
 #
-# Names of the user and the machine, home directories, addresses and certificates are taken out. Nothing is sent anywhere.
+# Names of the user and the machine, home directories, addresses and certificates are removed. Nothing is sent anywhere.
 #
-# It keeps everything of its own in one directory below the home directory and removes that at the end. Binaries that had
-# to be downloaded or built go into kina's usual cache, where they would be anyway. Images that it loaded are removed;
-# containers of others are never touched.
+# Its own files are in one directory below the home directory, which it removes at the end. Binaries that had to be
+# downloaded or built go into kina's usual cache, where tests need them anyway. Images that it loaded are removed, and
+# containers that are not its own are never touched.
 #
-# KINA_REPORT_PROGRAM names a finished cargo-kina; else one is built. Needs nothing but what macOS has (bash 3.2), Rust,
-# and `container`.
+# KINA_REPORT_PROGRAM names a cargo-kina that is already built; otherwise one is built. Needs only macOS (bash 3.2),
+# Rust and `container`.
+
 
 set -u
 set -o pipefail
-# Background jobs get a process group of their own, so that a step that takes too long can be ended with all it started.
+# Background jobs get a process group of their own, so that a step that takes too long can be ended with its children.
 set -m
 
 readonly build_seconds_max=3600
 readonly look_seconds_max=60
 readonly doctor_seconds_max=300
-# Binaries are downloaded, or built with Go where no download is possible.
+# Binaries are downloaded, or built with Go if no download is possible.
 readonly image_seconds_max=2400
 readonly contract_seconds_max=1800
 readonly bench_seconds_max=1200
 readonly warm_seconds_max=600
 readonly stop_seconds_max=180
-# How long a step that is asked to end may take to clean up after itself.
+# Time for a step to clean up after it is asked to end.
 readonly end_seconds_max=120
 readonly log_lines_max=3000
 readonly log_files_max=60
@@ -59,7 +55,7 @@ fail() {
     exit 2
 }
 
-# Runs a command with a limit on its time: bounded SECONDS COMMAND...; 124 when it took longer.
+# bounded SECONDS COMMAND...: runs a command with a time limit; 124 if it took longer.
 bounded() {
     local seconds_max=$1 waited=0 code=0
     shift
@@ -78,12 +74,12 @@ bounded() {
     return "$code"
 }
 
-# Asks the step that runs, and what it started, to end; insists when it does not.
+# Asks the running step and its children to end, and kills them if they do not.
 end_running_step() {
     local process=$running_step waited=0
     running_step=
     [ -n "$process" ] || return 0
-    # Within a pipe there may be no group.
+    # Within a pipe there may be no process group.
     kill -TERM -- "-$process" 2>/dev/null || kill -TERM "$process" 2>/dev/null
     while kill -0 "$process" 2>/dev/null && [ "$waited" -lt "$end_seconds_max" ]; do
         sleep 1
@@ -94,7 +90,7 @@ end_running_step() {
     return 0
 }
 
-# step NAME SECONDS OUTPUT COMMAND...: runs it, keeps what it prints, and writes down how it went. Never fails.
+# step NAME SECONDS OUTPUT COMMAND...: runs a command, and keeps its output, exit code and duration. Never fails.
 step() {
     local name=$1 seconds_max=$2 output=$3 start code=0
     shift 3
@@ -106,12 +102,12 @@ step() {
     if [ "$code" -eq 124 ]; then
         say "$name took too long and was ended"
     elif [ "$code" -ne 0 ]; then
-        say "$name ended with exit code $code: that is worth a report"
+        say "$name ended with exit code $code: the report will help"
     fi
     return 0
 }
 
-# Some answers of the system in one file. What a command says is kept whether it succeeds or not.
+# Collects output of commands in one file, also of those that fail.
 collect() {
     local output=$1 line
     shift
@@ -130,16 +126,16 @@ container_names() {
     bounded "$look_seconds_max" "$container_program" list -a -q 2>/dev/null | grep '^kina-' | sort
 }
 
-# The name as a pattern of sed.
+# Escapes a name for a pattern of sed.
 quoted() {
     printf '%s' "$1" | sed 's/[][\.*^$/|+?(){}]/\\&/g'
 }
 
-# Writes the program of sed that takes private things out. What is private is never an argument of a command.
+# Writes the sed program that removes private data, which therefore never is an argument of a command.
 write_redactions() {
     local name
     {
-        # On one line, as in JSON, and on many.
+        # On one line, as in JSON, or on several.
         printf '%s\n' 's/-----BEGIN[^-]*-----[^-]*-----END[^-]*-----/CERTIFICATE-OR-KEY/g'
         printf '%s\n' '/-----BEGIN/,/-----END/s/.*/CERTIFICATE-OR-KEY/'
         # Private directories of this run and of the user.
@@ -149,21 +145,21 @@ write_redactions() {
         printf '%s\n' 's#/(Users|home)/[^/ "]*#/\1/USER#g'
         for name in "$(id -un)" "$(id -F 2>/dev/null)" "$(hostname 2>/dev/null)" "$(hostname -s 2>/dev/null)" \
             "$(scutil --get ComputerName 2>/dev/null)" "$(scutil --get LocalHostName 2>/dev/null)"; do
-            # Shorter ones, and those that say nothing about anybody, would only tear words apart.
+            # Short names would tear words apart, and common ones reveal nothing.
             case $name in
             '' | ? | ?? | root | runner | admin | localhost) continue ;;
             esac
-            # Twice, because neighbours share the character between them.
+            # Twice, because adjacent names share the character between them.
             printf 's/(^|[^A-Za-z0-9])%s($|[^A-Za-z0-9])/\\1NAME\\2/g\n' "$(quoted "$name")"
             printf 's/(^|[^A-Za-z0-9])%s($|[^A-Za-z0-9])/\\1NAME\\2/g\n' "$(quoted "$name")"
         done
-        # Addresses, but for the one that says nothing.
+        # Addresses, except for those that reveal nothing.
         printf '%s\n' 's/127\.0\.0\.1/@LOOPBACK@/g' 's/0\.0\.0\.0/@ANY@/g'
         printf '%s\n' 's/([0-9]{1,3}\.){3}[0-9]{1,3}/ADDRESS/g'
         printf '%s\n' 's/([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}/ADDRESS/g'
         printf '%s\n' 's/([0-9a-fA-F]{1,4}:){2,7}(:[0-9a-fA-F]{1,4}){1,6}|([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|f[cde][0-9a-f]{2}:[0-9a-f:]+/ADDRESS/g'
         printf '%s\n' 's/@LOOPBACK@/127.0.0.1/g' 's/@ANY@/0.0.0.0/g'
-        # Whatever else looks like a certificate, a key or a token.
+        # Long texts, which may be certificates, keys or tokens.
         printf '%s\n' 's#[A-Za-z0-9+/_=-]{120,}#LONG-TEXT#g'
     } >"$work/redactions.sed"
 }
@@ -202,14 +198,14 @@ tell_leftovers() {
     container_names >"$work/containers.after"
     comm -13 "$work/containers.before" "$work/containers.after" >"$work/output/left-behind.txt"
     if [ -s "$work/output/left-behind.txt" ]; then
-        # They may be those of an engine that was started meanwhile, so whose they are is not for this script to say.
+        # They may belong to an engine that was started meanwhile, so this script does not delete them.
         say "containers that were not there before: $(tr '\n' ' ' <"$work/output/left-behind.txt")"
-        say "if you do not run kina beside this, that is a fault of kina's; remove them with: $container_program delete --force"
+        say "unless you run kina at the same time, this is a bug in kina; remove them with: $container_program delete --force"
     fi
 }
 
-# Whatever happens: nothing goes on running, and nothing is left but the report.
-# shellcheck disable=SC2317 # Called by a trap.
+# Ends everything that still runs, and leaves nothing but the report, in any case. shellcheck disable=SC2317 # Called by
+# a trap.
 finish() {
     local code=$?
     trap - EXIT INT TERM
@@ -227,16 +223,16 @@ check_prerequisites() {
     command -v "$container_program" >/dev/null 2>&1 ||
         fail "there is no program \`$container_program\`: install Apple's container, see docs/apple.md"
     if [ "$(uname -s)" != Darwin ]; then
-        # Without a Mac there is one use for this: to try the script itself.
+        # Without a Mac, this script is only of use to test itself.
         bounded "$look_seconds_max" "$container_program" --version 2>/dev/null | grep -qi emulator ||
-            fail "this is no Mac, and \`$container_program\` is no emulator: there is nothing to report"
-        say "this is no Mac: the report will be one of an emulator, and say so"
+            fail "this is not a Mac, and \`$container_program\` is not an emulator: there is nothing to report"
+        say "this is not a Mac: the report will be about an emulator, and marked as such"
     fi
 }
 
 provide_program() {
     if [ -n "$program" ]; then
-        [ -x "$program" ] || fail "KINA_REPORT_PROGRAM names $program, which is no program"
+        [ -x "$program" ] || fail "KINA_REPORT_PROGRAM names $program, which is not a program"
         return
     fi
     command -v cargo >/dev/null 2>&1 || fail "there is no cargo: install Rust with rustup"
@@ -248,13 +244,13 @@ provide_program() {
     [ -x "$program" ] || { cat "$work/output/build.stderr" >&2; fail "kina could not be built"; }
 }
 
-# Directories of its own, so that no engine of the user's is met and none of their tests is in a log.
+# Makes separate directories, so that no engine of the user's is used and none of their tests appears in a log.
 prepare_directories() {
     local user_cache=${KINA_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/kina}
     work=$(mktemp -d "$HOME/.kina-report.XXXXXX") || fail "no directory can be made in $HOME"
     mkdir -p "$work/output" "$work/cache" "$user_cache/assets" || fail "directories cannot be made"
     mkdir -m 700 "$work/run" || fail "directories cannot be made"
-    # Binaries take minutes to come by.
+    # Binaries take minutes to download or build.
     ln -s "$user_cache/assets" "$work/cache/assets"
     export KINA_CACHE_DIR=$work/cache KINA_RUNTIME_DIR=$work/run KINA_PROVIDER=apple
     printf 'step\texit_code\tseconds\n' >"$work/output/summary.tsv"
@@ -289,7 +285,7 @@ main() {
     step contract "$contract_seconds_max" contract.json "$program" contract --provider apple --format json
     step lifecycle "$bench_seconds_max" lifecycle.json "$program" bench lifecycle --provider apple --format json
     step acquire "$bench_seconds_max" acquire.json "$program" bench acquire --provider apple --format json
-    # These have engines of their own; this one leaves its logs where they can be collected.
+    # The steps above have engines of their own; this one leaves its logs where they can be collected.
     step warm "$warm_seconds_max" warm.txt "$program" warm 1 --provider apple
     step status "$look_seconds_max" status.json "$program" status --provider apple --format json
     step stop "$stop_seconds_max" stop.txt "$program" stop
@@ -305,7 +301,8 @@ main() {
     cat "$report/summary.tsv"
     say "the report is in $report"
     say "read it, and if you agree with what is in it, send $report.tar.gz"
-    # Here, so that the shell reads nothing more of a script that somebody may have edited meanwhile.
+    # Here, so that the shell reads no more of the script, which may have been edited meanwhile.
+
     exit 0
 }
 

@@ -1,18 +1,18 @@
-//! One check, and what came of all of them.
+//! One check, and the report of all of them.
 
 use serde::Serialize;
 
-/// What came of a check.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
     /// All well.
     Ok,
-    /// Clusters can be had all the same.
+    /// Clusters work nevertheless.
     Warning,
-    /// No cluster can be had, or not for long.
+    /// Clusters do not work, or not for long.
     Wrong,
-    /// Not looked at; why is what was found.
+    /// Not checked, for the reason in `found`.
     Skipped,
 }
 
@@ -22,12 +22,12 @@ pub(super) struct Check {
     pub(super) section: &'static str,
     pub(super) name: &'static str,
     pub(super) outcome: Outcome,
-    /// What was found; of a skipped check, why it was skipped.
+    /// The finding; of a skipped check, the reason to skip it.
     pub(super) found: String,
-    /// What that means.
+    /// The consequences of the finding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) meaning: Option<String>,
-    /// The command, or the act, that repairs it.
+    /// The command or action that repairs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) repair: Option<String>,
 }
@@ -36,15 +36,15 @@ pub(super) struct Check {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Section(pub(super) &'static str);
 
-/// All checks.
+/// The report of all checks.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) kina: &'static str,
     pub(super) platform: String,
     pub(super) provider: &'static str,
-    /// The provider is an emulation of the real thing.
+    /// Set if the provider is an emulation.
     pub(super) simulated: bool,
-    /// Nothing is wrong.
+    /// Set if nothing is wrong.
     pub(super) well: bool,
     pub(super) checks: Vec<Check>,
 }
@@ -91,7 +91,7 @@ impl Report {
         Self { kina: crate::protocol::VERSION, platform, provider, simulated, well, checks }
     }
 
-    /// For people.
+    /// Renders the report as text for people.
     pub(super) fn text(&self) -> String {
         let width = self.checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
         let mut lines = Vec::new();
@@ -143,7 +143,7 @@ mod tests {
     const SECTION: Section = Section("made-up");
 
     #[test]
-    fn only_what_is_wrong_makes_a_machine_unwell() {
+    fn only_wrong_checks_make_a_report_unwell() {
         let good = vec![SECTION.ok("a", "b"), SECTION.warning("c", "d", "e", "f"), SECTION.skipped("g", "h")];
         assert!(Report::new("process", false, good.clone()).well);
         let bad = [good, vec![SECTION.wrong("i", "j", "k", "l")]].concat();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn people_read_what_it_means_and_what_repairs_it() {
+    fn the_text_shows_meaning_and_repair() {
         let checks =
             vec![SECTION.ok("first", "all\nwell"), SECTION.wrong("second", "it broke", "no cluster", "`mend`")];
         let text = Report::new("process", false, checks).text();

@@ -1,4 +1,4 @@
-//! What every provider needs.
+//! Requirements of every provider.
 
 use std::error::Error;
 use std::io;
@@ -19,14 +19,14 @@ use crate::settings::WorkspaceSettings;
 use crate::with_causes;
 
 const SECTION: Section = Section("common");
-/// An engine answers within milliseconds.
+/// Time limit of an engine's answer, which takes milliseconds.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Binaries take 200 MB, an image as much again, each cluster 100 MB and more.
+/// Disk space that is enough. Binaries take 200 MB, an image as much again, each cluster 100 MB and more.
 const FREE_BYTES_ENOUGH: u64 = 2 << 30;
-/// Not even the binaries fit.
+/// With less disk space than this, not even the binaries fit.
 const FREE_BYTES_LEAST: u64 = 256 << 20;
 
-/// All checks of this section, and those of the settings in their place.
+/// Makes all checks of this section, after those of the settings.
 pub(super) async fn examine(provider: ProviderName, workspace: &WorkspaceSettings, settings: Vec<Check>) -> Vec<Check> {
     let paths = EnginePaths::from_environment(provider);
     let mut checks = settings;
@@ -48,7 +48,7 @@ pub(super) async fn examine(provider: ProviderName, workspace: &WorkspaceSetting
     checks
 }
 
-/// Whether settings can be understood.
+/// Checks that settings can be understood.
 pub(super) fn settings<Settings>(name: &'static str, read: &Result<Settings, impl Error + 'static>) -> Check {
     match read {
         Ok(_) => SECTION.ok(name, "understood"),
@@ -56,7 +56,7 @@ pub(super) fn settings<Settings>(name: &'static str, read: &Result<Settings, imp
             name,
             with_causes(error),
             "no test gets a cluster until this is understood",
-            "correct the file or the variable that is named",
+            "correct the file or the variable",
         ),
     }
 }
@@ -85,7 +85,7 @@ fn cache(directory: &Path, written: &io::Result<()>) -> Check {
         Err(error) => SECTION.wrong(
             name,
             format!("{} cannot be written: {error}", directory.display()),
-            "there is no place for binaries, states and logs of clusters",
+            "there is no place for the binaries, states and logs of clusters",
             "export KINA_CACHE_DIR=/a/directory/of/yours",
         ),
     }
@@ -93,9 +93,9 @@ fn cache(directory: &Path, written: &io::Result<()>) -> Check {
 
 fn disk_space(directory: &Path, free_bytes: Option<u64>) -> Check {
     let name = "disk_space";
-    let Some(free_bytes) = free_bytes else { return SECTION.skipped(name, "the system does not say") };
-    let found = format!("{} MB free where {} is", free_bytes / 1_000_000, directory.display());
-    let repair = "free some space, or let KINA_CACHE_DIR name a directory on another disk";
+    let Some(free_bytes) = free_bytes else { return SECTION.skipped(name, "the system does not report it") };
+    let found = format!("{} MB free on the disk of {}", free_bytes / 1_000_000, directory.display());
+    let repair = "free some space, or set KINA_CACHE_DIR to a directory on another disk";
     if free_bytes < FREE_BYTES_LEAST {
         SECTION.wrong(name, found, "neither binaries nor clusters fit", repair)
     } else if free_bytes < FREE_BYTES_ENOUGH {
@@ -116,14 +116,14 @@ fn binaries(minor: KubernetesMinor, found: &Result<Assets, AssetsError>) -> Chec
         Err(AssetsError::NoSource(_)) => SECTION.warning(
             name,
             format!("no binaries of Kubernetes {minor} are here yet"),
-            "the first test waits until they are downloaded, or built with Go where no download is possible",
+            "the first test waits until they are downloaded, or built with Go if no download is possible",
             "cargo kina warm 1",
         ),
         Err(error) => SECTION.wrong(
             name,
             with_causes(error),
             "no cluster can be made",
-            "correct or unset what names the directory (KINA_ASSETS_DIR, KUBEBUILDER_ASSETS, kina.toml)",
+            "correct or unset the setting that names the directory (KINA_ASSETS_DIR, KUBEBUILDER_ASSETS, kina.toml)",
         ),
     }
 }
@@ -135,13 +135,13 @@ fn engine(answer: &Result<Option<Status>, ClientError>) -> Check {
         Ok(Some(status)) => {
             let Status { version, engine_profile, slots, waiting, .. } = status;
             let found =
-                format!("{version} ({engine_profile}) answers: {} clusters, {waiting} wait for one", slots.len());
+                format!("{version} ({engine_profile}) answers: {} clusters, {waiting} requests waiting", slots.len());
             match status.sabotage.as_slice() {
                 [] => SECTION.ok(name, found),
                 parts => SECTION.wrong(
                     name,
                     format!("{found}; switched off: {}", parts.join(", ")),
-                    "it was started to try kina's own tests: clusters are not what they should be",
+                    "it was started to try kina's own tests: its clusters are deliberately faulty",
                     "cargo kina stop",
                 ),
             }
@@ -149,8 +149,8 @@ fn engine(answer: &Result<Option<Status>, ClientError>) -> Check {
         Err(error) => SECTION.wrong(
             name,
             with_causes(error),
-            "tests would meet the same",
-            "cargo kina stop, and if that says the same, look into the engine's log",
+            "tests would fail in the same way",
+            "cargo kina stop, and if that fails in the same way, see the engine's log",
         ),
     }
 }
@@ -158,10 +158,10 @@ fn engine(answer: &Result<Option<Status>, ClientError>) -> Check {
 fn silent_engine(paths: &EnginePaths) -> Check {
     SECTION.wrong(
         "engine",
-        format!("an engine listens at {} and says nothing", paths.socket.display()),
-        "it hangs, or somebody has stopped its process: tests wait in vain",
+        format!("an engine listens at {} but does not answer", paths.socket.display()),
+        "it hangs, or its process has been stopped: tests wait in vain",
         format!(
-            "look into its log, {}, and end the process that holds {}",
+            "see its log, {}, and end the process that holds {}",
             paths.log.display(),
             paths.running_lock.display()
         ),
@@ -176,13 +176,13 @@ fn other_engines(names: &[String]) -> Check {
             name,
             format!("also running: {}", names.join(", ")),
             "engines of other versions or builds of kina share memory and processors with this one; they end by \
-             themselves when nobody has used them for ten minutes",
+             themselves after ten minutes without use",
             "cargo kina stop, of that version",
         ),
     }
 }
 
-/// Where the system allows no such long path for a socket, it is elsewhere; whoever looks for it should know.
+/// Reports the socket's path if it is elsewhere because it would be too long.
 fn socket_path(paths: &EnginePaths) -> Check {
     let name = "socket_path";
     let socket = paths.socket.display();
@@ -192,15 +192,15 @@ fn socket_path(paths: &EnginePaths) -> Check {
     SECTION.warning(
         name,
         format!("{} is too long for a socket, which is {socket} instead", paths.runtime_directory.display()),
-        "all works, but what shares that directory with a container does not share the socket",
-        "let KINA_RUNTIME_DIR name a directory with a shorter path",
+        "all works, but a container that shares that directory does not share the socket",
+        "set KINA_RUNTIME_DIR to a shorter path",
     )
 }
 
 fn dead_engines(count: usize) -> Check {
     let name = "dead_engines";
     match count {
-        0 => SECTION.ok(name, "no engine was killed and left anything"),
+        0 => SECTION.ok(name, "no killed engine has left anything"),
         count => SECTION.warning(
             name,
             format!("{count} engines were killed, or the machine went down with them"),
@@ -215,7 +215,7 @@ fn try_to_write(directory: &Path) -> io::Result<()> {
     tempfile::tempfile_in(directory).map(drop)
 }
 
-/// Looks where binaries may be, and neither downloads nor builds any.
+/// Looks for binaries in all places, but neither downloads nor builds any.
 async fn find_binaries(provider: ProviderName, workspace: &WorkspaceSettings, cache_directory: PathBuf) -> Check {
     let minor = workspace.kubernetes.as_deref().and_then(|minor| minor.parse().ok()).unwrap_or_default();
     let mut request = AssetRequest::from_environment(minor, cache_directory, &|name| std::env::var_os(name));
@@ -230,7 +230,7 @@ async fn find_binaries(provider: ProviderName, workspace: &WorkspaceSettings, ca
     }
 }
 
-/// Names of engines in the same directory that are of another version, or another build.
+/// Returns the names of engines in the same directory that are of another version or build.
 fn other_sockets_with_engines(runtime_directory: &Path) -> Vec<String> {
     let own = ProviderName::ALL.map(|provider| EnginePaths::from_environment(provider).ok().map(|paths| paths.socket));
     let Ok(entries) = std::fs::read_dir(runtime_directory) else { return Vec::new() };
@@ -297,9 +297,9 @@ mod tests {
         assert_eq!(other_sockets_with_engines(directory.path()), ["engine-0-0.0.1"]);
         drop(listener);
         let start = std::time::Instant::now();
-        // A process that another test has just forked has the listener until it becomes another program.
+        // A process that another test has just forked holds the listener until it becomes another program.
         while !other_sockets_with_engines(directory.path()).is_empty() {
-            assert!(start.elapsed() < Duration::from_secs(30), "nobody listens any more");
+            assert!(start.elapsed() < Duration::from_secs(30), "the socket is closed");
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(other_engines(&[]).outcome, Outcome::Ok);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_killed_engines_left_and_a_socket_that_is_elsewhere_are_told() {
+    fn remains_of_killed_engines_and_a_socket_elsewhere_are_warnings() {
         assert_eq!([0, 2].map(|count| dead_engines(count).outcome), [Outcome::Ok, Outcome::Warning]);
         let directory = tempfile::tempdir().expect("a temporary directory");
         let outcome = |name: &str| {
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_make_no_sense_are_wrong() {
+    fn settings_that_cannot_be_understood_are_wrong() {
         let error = ProviderName::ALL[0].as_str().parse::<u64>();
         assert_eq!(settings("user_settings", &error).outcome, Outcome::Wrong);
         assert_eq!(settings("user_settings", &Ok::<_, io::Error>(())).outcome, Outcome::Ok);

@@ -1,4 +1,4 @@
-//! What the kernel bounds: processes, watches on files, ports. Of clusters made of plain processes.
+//! Limits of the kernel that matter to clusters of plain processes: processes, watches on files, ports.
 
 use std::path::Path;
 
@@ -7,19 +7,19 @@ use super::check::{Check, Section};
 const SECTION: Section = Section("kernel");
 /// Threads of a cluster's processes, with room: they count as processes.
 const THREADS_PER_CLUSTER: u64 = 64;
-/// kube-apiserver watches its certificates and its configuration.
+/// File watchers of a cluster: kube-apiserver watches its certificates and its configuration.
 const WATCHES_PER_CLUSTER: u64 = 8;
-/// Each connection of a test takes two, and keeps them for a minute after its end.
+/// Number of ports that is enough. Each connection of a test takes two, and keeps them for a minute after its end.
 const PORTS_ENOUGH: u64 = 8192;
 
-/// A number of something that there may be, and how much of it is taken.
+/// A limit, and the part of it that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bound {
     most: u64,
     taken: u64,
 }
 
-/// All checks of this section.
+/// Makes all checks of this section.
 pub(super) fn examine(clusters_max: u64) -> Vec<Check> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
@@ -45,7 +45,7 @@ fn processes(of_group: Option<Bound>, of_user: Option<u64>, clusters_max: u64) -
     let name = "processes";
     let of_group =
         of_group.map(|bound| (bound.left(), format!("{} more within the control group (pids.max)", bound.left())));
-    // The limit of the user counts all of his processes, wherever they are.
+    // The user's limit counts all of their processes, in any control group.
     let of_user = of_user.map(|most| (most, format!("up to {most} for this user (ulimit -u)")));
     let Some((left, found)) = of_group.into_iter().chain(of_user).min() else { return SECTION.ok(name, "no limit") };
     let meaning = "each cluster has dozens of threads, which count: boots fail when there are no more";
@@ -67,8 +67,8 @@ fn watches(instances: Option<Bound>, clusters_max: u64) -> Check {
         SECTION.warning(
             name,
             found,
-            "kube-apiserver watches its files; without, it looks at them once a minute and complains in its log of too many \
-             open files",
+            "kube-apiserver watches its files; without watchers, it reads them once a minute and logs complaints about \
+             too many open files",
             "sudo sysctl fs.inotify.max_user_instances=1024",
         )
     } else {
@@ -78,14 +78,14 @@ fn watches(instances: Option<Bound>, clusters_max: u64) -> Check {
 
 fn ports(range: Option<(u64, u64)>) -> Check {
     let name = "ports";
-    let Some((first, last)) = range else { return SECTION.skipped(name, "the system does not say") };
+    let Some((first, last)) = range else { return SECTION.skipped(name, "the system does not report it") };
     let count = (last + 1).saturating_sub(first);
-    let found = format!("{count} from {first} to {last} for what asks for any");
+    let found = format!("{count} from {first} to {last} for automatic use");
     if count < PORTS_ENOUGH {
         SECTION.warning(
             name,
             found,
-            "each cluster, each gateway and each connection of a test takes one or two: many tests at a time run out of them",
+            "each cluster, gateway and connection of a test takes one or two: many tests at a time run out of them",
             "sudo sysctl net.ipv4.ip_local_port_range='32768 60999'",
         )
     } else {
@@ -99,7 +99,7 @@ impl Bound {
     }
 }
 
-/// The directories of the control groups, of both versions, that count the processes of this one.
+/// Returns the directories of this process's control groups, of both versions, that count processes.
 fn process_groups(of_this_process: &str) -> Vec<String> {
     let mut directories = Vec::new();
     for line in of_this_process.lines() {
@@ -110,7 +110,7 @@ fn process_groups(of_this_process: &str) -> Vec<String> {
             controllers if controllers.split(',').any(|controller| controller == "pids") => "/sys/fs/cgroup/pids",
             _ => continue,
         };
-        // Each group is bounded by those around it. In a container, what is mounted is the top.
+        // The limits of the groups around it hold for each group. In a container, the mounted directory is the top.
         let path = path.trim_end_matches('/');
         let around = Path::new(path).ancestors().map(|group| format!("{top}{}", group.display()));
         directories.extend(around.map(|directory| directory.trim_end_matches('/').to_owned()));
@@ -126,7 +126,7 @@ fn port_range(text: &str) -> Option<(u64, u64)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
-/// Watchers of files that processes have which this one may look at: those of this user.
+/// Counts the file watchers of all processes that this one may inspect, which are those of this user.
 fn count_watches() -> u64 {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let descriptors = processes.filter_map(|process| std::fs::read_dir(process.path().join("fd")).ok());
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_both_versions_and_those_around_them_count() {
+    fn groups_of_both_versions_and_groups_around_them_count() {
         assert_eq!(
             process_groups("0::/user.slice/a.scope\n"),
             ["/sys/fs/cgroup/user.slice/a.scope", "/sys/fs/cgroup/user.slice", "/sys/fs/cgroup"]
@@ -177,7 +177,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn this_machine_can_be_asked() {
+    fn this_machine_gives_answers() {
         assert_eq!(examine(1).len(), 3);
     }
 }

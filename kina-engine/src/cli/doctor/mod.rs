@@ -1,11 +1,11 @@
-//! `cargo kina doctor`: what can be wrong on this machine.
+//! `cargo kina doctor`: a diagnosis of this machine.
 //!
-//! Each check is a pure function from what was found to what that means, so that it can be tested without a machine that
-//! is broken in this way; looking is done apart from that. Nothing is repaired, started or downloaded.
+//! Each check is a pure function from a finding to its meaning, so that it can be tested without a machine that is
+//! broken in this way. The findings are made separately. Nothing is repaired, started or downloaded.
 //!
 //! - `check`: one check, and the report.
-//! - `common`: what every provider needs. `process`, `apple`: what one provider needs. `kernel`: what bounds processes.
-//! - `ask`: programs of the system that know something about it.
+//! - `common`: requirements of every provider. `process`, `apple`: requirements of one provider. `kernel`: limits
+//! - `ask`: queries to the system and its programs.
 
 mod apple;
 mod ask;
@@ -23,16 +23,17 @@ use super::{EXIT_FAILED, Format};
 use crate::ProviderName;
 use crate::settings::{EngineSettings, WorkspaceSettings};
 
-/// Check each thing that can be wrong on this machine, and say what it means and what repairs it
+/// Find problems of this machine, and show their consequences and repairs
 ///
-/// Looks at what every provider needs, and at what the provider of this workspace needs, or the one given by --provider.
-/// Nothing is repaired, started or downloaded. What `apple` needs for its image is compiled once, as for a first cluster.
+/// Checks the requirements of every provider, and those of the workspace's provider or the one given by --provider.
+/// Nothing is repaired, started or downloaded. The supervisor for images of `apple` is compiled once, as for a first
+/// cluster.
 ///
 /// Exit codes: 0 all well (there may be warnings), 1 something is wrong.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct DoctorArguments {
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }

@@ -1,4 +1,4 @@
-//! What clusters made of plain processes need.
+//! Requirements of clusters made of plain processes.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -12,11 +12,12 @@ use crate::provider::process::MEMORY_PER_CLUSTER_BYTES;
 use crate::settings::EngineSettings;
 
 const SECTION: Section = Section("process");
-/// Each connection of a test takes two of the engine, each cluster some dozens of its own.
+/// Number of open files that is enough. Each connection of a test takes two of the engine's, each cluster some dozens
+/// of its own.
 const OPEN_FILES_ENOUGH: u64 = 1024;
 const LOOPBACK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// All checks of this section.
+/// Makes all checks of this section.
 pub(super) fn examine(settings: &EngineSettings) -> Vec<Check> {
     let memory_bytes = settings.memory_max_bytes.unwrap_or_else(machine::available_memory_bytes);
     let by_cores = machine::cores().saturating_mul(2);
@@ -33,7 +34,7 @@ pub(super) fn examine(settings: &EngineSettings) -> Vec<Check> {
     checks
 }
 
-/// For any section: whether processes may have enough files open.
+/// Checks, for any section, that processes may have enough files open.
 pub(super) fn open_files(section: Section, most: Option<u64>) -> Check {
     let name = "open_files";
     match most {
@@ -68,10 +69,10 @@ fn memory(bytes: u64, is_set: bool) -> Check {
     let found = format!("{} MB {origin}, {clusters} clusters' worth", bytes / 1_000_000);
     let repair = match is_set {
         true => "raise memory_max (KINA_MEMORY_MAX), then cargo kina stop",
-        false => "end what takes the memory, or give the container or the job more",
+        false => "end programs that take much memory, or give the container or the job more",
     };
     match clusters {
-        0 => SECTION.wrong(name, found, "one cluster takes more: it would be killed, or something else", repair),
+        0 => SECTION.wrong(name, found, "one cluster takes more: it, or another process, would be killed", repair),
         1..=3 => SECTION.warning(name, found, "few clusters at a time: tests wait for each other", repair),
         _ => SECTION.ok(name, found),
     }
@@ -84,8 +85,8 @@ fn loopback(tried: &io::Result<()>) -> Check {
         Err(error) => SECTION.wrong(
             name,
             format!("a connection over 127.0.0.1 failed: {error}"),
-            "clusters listen there, and there alone",
-            "bring the interface up (`ip link set lo up`), and let no filter or sandbox take it away",
+            "clusters listen there and nowhere else",
+            "bring the interface up (`ip link set lo up`), and allow connections in any filter or sandbox",
         ),
     }
 }
@@ -99,7 +100,7 @@ fn try_loopback() -> io::Result<()> {
     server.read_exact(&mut [0])
 }
 
-/// Asks for what each child asks for, of this very thread, and takes it back.
+/// Tries, on this thread, the parent-death signal that each child sets, and restores the former one.
 #[cfg(target_os = "linux")]
 fn death_with_the_engine() -> Check {
     use rustix::process::{Signal, parent_process_death_signal, set_parent_process_death_signal};
@@ -124,7 +125,7 @@ fn killed_by_the_kernel(tried: io::Result<bool>) -> Check {
     }
 }
 
-/// Elsewhere a shell sees to it.
+/// Checks for the shell that ends clusters on other systems.
 #[cfg(not(target_os = "linux"))]
 fn death_with_the_engine() -> Check {
     let name = "death_with_the_engine";
@@ -133,7 +134,7 @@ fn death_with_the_engine() -> Check {
         Err(error) => SECTION.wrong(
             name,
             format!("there is no /bin/sh: {error}"),
-            "nobody would end clusters whose engine was killed, so none are started",
+            "clusters whose engine was killed would go on running, so none are started",
             "install a shell as /bin/sh",
         ),
     }
@@ -160,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn loopback_works_here_and_is_wrong_where_it_does_not() {
+    fn loopback_works_here_and_a_failure_is_wrong() {
         assert_eq!(loopback(&try_loopback()).outcome, Outcome::Ok);
         assert_eq!(loopback(&Err(io::Error::from(io::ErrorKind::AddrNotAvailable))).outcome, Outcome::Wrong);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_kernel_is_asked_and_this_thread_is_left_as_it_was() {
+    fn the_parent_death_signal_is_tried_and_this_thread_is_left_as_it_was() {
         let before = rustix::process::parent_process_death_signal().expect("answered");
         assert_eq!(death_with_the_engine().outcome, Outcome::Ok);
         assert_eq!(rustix::process::parent_process_death_signal().expect("answered"), before);

@@ -1,4 +1,4 @@
-//! What clusters boot from.
+//! Checks of the image that clusters boot from.
 
 use std::path::PathBuf;
 
@@ -50,12 +50,13 @@ fn supervisor(built: &Result<PathBuf, SupervisorError>) -> Check {
     }
 }
 
-/// Of the image that was asked for last, whether the service has it. None is no fault: it is made and loaded when needed.
+/// Checks if the service has the image that was used last. A missing image is no fault: it is made and loaded when
+/// needed.
 fn image(made: Option<&str>, loaded: Option<&[String]>) -> Check {
     let name = "image";
     match (made, loaded) {
         (None, _) => SECTION.ok(name, "none was made yet; the first cluster makes one and loads it"),
-        (Some(made), None) => SECTION.skipped(name, format!("{made} was made; whether it is loaded, nobody tells")),
+        (Some(made), None) => SECTION.skipped(name, format!("{made} was made; it is not known if it is loaded")),
         (Some(made), Some(loaded)) if loaded.iter().any(|loaded| loaded == made) => {
             SECTION.ok(name, format!("{made} is loaded"))
         }
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_target_is_wrong_and_the_command_that_adds_it_is_told() {
+    fn a_missing_target_is_wrong_and_its_repair_is_the_command_that_adds_it() {
         let missing = |toolchain: Option<&str>| {
             let toolchain = toolchain.map(str::to_owned);
             let target = "aarch64-unknown-linux-musl";
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn whether_an_image_is_loaded_is_told_only_where_it_is_known() {
+    fn an_image_is_reported_as_loaded_only_if_that_is_known() {
         let loaded = ["kina.local/cluster:1".to_owned()];
         assert!(image(Some("kina.local/cluster:1"), Some(&loaded)).found.ends_with("is loaded"));
         assert!(image(Some("kina.local/cluster:2"), Some(&loaded)).found.ends_with("the next cluster loads it"));

@@ -11,14 +11,14 @@ const MACOS_SUPPORTED: u64 = 26;
 const MACOS_LEAST: u64 = 15;
 const IS_EMULATED: &str = "the program is an emulator, which needs no Mac";
 
-/// What macOS says of itself; nothing on other systems.
+/// Facts about this Mac.
 #[derive(Clone, Debug, Default)]
 struct Mac {
     /// Such as `26.1`.
     version: Option<String>,
     /// The processor's brand: `Apple M3`.
     chip: Option<String>,
-    /// Whether this is itself a virtual machine.
+    /// Set if this is itself a virtual machine.
     is_virtual: bool,
     /// The kind of the session: `Aqua` has a desktop, `Background` and `System` have none.
     session: Option<String>,
@@ -55,7 +55,7 @@ fn checks(mac: Option<&Mac>, simulated: bool, service_runs: bool) -> Vec<Check> 
                 "Apple's `container` exists on macOS only",
                 "use the provider `process` here: --provider process, KINA_PROVIDER=process, or kina.toml",
             );
-            let others = names[1..].iter().map(|name| SECTION.skipped(name, "this is no Mac"));
+            let others = names[1..].iter().map(|name| SECTION.skipped(name, "this is not a Mac"));
             std::iter::once(wrong).chain(others).collect()
         }
         Some(mac) => vec![
@@ -71,7 +71,7 @@ fn macos(version: Option<&str>) -> Check {
     let name = "macos";
     let major = version.and_then(|version| version.split('.').next()?.parse::<u64>().ok());
     let (Some(version), Some(major)) = (version, major) else {
-        return SECTION.skipped(name, "sw_vers does not say which macOS this is");
+        return SECTION.skipped(name, "sw_vers does not show the version of macOS");
     };
     let repair = "update to macOS 26 or newer, or use the provider `process`";
     if major < MACOS_LEAST {
@@ -90,12 +90,12 @@ fn macos(version: Option<&str>) -> Check {
 
 fn chip(brand: Option<&str>, is_virtual: bool, built_for: &str) -> Check {
     let name = "chip";
-    let Some(brand) = brand else { return SECTION.skipped(name, "sysctl does not say which processor this is") };
+    let Some(brand) = brand else { return SECTION.skipped(name, "sysctl does not show the processor") };
     if is_virtual {
         return SECTION.wrong(
             name,
             format!("{brand}, and this macOS is itself in a virtual machine"),
-            "there are no virtual machines within it: hosted CI runners are of this kind",
+            "it cannot run virtual machines itself: hosted CI runners are of this kind",
             "use a Mac of your own (docs/apple.md has a recipe), or the provider `process`",
         );
     }
@@ -121,16 +121,14 @@ fn chip(brand: Option<&str>, is_virtual: bool, built_for: &str) -> Check {
 fn session(kind: Option<&str>, service_runs: bool) -> Check {
     let name = "session";
     match kind {
-        None => SECTION.skipped(name, "launchctl does not say which kind of session this is"),
+        None => SECTION.skipped(name, "launchctl does not show the kind of session"),
         Some("Aqua") => SECTION.ok(name, "Aqua: it has a desktop"),
-        Some(kind) if service_runs => {
-            SECTION.ok(name, format!("{kind}: it has no desktop, and the service runs all the same"))
-        }
+        Some(kind) if service_runs => SECTION.ok(name, format!("{kind}: it has no desktop, but the service runs")),
         Some(kind) => SECTION.warning(
             name,
             format!("{kind}: it has no desktop, as over ssh, and the service does not run"),
-            "macOS may never register the service for an account that nobody is logged in to",
-            "log in at the desktop once (or let the account log in by itself), then container system start \
+            "macOS may never register the service for an account without a desktop session",
+            "log in at the desktop once (or turn on automatic login), then container system start \
              --enable-kernel-install",
         ),
     }
@@ -142,7 +140,7 @@ fn home(home: Option<&Path>, service_runs: bool) -> Check {
         None => SECTION.skipped(name, "HOME is not set"),
         Some(home) if home.starts_with("/Volumes") && !service_runs => SECTION.warning(
             name,
-            format!("{} is on another volume than the system", home.display()),
+            format!("{} is not on the system's volume", home.display()),
             "the service of `container` may never be registered for such an account",
             "use an account whose home is on the system's own volume",
         ),
@@ -172,23 +170,23 @@ mod tests {
         let checks = checks(Some(&mac), false, false);
         let names: Vec<_> = checks.iter().map(|check| check.name).collect();
         assert_eq!(names, ["macos", "chip", "session", "home"]);
-        // The chip is only good for a program that was built for it.
+        // The chip depends on the platform that this program was built for.
         let others = [&checks[0], &checks[2], &checks[3]].map(|check| check.outcome);
         assert_eq!(others, [Outcome::Ok; 3], "{checks:?}");
         assert_eq!(chip(Some("Apple M3 Pro"), false, "aarch64").outcome, Outcome::Ok);
     }
 
     #[test]
-    fn no_mac_is_wrong_but_for_an_emulator() {
+    fn another_system_is_wrong_unless_the_program_is_an_emulator() {
         let skipped = Outcome::Skipped;
         assert_eq!(outcomes(&checks(None, false, false)), [Outcome::Wrong, skipped, skipped, skipped]);
         assert_eq!(outcomes(&checks(None, true, true)), [skipped; 4]);
-        // A Mac that answers nothing is not judged.
+        // Unknown facts are skipped.
         assert_eq!(outcomes(&checks(Some(&Mac::default()), false, false)), [skipped; 4]);
     }
 
     #[test]
-    fn old_systems_other_chips_and_machines_in_machines_are_told() {
+    fn old_systems_other_chips_and_machines_in_machines_are_reported() {
         let of_macos = |version| macos(Some(version)).outcome;
         assert_eq!(
             ["14.7", "15.5", "26.0", "27.0"].map(of_macos),

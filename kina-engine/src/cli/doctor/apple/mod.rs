@@ -1,7 +1,7 @@
-//! What clusters in virtual machines of Apple's `container` need.
+//! Requirements of clusters in virtual machines of Apple's `container`.
 //!
 //! - `mac`: the machine and the session. `program`: the program `container`.
-//! - `service`: what the service behind it tells. `image`: what clusters boot from. `ports`: whether anything gets through.
+//! - `service`: the service behind it. `image`: the image that clusters boot from. `ports`: the published ports.
 
 mod image;
 mod mac;
@@ -25,7 +25,7 @@ use crate::settings::EngineSettings;
 
 const SECTION: Section = Section("apple");
 
-/// All checks of this section, and whether the program is an emulator.
+/// Makes all checks of this section. Also returns true if the program is an emulator.
 pub(super) async fn examine(settings: &EngineSettings) -> (bool, Vec<Check>) {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let (named, search_path) = (variable(PROGRAM_VARIABLE), variable("PATH"));
@@ -56,7 +56,7 @@ pub(super) async fn examine(settings: &EngineSettings) -> (bool, Vec<Check>) {
     (simulated, checks)
 }
 
-/// Asks the program for its version. Nothing is started, and what it would make images with is never asked.
+/// Asks the program for its version. Nothing is started, and no image is made.
 async fn connect(program: PathBuf, settings: &EngineSettings) -> Result<AppleProvider, ProviderError> {
     let paths =
         EnginePaths::from_environment(ProviderName::Apple).map_err(|error| ProviderError::Image(Box::new(error)))?;
@@ -88,14 +88,14 @@ fn room_for_clusters(available_bytes: u64, per_cluster_bytes: u64) -> Check {
         0 | 1 => SECTION.warning(
             name,
             found,
-            "there is always one cluster, and never a second: tests wait for each other",
+            "there is only one cluster at a time: tests wait for each other",
             "lower cluster_memory (KINA_CLUSTER_MEMORY) or raise memory_max (KINA_MEMORY_MAX), then cargo kina stop",
         ),
         _ => SECTION.ok(name, found),
     }
 }
 
-/// Why there is nothing to say.
+/// The reason to skip checks that need the program.
 const NO_PROGRAM: &str = "there is no usable program `container`";
 
 #[cfg(test)]

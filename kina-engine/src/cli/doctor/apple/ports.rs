@@ -1,4 +1,4 @@
-//! Whether published ports let anything through. Only a cluster tells that, so the engine's log is asked whether one did.
+//! A check of published ports. Only a cluster can show if they work, so this looks for failures in the engine's log.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -11,32 +11,32 @@ use crate::paths::EnginePaths;
 use crate::provider::apple::ContainerErrorKind;
 
 const NAME: &str = "ports";
-/// The end of the log that is looked through.
+/// Length of the end of the log that is searched.
 const LOG_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) fn examine() -> Check {
     match EnginePaths::from_environment(ProviderName::Apple) {
         Ok(paths) => in_log(&paths.log),
-        Err(_) => SECTION.skipped(NAME, "there is no engine's log to look into"),
+        Err(_) => SECTION.skipped(NAME, "the engine's log cannot be found"),
     }
 }
 
 fn in_log(log: &Path) -> Check {
     let Some(text) = end_of(log) else {
-        return SECTION.skipped(NAME, "no engine has written a log yet; whether ports work, only a cluster can tell");
+        return SECTION.skipped(NAME, "no engine has written a log yet; only a cluster can show if ports work");
     };
     let phrase = ContainerErrorKind::Unreachable.to_string();
     match text.lines().rev().find(|line| line.contains(&phrase)) {
-        None => SECTION.ok(NAME, format!("{} has no complaint about them", log.display())),
+        None => SECTION.ok(NAME, format!("{} reports no trouble with them", log.display())),
         Some(line) => {
             let when = line.split_whitespace().next().unwrap_or_default();
             SECTION.warning(
                 NAME,
                 format!(
-                    "{} says, last at {when}, that a cluster served and its ports let nothing through",
+                    "{} reports, last at {when}, that a cluster served but its ports let nothing through",
                     log.display()
                 ),
-                "this is what happens where macOS does not let `container-runtime-linux` into the local network",
+                "macOS probably keeps `container-runtime-linux` out of the local network",
                 "allow `container-runtime-linux` under System Settings, Privacy & Security, Local Network, then \
                  container system stop; container system start --enable-kernel-install",
             )
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_log_says_is_said() {
+    fn only_trouble_in_the_log_is_reported() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let log = directory.path().join("engine.log");
         assert_eq!(in_log(&log).outcome, Outcome::Skipped);

@@ -10,7 +10,7 @@ use crate::provider::ProviderError;
 use crate::provider::apple::PROGRAM_VARIABLE;
 use crate::with_causes;
 
-/// Where its two installers put it.
+/// The directories that its two installers use.
 const USUAL_PLACES: [&str; 2] = ["/usr/local/bin", "/opt/homebrew/bin"];
 const INSTALL: &str = "install the package from the releases of Apple's `container` (macOS 26 on Apple silicon)";
 
@@ -23,7 +23,7 @@ pub(super) fn program(chosen: Option<&Path>, is_named: bool) -> Check {
     }
 }
 
-/// Every `container` on the search path and in the usual places, the first one first, each once.
+/// Finds every `container` on the search path and in the usual places, each once, in this order.
 pub(super) fn all_in(search_path: Option<&OsStr>) -> Vec<PathBuf> {
     let on_path = search_path.into_iter().flat_map(std::env::split_paths);
     let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
@@ -47,14 +47,14 @@ pub(super) fn installations(found: &[PathBuf]) -> Check {
         several => SECTION.warning(
             name,
             several.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
-            "program and service can come from different installations, and macOS grants access to the local network \
-             to each of them by itself",
+            "program and service can come from different installations, and macOS grants each of them access to the \
+             local network separately",
             format!("remove all but one, or name one: export {PROGRAM_VARIABLE}={}", several[0].display()),
         ),
     }
 }
 
-/// `connected` is what the program says of itself, or why kina cannot use it.
+/// Checks the version. `connected` is the program's description of itself, or the reason why kina cannot use it.
 pub(super) fn version(connected: Option<Result<&str, &ProviderError>>) -> Check {
     let name = "version";
     match connected {
@@ -72,8 +72,8 @@ pub(super) fn reality(simulated: Option<bool>) -> Check {
         Some(true) => SECTION.warning(
             name,
             "the program calls itself an emulator",
-            "its clusters are real, its virtual machines are not: no figure from it says anything about a Mac",
-            format!("unset {PROGRAM_VARIABLE}, where the real one is wanted"),
+            "its clusters are real, but its virtual machines are not: its figures mean nothing for a Mac",
+            format!("unset {PROGRAM_VARIABLE} to use the real program"),
         ),
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_installations_are_told_apart_and_a_link_to_one_is_no_second() {
+    fn two_installations_are_told_apart_and_a_link_to_one_does_not_count() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let [package, brew, link, plain] = ["package", "brew", "link", "plain"].map(|name| directory.path().join(name));
         for (place, mode) in [(&package, 0o755), (&brew, 0o755), (&plain, 0o644)] {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_program_there_is_no_cluster_and_nothing_more_to_say() {
+    fn a_missing_program_is_wrong_and_further_checks_are_skipped() {
         assert_eq!(program(None, false).outcome, Outcome::Wrong);
         assert_eq!([version(None).outcome, reality(None).outcome], [Outcome::Skipped, Outcome::Skipped]);
         let named = program(Some(Path::new("/a/b")), true);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_cannot_be_used_says_why() {
+    fn a_program_that_cannot_be_used_is_wrong_with_the_reason() {
         let error = ProviderError::NoContainerProgram { variable: PROGRAM_VARIABLE };
         let check = version(Some(Err(&error)));
         assert_eq!(check.outcome, Outcome::Wrong);

@@ -1,4 +1,4 @@
-//! What the service behind `container` tells: whether it runs, and what it keeps.
+//! Checks of the service behind `container`: its state, and the things that it keeps.
 
 use std::path::Path;
 
@@ -45,7 +45,7 @@ fn service(examined: Option<&Examined>) -> Check {
         Some(Ok(found)) if found.status == RUNNING => SECTION.ok(name, "it runs"),
         Some(Ok(found)) => SECTION.warning(
             name,
-            format!("it says \"{}\"", found.status),
+            format!("its status is \"{}\"", found.status),
             "nothing starts it at login or after a reboot; kina does when it makes its first cluster, which takes longer \
              and, the very first time, downloads a kernel",
             START,
@@ -53,8 +53,8 @@ fn service(examined: Option<&Examined>) -> Check {
         Some(Err(error)) if matches!(error.kind, Kind::TimedOut | Kind::ServiceHung) => SECTION.wrong(
             name,
             format!("it hangs: {}", with_causes(error)),
-            "one call that hangs holds up others, until whoever waits is ended",
-            format!("end calls of `container` that do not come back (ps -ax | grep container), then {RESTART}"),
+            "one call that hangs holds up others until it is ended",
+            format!("end calls of `container` that hang (ps -ax | grep container), then {RESTART}"),
         ),
         Some(Err(error)) => {
             SECTION.wrong(name, with_causes(error), "without the service there are no clusters", RESTART)
@@ -65,25 +65,25 @@ fn service(examined: Option<&Examined>) -> Check {
 fn skew(versions: &Result<Option<(String, String)>, ContainerError>) -> Check {
     let name = "version_skew";
     match versions {
-        Ok(None) => SECTION.ok(name, "the service is of the program's version, or does not tell its own"),
+        Ok(None) => SECTION.ok(name, "the service has the program's version, or does not report its own"),
         Ok(Some((program, service))) => SECTION.warning(
             name,
             format!("the program is {program}, the service {service}"),
             "an upgrade leaves the old service running, and the two may not understand each other",
             RESTART,
         ),
-        Err(error) => not_told(name, error),
+        Err(error) => no_answer(name, error),
     }
 }
 
-/// No command tells which kernel is installed, but it is a link at a known place.
+/// Checks the installed kernel. No command shows it, but it is linked at a known path.
 fn kernel(app_root: Option<&Path>, simulated: bool) -> Check {
     let name = "kernel";
     if simulated {
         return SECTION.skipped(name, "the program is an emulator, which uses the kernel of this machine");
     }
     let Some(app_root) = app_root else {
-        return SECTION.skipped(name, "the service does not tell where it keeps its kernel");
+        return SECTION.skipped(name, "the service does not report where it keeps its kernel");
     };
     let link = app_root.join("kernels/default.kernel-arm64");
     match std::fs::canonicalize(&link) {
@@ -92,7 +92,7 @@ fn kernel(app_root: Option<&Path>, simulated: bool) -> Check {
             SECTION.ok(name, format!("{kernel} (an upgrade of `container` does not replace it)"))
         }
         Err(error) if !app_root.join("kernels").is_dir() => {
-            SECTION.skipped(name, format!("there is nothing that could tell at {}: {error}", link.display()))
+            SECTION.skipped(name, format!("the directory of {} is missing: {error}", link.display()))
         }
         Err(error) => SECTION.wrong(
             name,
@@ -116,7 +116,7 @@ fn disk(usage: &Result<DiskUsage, ProviderError>) -> Check {
                 ),
             )
         }
-        Err(error) => not_told(name, error),
+        Err(error) => no_answer(name, error),
     }
 }
 
@@ -125,8 +125,8 @@ fn leftovers(containers: &Result<ContainerCount, ContainerError>) -> Check {
     match containers {
         Ok(ContainerCount { held, left_behind, of_other_realms, of_others }) => {
             let found = format!(
-                "{held} containers of engines that live, {} of engines that are gone, {of_other_realms} of kina with \
-                 another cache directory, {of_others} of others, which kina never touches",
+                "{held} containers of living engines, {} of engines that are gone, {of_other_realms} of kina with \
+                 another cache directory, {of_others} that are not kina's, which kina never touches",
                 left_behind.len()
             );
             if left_behind.is_empty() {
@@ -140,12 +140,17 @@ fn leftovers(containers: &Result<ContainerCount, ContainerError>) -> Check {
                 format!("cargo kina warm 1 --provider apple, or container delete --force {shown}"),
             )
         }
-        Err(error) => not_told(name, error),
+        Err(error) => no_answer(name, error),
     }
 }
 
-fn not_told(name: &'static str, error: &(dyn std::error::Error + 'static)) -> Check {
-    SECTION.warning(name, with_causes(error), "the service runs, but does not tell", "container system logs --last 5m")
+fn no_answer(name: &'static str, error: &(dyn std::error::Error + 'static)) -> Check {
+    SECTION.warning(
+        name,
+        with_causes(error),
+        "the service runs, but gave no answer to this",
+        "container system logs --last 5m",
+    )
 }
 
 #[cfg(test)]
@@ -176,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_is_down_is_a_warning_and_nothing_is_asked_of_it() {
+    fn a_service_that_is_down_is_a_warning_and_further_checks_are_skipped() {
         let examined = examination("unregistered", None);
         let checks = checks(Some(&examined), false);
         assert!(!is_running(Some(&examined)));
@@ -197,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_in_order_is_well_whatever_it_does_not_tell() {
+    fn a_running_service_is_ok_and_its_missing_answers_are_warnings() {
         let well = checks(Some(&examination(RUNNING, Some(inside(&[])))), true);
         for name in ["service", "version_skew", "disk", "leftovers"] {
             assert_eq!(outcome_of(name, &well), Outcome::Ok, "{name}");
@@ -225,11 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_is_looked_for_where_it_is_kept() {
+    fn the_kernel_is_found_by_its_link() {
         let root = tempfile::tempdir().expect("a temporary directory");
         assert_eq!(kernel(Some(root.path()), true).outcome, Outcome::Skipped);
         assert_eq!(kernel(None, false).outcome, Outcome::Skipped);
-        // Another layout than the one that is known says nothing.
+        // An unknown layout is no fault.
         assert_eq!(kernel(Some(root.path()), false).outcome, Outcome::Skipped);
         let kernels = root.path().join("kernels");
         std::fs::create_dir(&kernels).expect("made");
