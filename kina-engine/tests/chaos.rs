@@ -1,6 +1,6 @@
-//! `cargo kina chaos`, in short: nothing may be seen of an earlier lease, nobody waits for ever, nothing is left. And
-//! with a part of the engine switched off, the run has to notice. The same for clusters in containers, on the emulator of
-//! what makes those, with all that it can do wrong.
+//! `cargo kina chaos`, in short: no lease sees anything of an earlier one, no client waits for ever, nothing is left.
+//! If a part of the engine is switched off, the run has to notice. The same for clusters in containers, on an emulator
+//! with all its faults.
 #![cfg(target_os = "linux")]
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Returns the report, and whether the program took it for a success.
+/// Returns the report, the program's success, and its error output.
 fn chaos(arguments: &[&str]) -> (Value, bool, String) {
     chaos_with(&[], arguments)
 }
@@ -28,7 +28,7 @@ fn chaos_with(variables: &[(&str, &Path)], arguments: &[&str]) -> (Value, bool, 
     (report, status.success(), stderr)
 }
 
-/// The emulator, built as this test was.
+/// Builds the emulator with the same profile as this test.
 fn emulator() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it is in the workspace");
     let profile_directory =
@@ -37,7 +37,7 @@ fn emulator() -> PathBuf {
         "debug" => "dev",
         other => other,
     };
-    // The one that runs this test: the one that built it may be gone.
+    // The cargo that runs this test, because the one that built it may be gone.
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--package", "container-emulator", "--profile", profile, "--message-format", "json"])
         .arg("--target-dir")
@@ -69,7 +69,7 @@ fn nothing_breaks_whatever_happens() {
     assert_eq!(told.iter().sum::<u64>(), 60, "{report}");
     assert!(30 < told[0], "most leases are served: {report}");
     assert!(told[0] * 8 <= number(&report, "rewinds") * 10, "clusters are used again: {report}");
-    // Each lease whose own engine or cluster was killed is lost, and to that.
+    // Each lease whose own engine or cluster was killed is lost, and the report names that kill.
     for kind in ["engine_stop", "engine_kill", "etcd_kill", "api_server_kill"] {
         let kills = report["disturbances"][kind].as_u64().unwrap_or(0);
         let lost = report["lost_to"][kind].as_u64().unwrap_or(0);
@@ -84,8 +84,8 @@ fn nothing_breaks_whatever_happens() {
 fn nothing_breaks_in_containers_whatever_happens() {
     let emulator = emulator();
     let arguments = ["--provider", "apple", "--leases", "40", "--processes", "4", "--seed", "7"];
-    // The emulator's machines are namespaces of this one, so that a first process which is compiled for it will do. What kina
-    // compiles takes a target that not every Rust has.
+    // The emulator's machines are namespaces of this one, so a first process for this machine suffices. kina's own
+    // build of it needs a target that not every Rust installation has.
     let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisor/main.rs");
     let supervisor = test_support::static_program(Path::new(env!("CARGO_TARGET_TMPDIR")), &main);
     let variables: [(&str, &Path); 2] = [("KINA_CONTAINER_CLI", &emulator), ("KINA_SUPERVISOR", &supervisor)];
@@ -109,13 +109,13 @@ fn nothing_breaks_in_containers_whatever_happens() {
     assert!(is_success, "{report}\n{stderr}");
 }
 
-/// On one slot, so that each lease meets what the one before left.
+/// Runs on one slot, so that each lease gets the cluster of the one before.
 fn sabotage_is_noticed(part: &str, leases: usize) {
     let leases = leases.to_string();
     let arguments = ["--leases", &leases, "--processes", "2", "--slots", "1", "--seed", "1815", "--sabotage", part];
     let (report, is_success, stderr) = chaos(&arguments);
     let named = report["failed_parts"].as_array().into_iter().flatten().any(|name| name == part);
-    assert!(named, "{part} is off, and nobody noticed: {report}\n{stderr}");
+    assert!(named, "{part} is off, but the run did not notice: {report}\n{stderr}");
     assert!(!is_success, "{report}");
     assert!(stderr.contains("chaos found failures of") && stderr.contains(part), "{stderr}");
 }
@@ -141,7 +141,7 @@ fn a_gateway_that_stays_open_is_noticed() {
 }
 
 #[test]
-fn everybody_in_the_queue_is_served_or_told_why_not() {
+fn every_request_in_the_queue_is_served_or_refused_with_a_reason() {
     let arguments = ["queue", "--processes", "16", "--slots", "2", "--hold-ms", "100"];
     let (report, is_success, stderr) = chaos(&[&arguments[..], &["--deadline-seconds", "120"]].concat());
     assert_eq!(number(&report, "served"), 16, "{report}\n{stderr}");

@@ -1,4 +1,4 @@
-//! `cargo kina doctor`, through the program: on this machine, and with an emulated `container` that is wrong on purpose.
+//! `cargo kina doctor`, through the program: on this machine, and with an emulated `container` with deliberate faults.
 
 #![cfg(feature = "cli")]
 
@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Directories of its own for each run.
+/// Separate directories for each run.
 struct Machine {
     directory: tempfile::TempDir,
     variables: Vec<(&'static str, String)>,
@@ -21,7 +21,7 @@ struct Report {
 
 impl Machine {
     fn new() -> Self {
-        // Short, because a socket's path is.
+        // The length of a socket's path is limited.
         let directory = tempfile::Builder::new().prefix("kd").tempdir_in("/tmp").expect("a temporary directory");
         let path = |name: &str| directory.path().join(name).display().to_string();
         let variables = vec![
@@ -42,7 +42,7 @@ impl Machine {
         self.directory.path()
     }
 
-    /// A program that answers as `container` would, by what it is asked.
+    /// Adds a program that answers its arguments like `container`.
     fn with_container(self, version: &str, status: &str) -> Self {
         let program = self.path().join("emulated-container");
         let text = format!(
@@ -128,7 +128,7 @@ fn a_runtime_directory_that_others_can_enter_is_wrong() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_wrong_whosever_they_are() {
+fn settings_of_user_or_workspace_that_cannot_be_understood_are_wrong() {
     Machine::new().with("KINA_SLOTS_MAX", "some").doctor("process").expect("user_settings", "wrong", "KINA_SLOTS_MAX");
     let machine = Machine::new();
     std::fs::write(machine.path().join("kina.toml"), "provder = \"apple\"\n").expect("written");
@@ -148,7 +148,7 @@ fn without_the_program_there_is_no_provider_apple() {
 }
 
 #[test]
-fn a_service_of_another_version_is_told_and_nobody_elses_container_is_touched() {
+fn a_service_of_another_version_is_reported_and_no_container_is_touched() {
     let version = "container CLI version 1.4.1 (build: emulated for a test, an emulator)";
     let machine =
         Machine::new().with_container(version, r#"echo '{"status":"running","paths":{"appRoot":"/nowhere"}}'"#);
@@ -158,11 +158,11 @@ fn a_service_of_another_version_is_told_and_nobody_elses_container_is_touched() 
     report.expect("service", "ok", "runs");
     report.expect("version_skew", "warning", "the program is 1.4.1, the service 1.2.2");
     report.expect("disk", "ok", "containers 7 MB");
-    report.expect("leftovers", "ok", "1 of kina with another cache directory, 1 of others");
+    report.expect("leftovers", "ok", "1 of kina with another cache directory, 1 that are not kina's");
     report.expect("kernel", "skipped", "emulator");
     report.expect("ports", "skipped", "no engine");
     let unexpected = std::fs::read_to_string(machine.unexpected_calls()).unwrap_or_default();
-    assert_eq!(unexpected, "", "it only looks");
+    assert_eq!(unexpected, "", "it changes nothing");
 }
 
 #[test]
@@ -185,6 +185,6 @@ fn a_program_that_is_too_old_is_wrong() {
     let machine =
         Machine::new().with_container("container CLI version 0.12.3 (build: release, commit: abcdef1)", "exit 1");
     let report = machine.doctor("apple");
-    report.expect("version", "wrong", "older than kina can talk to");
+    report.expect("version", "wrong", "too old for kina");
     report.expect("service", "skipped", "no usable program");
 }

@@ -1,11 +1,11 @@
-//! What controllers need, from where their projects release it.
+//! Controllers' binaries, from the hosts where their projects release them.
 
 use super::server::{noise, sha256};
 use super::*;
 
 const VERSION: &str = "1.37.4";
 
-/// A scene whose store has a control plane, and whose server is asked for everything else.
+/// Makes a scene whose store has a control plane, and whose server is asked for everything else.
 fn scene() -> Scene {
     let mut scene = Scene::new();
     scene.request.release_url = scene.server.url("");
@@ -20,7 +20,7 @@ fn scene() -> Scene {
 fn release_all(scene: &Scene) {
     for (component, seed) in [("kube-controller-manager", 1), ("kube-scheduler", 2)] {
         let program = noise(400_000, seed);
-        // Some statements go on with the name of the file.
+        // Some checksum files also contain the name of the file.
         let stated = format!("{}  {component}\n", sha256(&program));
         scene.server.release_component(VERSION, component, &program, &stated);
     }
@@ -53,7 +53,7 @@ fn controllers_are_downloaded_once_for_the_version_that_is_there() {
     assert_eq!(scene.provide().expect("again"), assets);
     assert_eq!((scene.server.requests("/kwok"), scene.server.requests("/kwok-program")), (1, 1));
 
-    // A control plane of the same version that comes later finds them there.
+    // A control plane of the same version that is downloaded later uses the controllers that are there.
     for name in ["kube-apiserver", "etcd"] {
         std::fs::remove_file(scene.version_directory(VERSION).join(name)).expect("remove");
     }
@@ -73,7 +73,7 @@ fn a_program_with_another_hash_or_without_one_is_refused() {
     let answers = answers_of(scene.provide().expect_err("no controllers"));
     assert!(answers.contains(&format!("has the SHA-256 {}", sha256(b"another"))), "{answers}");
     assert!(answers.contains("does not say what the SHA-256 of kwok-linux-"), "{answers}");
-    // What was right is kept, and what was wrong is not.
+    // The program with the right hash is kept, the others are not.
     assert_eq!(names_in(&scene.version_directory(VERSION)), ["etcd", "kube-apiserver", "kube-controller-manager"]);
     scene.server.release_component(VERSION, "kube-scheduler", b"another", "<html>busy</html>");
     let answers = answers_of(scene.provide().expect_err("no controllers"));
@@ -93,7 +93,7 @@ fn another_system_than_linux_is_not_asked_for_at_the_release_host() {
 }
 
 #[test]
-fn a_directory_that_was_named_may_hold_them_or_has_to_say_its_version() {
+fn a_named_directory_must_hold_the_controllers_or_show_its_version() {
     let mut scene = scene();
     let named = scene.cache.path().join("named");
     for name in ["kube-apiserver", "etcd"] {

@@ -1,4 +1,4 @@
-//! Assets over real HTTP from a server on loopback, into a real store: on good days and on bad ones.
+//! Assets over real HTTP from a server on loopback, into a real store, with and without faults.
 
 #![cfg(feature = "engine")]
 
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use self::server::{Answer, ReleaseServer, archive, ordinary_archive, sha512};
 
-/// A server, a cache, and the request that joins them.
+/// A server, a cache, and a request that uses both.
 struct Scene {
     server: ReleaseServer,
     cache: TempDir,
@@ -36,7 +36,7 @@ impl Scene {
         provide(&self.request, &|_| {})
     }
 
-    /// Asks for assets, and gives what the download answered on the way to failing.
+    /// Asks for assets, and returns the download's answer when that fails.
     fn download_answer(&self) -> String {
         let error = self.provide().expect_err("no assets");
         assert!(!error.is_user_error(), "{error}");
@@ -60,7 +60,7 @@ impl Scene {
     }
 }
 
-/// A request that knows of no source but its store and `index_url`, and that does not wait long.
+/// Makes a request whose only sources are its store and `index_url`, with short time limits.
 fn request(cache: &Path, index_url: &str) -> AssetRequest {
     let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, cache.to_owned());
     request.download_index_url = index_url.to_owned();
@@ -181,7 +181,7 @@ fn an_archive_larger_than_the_bound_is_not_received() {
 }
 
 #[test]
-fn a_server_that_falls_silent_is_given_up() {
+fn a_download_from_a_server_that_falls_silent_is_abandoned() {
     let scene = Scene::new();
     let archive = ordinary_archive();
     scene.server.release("1.37.1", &archive);
@@ -191,7 +191,7 @@ fn a_server_that_falls_silent_is_given_up() {
 }
 
 #[test]
-fn an_index_that_never_comes_is_given_up() {
+fn a_request_for_an_index_that_never_comes_is_abandoned() {
     let scene = Scene::new();
     for sent_bytes in [0, 20] {
         scene.server.answer("/index.yaml", [Answer::Silence(vec![b' '; 100], sent_bytes)]);
@@ -212,7 +212,7 @@ fn a_server_that_is_busy_is_asked_again() {
 }
 
 #[test]
-fn a_server_that_has_it_not_is_not_asked_again() {
+fn a_server_without_the_version_is_not_asked_again() {
     let scene = Scene::new();
     let answer = scene.download_answer();
     assert!(answer.contains("status 404"), "{answer}");

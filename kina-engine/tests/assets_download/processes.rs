@@ -1,7 +1,7 @@
-//! Many at once, and those that die or run out of disk in the middle.
+//! Many downloads at once, and downloads that die or run out of disk space half-way.
 //!
-//! Where a test needs other processes, it runs its own executable again with one variable set; the same test function then only
-//! provides assets as it is told, and says by its exit status how that went.
+//! A test that needs other processes runs its own executable again with one variable set. The same test function then
+//! only provides assets, and its exit status is the result.
 
 use std::process::{Command, Output};
 
@@ -12,7 +12,7 @@ const CHILD_INDEX_URL: &str = "KINA_TEST_CHILD_INDEX_URL";
 const CHILD_SUCCEEDED: i32 = 40;
 const CHILD_FAILED: i32 = 41;
 
-/// The part of a child: provides assets and exits. Does nothing in a process that is no child.
+/// Provides assets and exits, if this process is a child. Does nothing otherwise.
 fn be_a_child_if_asked() {
     let Some(cache) = std::env::var_os(CHILD_CACHE) else { return };
     let index_url = std::env::var(CHILD_INDEX_URL).expect("index");
@@ -25,7 +25,7 @@ fn be_a_child_if_asked() {
     }
 }
 
-/// A command that runs `test` of this executable as a child, by way of a shell that executes `preparation` first.
+/// Makes a command that runs `test` of this executable as a child, in a shell that executes `preparation` first.
 fn child(test: &str, preparation: &str, cache: &Path, index_url: &str) -> Command {
     let mut command = Command::new("sh");
     command
@@ -76,14 +76,14 @@ fn fifty_processes_at_once_download_once() {
 }
 
 #[test]
-fn what_a_killed_process_left_half_written_is_never_used() {
+fn half_written_files_of_a_killed_process_are_never_used() {
     be_a_child_if_asked();
     let scene = Scene::new();
-    // The archive compresses well, so that the limit on the size of files strikes while it is unpacked.
+    // The archive compresses well, so that the limit on file sizes takes effect while it is unpacked.
     let programs: [(&str, &[u8]); 2] =
         [("controller-tools/envtest/etcd", b"etcd"), ("controller-tools/envtest/kube-apiserver", &[7; 4 << 20])];
     scene.server.release("1.37.1", &archive(&programs));
-    let name = "what_a_killed_process_left_half_written_is_never_used";
+    let name = "half_written_files_of_a_killed_process_are_never_used";
     let output = child(name, "ulimit -c 0; ulimit -f 1024", scene.cache.path(), &scene.server.index_url())
         .output()
         .expect("child");
@@ -115,7 +115,7 @@ fn a_write_that_fails_in_the_middle_leaves_nothing_half_written() {
     assert_eq!(scene.provide().expect("assets").source, AssetSource::Download);
 }
 
-/// The same on a file system that is really full, where this machine lets a test mount one.
+/// The same on a file system that is really full, if this machine lets a test mount one.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_named_and_nothing_half_written_is_kept() {
@@ -131,7 +131,7 @@ fn a_full_disk_is_named_and_nothing_half_written_is_kept() {
         return;
     }
     let name = "a_full_disk_is_named_and_nothing_half_written_is_kept";
-    // The file system is gone with the child, so the child's shell looks at what is left on it.
+    // The file system goes with the child, so the child's shell lists the files that are left on it.
     let preparation = format!(
         "if [ -z \"$KINA_TEST_MOUNTED\" ]; then export KINA_TEST_MOUNTED=1; exec unshare -rm sh -c '{}' \"$0\" \"$1\"; fi",
         format!("{mount} && {{ \"$0\" --exact --nocapture \"$1\"; code=$?; find \"${CHILD_CACHE}/assets/k8s\" \"${CHILD_CACHE}/assets/staging\" -mindepth 1 >&2; exit $code; }}").replace('\'', "'\\''")

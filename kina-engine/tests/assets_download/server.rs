@@ -1,4 +1,4 @@
-//! A release server on loopback, as well or as badly behaved as a test needs it.
+//! A release server on loopback, with the faults that a test needs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256, Sha512};
 use tar::{Builder, Header};
 
-/// How the server answers one request.
+/// The server's answer to one request.
 #[derive(Clone)]
 pub(crate) enum Answer {
     /// The whole body.
@@ -52,19 +52,19 @@ impl ReleaseServer {
                     return;
                 }
                 let shared = shared.clone();
-                // A client that goes away in the middle is part of what is tested.
+                // Clients that go away half-way are part of the tests.
                 std::thread::spawn(move || stream.and_then(|stream| serve(stream, &shared)));
             }
         });
         Self { address, state, listening: Some(listening) }
     }
 
-    /// The address of the index.
+    /// Returns the address of the index.
     pub(crate) fn index_url(&self) -> String {
         self.url("/index.yaml")
     }
 
-    /// Answers requests of `path` by `answers` in turn, and by the last of them from then on.
+    /// Answers requests for `path` with `answers` in turn, and with the last of them from then on.
     pub(crate) fn answer(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
         self.state.answers.lock().expect("answers").insert(path.to_owned(), answers.into_iter().collect());
     }
@@ -80,7 +80,7 @@ impl ReleaseServer {
         self.answer("/archive.tar.gz", [Answer::Body(archive.to_vec())]);
     }
 
-    /// The text of an index with one version.
+    /// Returns the text of an index with one version.
     pub(crate) fn index(&self, version: &str, hash: &str) -> String {
         let platform = kina_engine::assets::Platform::host();
         let url = self.url("/archive.tar.gz");
@@ -89,12 +89,12 @@ impl ReleaseServer {
         )
     }
 
-    /// How often `path` was asked for.
+    /// Counts the requests for `path`.
     pub(crate) fn requests(&self, path: &str) -> usize {
         self.state.requests.lock().expect("requests").iter().filter(|asked| *asked == path).count()
     }
 
-    /// Releases a program of a Kubernetes version, with the given statement of its hash.
+    /// Releases a program of a Kubernetes version, with the given checksum file.
     pub(crate) fn release_component(&self, version: &str, component: &str, program: &[u8], sha256: &str) {
         let platform = kina_engine::assets::Platform::host();
         let path = format!("/v{version}/bin/{}/{}/{component}", platform.os, platform.arch);
@@ -102,7 +102,7 @@ impl ReleaseServer {
         self.answer(&path, [Answer::Body(program.to_vec())]);
     }
 
-    /// Describes and releases the simulated nodes.
+    /// Describes and releases kwok.
     pub(crate) fn release_kwok(&self, program: &[u8], digest: Option<&str>) {
         let asset = |name: String, path: &str, digest: Option<&str>| {
             let digest = digest.map_or("null".to_owned(), |digest| format!("\"{digest}\""));
@@ -162,18 +162,18 @@ fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
     stream.write_all(&body[..sent_bytes])?;
     if is_silent {
-        // The client is the one to give up.
+        // The client has to end the connection.
         stream.read_to_end(&mut Vec::new())?;
     }
     Ok(())
 }
 
-/// An archive in the layout of a release, with the given files and their contents.
+/// Makes an archive in the layout of a release, with the given files and their contents.
 pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for (name, content) in files {
         let mut header = Header::new_gnu();
-        // The name goes into the header by hand: the builder refuses those that only an attacker would write.
+        // The name is written directly, because the builder refuses names that only an attacker would use.
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
@@ -183,7 +183,7 @@ pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().expect("archive").finish().expect("gzip")
 }
 
-/// The archive of an ordinary release, with a size that takes several reads.
+/// Makes the archive of an ordinary release, large enough for several reads.
 pub(crate) fn ordinary_archive() -> Vec<u8> {
     archive(&[
         ("controller-tools/envtest/kube-apiserver", &noise(700_000, 1)),
@@ -192,7 +192,7 @@ pub(crate) fn ordinary_archive() -> Vec<u8> {
     ])
 }
 
-/// Bytes that do not compress.
+/// Makes bytes that do not compress.
 pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     std::iter::repeat_with(|| {
@@ -205,7 +205,7 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     .collect()
 }
 
-/// The SHA-512 of `bytes` in hexadecimal digits.
+/// Returns the SHA-512 of `bytes` in hexadecimal digits.
 pub(crate) fn sha512(bytes: &[u8]) -> String {
     Sha512::digest(bytes).iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("text");
@@ -213,7 +213,7 @@ pub(crate) fn sha512(bytes: &[u8]) -> String {
     })
 }
 
-/// The SHA-256 of `bytes` in hexadecimal digits.
+/// Returns the SHA-256 of `bytes` in hexadecimal digits.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("text");

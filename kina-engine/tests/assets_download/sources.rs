@@ -1,4 +1,4 @@
-//! Which source is asked, in which order, and what a user is told when none can answer.
+//! The order in which sources are asked, and the error if none has the binaries.
 
 use std::sync::atomic::Ordering;
 
@@ -8,26 +8,26 @@ use super::*;
 fn a_half_written_directory_in_the_store_is_never_used_and_gives_way() {
     let scene = Scene::new();
     scene.server.release("1.37.4", &ordinary_archive());
-    // Newer than what is complete, and without its etcd.
+    // A newer version than the complete one, but without its etcd.
     put_program(&scene.version_directory("1.37.9"), "kube-apiserver");
     put_program(&scene.version_directory("1.37.4"), "kube-apiserver");
     let assets = scene.provide().expect("assets");
     assert_eq!(assets.source, AssetSource::Download);
     assert_eq!(assets.etcd, scene.version_directory("1.37.4").join("etcd"));
     assert_eq!(names_in(&scene.version_directory("1.37.4")), ["etcd", "kube-apiserver"]);
-    // What was in the way is kept for whoever wants to know, and never looked at again.
+    // The incomplete directory is set aside for inspection, and never used.
     let aside = format!("1.37.4-{}.set-aside-1", Platform::host());
     assert_eq!(names_in(&scene.cache.path().join("assets/k8s").join(aside)), ["kube-apiserver"]);
     assert_eq!(scene.provide().expect("assets").source, AssetSource::Store);
 }
 
 #[test]
-fn foreign_things_in_the_store_are_in_nobodys_way() {
+fn foreign_files_in_the_store_do_no_harm() {
     let scene = Scene::new();
     scene.server.release("1.37.4", &ordinary_archive());
     let store = scene.cache.path().join("assets/k8s");
     std::fs::create_dir_all(&store).expect("create");
-    // A file where a version belongs, names that are no versions, and one that no version of kina has written yet.
+    // A file in the place of a version, names that are not versions, and one that no version of kina has written yet.
     std::fs::write(scene.version_directory("1.37.4"), "what is this?").expect("write");
     std::fs::write(store.join("index"), "what is this?").expect("write");
     std::os::unix::fs::symlink("/nowhere", scene.version_directory("1.37.8")).expect("link");
@@ -41,7 +41,7 @@ fn foreign_things_in_the_store_are_in_nobodys_way() {
 }
 
 #[test]
-fn any_patch_in_the_store_will_do_and_the_newest_is_taken() {
+fn any_patch_in_the_store_suffices_and_the_newest_is_taken() {
     let mut scene = Scene::new();
     for version in ["1.37.2", "1.37.10", "1.36.99", "1.38.0"] {
         put_program(&scene.version_directory(version), "kube-apiserver");
@@ -56,7 +56,7 @@ fn any_patch_in_the_store_will_do_and_the_newest_is_taken() {
 }
 
 #[test]
-fn the_store_of_setup_envtest_serves_where_the_own_store_is_empty() {
+fn the_store_of_setup_envtest_is_used_if_kinas_own_is_empty() {
     let mut scene = Scene::new();
     let root = scene.cache.path().join("setup-envtest");
     let directory = root.join(format!("k8s/1.37.0-{}", Platform::host()));
@@ -99,7 +99,7 @@ fn a_directory_that_the_user_names_comes_before_everything_else() {
 
 #[test]
 #[cfg(any(target_os = "linux", target_os = "macos"))]
-fn a_directory_for_this_machine_is_passed_over_where_binaries_for_another_are_wanted() {
+fn a_directory_for_this_machine_is_passed_over_if_another_platform_is_requested() {
     let scene = Scene::new();
     let named = tempfile::tempdir().expect("directory");
     let this_program = std::env::current_exe().expect("path");
@@ -125,7 +125,7 @@ fn a_directory_for_this_machine_is_passed_over_where_binaries_for_another_are_wa
     let told = |text: &String| text.starts_with("passing over kina's setting") && text.contains("linux-riscv64");
     assert!(texts.take().iter().any(told));
 
-    // What does not say where it runs is taken at its name.
+    // Files that do not show their platform are used.
     for name in ["kube-apiserver", "etcd"] {
         std::fs::write(named.path().join(name), "#!/bin/sh\n").expect("write");
     }
@@ -158,7 +158,7 @@ fn a_directory_that_the_user_names_is_never_silently_passed_over() {
 }
 
 #[test]
-fn when_no_source_has_it_every_source_is_listed_with_its_answer_and_what_to_do() {
+fn when_no_source_has_the_binaries_each_is_listed_with_its_answer_and_the_remedies() {
     let mut scene = Scene::new();
     scene.request.setup_envtest_root = Some(scene.cache.path().join("none"));
     scene.request.go_programs = vec!["/nowhere/go".into()];

@@ -1,4 +1,5 @@
-//! A shell script in the place of the `go` program: it emulates the few commands that a build uses, and does what it is told wrong.
+//! A shell script in the place of the `go` program: it emulates the few commands that a build uses, with faults on
+//! demand.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::Command;
 use kina_engine::assets::{AssetRequest, KubernetesMinor};
 use tempfile::TempDir;
 
-/// What every command does first: it logs itself and its environment, then the test's own additions come.
+/// The beginning of every command, which logs itself and its environment. The test's own additions follow.
 const HEAD: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 echo "$*" >> "$here/commands"
@@ -15,7 +16,7 @@ env > "$here/environment"
 module_of() { printf '{"Path":"x","Version":"v","GoMod":"%s","Info":"%s"}' "$here/$1.mod" "$here/$1.info"; }
 "#;
 
-/// What a healthy `go` answers.
+/// The answers of a healthy `go`.
 const TAIL: &str = r#"
 case "$*" in
     "env -json GOFLAGS GOVERSION") echo '{"GOFLAGS":"-modcacherw","GOVERSION":"go1.26.8"}' ;;
@@ -41,15 +42,15 @@ pub(crate) struct EmulatedGo {
 }
 
 impl EmulatedGo {
-    /// A program that runs the shell lines `faults` before it answers as a healthy one would.
+    /// Makes a program that runs the shell lines `faults` before it answers like a healthy one.
     pub(crate) fn new(faults: &str) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let program = directory.path().join("go");
         let text = directory.path().join("go.sh");
         std::fs::write(&text, format!("{HEAD}\n{faults}\n{TAIL}")).expect("write");
         std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o755)).expect("mode");
-        // Another process makes the copy that is run: a file that this one wrote may still be open for writing in a child that another
-        // test's thread is just starting, and is "busy" then.
+        // Another process makes the copy that is run: a file that this process wrote may still be open in a child that
+        // another test's thread is just starting, and is "busy" then.
         assert!(Command::new("cp").arg("-p").args([&text, &program]).status().expect("cp").success());
         std::fs::write(directory.path().join("kubernetes.mod"), KUBERNETES_GO_MOD).expect("write");
         std::fs::write(directory.path().join("kubernetes.info"), r#"{"Time":"2026-09-23T17:06:22Z"}"#).expect("write");
@@ -67,17 +68,17 @@ impl EmulatedGo {
         Self { directory, request }
     }
 
-    /// A file that the program wrote or is to see.
+    /// Returns the path of a file that the program writes or reads.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// The text of a file that the program wrote.
+    /// Returns the text of a file that the program wrote.
     pub(crate) fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.file(name)).expect(name)
     }
 
-    /// Asserts that no attempt left anything where it may be taken for a result.
+    /// Asserts that no attempt left anything that could count as a result.
     pub(crate) fn assert_nothing_is_left(&self) {
         for name in ["k8s", "staging"] {
             let directory: &Path = &self.request.cache_directory.join("assets").join(name);

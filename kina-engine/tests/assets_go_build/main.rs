@@ -1,4 +1,4 @@
-//! The build of assets from Go modules: its decisions against an emulated `go` program, and the whole of it against the real one.
+//! The build of assets from Go modules: its decisions with an emulated `go` program, and all of it with the real one.
 
 #![cfg(feature = "engine")]
 
@@ -14,7 +14,7 @@ use rustix::process::{Pid, test_kill_process};
 
 use self::emulated_go::EmulatedGo;
 
-/// Asks for assets, and gives what the build answered on the way to failing.
+/// Asks for assets, and returns the build's answer when that fails.
 fn build_answer(go: &EmulatedGo) -> String {
     let error = provide(&go.request, &|_| {}).expect_err("no assets");
     go.assert_nothing_is_left();
@@ -24,7 +24,7 @@ fn build_answer(go: &EmulatedGo) -> String {
 }
 
 #[test]
-fn the_newest_listed_patch_is_built_with_what_it_needs_and_nothing_of_the_users_own() {
+fn the_newest_listed_patch_is_built_without_the_users_other_variables() {
     let mut go = EmulatedGo::new("");
     go.request.environment.push(("GOPROXY".to_owned(), "http://proxy.example".into()));
     let assets = provide(&go.request, &|_| {}).expect("assets");
@@ -66,20 +66,20 @@ fn binaries_for_another_platform_are_built_as_such_and_kept_apart() {
     for line in ["GOARCH=riscv64", "GOOS=linux"] {
         assert!(environment.lines().any(|known| known == line), "{line} is not in\n{environment}");
     }
-    // Those for this machine are still to be built, and then there are both.
+    // Those for this machine are built separately, and both are kept.
     assert_eq!(provide(&go.request, &|_| {}).expect("assets").source, AssetSource::GoBuild);
     assert_eq!(provide(&request, &|_| {}).expect("assets").etcd, assets.etcd);
 }
 
 #[test]
-fn controllers_are_built_of_the_same_version_and_added_to_what_is_there() {
+fn controllers_of_the_same_version_are_built_and_added_to_the_control_plane() {
     let go = EmulatedGo::new("");
     let control_plane = provide(&go.request, &|_| {}).expect("assets");
     assert_eq!(control_plane.controllers, None);
     let request = go.request.clone().for_controllers(true);
     let assets = provide(&request, &|_| {}).expect("assets");
     assert_eq!((&assets.kube_apiserver, assets.version), (&control_plane.kube_apiserver, control_plane.version));
-    assert_ne!(assets.identity, control_plane.identity, "what is kept for one is not for the other");
+    assert_ne!(assets.identity, control_plane.identity, "templates of one are not valid for the other");
     let controllers = assets.controllers.clone().expect("controllers");
     let manager = &controllers.kube_controller_manager;
     assert!(manager.ends_with(format!("k8s/1.37.2-{}/kube-controller-manager", Platform::host())), "{manager:?}");
@@ -98,7 +98,7 @@ fn controllers_are_built_of_the_same_version_and_added_to_what_is_there() {
     assert_eq!(builds(&go), 5);
     assert_eq!(go.text("commands").matches("mod tidy").count(), 4, "etcd, Kubernetes twice, kwok");
 
-    // From now on they are found, and one that gets lost is all that is built anew.
+    // From now on they are found, and only one that gets lost is built anew.
     let again = provide(&request, &|progress| panic!("nothing to wait for: {progress}")).expect("again");
     assert_eq!(again, assets);
     std::fs::remove_file(&controllers.kube_scheduler).expect("remove");
@@ -134,7 +134,7 @@ fn when_no_source_has_the_controllers_each_is_listed_for_each_component() {
 }
 
 #[test]
-fn a_patch_that_is_listed_and_refused_gives_way_to_an_older_one_and_people_are_told() {
+fn a_patch_that_is_listed_but_refused_is_reported_and_gives_way_to_an_older_one() {
     let go = EmulatedGo::new(
         r#"case "$*" in *kubernetes@v1.37.2) echo '{"Error":"v1.37.2.zip: 403 Forbidden"}'; exit 1 ;; esac"#,
     );
@@ -161,7 +161,7 @@ fn when_every_patch_is_refused_each_is_listed() {
 }
 
 #[test]
-fn a_failure_in_passing_is_retried() {
+fn a_temporary_failure_is_retried() {
     let go = EmulatedGo::new(
         r#"case "$*" in "mod tidy") [ -e "$here/seen" ] || { : > "$here/seen"; echo "503 Service Unavailable" >&2; exit 1; } ;; esac"#,
     );
@@ -192,7 +192,7 @@ fn a_go_that_is_too_old_or_missing_is_named() {
 fn a_build_that_takes_its_time_gives_signs_of_life() {
     let mut go = EmulatedGo::new(r#"case "$*" in build*) while [ ! -e "$here/go-on" ]; do sleep 0.05; done ;; esac"#);
     go.request.limits.report_interval = Duration::from_millis(20);
-    // The build ends only because a sign of life was heard.
+    // The build ends only because a sign of life was received.
     let assets = provide(&go.request, &|progress| {
         if progress.text.starts_with("building etcd") && progress.text.ends_with(" s so far") {
             std::fs::write(go.file("go-on"), "").expect("write");
@@ -201,17 +201,17 @@ fn a_build_that_takes_its_time_gives_signs_of_life() {
     assert_eq!(assets.expect("assets").source, AssetSource::GoBuild);
 }
 
-/// A build that never ends, with a process of its own that never ends either.
+/// A build that never ends, with a child that never ends either.
 const ENDLESS_BUILD: &str = r#"case "$*" in build*) sleep 600 & echo "$$ $!" > "$here/pids.new"; mv "$here/pids.new" "$here/pids"; wait ;; esac"#;
 
-/// Waits until the processes that the endless build noted are gone.
+/// Waits until the processes that the endless build recorded are gone.
 fn assert_all_are_gone(go: &EmulatedGo) {
     for number in go.text("pids").split_whitespace() {
         let pid = Pid::from_raw(number.parse().expect("number")).expect("pid");
         let started = Instant::now();
-        // A killed process whose parent is gone too stays visible until init has taken note of it.
+        // A killed process whose parent is gone too stays visible until init has reaped it.
         while test_kill_process(pid).is_ok() && !is_zombie(number) {
-            assert!(started.elapsed() < Duration::from_secs(60), "process {number} lives on");
+            assert!(started.elapsed() < Duration::from_secs(60), "process {number} still lives");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -258,12 +258,12 @@ fn a_build_does_not_outlive_a_process_that_is_killed() {
     if let Some(program) = std::env::var_os(CHILD_GO) {
         go.request.go_programs = vec![program.into()];
         let outcome = provide(&go.request, &|_| {});
-        panic!("the build has no end, but this is it: {outcome:?}");
+        panic!("the endless build has ended: {outcome:?}");
     }
     let mut child = std::process::Command::new(std::env::current_exe().expect("executable"))
         .args(["--exact", NAME])
         .env(CHILD_GO, go.file("go"))
-        // The child's own directories are left behind when it is killed, so they go where this test's are.
+        // The child leaves its directories behind when it is killed, so they are made in this test's.
         .env("TMPDIR", go.directory.path())
         .stdout(std::process::Stdio::null())
         .spawn()
@@ -278,11 +278,12 @@ fn a_build_does_not_outlive_a_process_that_is_killed() {
     assert_all_are_gone(&go);
 }
 
-/// Builds kube-apiserver and etcd for real. It takes minutes, a gigabyte of memory and a module proxy, so it runs where it is asked for.
+/// Builds kube-apiserver and etcd for real. That takes minutes, a gigabyte of memory and a module proxy, so it runs
+/// only on request.
 #[test]
 fn the_real_go_builds_binaries_that_run() {
     if std::env::var_os("KINA_TEST_GO_BUILD").is_none() {
-        eprintln!("not asked for: set KINA_TEST_GO_BUILD=1 to build for real");
+        eprintln!("not requested: set KINA_TEST_GO_BUILD=1 to build for real");
         return;
     }
     let cache = tempfile::tempdir().expect("cache");

@@ -1,4 +1,4 @@
-//! The emulator with a state of its own.
+//! An emulator with separate state.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::programs::{CONTAINER_CLI, Run, SUPERVISOR, contract, stand_ins, supervisor};
 
-/// What the emulator has made is ended when this is dropped.
+/// An emulator whose containers and service end with this value.
 pub struct Emulator {
     directory: tempfile::TempDir,
 }
@@ -16,7 +16,7 @@ impl Emulator {
         Self { directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// Runs the suite on it, with a plan of what goes wrong.
+    /// Runs the suite on it, with a plan of faults.
     pub fn contract(&self, arguments: &[&str], faults: &str) -> Run {
         let arguments = [&["--provider", "apple"], arguments].concat();
         let root: OsString = self.root().into();
@@ -30,20 +30,20 @@ impl Emulator {
         contract(&arguments, &variables)
     }
 
-    /// Processes of machines that still live.
+    /// Returns the processes of machines that still live.
     pub fn processes(&self) -> Vec<u32> {
         let noted = std::fs::read_to_string(self.root().join("processes")).unwrap_or_default();
         noted.lines().filter_map(living).collect()
     }
 
-    /// What went wrong so far, as the emulator's state has it: the place in the plan, fault and command.
+    /// Returns the faults so far, as in the emulator's state: the place in the plan, fault and command.
     pub fn faults_that_happened(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.root().join("service.json")).unwrap_or_default();
         let state: serde_json::Value = serde_json::from_str(&text).expect("the emulator's state");
         state["faults"].as_object().expect("counted by fault").keys().cloned().collect()
     }
 
-    /// What containers there are, in its own words.
+    /// Returns its list of containers, unchanged.
     pub fn containers(&self) -> String {
         let listed = self.call(&["list", "-a", "--format", "json"]).output().expect("it starts");
         String::from_utf8_lossy(&listed.stdout).trim().to_owned()
@@ -64,13 +64,13 @@ impl Emulator {
 impl Drop for Emulator {
     fn drop(&mut self) {
         for arguments in [&["delete", "-f", "--all"][..], &["system", "stop"]] {
-            // What cannot be ended is found by whoever counts.
+            // Tests count the processes that are left, so a failure here is noticed.
             let _ = self.call(arguments).output();
         }
     }
 }
 
-/// The process of a line `PID START_TIME …`, if it is still the same.
+/// Returns the process of a line `PID START_TIME …`, if it is still the same.
 fn living(line: &str) -> Option<u32> {
     let mut words = line.split_whitespace();
     let (process_id, start) = (words.next()?.parse::<u32>().ok()?, words.next()?);

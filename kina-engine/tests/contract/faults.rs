@@ -1,15 +1,15 @@
-//! The emulator with each of its faults in turn. A cluster's whole life may come to a bad end under some of them; then the
-//! failure has to be told, nothing may be left, and the next life has to come to its end.
+//! The emulator with each of its faults in turn. A cluster's life may fail under some of them. Then the failure must be
+//! reported, nothing may be left, and the next life must succeed.
 
 use crate::emulator::Emulator;
 
-/// What has to come of a fault.
+/// The expected outcome of a fault.
 enum Outcome {
-    /// The driver gets over it: the first life comes to its end.
+    /// The driver overcomes it: the first life succeeds.
     Unnoticed,
-    /// The first life cannot come to its end; what is told has one of these in it.
+    /// The first life fails, with one of these phrases in its error.
     Told(&'static [&'static str]),
-    /// Whichever: the dice decide when it happens.
+    /// Either, as the fault's time is random.
     Either,
 }
 
@@ -30,7 +30,7 @@ fn lives_under(faults: &str, outcome: &Outcome) {
     match outcome {
         Outcome::Unnoticed => assert_eq!(told, None, "{}", run.stderr),
         Outcome::Told(phrases) => {
-            let told = told.unwrap_or_else(|| panic!("nothing was told: {}", run.stderr));
+            let told = told.unwrap_or_else(|| panic!("no failure was reported: {}", run.stderr));
             assert!(phrases.iter().any(|phrase| told.contains(phrase)), "{told}");
         }
         Outcome::Either => {}
@@ -39,14 +39,14 @@ fn lives_under(faults: &str, outcome: &Outcome) {
     assert_eq!(emulator.processes(), [0_u32; 0]);
 }
 
-/// One test for each plan, so that each has its own name and time.
+/// Defines a test for each plan, so that each has its own name and time.
 macro_rules! faults {
     ($is_tried:expr; $($name:ident: $faults:literal => $outcome:expr;)*) => {
         $(
             #[test]
             fn $name() {
                 use Outcome::{Either, Told, Unnoticed};
-                // Each row uses one of them.
+                // Each row uses only one of them.
                 let _ = (Told(&[]), Unnoticed, Either);
                 if $is_tried {
                     lives_under($faults, &$outcome);

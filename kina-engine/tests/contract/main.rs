@@ -1,5 +1,5 @@
-//! `cargo kina contract` on all that clusters can be made of here: processes, the emulator of Apple's `container`, with
-//! each of its faults in turn, and podman behind the same command line.
+//! `cargo kina contract` on all providers that work here: processes, the emulator of Apple's `container` with each of
+//! its faults in turn, and podman behind the same command line.
 #![cfg(target_os = "linux")]
 
 mod emulator;
@@ -10,12 +10,12 @@ mod programs;
 use emulator::Emulator;
 use programs::{Run, contract};
 
-/// Whether all of it is asked for. Else each kind of thing is tried, but not on everything.
+/// Returns true if long runs are requested. Otherwise only a selection is run.
 fn is_long() -> bool {
     std::env::var_os("KINA_LONG_TESTS").is_some()
 }
 
-/// Every check passed, but for those that may be skipped.
+/// Asserts that every check passed, except for those that may be skipped.
 fn passed(run: &Run, simulated: bool, may_skip: &[&str]) {
     let Run { report, is_success, stderr } = run;
     assert_eq!(report["simulated"], simulated, "{report}");
@@ -50,15 +50,15 @@ fn the_emulator_keeps_the_contract() {
 #[test]
 fn containers_of_podman_keep_the_contract() {
     let Some(podman) = podman::Podman::find() else {
-        test_support::skip!("there is no podman here: install it, or let KINA_PODMAN name it");
+        test_support::skip!("there is no podman here: install it, or set KINA_PODMAN to its path");
         return;
     };
-    // The image as users have it, with the first process that kina compiles for it.
+    // This uses the image that users get, with the first process that kina compiles for it.
     if !test_support::can_compile_for_images() {
         test_support::skip!("the compiler has no standard library for {}", test_support::image_target());
         return;
     }
-    // podman takes seconds for what others do in one.
+    // podman is several times as slow as the others.
     let in_short =
         ["--only", "boots-from-nothing,keeps-state-when-stopped,keeps-strangers-out-of-etcd,tells-of-deaths"];
     let run = podman.contract(if is_long() { &[] } else { &in_short });
@@ -68,7 +68,7 @@ fn containers_of_podman_keep_the_contract() {
 
 #[test]
 fn a_provider_that_breaks_the_contract_fails_the_run() {
-    // A service that takes every stop for done and does nothing: a cluster that was stopped still runs.
+    // The crashed service reports every stop as done and does nothing, so a stopped cluster still runs.
     let run = Emulator::new().contract(&["--only", "keeps-state-when-stopped,reports-memory"], "crash=stop:1");
     assert!(!run.is_success, "{}", run.report);
     assert_eq!((&run.report["failed"], &run.report["passed"]), (&2.into(), &0.into()), "{}", run.report);
@@ -78,7 +78,7 @@ fn a_provider_that_breaks_the_contract_fails_the_run() {
 }
 
 #[test]
-fn checks_that_do_not_exist_are_told() {
+fn an_unknown_check_is_an_error_that_lists_the_known_ones() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_cargo-kina"))
         .args(["contract", "--provider", "process", "--only", "nonsense"])
         .output()

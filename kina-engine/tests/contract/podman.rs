@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use crate::programs::{CONTAINER_CLI, Run, contract, stand_ins};
 
-/// What the images of clusters are called.
+/// The beginning of the names of clusters' images.
 const CLUSTER_IMAGES: &str = "kina.local/cluster:";
 
-/// A podman that can be run. Images that come while it is there go with it.
+/// A podman that can be run. Images that are added while this value lives are removed with it.
 pub struct Podman {
     images_before: BTreeSet<String>,
 }
 
 impl Podman {
-    /// `None` where it is not installed.
+    /// Finds podman; `None` if it is not installed.
     pub fn find() -> Option<Self> {
         let program = std::env::var_os("KINA_PODMAN").unwrap_or_else(|| OsString::from("podman"));
         match Command::new(program).arg("--version").stdin(Stdio::null()).output() {
@@ -38,7 +38,7 @@ impl Podman {
 impl Drop for Podman {
     fn drop(&mut self) {
         for image in images().difference(&self.images_before) {
-            // One that somebody else uses by now stays.
+            // An image that is in use elsewhere by now stays.
             let _ = call(&["image", "delete", image]).output();
         }
     }
@@ -48,7 +48,7 @@ fn images() -> BTreeSet<String> {
     let output = call(&["image", "list", "--format", "json"]).output().expect("it starts");
     let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let text = list.to_string();
-    // Wherever the name stands, it stands in quotes.
+    // A name is always in quotes, wherever it occurs.
     let names = text.split('"').filter(|word| word.starts_with(CLUSTER_IMAGES));
     names.map(str::to_owned).collect()
 }

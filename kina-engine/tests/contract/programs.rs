@@ -1,10 +1,10 @@
-//! The programs under test, and those that stand in for Apple's `container`.
+//! The programs under test, and the stand-ins for Apple's `container`.
 //!
-//! The emulators are packages of their own, and cargo tells a test only where the programs of its own package are. So
-//! they are built here, by the cargo that runs the test, into the same target directory: which is nothing to do where the
-//! whole workspace is tested, and never uses one that is older than its source. This way round, and not with these tests
-//! in the emulators' packages, because `cargo-kina` is the one that is tested, and takes minutes to build a second time
-//! with other features.
+//! The emulators are separate packages, and cargo gives a test only the paths of its own package's programs. So they
+//! are built here, by the cargo that runs the test, into the same target directory. That does nothing if the whole
+//! workspace is tested, and never uses a program that is older than its source. These tests are not in the emulators'
+//! packages instead, because `cargo-kina` is the program under test, and takes minutes to build a second time with
+//! other features.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,31 +13,31 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// Names the binary `container` to kina.
+/// The variable that names the program `container` to kina.
 pub const CONTAINER_CLI: &str = "KINA_CONTAINER_CLI";
-/// Names a finished first process of images to kina.
+/// The variable that names a compiled first process of images to kina.
 pub const SUPERVISOR: &str = "KINA_SUPERVISOR";
 
-/// The programs that stand in.
+/// The stand-ins for `container`.
 pub struct StandIns {
-    /// With machines of namespaces.
+    /// The emulator, whose machines are namespaces.
     pub emulator: PathBuf,
-    /// With podman's containers.
+    /// The program whose machines are podman's containers.
     pub on_podman: PathBuf,
 }
 
-/// What a run of the suite said.
+/// The result of a run of the suite.
 pub struct Run {
     /// Its report.
     pub report: Value,
-    /// Whether it took that for a success.
+    /// Set if its exit code reported success.
     pub is_success: bool,
-    /// What it said meanwhile.
+    /// Its error output.
     pub stderr: String,
 }
 
-/// kina's supervisor, compiled for the machines of the emulator: they are namespaces of this very machine. What kina
-/// compiles for its images takes a target that not every Rust has, and is tried in podman.
+/// Compiles kina's supervisor for the emulator's machines, which are namespaces of this machine. kina's own build for
+/// images needs a target that not every Rust installation has, and is tested in podman.
 pub fn supervisor() -> PathBuf {
     let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisor/main.rs");
     test_support::static_program(Path::new(env!("CARGO_TARGET_TMPDIR")), &main)
@@ -61,7 +61,7 @@ pub fn stand_ins() -> &'static StandIns {
         let programs: Vec<_> = programs.collect();
         let named = |name: &str| {
             let found = programs.iter().find(|path| path.file_name() == Some(OsStr::new(name)));
-            found.unwrap_or_else(|| panic!("cargo told of no program {name}: {programs:?}")).clone()
+            found.unwrap_or_else(|| panic!("cargo reported no program {name}: {programs:?}")).clone()
         };
         StandIns { emulator: named("container"), on_podman: named("container-on-podman") }
     })

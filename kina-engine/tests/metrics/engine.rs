@@ -12,10 +12,10 @@ use kina_engine::protocol::{AcquireRequest, Status};
 use kube::Api;
 use kube::api::{ListParams, ObjectMeta, PostParams};
 
-/// How long a rewind may take that is not measured here.
+/// Time limit of a rewind, which is not measured here.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// It ends with this value.
+/// An engine that ends with this value.
 pub(super) struct Engine {
     directory: tempfile::TempDir,
     variables: Vec<(&'static str, String)>,
@@ -24,7 +24,7 @@ pub(super) struct Engine {
 impl Engine {
     /// Starts an engine with these variables, and waits until its cluster is ready.
     pub(super) fn start(variables: &[(&'static str, &str)]) -> Self {
-        // Short, because a socket's path is.
+        // The length of a socket's path is limited.
         let directory = tempfile::Builder::new().prefix("kinam").tempdir_in("/tmp").expect("a temporary directory");
         let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let engine = Self { directory, variables };
@@ -40,13 +40,13 @@ impl Engine {
             .args(arguments)
             .env_remove("KINA_ENGINE")
             .env("KINA_RUNTIME_DIR", self.runtime_directory())
-            // What the user says about engines is not about this one.
+            // The user's settings of engines do not apply to this one.
             .env("XDG_CONFIG_HOME", self.directory.path())
             .env("KINA_TARGET_UTILISATION_PERCENT", "100")
             .env("KINA_SLOTS_MAX", "1")
             // Databases of frozen clusters are not measured.
             .env("KINA_FREEZE_AFTER_IDLE_SECONDS", "30")
-            // Should this process be killed, its engine does not stay for long.
+            // If this process is killed, its engine ends soon.
             .env("KINA_IDLE_EXIT_SECONDS", "30")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

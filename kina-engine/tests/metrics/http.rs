@@ -1,4 +1,4 @@
-//! As little of HTTP as is needed: one request, one answer, and the connection ends.
+//! A minimal HTTP client: one request, one answer, and the connection ends.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The value of a header, empty if there is none.
+    /// Returns the value of a header, empty if there is none.
     pub(super) fn header(&self, name: &str) -> &str {
         let mut headers = self.headers.lines().filter_map(|line| line.split_once(':'));
         headers.find(|(other, _)| other.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value.trim())
@@ -24,16 +24,16 @@ impl Answer {
 
 /// Gets a path from a server that listens.
 pub(super) fn get(address: SocketAddr, path: &str) -> Answer {
-    // Who speaks 1.0 is answered in one piece.
+    // With HTTP/1.0 the answer is not chunked.
     say(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))
 }
 
-/// Says something to a server that listens.
+/// Sends text to a server that listens.
 pub(super) fn say(address: SocketAddr, request: &str) -> Answer {
     try_say(address, request).unwrap_or_else(|error| panic!("asking {address} for {request}: {error}"))
 }
 
-/// The same, where it may not listen yet.
+/// Gets a path from a server that may not listen yet.
 pub(super) fn try_get(address: SocketAddr, path: &str) -> Option<Answer> {
     try_say(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")).ok()
 }
@@ -50,7 +50,7 @@ fn try_say(address: SocketAddr, request: &str) -> std::io::Result<Answer> {
     Ok(Answer { status, headers: headers.to_owned(), body: body.to_owned() })
 }
 
-/// Text as a part of a query.
+/// Encodes text for a query.
 pub(super) fn encoded(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => char::from(byte).to_string(),

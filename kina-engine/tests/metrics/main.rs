@@ -1,4 +1,4 @@
-//! `cargo kina metrics`, the engine's port, and what a real Prometheus makes of them.
+//! `cargo kina metrics`, the engine's port, and a real Prometheus that reads them.
 
 #![cfg(feature = "cli")]
 
@@ -9,13 +9,13 @@ mod rules;
 
 use engine::Engine;
 
-/// What says of each family what it is.
+/// Returns the comment lines, which describe the families.
 fn comments(text: &str) -> Vec<&str> {
     text.lines().filter(|line| line.starts_with('#')).collect()
 }
 
 #[tokio::test]
-async fn an_engine_tells_the_same_over_its_socket_and_its_port() {
+async fn an_engine_serves_the_same_metrics_over_its_socket_and_its_port() {
     let engine = Engine::start(&[("KINA_METRICS_PORT", "0")]);
     engine.use_a_cluster().await;
     let told = engine.client().metrics().await.expect("answered").expect("it runs");
@@ -54,7 +54,7 @@ async fn an_engine_tells_the_same_over_its_socket_and_its_port() {
 }
 
 #[tokio::test]
-async fn an_engine_whose_port_is_taken_runs_without() {
+async fn an_engine_whose_port_is_taken_runs_without_one() {
     let taken = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("bound");
     let port = taken.local_addr().expect("bound").port().to_string();
     let engine = Engine::start(&[("KINA_METRICS_PORT", port.as_str())]);

@@ -13,16 +13,16 @@ use super::engine::Engine;
 use super::http;
 use super::rules::{operations, said};
 
-/// Set to `required` where there is a Prometheus, or has to be.
+/// The variable that is `required` if a missing Prometheus is a failure.
 const VARIABLE: &str = "KINA_TEST_PROMETHEUS";
 /// The reason of a test that is skipped.
 pub(super) const MISSING: &str = "there is no prometheus or no promtool on PATH (Debian: apt-get install prometheus)";
-/// How long Prometheus may take to start and to scrape.
+/// Time limit of Prometheus to start and to scrape.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// In place of what Grafana fills in.
+/// Values for the variables that Grafana fills in.
 const FILLED_IN: [(&str, &str); 2] = [("$__rate_interval", "1m"), ("$instance", ".*")];
 
-/// A program of Prometheus. Debian has them in its package `prometheus`.
+/// Finds a program of Prometheus. Debian's package is `prometheus`.
 pub(super) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|directory| directory.join(program)).find(|path| path.is_file());
@@ -31,7 +31,7 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
     found
 }
 
-/// Prometheus with an engine to scrape. It ends with this value.
+/// A Prometheus that scrapes an engine. It ends with this value.
 struct Prometheus {
     child: Child,
     address: SocketAddr,
@@ -49,7 +49,7 @@ impl Prometheus {
             rules.display()
         );
         std::fs::write(directory.path().join("prometheus.yml"), configuration).expect("written");
-        // It takes no port of the system's choice. Should somebody else take this one first, the test says so.
+        // It cannot let the system choose a port. If this one is taken meanwhile, the test fails with its log.
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let address = free.expect("a free port");
         let log = std::fs::File::create(directory.path().join("log")).expect("made");
@@ -103,7 +103,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// All queries of a dashboard, as Grafana would ask them.
+/// Collects all queries of a dashboard, as Grafana would send them.
 fn queries(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(object) => {
@@ -118,7 +118,7 @@ fn queries(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The families' names as they are in an expression.
+/// Returns the names of the families in an expression.
 fn names_in(expression: &str) -> BTreeSet<String> {
     let words = expression.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
     words.filter(|word| word.starts_with("kina_")).map(str::to_owned).collect()
@@ -142,7 +142,7 @@ async fn prometheus_scrapes_an_engine_and_every_query_of_dashboard_and_rules_has
     let rules = operations.join("alerts.yaml").canonicalize().expect("an absolute path");
     let mut prometheus = Prometheus::start(&program, told.address.expect("a port was asked for"), &rules);
     engine.use_a_cluster().await;
-    // Of what only grows, two samples are needed.
+    // Rates of counters need several samples.
     prometheus.wait("has scraped", |prometheus| {
         !prometheus.query("count_over_time(kina_cluster_cpu_seconds_total[1m]) >= 3").is_empty()
             && !prometheus.query("count_over_time(kina_cluster_database_bytes[1m]) >= 1").is_empty()
@@ -167,7 +167,7 @@ async fn prometheus_scrapes_an_engine_and_every_query_of_dashboard_and_rules_has
         }
     }
 
-    // Units come with OpenMetrics alone, so it was read as that.
+    // Only OpenMetrics has units, so the text was read as that.
     let metadata = prometheus.ask("/api/v1/targets/metadata");
     let metadata = metadata.as_array().expect("a list");
     let acquire = metadata.iter().find(|entry| entry["metric"] == "kina_acquire_seconds").expect("known");
@@ -175,8 +175,8 @@ async fn prometheus_scrapes_an_engine_and_every_query_of_dashboard_and_rules_has
     lint(&promtool, &engine.client().metrics().await.expect("answered").expect("it runs").text);
 }
 
-/// `promtool check metrics` knows the older text format only, so what differs is translated: there the names of counters
-/// and infos have their suffixes in the comments too.
+/// Runs `promtool check metrics`. It knows only the older text format, so the text is translated: in that format,
+/// comments also have the suffixes of counters and infos.
 fn lint(promtool: &Path, text: &str) {
     let types: Vec<(&str, &str)> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
@@ -206,7 +206,7 @@ fn lint(promtool: &Path, text: &str) {
     assert!(output.status.success(), "{}\n{translated}", said(&output));
 }
 
-/// What, name and the rest of a comment.
+/// Splits a comment into keyword, name and the rest.
 fn comment(line: &str) -> Option<(&str, &str, &str)> {
     let (what, rest) = line.strip_prefix("# ")?.split_once(' ')?;
     let (name, rest) = rest.split_once(' ')?;

@@ -1,16 +1,16 @@
-//! The alert rules, by `promtool`.
+//! The alert rules, checked by `promtool`.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use super::prometheus::{MISSING, find};
 
-/// The directory of dashboard and rules.
+/// Returns the directory of dashboard and rules.
 pub(super) fn operations() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../operations"))
 }
 
-/// What a program said, for messages.
+/// Returns a program's output, for messages.
 pub(super) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -18,7 +18,7 @@ pub(super) fn said(output: &Output) -> String {
 fn promtool(arguments: &[&str], change: impl FnOnce(String) -> String) -> Option<Output> {
     let promtool = find("promtool")?;
     let operations = operations();
-    // In a directory of its own, so that a copy can be changed.
+    // In a separate directory, so that a copy can be changed.
     let directory = tempfile::tempdir().expect("a temporary directory");
     let rules = std::fs::read_to_string(operations.join("alerts.yaml")).expect("read");
     std::fs::write(directory.path().join("alerts.yaml"), change(rules)).expect("written");
@@ -42,17 +42,17 @@ fn each_alert_fires_when_it_should_and_only_then() {
         return;
     };
     assert!(output.status.success(), "{}", said(&output));
-    // Each alert has a case, of either kind.
+    // Each alert has a case of either kind.
     let read = |name: &str| std::fs::read_to_string(operations().join(name)).expect("read");
     let (rules, cases) = (read("alerts.yaml"), read("alerts-test.yaml"));
     for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
         let cases = cases.split("- alertname: ").filter_map(|case| case.strip_prefix(alert)?.strip_prefix('\n'));
         let (quiet, firing): (Vec<_>, Vec<_>) = cases.partition(|case| case.contains("exp_alerts: []"));
-        assert!(!quiet.is_empty() && !firing.is_empty(), "{alert} needs a case where it fires, and one where not");
+        assert!(!quiet.is_empty() && !firing.is_empty(), "{alert} needs a case in which it fires, and a quiet one");
     }
 }
 
-/// Else the test above could not fail.
+/// Shows that the test above can fail.
 #[test]
 fn a_rule_that_is_off_does_not_pass() {
     let other = |rules: String| rules.replace("> 0.025", "> 0.05");

@@ -1,4 +1,4 @@
-//! What has an engine of its own takes it down also when it is given up.
+//! A command with a private engine ends it even if the command is interrupted.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,9 @@ use rustix::process::Signal;
 
 use crate::scene::{Scene, ignores, wait_until};
 
-/// Where benches work, and how their directories begin.
+/// The directory in which benches work.
 const TEMPORARY: &str = "/tmp";
+/// The beginning of their directories' names.
 const PREFIX: &str = "kina-bench-";
 
 fn bench_directories() -> BTreeSet<PathBuf> {
@@ -16,7 +17,7 @@ fn bench_directories() -> BTreeSet<PathBuf> {
     entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)).map(|entry| entry.path()).collect()
 }
 
-/// The command lines of all processes that were started with this path in them or in their environment.
+/// Returns the command lines of all processes with this path in them or in their environment.
 fn processes_of(directory: &Path) -> Vec<String> {
     let directory = directory.to_str().expect("text");
     let read = |path: PathBuf| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).replace('\0', " ");
@@ -29,7 +30,7 @@ fn processes_of(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_bench_that_is_told_to_end_leaves_nothing() {
+fn a_bench_that_is_interrupted_leaves_nothing() {
     let before = bench_directories();
     let scene = Scene::with_clusters();
     let bench = scene.start(["bench", "warm", "--samples", "100000"]);
@@ -38,7 +39,7 @@ fn a_bench_that_is_told_to_end_leaves_nothing() {
     let directory = own().expect("it has one");
     let has = |name: &str| processes_of(&directory).iter().any(|command_line| command_line.contains(name));
     wait_until("its engine has a cluster", || has("kube-apiserver"));
-    // Whoever ran the tests with `nohup` wants it to outlive the terminal.
+    // Under `nohup` it has to ignore the end of the terminal.
     bench.send(if ignores(Signal::HUP) { Signal::TERM } else { Signal::HUP });
     assert_eq!(bench.wait().code(), Some(1));
     assert!(!directory.exists());

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::scene::{Scene, text_of};
 
 #[test]
-fn without_an_engine_that_is_said_and_none_is_started() {
+fn the_absence_of_an_engine_is_reported_and_none_is_started() {
     let scene = Scene::without_engine();
     for command in ["status", "top"] {
         assert!(scene.printed([command]).contains("no engine is running"));
@@ -67,7 +67,7 @@ fn every_shell_gets_its_completions() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_what_would() {
+fn arguments_that_make_no_sense_are_refused_with_advice() {
     let scene = Scene::without_engine();
     for (words, advice) in [
         (&["stauts"][..], "status"),
@@ -82,6 +82,6 @@ fn what_makes_no_sense_is_refused_with_what_would() {
         let output = scene.run(words);
         assert_eq!(output.status.code(), Some(2), "{words:?}: {}", text_of(&output));
         assert!(text_of(&output).contains(advice), "{words:?}: {}", text_of(&output));
-        assert!(output.stdout.is_empty(), "errors are no results: {}", text_of(&output));
+        assert!(output.stdout.is_empty(), "errors are not results: {}", text_of(&output));
     }
 }

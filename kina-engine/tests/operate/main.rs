@@ -1,4 +1,4 @@
-//! The commands by which people operate kina, through the program, with real clusters where they take clusters.
+//! The commands for operating kina, through the program, with real clusters if they need any.
 
 #![cfg(feature = "cli")]
 
@@ -15,11 +15,11 @@ use rustix::process::Signal;
 
 use self::scene::{Scene, exported, is_running, text_of, wait_until};
 
-/// Tells the client below that it was asked for.
+/// The variable that makes the test below act as a client.
 const CLIENT: &str = "KINA_TEST_CLIENT";
 const UID: &str = "the cluster is ";
 
-/// What `run` runs in these tests: this executable, as a client that knows nothing but KUBECONFIG.
+/// The command that `run` runs in these tests: this executable, as a client that knows only KUBECONFIG.
 #[tokio::test]
 async fn client() {
     if std::env::var_os(CLIENT).is_none() {
@@ -44,7 +44,7 @@ async fn namespaces_of(kubeconfig: &Path) -> kube::Api<Namespace> {
     kube::Api::all(kube::Client::try_from(config).expect("a client"))
 }
 
-/// A shell command that runs that client.
+/// Returns a shell command that runs that client.
 fn client_command() -> String {
     let this = std::env::current_exe().expect("this executable");
     format!("{CLIENT}=1 '{}' --exact client --nocapture", this.display())
@@ -75,7 +75,7 @@ fn a_command_has_a_cluster_and_its_exit_code_is_passed_on() {
     let output = elsewhere.env("KUBERNETES_SERVICE_HOST", "10.0.0.1").output().expect("it starts");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "true\n[]\n");
 
-    // It starts from what it is told to.
+    // It starts from the given fixtures.
     let fixture = scene.path().join("shop.yaml");
     std::fs::write(&fixture, "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n").expect("written");
     let printed = scene.printed(["run", "--fixtures", "*.yaml", "--", "sh", "-c", &client_command()]);
@@ -83,7 +83,7 @@ fn a_command_has_a_cluster_and_its_exit_code_is_passed_on() {
     let nothing = scene.run(["kubeconfig", "--hold", "--fixtures", "*.json"]);
     assert_eq!(nothing.status.code(), Some(2), "{}", text_of(&nothing));
 
-    // Inside, the same cluster again; unless one of them says --each.
+    // An inner command gets the same cluster, unless one of the two has --each.
     let (client, program) = (client_command(), program());
     for (outer, inner, expected) in [("", "", 1), ("", "--each", 2), ("--each", "", 2)] {
         let script = format!("{client}; '{program}' kina run {inner} -- sh -c \"{client}\"");
@@ -114,10 +114,10 @@ fn signals_are_passed_on_and_nothing_is_left_behind() {
     let (running, kubeconfig, _, sleeper) = start();
     assert_eq!(scene.holders().len(), 1);
     assert!(scene.holders()[0].starts_with("cargo kina run -- sh -c trap"), "{:?}", scene.holders());
-    // Who runs these tests in the background of a script lets them ignore Ctrl-C, and all that they start.
+    // In the background of a script, these tests and their children ignore Ctrl-C.
     running.send(if scene::ignores(Signal::INT) { Signal::USR1 } else { Signal::INT });
     assert_eq!(running.wait().code(), Some(33), "the command decides");
-    assert!(!is_running(&sleeper), "what the command left in its group");
+    assert!(!is_running(&sleeper), "the command left it in its group");
     scene.expect_no_lease(&kubeconfig);
 
     let (running, kubeconfig, shell, sleeper) = start();
@@ -134,20 +134,20 @@ fn signals_are_passed_on_and_nothing_is_left_behind() {
     wait_until("the kernel ends the command", || !is_running(&shell));
     for left in [shell, sleeper] {
         let left = rustix::process::Pid::from_raw(left.parse().expect("a number")).expect("a process");
-        // It may have ended.
+        // It may have ended already.
         let _ = rustix::process::kill_process(left, Signal::KILL);
     }
 }
 
 #[tokio::test]
-async fn a_kubeconfig_is_good_for_as_long_as_it_is_held() {
+async fn a_kubeconfig_is_valid_as_long_as_it_is_held() {
     let scene = Scene::with_clusters();
     let held = scene.start(["kubeconfig", "--hold"]);
     let kubeconfig = exported(&held.line());
     assert!(!cluster_of(&kubeconfig).await.is_empty());
     assert_eq!(scene.holders(), ["cargo kina kubeconfig"]);
 
-    // Meanwhile, people can look.
+    // Meanwhile, the cluster can be inspected.
     let table = scene.printed(["status"]);
     assert!(table.contains("leased") && table.contains("cargo kina kubeconfig"), "{table}");
     let frame = scene.printed(["top"]);
@@ -162,7 +162,7 @@ async fn a_kubeconfig_is_good_for_as_long_as_it_is_held() {
     assert!(text_of(&refused).contains(&cluster), "{}", text_of(&refused));
 
     held.send(Signal::INT);
-    assert_eq!(held.wait().code(), Some(0), "that is how it ends");
+    assert_eq!(held.wait().code(), Some(0), "that is the regular end");
     scene.expect_no_lease(&kubeconfig);
 
     let held = scene.start(["kubeconfig", "--hold", "--format", "json"]);

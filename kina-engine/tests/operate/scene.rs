@@ -1,4 +1,4 @@
-//! The program in directories of its own, with an engine of its own that ends with the scene.
+//! The program in separate directories, with a separate engine that ends with the scene.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-/// How long anything may take: the first cluster may have to be bootstrapped, on a busy machine.
+/// Time limit of any wait: the first cluster may have to be bootstrapped, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 pub struct Scene {
     directory: tempfile::TempDir,
-    /// Whether an engine may have been started.
+    /// Set if an engine may have been started.
     has_engine: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct Running {
 }
 
 impl Scene {
-    /// With clusters, made from the binaries and the bootstrapped states that are in the user's cache.
+    /// Makes a scene whose clusters use the binaries and bootstrapped states in the user's cache.
     pub fn with_clusters() -> Self {
         let mut scene = Self::without_engine();
         scene.has_engine = true;
@@ -37,7 +37,7 @@ impl Scene {
     }
 
     pub fn without_engine() -> Self {
-        // Short, because a socket's path is.
+        // The length of a socket's path is limited.
         let only_mine = std::fs::Permissions::from_mode(0o700);
         let directory = tempfile::Builder::new().prefix("ko").permissions(only_mine).tempdir_in("/tmp");
         Self { directory: directory.expect("a temporary directory"), has_engine: false }
@@ -47,7 +47,7 @@ impl Scene {
         self.directory.path()
     }
 
-    /// The program, without a terminal, as in a CI job.
+    /// Returns the program's command, without a terminal, as in a CI job.
     pub fn command<Word: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = Word>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kina"));
         command
@@ -61,7 +61,7 @@ impl Scene {
             .env("XDG_CONFIG_HOME", self.path())
             .env("KINA_SLOTS_MAX", "2")
             .env("KINA_TARGET_UTILISATION_PERCENT", "100")
-            // Should this process be killed, its engine does not stay for long.
+            // If this process is killed, its engine ends soon.
             .env("KINA_IDLE_EXIT_SECONDS", "30")
             .stdin(Stdio::null());
         if !self.has_engine {
@@ -79,7 +79,7 @@ impl Scene {
         self.command(words).output().expect("it starts")
     }
 
-    /// What it printed, where it had to succeed.
+    /// Runs a command that must succeed, and returns its output.
     pub fn printed<Word: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = Word>) -> String {
         let output = self.run(words);
         assert!(output.status.success(), "{}", text_of(&output));
@@ -98,7 +98,7 @@ impl Scene {
         serde_json::from_str(&self.printed(["status", "--format", "json"])).expect("JSON")
     }
 
-    /// The names of those who have a lease.
+    /// Returns the names of the holders of leases.
     pub fn holders(&self) -> Vec<String> {
         let status = self.status();
         let slots = status["slots"].as_array().cloned().unwrap_or_default();
@@ -109,7 +109,7 @@ impl Scene {
             .collect()
     }
 
-    /// Nobody has a lease any more, and nothing of one is left.
+    /// Asserts that no lease is left, nor its kubeconfig.
     #[track_caller]
     pub fn expect_no_lease(&self, kubeconfig: &Path) {
         wait_until("the lease ends", || self.holders().is_empty());
@@ -127,7 +127,7 @@ impl Drop for Scene {
 }
 
 impl Running {
-    /// The next line that it prints.
+    /// Returns the next line that it prints.
     #[track_caller]
     pub fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("it prints a line")
@@ -152,7 +152,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -167,14 +167,15 @@ pub fn wait_until(what: &str, is_true: impl Fn() -> bool) {
     }
 }
 
-/// Whether a process of that number runs.
+/// Returns true if a process of this number exists.
 pub fn is_running(process_id: &str) -> bool {
     let number = process_id.trim().parse().expect("a number");
     let process_id = Pid::from_raw(number).expect("a number of a process");
     rustix::process::test_kill_process(process_id).is_ok()
 }
 
-/// Whether this process was started to ignore a signal.
+/// Returns true if this process was started with a signal ignored.
+
 pub fn ignores(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
@@ -185,7 +186,7 @@ pub fn text_of(output: &Output) -> String {
     format!("{}: {}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The path in a line `export KUBECONFIG=…`.
+/// Returns the path in a line `export KUBECONFIG=…`.
 pub fn exported(line: &str) -> PathBuf {
     PathBuf::from(line.strip_prefix("export KUBECONFIG=").expect("an export").trim_matches('\''))
 }

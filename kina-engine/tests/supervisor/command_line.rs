@@ -1,4 +1,4 @@
-//! `cargo kina image`, as users call it.
+//! `cargo kina image`, on the command line.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -37,7 +37,7 @@ impl User {
         command
     }
 
-    /// What is said where the user has to do something.
+    /// Returns the message of a command that fails with an error that the user has to correct.
     fn refused(mut command: Command) -> String {
         let output = command.output().expect("it runs");
         assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -80,7 +80,7 @@ fn the_image_is_described_copied_and_found_again() {
 }
 
 #[test]
-fn what_cannot_be_made_is_the_users_to_mend() {
+fn wrong_arguments_and_supervisors_are_errors_for_the_user() {
     let user = User::new();
     let message = User::refused(user.command(&["build", "--kubernetes", "1.2"]));
     assert!(message.contains("unknown Kubernetes minor `1.2`"), "{message}");

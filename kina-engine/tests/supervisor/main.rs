@@ -1,7 +1,8 @@
-//! The supervisor of images: packed and unpacked as kina packs it, and run with emulated components. The real ones are
-//! those of the suite that boots the image.
+//! The supervisor of images: packed by kina, unpacked, and run with emulated components. The suite that boots the image
+//! uses the real ones.
 //!
-//! It is compiled for this machine. The tests of what kina itself compiles skip where the compiler cannot do that.
+//! It is compiled for this machine. Tests of the supervisor that kina itself compiles are skipped if the compiler
+//! cannot do that.
 
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
@@ -18,7 +19,7 @@ use self::scene::{Scene, children_of, has_ended};
 
 const LOADED: [&str; 4] = ["etcd_started", "etcd_serving", "state_complete", "kube_apiserver_started"];
 
-/// A scene whose state is loaded and whose components run.
+/// Makes a scene with ordinary components.
 fn loaded() -> Scene {
     Scene::new(&["--data=ROOT/kina/state/etcd", "--ready"], &["--port=6443"])
 }
@@ -27,12 +28,12 @@ fn loaded() -> Scene {
 fn load(scene: &Scene, supervisor: &scene::Supervisor<'_>) {
     scene.wait_event("etcd_serving");
     supervisor.send(Signal::USR1);
-    // What is started may be quicker to say so than the supervisor.
+    // The component may log its start before the supervisor does.
     scene.wait_event("kube_apiserver_started");
     scene.wait_log("kube-apiserver.log", "waiting");
 }
 
-/// Returns from the test, and says so, where the compiler has no standard library for what runs in images.
+/// Returns from the test, with a notice, if the compiler has no standard library for programs in images.
 macro_rules! skip_unless_images_can_be_made {
     () => {
         if !test_support::can_compile_for_images() {
@@ -44,7 +45,7 @@ macro_rules! skip_unless_images_can_be_made {
 pub(crate) use skip_unless_images_can_be_made;
 
 #[test]
-fn the_same_compiler_makes_the_same_image_wherever_it_works() {
+fn the_same_compiler_makes_the_same_image_in_any_directory() {
     skip_unless_images_can_be_made!();
     let directories = [(); 2].map(|()| tempfile::tempdir().expect("directory"));
     let [one, other] = directories.each_ref().map(|directory| scene::build_image(directory.path()));
@@ -54,12 +55,12 @@ fn the_same_compiler_makes_the_same_image_wherever_it_works() {
 }
 
 #[test]
-fn a_first_start_waits_until_somebody_has_loaded_the_state() {
+fn a_first_start_waits_until_the_state_is_loaded() {
     let scene = loaded();
     let supervisor = scene.start();
     scene.wait_event("etcd_serving");
-    // It asks for a restart of what does not run yet, and so the supervisor has looked at what it may start before it is
-    // told to.
+    // A restart of kube-apiserver, which does not run yet, is ignored. The event shows that the supervisor has decided
+    // not to start it.
     supervisor.send(Signal::HUP);
     scene.wait_event("signal_ignored");
     assert_eq!(scene.event_names(), ["etcd_started", "etcd_serving", "signal_ignored"]);
@@ -72,14 +73,14 @@ fn a_first_start_waits_until_somebody_has_loaded_the_state() {
     for (log, started) in [("kube-apiserver.log", "started --port=6443\n"), ("etcd.log", "started --data=")] {
         let text = scene.log(log);
         assert!(text.starts_with(started), "{text}");
-        // What the supervisor waits for must be able to end its components.
+        // The signals that the supervisor blocks must not be blocked in its components.
         assert!(text.contains("SigBlk:\t0000000000000000\n"), "{text}");
     }
     assert!(scene.log("etcd.log").contains("ready: true"));
 }
 
 #[test]
-fn that_the_state_is_loaded_may_be_said_before_etcd_has_said_that_it_serves() {
+fn the_signal_that_the_state_is_loaded_may_come_before_etcd_reports_that_it_serves() {
     let scene = Scene::new(&["--wait-ms=300", "--ready"], &[]);
     let supervisor = scene.start();
     scene.wait_event("etcd_started");
@@ -109,7 +110,7 @@ fn a_cluster_whose_state_is_complete_starts_by_itself_and_keeps_its_data() {
 }
 
 #[test]
-fn what_was_not_loaded_to_the_end_is_not_kept() {
+fn a_state_that_was_not_completely_loaded_is_not_kept() {
     let scene = loaded();
     let supervisor = scene.start();
     scene.wait_event("etcd_serving");
@@ -128,7 +129,7 @@ fn what_was_not_loaded_to_the_end_is_not_kept() {
 }
 
 #[test]
-fn a_restart_is_of_kube_apiserver_alone_and_with_the_arguments_of_now() {
+fn a_restart_affects_kube_apiserver_alone_and_uses_the_current_arguments() {
     let scene = loaded();
     let supervisor = scene.start();
     load(&scene, &supervisor);
@@ -145,7 +146,7 @@ fn a_restart_is_of_kube_apiserver_alone_and_with_the_arguments_of_now() {
 }
 
 #[test]
-fn whatever_component_ends_the_supervisor_says_so_ends_the_other_and_fails() {
+fn when_a_component_ends_the_supervisor_logs_it_ends_the_other_and_fails() {
     for (event, component) in [("etcd_started", "etcd"), ("kube_apiserver_started", "kube-apiserver")] {
         let scene = loaded();
         let supervisor = scene.start();
@@ -163,7 +164,7 @@ fn whatever_component_ends_the_supervisor_says_so_ends_the_other_and_fails() {
 }
 
 #[test]
-fn an_etcd_that_ends_before_it_serves_is_told_with_its_exit_code() {
+fn an_etcd_that_ends_before_it_serves_is_logged_with_its_exit_code() {
     let scene = Scene::new(&["--exit=3"], &[]);
     assert_eq!(scene.start().wait_ended().code(), Some(1));
     let (event, detail) = scene.events().swap_remove(1);
@@ -226,20 +227,20 @@ fn an_orphan_is_adopted_and_reaped() {
     scene.wait("the orphan is reaped", are_reaped);
 }
 
-/// The whole life as the first process, whom the system spares most signals and gives all orphans.
+/// Tests a whole life as the first process, which gets all orphans and ignores signals without a handler.
 #[test]
 fn it_is_a_good_first_process() {
     let Some(unshare) = own_namespace() else {
-        // If none is permitted, the tests above are all that can be had.
+        // The tests above do without a namespace.
         test_support::skip!("this machine permits no PID namespace");
         return;
     };
     is_a_good_first_process(&Scene::new(&["--leave-orphan", "--ready"], &[]), &unshare);
 }
 
-/// The same, as it is in the images of users.
+/// The same with the supervisor in the images of users.
 #[test]
-fn what_kina_compiles_is_a_good_first_process() {
+fn the_supervisor_that_kina_compiles_is_a_good_first_process() {
     skip_unless_images_can_be_made!();
     let Some(unshare) = own_namespace() else {
         test_support::skip!("this machine permits no PID namespace");
@@ -248,7 +249,7 @@ fn what_kina_compiles_is_a_good_first_process() {
     is_a_good_first_process(&Scene::of_kinas_own_image(&["--leave-orphan", "--ready"], &[]), &unshare);
 }
 
-/// The words before a command that give it a PID namespace, if this machine permits one.
+/// Returns the words before a command that give it a PID namespace, if this machine permits one.
 fn own_namespace() -> Option<Vec<&'static str>> {
     let namespace = ["--pid", "--fork", "--kill-child"];
     let as_root = [&["unshare"], &namespace[..]].concat();

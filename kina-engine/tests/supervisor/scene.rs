@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Far more than anything here takes; only a failure waits for so long.
+/// Far more than any wait here takes; only a failure lasts that long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -20,17 +20,17 @@ pub(crate) struct Scene {
     root: TempDir,
 }
 
-/// A supervisor at work; ended when dropped, and what it started with it.
+/// A running supervisor. It ends with this value, and its components end with it.
 pub(crate) struct Supervisor<'a> {
     scene: &'a Scene,
     child: Child,
-    /// The supervisor itself, which may be a child of the one that was started.
+    /// The supervisor itself, which may be a child of the process that was started.
     process: u32,
 }
 
 impl Scene {
-    /// An image whose etcd and kube-apiserver have these arguments. Its supervisor is compiled for this machine, which needs
-    /// no target that a Rust may not have.
+    /// Makes an image whose etcd and kube-apiserver have these arguments. Its supervisor is compiled for this machine,
+    /// because not every Rust installation has the target for images.
     pub(crate) fn new(etcd: &[&str], api_server: &[&str]) -> Self {
         Self::of_image(&archive_with_supervisor_for_this_machine(), etcd, api_server)
     }
@@ -58,8 +58,8 @@ impl Scene {
         for layer in manifest["layers"].as_array().expect("layers") {
             tar::Archive::new(blob(&layer["digest"]).as_slice()).unpack(unpacked.path()).expect("unpacked");
         }
-        // Another process makes the copies that are run: a file that this one wrote may still be open for writing in a
-        // child that another test's thread is just starting, and is "busy" then.
+        // Another process makes the copies that are run: a file that this process wrote may still be open in a child
+        // that another test's thread is just starting, and is "busy" then.
         let from = unpacked.path().join(".");
         assert!(
             Command::new("cp").arg("-Rp").args([from.as_path(), scene.root.path()]).status().expect("cp").success()
@@ -70,17 +70,17 @@ impl Scene {
     }
 
     pub(crate) fn set_arguments(&self, file: &str, arguments: &[&str]) {
-        // A root of their own: the components of an image are told absolute paths.
+        // The components of an image have absolute paths as arguments, which here are below another root.
         let text = arguments.join("\n").replace("ROOT", &self.root.path().display().to_string());
         std::fs::write(self.path(layout::CLUSTER_DIRECTORY).join(file), text).expect("write");
     }
 
-    /// Where something of the image is.
+    /// Returns the path of a file of the image.
     pub(crate) fn path(&self, absolute: &str) -> PathBuf {
         self.root.path().join(absolute.trim_start_matches('/'))
     }
 
-    /// The text of a log; empty as long as there is none.
+    /// Returns the text of a log; empty as long as there is none.
     pub(crate) fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(layout::LOG_DIRECTORY).join(name)).unwrap_or_default()
     }
@@ -89,10 +89,10 @@ impl Scene {
         std::fs::remove_file(self.path(layout::LOG_DIRECTORY).join(layout::SUPERVISOR_LOG)).expect("log");
     }
 
-    /// What the supervisor has told so far: events and their details.
+    /// Returns the events that the supervisor has logged so far, with their details.
     pub(crate) fn events(&self) -> Vec<(String, String)> {
         let log = self.log(layout::SUPERVISOR_LOG);
-        // The last line may not be whole yet.
+        // The last line may not be complete yet.
         let whole = log.rfind('\n').map_or("", |end| &log[..end]);
         let mut last_ms = 0;
         let told = whole.lines().map(|line| {
@@ -110,7 +110,7 @@ impl Scene {
         self.events().into_iter().map(|(event, _)| event).collect()
     }
 
-    /// The number that the detail of the `index`th event of a name has.
+    /// Returns the process id in the detail of the `index`th event of a name.
     pub(crate) fn process(&self, event: &str, index: usize) -> u32 {
         let found = self.events().into_iter().filter(|(name, _)| name == event).nth(index).expect("event");
         found.1.strip_prefix("process ").and_then(|number| number.parse().ok()).expect("a number")
@@ -128,7 +128,7 @@ impl Scene {
     pub(crate) fn wait(&self, what: &str, is_true: impl Fn() -> bool) {
         let start = Instant::now();
         while !is_true() {
-            assert!(start.elapsed() < TIMEOUT, "{what}: never; the supervisor says\n{}", self.log("supervisor.log"));
+            assert!(start.elapsed() < TIMEOUT, "{what}: never; the supervisor's log:\n{}", self.log("supervisor.log"));
             std::thread::sleep(POLL_INTERVAL);
         }
     }
@@ -168,7 +168,7 @@ impl Supervisor<'_> {
         kill_process(process, signal).expect("a signal is sent");
     }
 
-    /// How it ends.
+    /// Waits for its end, and returns its status.
     pub(crate) fn wait_ended(mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
@@ -183,19 +183,19 @@ impl Supervisor<'_> {
 
 impl Drop for Supervisor<'_> {
     fn drop(&mut self) {
-        // Its components are killed with it. That it has ended already is the only way in which this can fail.
+        // Its components are killed with it. This fails only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The children of a process that have not been reaped, with their states.
+/// Returns the children of a process that have not been reaped, with their states.
 pub(crate) fn children_of(parent: u32) -> Vec<(u32, char)> {
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
     processes
         .filter_map(|entry| {
             let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-            // The name may hold anything, but nothing after it holds a bracket.
+            // The name may contain anything, but no bracket follows it.
             let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
             let state = fields.next()?.chars().next()?;
             let is_child = fields.next()?.parse::<u32>().ok()? == parent;
@@ -205,13 +205,13 @@ pub(crate) fn children_of(parent: u32) -> Vec<(u32, char)> {
         .collect()
 }
 
-/// Whether a process has ended, reaped or not.
+/// Returns true if a process has ended, reaped or not.
 pub(crate) fn has_ended(process: u32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else { return true };
     stat.rfind(')').is_some_and(|end| stat[end + 1..].trim_start().starts_with('Z'))
 }
 
-/// An image as kina makes it, only that etcd and kube-apiserver are emulated.
+/// Makes an image as kina does, but with emulated etcd and kube-apiserver.
 pub(crate) fn build_image(directory: &Path) -> Image {
     let architecture = host();
     let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, directory.join("no-cache"));
@@ -220,8 +220,8 @@ pub(crate) fn build_image(directory: &Path) -> Image {
     image::build(&assets, architecture, directory).expect("image")
 }
 
-/// The archive of such an image with a supervisor from the same source, but compiled for the target of this machine, and
-/// named to kina as users name theirs.
+/// Makes the archive of such an image with a supervisor from the same source, but compiled for this machine, and given
+/// to kina by KINA_SUPERVISOR.
 fn archive_with_supervisor_for_this_machine() -> PathBuf {
     let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisor/main.rs");
     let output = Command::new(env!("CARGO_BIN_EXE_cargo-kina"))
@@ -239,7 +239,7 @@ fn archive_with_supervisor_for_this_machine() -> PathBuf {
     built["archive"].as_str().expect("archive").into()
 }
 
-/// A directory with an emulated etcd and an emulated kube-apiserver, compiled once for all tests.
+/// Returns a directory with an emulated etcd and an emulated kube-apiserver, compiled once for all tests.
 pub(crate) fn emulated_components() -> PathBuf {
     let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/supervisor/programs/emulated_component.rs");
     let program = test_support::static_program(&directory(), &main);
@@ -251,19 +251,19 @@ pub(crate) fn emulated_components() -> PathBuf {
         for name in ["etcd", "kube-apiserver"] {
             std::fs::copy(&program, binaries.join(name)).expect("copy");
         }
-        // Another test may have been quicker, with the same.
+        // Another test may have been quicker, with the same result.
         let renamed = std::fs::rename(&binaries, &components);
         assert!(renamed.is_ok() || components.is_dir(), "{renamed:?}");
     }
     components
 }
 
-/// The processor of this machine.
+/// Returns the processor architecture of this machine.
 pub(crate) fn host() -> Architecture {
     Architecture::host().expect("a processor that kina makes images for")
 }
 
-/// The programs that all tests share.
+/// Returns the directory of programs that all tests share.
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("supervisor")
 }

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use crate::png::Image;
 
 /// The reason of a test that is skipped.
-pub const MISSING: &str = "there is no chromium on PATH: install it, or let KINA_TEST_CHROMIUM name it";
-/// The path of one, or `required`.
+pub const MISSING: &str = "there is no chromium on PATH: install it, or set KINA_TEST_CHROMIUM to its path";
+/// The variable with the path of one, or `required`.
 const VARIABLE: &str = "KINA_TEST_CHROMIUM";
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
-/// How long it may take, on a busy machine.
+/// Time limit of a run, on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub struct Chromium(PathBuf);
 
 impl Chromium {
-    /// `None` where there is none, and none has to be.
+    /// Finds a browser; `None` if there is none and none is required.
     pub fn find() -> Option<Self> {
         let named = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
         if let Some(path) = named.as_ref().filter(|value| *value != "required") {
@@ -33,12 +33,12 @@ impl Chromium {
         found.map(Self)
     }
 
-    /// The document as it is once its scripts have run.
+    /// Returns the document after its scripts have run.
     pub fn dom(&self, page: &Path) -> String {
         String::from_utf8(self.run(page, &["--dump-dom".into()])).expect("text")
     }
 
-    /// What a window of this size would show.
+    /// Returns the content of a window of this size.
     pub fn screenshot(&self, page: &Path, width: u32, height: u32) -> Image {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("page.png");
@@ -48,7 +48,7 @@ impl Chromium {
         Image::decode(&std::fs::read(&file).expect("a screenshot"))
     }
 
-    /// Returns what it prints.
+    /// Runs it and returns its output.
     fn run(&self, page: &Path, arguments: &[OsString]) -> Vec<u8> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut profile = OsString::from("--user-data-dir=");
@@ -57,7 +57,7 @@ impl Chromium {
         command.args(["--headless", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-dev-shm-usage"]);
         command.args(["--force-color-profile=srgb", "--disable-background-networking", "--disable-component-update"]);
         if rustix::process::getuid().is_root() {
-            // Its sandbox does not work for root. The page is our own.
+            // Its sandbox does not work for root, and the page is trusted.
             command.arg("--no-sandbox");
         }
         let output = std::fs::File::create(directory.path().join("stdout")).expect("made");

@@ -1,8 +1,8 @@
-//! `cargo kina timings`, through the program: the page of a log, drawn by a real browser. What the browser says is
-//! compared with what is in the log.
+//! `cargo kina timings`, through the program: the page of a log, drawn by a real browser. The document in the browser
+//! is compared with the log.
 //!
-//! The browser is `chromium`, or what `KINA_TEST_CHROMIUM` names. Where there is none that part is skipped, and says so;
-//! `KINA_TEST_CHROMIUM=required` makes it a failure.
+//! The browser is `chromium`, or the one that `KINA_TEST_CHROMIUM` names. Without one that part is skipped, with a
+//! notice; `KINA_TEST_CHROMIUM=required` makes it a failure.
 #![cfg(feature = "cli")]
 
 mod chromium;
@@ -15,7 +15,7 @@ use std::process::{Command, Output, Stdio};
 use chromium::Chromium;
 use kina_engine::timings::{EngineLine, Phase, PhaseLine, TimingLine};
 
-/// What a test could be called by somebody who means no good.
+/// A test's name that tries to inject scripts into the page.
 const EVIL_NAME: &str =
     "evil::</script><script>document.title='taken over'</script><img src=x onerror=alert(1)>&amp;\"'";
 
@@ -47,7 +47,7 @@ fn phases(lines: &[TimingLine]) -> impl Iterator<Item = &PhaseLine> {
     })
 }
 
-/// What stands between two marks, of all places where they are.
+/// Returns the texts between two marks, at all places.
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Vec<&'a str> {
     text.split(before).skip(1).filter_map(|rest| rest.split_once(after)).map(|(found, _)| found).collect()
 }
@@ -58,7 +58,7 @@ fn only<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     found[0]
 }
 
-/// Without tags, and with the characters that HTML writes otherwise.
+/// Returns the text without tags, with its HTML entities decoded.
 fn words(html: &str) -> String {
     let mut words = String::new();
     for (index, part) in html.split('<').enumerate() {
@@ -68,7 +68,7 @@ fn words(html: &str) -> String {
 }
 
 #[test]
-fn a_browser_draws_what_the_log_says() {
+fn a_browser_draws_the_content_of_the_log() {
     let Some(chromium) = Chromium::find() else {
         test_support::skip!("{}", chromium::MISSING);
         return;
@@ -81,7 +81,7 @@ fn a_browser_draws_what_the_log_says() {
     assert!(output.status.success(), "{}", text_of(&output));
 
     let dom = chromium.dom(&page);
-    assert!(dom.contains("data-drawn=\"yes\""), "the script came to its end");
+    assert!(dom.contains("data-drawn=\"yes\""), "the script ran to its end");
     assert!(!dom.contains("<title>taken over"), "a name became a script");
     let (_, drawn) = dom.split_once("<body>").expect("a body");
     let (drawn, _) = drawn.split_once("<script type=\"application/json\"").expect("the data");
@@ -142,13 +142,13 @@ fn a_browser_draws_what_the_log_says() {
     });
     assert_eq!(first, longest.fold(0.0, f64::max));
 
-    // And it can be seen.
+    // The page is visible.
     let (width, height) = (1400, 1200);
     let image = chromium.screenshot(&page, width, height);
     assert_eq!((image.width, image.height), (width, height));
     let colours = image.colours();
     assert!(30 < colours.len(), "more than a plain surface: {} colours", colours.len());
-    // What a test has is drawn in this colour, and most of the time tests have something.
+    // Leases are drawn in this colour, and there is one most of the time.
     let leased_pixels = colours.get(&[0x00, 0x72, 0xb2]).copied().unwrap_or(0);
     assert!(10_000 < leased_pixels, "{leased_pixels} pixels");
     if let Some(kept) = std::env::var_os("KINA_TEST_KEEP_PAGE").map(std::path::PathBuf::from) {
@@ -157,7 +157,7 @@ fn a_browser_draws_what_the_log_says() {
     }
 }
 
-/// What somebody without a mouse does: sorts the table, looks for a test, walks along the bars.
+/// Uses the page without a mouse: sorts the table, looks for a test, walks along the bars.
 #[test]
 fn the_page_answers_to_its_keys_and_buttons() {
     let Some(chromium) = Chromium::find() else {
@@ -188,12 +188,12 @@ fn the_page_answers_to_its_keys_and_buttons() {
     let dom = chromium.dom(&page);
     let (root, _) = dom.split_once("<head>").expect("a head");
     let slowest = between(only(&dom, "<table id=\"slowest\">", "</table>"), "data-lease=\"", "\"")[0];
-    assert_eq!(only(root, "data-first=\"", "\""), slowest, "of numbers the largest come first");
+    assert_eq!(only(root, "data-first=\"", "\""), slowest, "the largest numbers come first");
     assert!(dom.contains("aria-sort=\"descending\""));
     assert_eq!(only(root, "data-left=\"", "\""), "1");
     assert_eq!(only(&dom, "<span id=\"found\" aria-live=\"polite\">", "<"), "1 of 201 leases");
     let detail = words(only(&dom, "<p id=\"detail\" aria-live=\"polite\">", "</p>"));
-    assert!(detail.contains("slot 2") && detail.contains(" for "), "what is chosen is told: {detail}");
+    assert!(detail.contains("slot 2") && detail.contains(" for "), "the selected bar is described: {detail}");
     let wide: f64 = only(root, "data-wide=\"", "\"").parse().expect("a number");
     assert!(2000.0 < wide, "four times as wide as it was: {wide}");
 }
@@ -204,7 +204,7 @@ fn sorted(mut values: Vec<f64>) -> Vec<f64> {
 }
 
 #[test]
-fn what_is_no_line_of_a_log_is_counted_and_left_out() {
+fn unreadable_lines_of_a_log_are_counted_and_left_out() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut text = run::two_hundred_leases("plain").iter().map(TimingLine::to_text).collect::<String>().into_bytes();
     text.extend(b"{\"kind\":\"of a newer kina\"}\n\xff\xfe\n{\"kind\":\"phase\",\"engi");
@@ -218,7 +218,7 @@ fn what_is_no_line_of_a_log_is_counted_and_left_out() {
 }
 
 #[test]
-fn figures_of_an_emulation_say_so() {
+fn figures_of_an_emulation_are_marked() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let engine = EngineLine { engine: "apple-1-1".to_owned(), simulated: true, ..EngineLine::default() };
     let mut lines = run::two_hundred_leases("plain");
@@ -230,7 +230,7 @@ fn figures_of_an_emulation_say_so() {
 }
 
 #[test]
-fn what_cannot_be_shown_is_told() {
+fn a_log_that_cannot_be_shown_is_an_error_with_a_reason() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(directory.path().join("empty"), "").expect("written");
     let expect = |arguments: &[&str], words: &str| {

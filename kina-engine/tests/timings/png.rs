@@ -1,4 +1,4 @@
-//! As much of PNG as a screenshot needs: eight bits a channel, not interlaced.
+//! A decoder for the PNG files of screenshots: eight bits a channel, not interlaced.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -11,8 +11,10 @@ pub struct Image {
 }
 
 impl Image {
+    /// Decodes a file.
+    ///
     /// # Panics
-    /// If it is no such image.
+    /// If it is not such an image.
     pub fn decode(file: &[u8]) -> Self {
         let mut rest = file.strip_prefix(b"\x89PNG\r\n\x1a\n").expect("a PNG file");
         let (mut header, mut packed) = (Vec::new(), Vec::new());
@@ -25,7 +27,7 @@ impl Image {
                 b"IDAT" => packed.extend_from_slice(content),
                 _ => {}
             }
-            // What stands between is a checksum.
+            // A checksum follows each chunk.
             rest = &after[4..];
         }
         let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
@@ -43,7 +45,7 @@ impl Image {
         Self { width, height, channels, pixels }
     }
 
-    /// How many pixels there are of each colour.
+    /// Counts the pixels of each colour.
     pub fn colours(&self) -> HashMap<[u8; 3], usize> {
         let mut colours = HashMap::new();
         for pixel in self.pixels.chunks_exact(self.channels) {
@@ -53,7 +55,7 @@ impl Image {
     }
 }
 
-/// Each line begins with the way in which its bytes are differences to those beside and above.
+/// Undoes the filters. Each line begins with the kind of difference between its bytes and those beside and above.
 fn unfilter(filtered: &[u8], line_bytes: usize, channels: usize) -> Vec<u8> {
     let mut pixels: Vec<u8> = Vec::with_capacity(filtered.len());
     let mut above = vec![0; line_bytes];

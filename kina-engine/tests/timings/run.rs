@@ -1,4 +1,4 @@
-//! A log as a run of tests leaves it, made up: two hundred leases on four slots, wanted by eight clients.
+//! A made-up log of a run of tests: two hundred leases on four slots, for eight clients.
 
 use kina_engine::timings::{EngineLine, Outcome, Phase, PhaseLine, ServedFrom, TimingLine};
 
@@ -8,8 +8,9 @@ const LEASES: u64 = 200;
 const SLOTS: u64 = 4;
 const CLIENTS: usize = 8;
 const MEBIBYTE: u64 = 1 << 20;
-/// What the suite tests, and what it expects.
+/// The subjects of the suite's tests.
 const SUBJECTS: [&str; 8] = ["scaling", "quota", "webhook", "status", "finalizer", "rbac", "leader", "cache"];
+/// The expectations of the suite's tests.
 const CLAIMS: [&str; 7] =
     ["is_kept", "follows_its_spec", "survives_a_restart", "is_refused", "comes_back", "is_reported_once", "converges"];
 
@@ -24,7 +25,7 @@ struct Run {
     random: u64,
 }
 
-/// One of the tests is called `name`.
+/// Makes the log, in which one of the tests is called `name`.
 pub fn two_hundred_leases(name: &str) -> Vec<TimingLine> {
     let engine = EngineLine {
         engine: ENGINE.to_owned(),
@@ -59,7 +60,7 @@ pub fn two_hundred_leases(name: &str) -> Vec<TimingLine> {
         });
         clients[client] = end_ms;
         if lease == 120 {
-            // Its API server died: another cluster takes the place.
+            // Its API server died, so another cluster replaces it.
             run.push(number, Phase::Broken, end_ms, end_ms + 60.0, |line| line);
             *slot = run.boot(SLOTS + 1, end_ms + 60.0);
             continue;
@@ -125,7 +126,8 @@ impl Run {
         }));
     }
 
-    /// The same in every run: Knuth's multiplier, the upper bits.
+    /// Returns a pseudo-random number, the same in every run: the upper bits of Knuth's generator.
+
     fn between(&mut self, least: f64, most: f64) -> f64 {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         least + (most - least) * ((self.random >> 40) as f64 / (1 << 24) as f64)

@@ -1,4 +1,4 @@
-//! In the place of etcd and of kube-apiserver: writes down how it was started, and does what its arguments say.
+//! A stand-in for etcd and kube-apiserver: logs its start, and follows its arguments.
 
 use std::ffi::c_int;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 const SIGTERM: c_int = 15;
 const SIG_IGN: usize = 1;
-/// Nothing here runs longer than this, whatever becomes of the test.
+/// Limit of its life, even if the test is killed.
 const LIFE_MAX: Duration = Duration::from_secs(120);
 
 unsafe extern "C" {
@@ -53,7 +53,7 @@ fn main() {
     std::thread::sleep(LIFE_MAX);
 }
 
-/// Waits until it has another parent than the one that started it, says which, and ends.
+/// Waits until it has another parent than the one that started it, logs its number, and ends.
 fn orphan(first_parent: &str) {
     let start = Instant::now();
     while parent_id().to_string() == first_parent && start.elapsed() < LIFE_MAX {
@@ -63,12 +63,12 @@ fn orphan(first_parent: &str) {
 }
 
 fn tell_ready() {
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return say("nobody listens") };
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return say("there is no socket") };
     let sent = UnixDatagram::unbound().and_then(|own| own.send_to(b"READY=1", socket));
     say(&format!("ready: {:?}", sent.is_ok()));
 }
 
 fn say(text: &str) {
-    // In one piece, as others write to the same log.
+    // In one piece, because others write to the same log.
     drop(std::io::stdout().write_all(format!("{text}\n").as_bytes()));
 }
