@@ -1,9 +1,9 @@
-//! The tests' side of the machine that they run on.
+//! Helpers for tests that depend on the machine that they run on.
 //!
-//! `cargo test --workspace` has to pass with no more than the README lists, and a Rust that a distribution packages has
-//! the standard library of one target and no rustup to fetch another. Programs for the machines of emulators are therefore
-//! compiled for the host itself ([`static_program`]). A test that needs more than the README lists, such as podman, skips
-//! and says so ([`skip!`]), so that CI can run it elsewhere.
+//! `cargo test --workspace` must pass with no more than the README lists, and a distribution's Rust has the standard
+//! library of only one target, without rustup to fetch another. Programs for the machines of emulators are therefore
+//! compiled for the host itself ([`static_program`]). A test that needs more than the README lists, such as podman, is
+//! skipped and recorded ([`skip!`]), so that CI can run it elsewhere.
 
 mod programs;
 mod skips;

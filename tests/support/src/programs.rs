@@ -4,14 +4,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Compiles the program whose main file is `main`, and returns its path in `directory`. That is done once for each content
-/// of the files beside `main`, however many processes ask.
+/// Compiles the program whose main file is `main`, and returns its path in `directory`. A program is compiled once for
+/// each content of the files beside `main`, and shared by all processes.
 ///
-/// It is for the target of this machine, which every Rust has, and linked statically by the C compiler, which a Rust
-/// without rustup needs anyway. kina itself compiles for `…-linux-musl`, which it must, as it also runs on Macs.
+/// The target is that of this machine, which every Rust has. The program is linked statically by the C compiler, which
+/// a Rust without rustup needs anyway. kina itself must compile for `…-linux-musl`, because it also runs on Macs.
 ///
 /// # Panics
-/// If that cannot be done; the message says what is needed.
+/// If the program cannot be compiled; the message names the requirements.
 pub fn static_program(directory: &Path, main: &Path) -> PathBuf {
     let name = main.file_stem().expect("a source file").to_str().expect("UTF-8");
     let program = directory.join(format!("{name}-{:016x}", hash_of_directory(main.parent().expect("a source file"))));
@@ -30,12 +30,12 @@ pub fn static_program(directory: &Path, main: &Path) -> PathBuf {
          Fedora: gcc and glibc-static)?\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // Another process may have been quicker, with the same: either is replaced in one step.
+    // Another process may have made the same program meanwhile. The replacement is atomic.
     std::fs::rename(&compiled, &program).expect("a file can be renamed in its directory");
     program
 }
 
-/// Tells if the compiler has the standard library that kina compiles the first process of its images with.
+/// Returns true if the compiler has the standard library that kina needs for the first process of its images.
 ///
 /// # Panics
 /// If the compiler cannot be asked.
@@ -45,7 +45,7 @@ pub fn can_compile_for_images() -> bool {
     Path::new(sysroot.trim()).join("lib/rustlib").join(image_target()).is_dir()
 }
 
-/// The target of programs in images for this machine.
+/// Returns the target of programs in images for this machine.
 pub fn image_target() -> String {
     format!("{}-unknown-linux-musl", std::env::consts::ARCH)
 }

@@ -3,14 +3,14 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// Names the file to which each skipped test adds a line.
+/// The variable that names the file to which each skipped test adds a line.
 pub const SKIPS_VARIABLE: &str = "KINA_TEST_SKIPS";
 
-/// Says that the test it stands in is skipped, and why: on stderr, and as a line of the file in [`SKIPS_VARIABLE`]. The
-/// test has to return after it.
+/// Records that the surrounding test is skipped, with the reason: on stderr, and as a line of the file in
+/// [`SKIPS_VARIABLE`]. The test must return after it.
 ///
-/// The test is named by its binary and its path in there, `contract::faults::an_old_kernel`, which unlike the name of its
-/// thread is the same for every runner and any number of threads.
+/// The test is named by its binary and its path in there, `contract::faults::an_old_kernel`. Unlike the name of its
+/// thread, that is the same for every runner and any number of threads.
 #[macro_export]
 macro_rules! skip {
     ($($reason:tt)+) => {{
@@ -22,7 +22,8 @@ macro_rules! skip {
 /// The function behind [`skip!`]; `here` is the path of a function inside the test.
 ///
 /// # Panics
-/// If the file cannot be written: a skip that no file tells of would be taken for a pass.
+/// If the file cannot be written, because a skip that is not recorded would count as a pass.
+
 pub fn record_skip(here: &str, reason: &str) {
     let line = line_of(here, reason);
     eprint!("SKIPPED: {line}");

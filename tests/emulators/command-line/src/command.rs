@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-/// How a list is printed.
+/// The format of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// For machines.
@@ -16,18 +16,18 @@ pub enum Format {
     Toml,
 }
 
-/// What a container gets to see at some path.
+/// A mount in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Where it comes from.
+    /// Its source.
     pub kind: MountKind,
-    /// Where it is seen.
+    /// Its path in the container.
     pub target: String,
-    /// Whether it cannot be written.
+    /// Set if it cannot be written.
     pub read_only: bool,
 }
 
-/// Where a mount comes from.
+/// The source of a mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MountKind {
     /// `--mount type=bind`: a directory of the host.
@@ -57,13 +57,13 @@ pub enum MountKind {
 /// A port of the host that leads to one of the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publish {
-    /// Where the host listens.
+    /// The address at which the host listens.
     pub address: Ipv4Addr,
     /// The first port of the host.
     pub host_port: u16,
     /// The first port of the container.
     pub container_port: u16,
-    /// How many ports in a row.
+    /// The number of consecutive ports.
     pub count: u16,
     /// `tcp` or `udp`.
     pub protocol: String,
@@ -89,7 +89,7 @@ pub struct Process {
     pub terminal: bool,
     /// `K=V`, or `K` for the caller's own value.
     pub environment: Vec<String>,
-    /// The user, as it was given.
+    /// The user, as given.
     pub user: Option<String>,
     /// The working directory.
     pub directory: Option<String>,
@@ -98,9 +98,9 @@ pub struct Process {
 /// `create` and `run`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Create {
-    /// The name, which is the id; nothing has been checked yet.
+    /// The name, which is the id; not checked yet.
     pub name: Option<String>,
-    /// Labels, as they were given.
+    /// Labels, as given.
     pub labels: Vec<String>,
     /// CPUs.
     pub cpus: Option<u32>,
@@ -108,23 +108,23 @@ pub struct Create {
     pub memory_bytes: Option<u64>,
     /// Delete when stopped.
     pub remove: bool,
-    /// Where to write the id.
+    /// The file for the id.
     pub cidfile: Option<String>,
     /// The process.
     pub process: Process,
-    /// Files with more of the environment.
+    /// Files with further environment variables.
     pub environment_files: Vec<String>,
     /// The user's number.
     pub user_id: Option<u32>,
     /// The group's number.
     pub group_id: Option<u32>,
-    /// Resource limits, as they were given.
+    /// Resource limits, as given.
     pub ulimits: Vec<String>,
     /// Published ports.
     pub publish: Vec<Publish>,
-    /// Published sockets, as they were given.
+    /// Published sockets, as given.
     pub publish_sockets: Vec<String>,
-    /// Mounts, in their order.
+    /// Mounts, in order.
     pub mounts: Vec<Mount>,
     /// Capabilities to add.
     pub capabilities_added: Vec<String>,
@@ -136,13 +136,13 @@ pub struct Create {
     pub read_only_paths: Option<Vec<String>>,
     /// Arguments of the kernel.
     pub kernel_arguments: Vec<String>,
-    /// A kernel of its own.
+    /// A kernel for this container.
     pub kernel: Option<String>,
     /// A small reaper as PID 1.
     pub init: bool,
     /// The image of the init system.
     pub init_image: Option<String>,
-    /// VMs inside of the VM.
+    /// Nested virtualization.
     pub virtualization: bool,
     /// Translation of amd64 binaries.
     pub rosetta: bool,
@@ -166,7 +166,7 @@ pub struct Create {
     pub dns_options: Vec<String>,
     /// No resolver at all.
     pub no_dns: bool,
-    /// The platform, however it was given.
+    /// The platform, given by any option.
     pub architecture: Option<String>,
     /// The image.
     pub image: String,

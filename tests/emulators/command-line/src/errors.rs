@@ -1,4 +1,4 @@
-//! How the CLI says no.
+//! Errors of the CLI.
 
 use std::fmt;
 
@@ -10,15 +10,15 @@ pub struct UsageError(pub String);
 /// The codes of runtime errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
-    /// A value that cannot be right.
+    /// An invalid value.
     InvalidArgument,
     /// Something went wrong inside.
     InternalError,
     /// The name is taken.
     Exists,
-    /// There is no such thing.
+    /// The object does not exist.
     NotFound,
-    /// The thing is there, but in another state.
+    /// The object is in another state.
     InvalidState,
     /// It took too long.
     Timeout,
@@ -28,31 +28,31 @@ pub enum Code {
     Interrupted,
 }
 
-/// Why a call ends with another code than 0.
+/// The reason for an exit code other than 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// Exit 64.
     Usage(UsageError),
     /// Exit 1, with `Error: TEXT` on stderr. The code shows only where the CLI prefixes it.
     Runtime {
-        /// What kind of error it is.
+        /// The kind of error.
         code: Code,
         /// The text of the error.
         text: String,
     },
-    /// Exit 1, and the text is printed as it is: it has its prefixes already.
+    /// Exit 1, with a text that already has its prefixes.
     Prefixed(String),
     /// The code of a process inside the container.
     Exit(u8),
 }
 
 impl Failure {
-    /// A runtime error.
+    /// Makes a runtime error.
     pub fn runtime(code: Code, text: impl Into<String>) -> Self {
         Self::Runtime { code, text: text.into() }
     }
 
-    /// The text with its code in front, as `stop`, `kill` and `delete` print it.
+    /// Returns the text with its code in front, as `stop`, `kill` and `delete` print it.
     pub fn prefixed(&self) -> String {
         match self {
             Self::Runtime { code, text } => format!("{code}: \"{text}\""),
@@ -62,7 +62,7 @@ impl Failure {
         }
     }
 
-    /// What goes to stderr.
+    /// Returns the text for stderr.
     pub fn text(&self) -> Option<String> {
         match self {
             Self::Usage(error) => Some(format!("Error: {error}")),
@@ -71,7 +71,7 @@ impl Failure {
         }
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 64,
@@ -102,7 +102,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// The texts that a driver has to recognise, one function for each row of the reference's section 3.
+/// The texts that a driver must recognise: one function for each row of the reference's section 3.
 pub mod messages {
     use super::{Code, Failure};
 
@@ -120,27 +120,27 @@ pub mod messages {
         Failure::runtime(Code::Exists, format!("container with id {name} already exists"))
     }
 
-    /// `start` and `exec` of a container that is not there.
+    /// `start` and `exec` of a container that does not exist.
     pub fn get_failed(id: &str) -> Failure {
         Failure::runtime(Code::NotFound, format!("get failed: container {id} not found"))
     }
 
-    /// `stop`, `kill`, `delete`, `logs` and `cp` of a container that is not there.
+    /// `stop`, `kill`, `delete`, `logs` and `cp` of a container that does not exist.
     pub fn container_missing(id: &str) -> Failure {
         Failure::runtime(Code::NotFound, format!("container with ID {id} not found"))
     }
 
-    /// `inspect` of a container that is not there.
+    /// `inspect` of a container that does not exist.
     pub fn inspect_missing(id: &str) -> Failure {
         Failure::runtime(Code::NotFound, format!("container not found: {id}"))
     }
 
-    /// `stats` of a container that is not there.
+    /// `stats` of a container that does not exist.
     pub fn stats_missing(id: &str) -> Failure {
         Failure::runtime(Code::NotFound, format!("no such container: {id}"))
     }
 
-    /// The container has to run for this.
+    /// A command that needs a running container.
     pub fn not_running(id: &str) -> Failure {
         Failure::runtime(Code::InvalidState, format!("container {id} is not running"))
     }
@@ -165,12 +165,12 @@ pub mod messages {
         Failure::runtime(Code::InvalidArgument, format!("invalid label format {label}"))
     }
 
-    /// The image is not here.
+    /// The image does not exist.
     pub fn image_missing(reference: &str) -> Failure {
         Failure::runtime(Code::NotFound, format!("image with reference {reference} not found"))
     }
 
-    /// `image inspect` of an image that is not here.
+    /// `image inspect` of an image that does not exist.
     pub fn image_inspect_missing(reference: &str) -> Failure {
         Failure::runtime(Code::NotFound, format!("image not found: {reference}"))
     }
@@ -217,7 +217,7 @@ pub mod messages {
         Failure::runtime(Code::InvalidArgument, "minimum memory amount allowed is 200 MiB")
     }
 
-    /// The network is not there.
+    /// The network does not exist.
     pub fn network_missing(name: &str) -> Failure {
         Failure::runtime(Code::NotFound, format!("network {name} not found"))
     }
@@ -228,22 +228,22 @@ pub mod messages {
         Failure::runtime(Code::InvalidState, text)
     }
 
-    /// The volume is not there.
+    /// The volume does not exist.
     pub fn volume_missing(name: &str) -> Failure {
         Failure::runtime(Code::NotFound, format!("volume '{name}' not found"))
     }
 
-    /// The volume is there already.
+    /// The volume exists already.
     pub fn volume_exists(name: &str) -> Failure {
         Failure::runtime(Code::Exists, format!("volume '{name}' already exists"))
     }
 
-    /// The volume belongs to a container.
+    /// The volume is used by a container.
     pub fn volume_in_use(name: &str) -> Failure {
         Failure::runtime(Code::InvalidState, format!("volume '{name}' is currently in use"))
     }
 
-    /// The machine cannot run VMs inside of a VM.
+    /// The machine does not support nested virtualization.
     pub fn no_nested_virtualization() -> Failure {
         Failure::runtime(Code::Unsupported, "nested virtualization is not supported on the platform")
     }
@@ -256,7 +256,7 @@ pub mod messages {
         Failure::runtime(Code::InternalError, text)
     }
 
-    /// What the reference lists, but this program does not do.
+    /// A feature that the reference lists, but this program does not have.
     pub fn not_emulated(what: &str, program: &str) -> Failure {
         Failure::runtime(Code::Unsupported, format!("unsupported: {what} ({program})"))
     }

@@ -2,12 +2,12 @@
 
 use crate::Version;
 
-/// What follows an option.
+/// The kind of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takes {
     /// Nothing.
     Nothing,
-    /// Any text.
+    /// A text.
     Text,
     /// A whole number.
     Number,
@@ -24,11 +24,11 @@ pub enum Takes {
 pub struct Flag {
     /// Every spelling; the first is the key in [`crate::Matches`].
     pub names: &'static [&'static str],
-    /// What follows it.
+    /// The kind of its value.
     pub takes: Takes,
-    /// Whether it may be given again.
+    /// Set if it may be given several times.
     pub repeats: bool,
-    /// The version that it first came with.
+    /// The first version that has it.
     pub since: Version,
 }
 
@@ -37,15 +37,15 @@ pub struct Flag {
 pub struct Form {
     /// Its words; an alias is a form of its own.
     pub path: &'static [&'static str],
-    /// Its options, `--debug` aside, which all have.
+    /// Its options, except `--debug`, which all subcommands have.
     pub flags: &'static [&'static [Flag]],
     /// The fewest arguments after the options.
     pub least: usize,
     /// The most arguments after the options.
     pub most: usize,
-    /// Whether everything after the first argument belongs to a process inside.
+    /// Set if everything after the first argument belongs to a process inside.
     pub passes_rest: bool,
-    /// The version that it first came with.
+    /// The first version that has it.
     pub since: Version,
 }
 

@@ -9,29 +9,29 @@ use crate::{FORMS, Flag, Form, Takes, UsageError, Version};
 pub struct Matches {
     /// The subcommand.
     pub form: &'static Form,
-    /// The options that were given, by their first name, with their values; an option without a value has an empty one.
+    /// The given options, by their first name, with their values; an option without a value has an empty one.
     pub options: BTreeMap<&'static str, Vec<String>>,
-    /// What follows the options.
+    /// The arguments after the options.
     pub arguments: Vec<String>,
 }
 
 impl Matches {
-    /// Whether the option was given.
+    /// Returns true if the option was given.
     pub fn has(&self, name: &str) -> bool {
         self.options.contains_key(name)
     }
 
-    /// The value of an option.
+    /// Returns the value of an option.
     pub fn one(&self, name: &str) -> Option<String> {
         self.options.get(name).and_then(|values| values.last()).cloned()
     }
 
-    /// The values of an option that may be given again.
+    /// Returns the values of an option that may be given several times.
     pub fn all(&self, name: &str) -> Vec<String> {
         self.options.get(name).cloned().unwrap_or_default()
     }
 
-    /// The number of an option; its form was checked before.
+    /// Returns the number of an option, whose form was checked before.
     pub fn number(&self, name: &str) -> Option<u64> {
         self.one(name).and_then(|value| value.parse().ok())
     }
@@ -52,7 +52,7 @@ pub fn matches_of(arguments: &[String], version: Version) -> Result<Matches, Usa
         if word == "--debug" {
             continue;
         }
-        // The one pair of short options that the reference writes as one word.
+        // The only pair of short options that the reference writes as one word.
         let names: &[&str] = if word == "-it" { &["-i", "-t"] } else { &[word.as_str()] };
         for name in names {
             let flag = flag_of(form, name, version)?;

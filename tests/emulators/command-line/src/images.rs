@@ -1,6 +1,6 @@
-//! How images are called.
+//! Names of images.
 
-/// The processor of this host, in the words of images.
+/// Returns the processor of this host, as images name it.
 pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -9,7 +9,7 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// A name with its registry and its tag.
+/// Completes a name with its registry and its tag.
 pub fn qualified(reference: &str) -> String {
     let (path, digest) = reference.split_once('@').map_or((reference, None), |(path, digest)| (path, Some(digest)));
     let first = path.split('/').next().unwrap_or_default();

@@ -3,7 +3,7 @@
 use crate::command::{Command, Create, Format, Process};
 use crate::{Matches, UsageError, Version, grammar, memory_in_bytes, values};
 
-/// Reads a command line, the program's own name not included.
+/// Reads a command line without the program's own name.
 pub fn parse(arguments: &[String], version: Version) -> Result<Command, UsageError> {
     let matches = grammar::matches_of(arguments, version)?;
     command(&matches)

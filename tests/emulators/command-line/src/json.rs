@@ -1,4 +1,4 @@
-//! The documents that the CLI prints. Keys that may be absent are `Option`s; keys of nobody's knowing go to `extra`.
+//! The documents that the CLI prints. Keys that may be absent are `Option`s; unknown keys go to `extra`.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ macro_rules! document {
         #[expect(missing_docs, reason = "the names are the document's own")]
         pub struct $name {
             $($(#[$field_about])* pub $field: $kind,)*
-            /// Keys that no reader knows.
+            /// Unknown keys.
             #[serde(flatten)]
             pub extra: BTreeMap<String, Value>,
         }
@@ -23,7 +23,7 @@ macro_rules! document {
 document! { /// An element of `list` and `inspect`.
 Container { configuration: Configuration, id: String, status: Status } }
 
-document! { /// What a container was created with.
+document! { /// The configuration of a container.
 Configuration {
     cap_add: Vec<String>,
     cap_drop: Vec<String>,
@@ -92,10 +92,10 @@ MountDocument {
     kind: Value,
 } }
 
-document! { /// The wish for a network.
+document! { /// A requested network.
 NetworkReference { network: String, options: Value } }
 
-document! { /// What the image runs on.
+document! { /// The platform of an image.
 Platform {
     architecture: String,
     os: String,
@@ -115,7 +115,7 @@ Resources {
     storage: Option<u64>,
 } }
 
-document! { /// What a container does now.
+document! { /// The current status of a container.
 Status {
     networks: Vec<Attachment>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,7 +123,7 @@ Status {
     state: String,
 } }
 
-/// One address of a running container. Its keys do not follow one rule, so they are named one by one.
+/// One address of a running container. Its keys follow no common rule, so they are named one by one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are the document's own")]
 pub struct Attachment {
@@ -140,12 +140,12 @@ pub struct Attachment {
     pub network: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
-    /// Keys that no reader knows.
+    /// Unknown keys.
     #[serde(flatten)]
     pub extra: BTreeMap<String, Value>,
 }
 
-document! { /// An element of `stats`; what was not measured is absent.
+document! { /// An element of `stats`; values that were not measured are absent.
 Stats {
     id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,7 +169,7 @@ Stats {
 document! { /// An element of `image list` and `image inspect`.
 Image { configuration: ImageConfiguration, id: String, variants: Vec<ImageVariant> } }
 
-document! { /// What an image is called.
+document! { /// The name of an image.
 ImageConfiguration { creation_date: String, descriptor: Descriptor, name: String } }
 
 document! { /// An image for one platform; `config` is the image's own configuration.
@@ -178,7 +178,7 @@ ImageVariant { config: Value, digest: String, platform: Platform, size: u64 } }
 document! { /// An element of `network list`.
 Network { configuration: NetworkConfiguration, id: String, status: Value } }
 
-document! { /// What a network was created with.
+document! { /// The configuration of a network.
 NetworkConfiguration {
     creation_date: String,
     labels: BTreeMap<String, String>,
@@ -191,7 +191,7 @@ NetworkConfiguration {
 document! { /// An element of `volume list`.
 Volume { configuration: VolumeConfiguration, id: String } }
 
-document! { /// What a volume was created with.
+document! { /// The configuration of a volume.
 VolumeConfiguration {
     creation_date: String,
     driver: String,

@@ -1,8 +1,8 @@
 //! The command line of Apple's `container`: a strict grammar, the JSON that it prints, and its error texts.
 //!
-//! What the reference page does not list does not exist here: an option, a form of a value or an order of arguments that
-//! is unknown is a [`UsageError`], which programs answer with exit code 64. That is on purpose stricter than the real
-//! program, so that a driver and its emulator cannot share an error unnoticed.
+//! Only the features on the reference page exist here: an unknown option, form of a value or order of arguments is a
+//! [`UsageError`], for which programs exit with code 64. This is deliberately stricter than the real program, so that a
+//! driver and its emulator cannot share an error unnoticed.
 
 pub mod command;
 mod errors;

@@ -5,23 +5,23 @@ use serde_json::Value;
 
 use crate::Version;
 
-/// One line, keys sorted.
+/// Prints JSON on one line, with sorted keys.
 pub fn compact<T: Serialize>(value: &T, version: Version) -> Result<String, serde_json::Error> {
     Ok(escaped(serde_json::to_value(value)?.sorted().to_string(), version))
 }
 
-/// Several lines, keys sorted.
+/// Prints JSON on several lines, with sorted keys.
 pub fn pretty<T: Serialize>(value: &T, version: Version) -> Result<String, serde_json::Error> {
     Ok(escaped(serde_json::to_string_pretty(&serde_json::to_value(value)?.sorted())?, version))
 }
 
-/// A slash is legal inside strings only, so every slash of a document may be escaped.
+/// Escapes every slash, which JSON allows only inside strings, if the version does so.
 fn escaped(document: String, version: Version) -> String {
     if version.escapes_slashes() { document.replace('/', "\\/") } else { document }
 }
 
 trait Sorted {
-    /// The same value with its keys in order, whatever features `serde_json` was built with.
+    /// Sorts the keys, since their order depends on the features of `serde_json`.
     fn sorted(self) -> Self;
 }
 

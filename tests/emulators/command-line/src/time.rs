@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A moment as ISO 8601 in UTC without fractions, like `2026-08-08T09:00:00Z`.
+/// Formats a time as ISO 8601 in UTC without fractions, like `2026-08-08T09:00:00Z`.
 pub fn iso_8601(moment: SystemTime) -> String {
     let seconds = moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, in_day) = (seconds / 86_400, seconds % 86_400);

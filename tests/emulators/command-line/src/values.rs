@@ -3,7 +3,7 @@
 use crate::command::{Mount, MountKind, NetworkChoice, Publish};
 use crate::{Failure, UsageError, messages};
 
-/// An amount of memory: a bare number is bytes, units are powers of 1024.
+/// Reads an amount of memory: a bare number is bytes, units are powers of 1024.
 pub fn memory_in_bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
@@ -20,13 +20,14 @@ pub fn memory_in_bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// Whether a name keeps the rule of names: two to 63 letters, digits, `_`, `.` and `-`, first a letter or digit.
+/// Returns true if a name is valid: two to 63 letters, digits, `_`, `.` and `-`, of which the first is a letter or
+/// digit.
 pub fn name_is_valid(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     (2..=63).contains(&name.len()) && name.as_bytes()[0].is_ascii_alphanumeric() && name.bytes().all(inner)
 }
 
-/// A label. The value holds no `=`; a single one at its end is lost without a word.
+/// Reads a label. The value contains no `=`; a single one at its end is silently dropped.
 pub fn label(text: &str) -> Result<(String, String), Failure> {
     let bad = || messages::bad_label(text);
     let (key, value) = text.split_once('=').ok_or_else(bad)?;
@@ -34,7 +35,7 @@ pub fn label(text: &str) -> Result<(String, String), Failure> {
     if key.is_empty() || value.contains('=') { Err(bad()) } else { Ok((key.to_owned(), value.to_owned())) }
 }
 
-/// `[IP:]HOST:CONTAINER[/PROTOCOL]`, where both ports may be ranges of one length.
+/// Reads `[IP:]HOST:CONTAINER[/PROTOCOL]`, in which both ports may be ranges of the same length.
 pub(crate) fn publish(text: &str) -> Result<Publish, UsageError> {
     let bad = || UsageError(format!("invalid publish value '{text}'"));
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
@@ -60,7 +61,7 @@ fn range(text: &str) -> Option<(u16, u16)> {
     (first > 0 && first <= last).then(|| (first, last - first + 1))
 }
 
-/// `type=bind|volume|tmpfs,source=,target=,readonly`.
+/// Reads `type=bind|volume|tmpfs,source=,target=,readonly`.
 pub(crate) fn mount(text: &str) -> Result<Mount, UsageError> {
     let bad = |why: &str| UsageError(format!("invalid mount '{text}': {why}"));
     let (mut kind, mut source, mut target, mut read_only) = (None, None, None, false);
@@ -88,12 +89,12 @@ pub(crate) fn mount(text: &str) -> Result<Mount, UsageError> {
         _ => return Err(bad("type and source")),
     };
     if size.is_some() || mode.is_some() {
-        return Err(bad("size and mode are tmpfs's"));
+        return Err(bad("size and mode are for tmpfs only"));
     }
     Ok(Mount { kind, target, read_only })
 }
 
-/// A path, and nothing else: size and mode are for `--mount`.
+/// Reads a path alone: size and mode are for `--mount`.
 pub(crate) fn tmpfs(path: &str) -> Result<Mount, UsageError> {
     if !path.starts_with('/') || path.contains([',', ':']) {
         return Err(UsageError(format!("invalid tmpfs '{path}'")));
@@ -102,7 +103,7 @@ pub(crate) fn tmpfs(path: &str) -> Result<Mount, UsageError> {
     Ok(Mount { kind, target: path.to_owned(), read_only: false })
 }
 
-/// `SRC:DST[:ro]`, a volume by name, or `/path` for an anonymous volume.
+/// Reads `SRC:DST[:ro]`, a volume by name, or `/path` for an anonymous volume.
 pub(crate) fn volume(text: &str) -> Result<Mount, UsageError> {
     let bad = || UsageError(format!("invalid volume '{text}'"));
     let parts: Vec<&str> = text.split(':').collect();
@@ -123,7 +124,7 @@ pub(crate) fn volume(text: &str) -> Result<Mount, UsageError> {
     Ok(Mount { kind, target: target.to_owned(), read_only })
 }
 
-/// `NAME[,mac=][,mtu=]`.
+/// Reads `NAME[,mac=][,mtu=]`.
 pub(crate) fn network(text: &str) -> Result<NetworkChoice, UsageError> {
     let bad = || UsageError(format!("invalid network '{text}'"));
     let mut parts = text.split(',');

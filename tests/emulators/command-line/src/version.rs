@@ -1,9 +1,9 @@
-//! The version of the CLI that is spoken.
+//! The emulated version of the CLI.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A version of the CLI: it decides which options exist and which dialect of JSON is printed.
+/// A version of the CLI, which determines the options and the dialect of JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     /// The first number.
@@ -20,17 +20,17 @@ impl Version {
     /// The newest version that the reference knows.
     pub const NEWEST: Self = Self::new(1, 4, 1);
 
-    /// The version with these three numbers.
+    /// Makes a version of these three numbers.
     pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
         Self { major, minor, patch }
     }
 
-    /// Whether JSON shows `/` as `\/`.
+    /// Returns true if JSON shows `/` as `\/`.
     pub fn escapes_slashes(self) -> bool {
         self < Self::new(1, 4, 1)
     }
 
-    /// Whether `system status` has sections for client, host, paths, resources and server.
+    /// Returns true if `system status` has sections for client, host, paths, resources and server.
     pub fn has_sectioned_status(self) -> bool {
         self >= Self::new(1, 4, 1)
     }
@@ -49,7 +49,7 @@ impl FromStr for Version {
         let numbers: Option<Vec<u16>> = text.split('.').map(|number| number.parse().ok()).collect();
         match numbers.as_deref() {
             Some(&[major, minor, patch]) => Ok(Self::new(major, minor, patch)),
-            _ => Err(format!("`{text}` is no version of three numbers, like 1.4.1")),
+            _ => Err(format!("`{text}` is not a version of three numbers, like 1.4.1")),
         }
     }
 }

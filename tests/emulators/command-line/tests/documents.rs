@@ -21,7 +21,7 @@ const STATS: &str = r#"[{"blockReadBytes":1048576,"blockWriteBytes":524288,"cpuU
 const IMAGES: &str = r#"[{"configuration":{"creationDate":"2026-06-02T00:00:00Z","descriptor":{"digest":"sha256:ce97","mediaType":"application/vnd.oci.image.index.v1+json","size":741},"name":"docker.io/kindest/node:v1.35.5"},"id":"ce97","variants":[{"config":{"architecture":"arm64","config":{"Entrypoint":["/usr/local/bin/entrypoint","/sbin/init"],"Env":["container=docker"],"StopSignal":"SIGRTMIN+3"},"os":"linux","rootfs":{"diff_ids":["sha256:aa"],"type":"layers"}},"digest":"sha256:bb","platform":{"architecture":"arm64","os":"linux"},"size":412345678}]}]"#;
 const NETWORKS: &str = r#"[{"configuration":{"creationDate":"2026-08-08T08:00:00Z","labels":{"com.apple.container.resource.role":"builtin"},"mode":"nat","name":"default","options":{},"plugin":"container-network-vmnet"},"id":"default","status":{"ipv4Gateway":"192.168.64.1","ipv4Subnet":"192.168.64.0/24","ipv6Subnet":"fd00:1::/64"}}]"#;
 
-/// Reads the sample and prints it: nothing may be lost, nothing added, and no key may have gone to the unknown ones.
+/// Reads the sample and prints it: nothing may be lost or added.
 fn survives<T: Serialize + DeserializeOwned>(sample: &str) -> Vec<T> {
     let expected: Value = serde_json::from_str(sample).expect("the sample is JSON");
     let documents: Vec<T> = serde_json::from_str(sample).expect("the sample has the shape");

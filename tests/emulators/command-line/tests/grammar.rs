@@ -1,4 +1,4 @@
-//! What the reference lists is understood, and nothing else.
+//! The forms that the reference lists are understood, and no others.
 
 use container_command_line::command::{Command, Format, MountKind};
 use container_command_line::{Failure, Version, label, name_is_valid, parse};
@@ -263,7 +263,7 @@ fn names_and_labels_keep_their_rules() {
     let pair = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
     assert_eq!(label("a=b"), pair("a", "b"));
     assert_eq!(label("a="), pair("a", ""));
-    assert_eq!(label("a=b="), pair("a", "b"), "a single trailing = is lost without a word");
+    assert_eq!(label("a=b="), pair("a", "b"), "a single trailing = is silently dropped");
     for bad in ["a", "=b", "a=b=c", "a=YQ=="] {
         let failure = label(bad).expect_err(bad);
         assert!(failure.text().is_some_and(|text| text.contains("invalid label format")), "{bad}");

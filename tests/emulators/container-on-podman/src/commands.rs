@@ -1,4 +1,4 @@
-//! Which command is mapped to what.
+//! The mapping of commands.
 
 use container_command_line::command::{Command, Format};
 use container_command_line::{Failure, compact, messages};
@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::{VERSION, create, documents, images, lifecycle, podman, version_line};
 
-/// What a call prints to stdout, or why it failed.
+/// The output of a call to stdout, or its failure.
 pub(crate) type Outcome = Result<String, Failure>;
 
-/// Does what a command says.
+/// Carries out a command.
 pub(crate) fn perform(command: Command) -> Outcome {
     match command {
         Command::SystemStart { .. } => podman::run(&["info"]).map(|_| String::new()),
@@ -36,19 +36,19 @@ pub(crate) fn perform(command: Command) -> Outcome {
     }
 }
 
-/// The answer to what the reference lists, but nobody needed so far.
+/// The failure of a command that the reference lists, but no test has needed so far.
 pub(crate) fn not_mapped(what: &str) -> Failure {
     messages::not_emulated(what, "container-on-podman")
 }
 
-/// JSON on one line.
+/// Prints JSON on one line.
 pub(crate) fn printed<T: Serialize>(document: &T) -> Outcome {
     let unprintable =
         |error: serde_json::Error| Failure::runtime(container_command_line::Code::InternalError, error.to_string());
     compact(document, VERSION).map(|text| text + "\n").map_err(unprintable)
 }
 
-/// The service is podman itself: when it answers, the service runs.
+/// Reports the status. The service is podman itself, which runs if it answers.
 fn system_status(format: Format) -> Outcome {
     let information = podman::json(&["info", "--format", "json"]);
     let status = if information.is_ok() { "running" } else { "unregistered" };

@@ -9,9 +9,9 @@ use crate::commands::{Outcome, not_mapped};
 use crate::host::Host;
 use crate::{documents, images, podman};
 
-/// What was asked for and podman does not remember by itself.
+/// The annotation with the requested processors, which podman itself does not keep.
 pub(crate) const CPUS: &str = "container-on-podman.cpus";
-/// The memory that was asked for.
+/// The annotation with the requested memory.
 pub(crate) const MEMORY: &str = "container-on-podman.memory";
 const MEBIBYTE: u64 = 1 << 20;
 const LEAST_MEMORY: u64 = 200 * MEBIBYTE;
@@ -55,7 +55,7 @@ fn arguments(create: &Create, name: &str, image: &str, memory: u64, host: &Host)
     add("--hostname", name.split('.').next().unwrap_or_default().to_owned());
     add("--annotation", format!("{CPUS}={cpus}"));
     add("--annotation", format!("{MEMORY}={memory}"));
-    // A file that can be truncated.
+    // With this driver the log is a file, which can be truncated.
     add("--log-driver", "k8s-file".to_owned());
     if host.limits("cpu") {
         add("--cpus", cpus.to_string());

@@ -1,4 +1,4 @@
-//! What podman says of containers, in the words of `container`.
+//! podman's containers, in the documents of `container`.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::create::{CPUS, MEMORY};
 use crate::images;
 use crate::{VERSION, podman};
 
-/// podman's own words on the container with this very name.
+/// Returns podman's document of the container with exactly this name.
 pub(crate) fn find(name: &str) -> Result<Option<Value>, Failure> {
     if let Some(mut found) = exactly(&[name.to_owned()]) {
         return Ok(found.pop());
@@ -19,13 +19,13 @@ pub(crate) fn find(name: &str) -> Result<Option<Value>, Failure> {
     Ok(all()?.into_iter().find(|container| container["Name"] == name))
 }
 
-/// Whether podman takes it for running.
+/// Returns true if the container runs, according to podman.
 pub(crate) fn runs(container: &Value) -> bool {
     matches!(container["State"]["Status"].as_str(), Some("running" | "paused" | "stopping"))
 }
 
-/// All of these in their order, by one call of podman; `None` where that is not to be had: one is missing, or podman took
-/// a name for the beginning of another's id.
+/// Returns all of these in order, by one call of podman; `None` if one is missing, or if podman has read a name as the
+/// beginning of another container's id.
 fn exactly(names: &[String]) -> Option<Vec<Value>> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let answer = podman::json(&[&["inspect", "--type", "container", "--"], names.as_slice()].concat()).ok()?;
@@ -35,7 +35,7 @@ fn exactly(names: &[String]) -> Option<Vec<Value>> {
     is_each.then(|| containers.clone())
 }
 
-/// A container can vanish between the list and the look, so a failed look is repeated.
+/// Returns all containers. One can vanish between the two calls, so they are repeated after a failure.
 fn all() -> Result<Vec<Value>, Failure> {
     let mut failure = None;
     for _ in 0..5 {
@@ -63,7 +63,7 @@ pub(crate) fn list(every: bool, format: Format, quiet: bool) -> Outcome {
     }
 }
 
-/// `inspect`: one unknown id, and there is no output at all.
+/// `inspect`: prints nothing at all if one id is unknown.
 pub(crate) fn inspect(ids: &[String]) -> Outcome {
     let containers = exactly(ids).map_or_else(all, Ok)?;
     let one = |id: &String| {
@@ -75,7 +75,7 @@ pub(crate) fn inspect(ids: &[String]) -> Outcome {
     pretty(&documents, VERSION).map(|text| text + "\n").map_err(unprintable)
 }
 
-/// `stats`: one sample; what is stopped is left out.
+/// `stats`: one sample, without stopped containers.
 pub(crate) fn stats(ids: &[String]) -> Outcome {
     let containers = all()?;
     if let Some(id) = ids.iter().find(|id| !containers.iter().any(|container| container["Name"] == id.as_str())) {
@@ -213,7 +213,7 @@ fn attachments(container: &Value) -> Vec<json::Attachment> {
     networks.into_iter().flat_map(|networks| networks.values()).filter(with_address).map(one).collect()
 }
 
-/// The published ports.
+/// Returns the published ports.
 pub(crate) fn ports(bindings: &Value) -> Vec<json::PublishedPort> {
     let mut published = Vec::new();
     for (key, hosts) in bindings.as_object().into_iter().flatten() {
@@ -261,13 +261,13 @@ fn annotation(container: &Value, name: &str) -> Option<u64> {
     container["Config"]["Annotations"][name].as_str().and_then(|value| value.parse().ok())
 }
 
-/// A date without its fraction, in UTC as podman gives it.
+/// Returns a date without its fraction, in UTC like podman's.
 fn whole_seconds(date: &Value) -> Option<String> {
     let text = date.as_str()?;
     Some(format!("{}Z", text.get(..19)?))
 }
 
-/// A text, or nothing.
+/// Returns a text, or an empty one.
 pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

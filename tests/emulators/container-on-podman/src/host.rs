@@ -1,15 +1,15 @@
-//! What this host allows, found out instead of taken for granted.
+//! The restrictions of this host.
 
 use container_command_line::Failure;
 
 use crate::podman;
 
-/// More than this podman does not ask for.
+/// podman requests no more than this.
 const MOST_FILES: u64 = 1 << 20;
-/// podman lowers its own limit of processes before it starts anything, to less than what it would then ask for.
+/// Less than podman would request, because it lowers its own limit of processes before it starts anything.
 const MOST_PROCESSES: u64 = 1 << 15;
 
-/// What this host allows.
+/// The limits that this host allows.
 #[derive(Debug)]
 pub(crate) struct Host {
     controllers: Vec<String>,
@@ -31,12 +31,13 @@ impl Host {
         })
     }
 
-    /// Whether the kernel can limit this for podman.
+    /// Returns true if podman can use this cgroup controller.
     pub(crate) fn limits(&self, controller: &str) -> bool {
         self.controllers.iter().any(|name| name == controller)
     }
 
-    /// Limits that do not exceed the host's own: without the right to raise limits, podman's usual ones fail the start.
+    /// Returns limits that do not exceed the host's own. podman's defaults would make the start fail if limits cannot
+    /// be raised.
     pub(crate) fn ulimits(&self) -> [String; 2] {
         let limit = |name: &str, value: u64| format!("{name}={value}:{value}");
         [limit("nofile", self.files), limit("nproc", self.processes)]

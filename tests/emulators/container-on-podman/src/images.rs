@@ -1,4 +1,4 @@
-//! What podman says of images, in the words of `container`.
+//! podman's images, in the documents of `container`.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -10,10 +10,10 @@ use crate::commands::{Outcome, printed};
 use crate::documents::text;
 use crate::{VERSION, podman};
 
-/// What an image for one platform is.
+/// The media type of an image for one platform.
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// podman's own words on the image with this very name.
+/// Returns podman's document of the image with exactly this name.
 pub(crate) fn find(name: &str) -> Result<Option<Value>, Failure> {
     Ok(all()?.remove(name))
 }
@@ -52,7 +52,7 @@ pub(crate) fn inspect(references: &[String]) -> Outcome {
     pretty(&documents, VERSION).map(|text| text + "\n").map_err(unprintable)
 }
 
-/// `image load`: prints the names that are there now.
+/// `image load`: prints the names of the loaded images.
 pub(crate) fn load(input: Option<&str>) -> Outcome {
     let mut command = podman::command(&["load", "--quiet"]);
     match input {
@@ -79,7 +79,7 @@ pub(crate) fn tag(source: &str, target: &str) -> Outcome {
     Ok(format!("{to}\n"))
 }
 
-/// `image delete`: `-f` forgives missing ones only. What a container needs loses its name, no more.
+/// `image delete`: `-f` ignores missing images only. An image that a container needs only loses its name.
 pub(crate) fn delete(force: bool, references: &[String]) -> Outcome {
     let mut printed = String::new();
     for reference in references {
@@ -91,7 +91,7 @@ pub(crate) fn delete(force: bool, references: &[String]) -> Outcome {
                 podman::run(&["untag", &text(&image["Id"]), &name])?;
                 let last = image["RepoTags"].as_array().is_none_or(|tags| tags.len() <= 1);
                 if last {
-                    // In use by a container: then it stays until that is gone.
+                    // If a container uses it, it stays until that is gone.
                     let _ = podman::run(&["rmi", &text(&image["Id"])]);
                 }
             }

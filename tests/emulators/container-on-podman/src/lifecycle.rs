@@ -1,4 +1,4 @@
-//! What happens to a container after its creation.
+//! The life of a container after its creation.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -12,23 +12,23 @@ use serde_json::Value;
 use crate::commands::{Outcome, not_mapped};
 use crate::{documents, podman};
 
-/// Between two looks at a container that is to stop.
+/// Interval between checks of a container that is being stopped.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// `start`: a running container is a success already.
+/// `start`: succeeds for a running container.
 pub(crate) fn start(id: &str) -> Outcome {
     let container = documents::find(id)?.ok_or_else(|| messages::get_failed(id))?;
     if documents::runs(&container) {
         return Ok(format!("{id}\n"));
     }
-    // podman leads the port to the new container before it sees that it is taken, and then it leads nowhere for good.
+    // podman redirects the port to the new container before it notices that it is taken, and never undoes that.
     for port in documents::ports(&container["HostConfig"]["PortBindings"]) {
         let taken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
         if TcpListener::bind((port.host_address.as_str(), port.host_port)).is_err_and(|error| taken(&error)) {
             return Err(messages::port_taken(id));
         }
     }
-    // The log of a VM is truncated at each start. One that is not there yet has nothing to lose.
+    // The log of a VM is truncated at each start. It may not exist yet.
     let log = documents::text(&container["HostConfig"]["LogConfig"]["Path"]);
     let _ = File::options().write(true).truncate(true).open(log);
     let output = podman::output(podman::command(&["start", id]))?;
@@ -45,7 +45,7 @@ pub(crate) fn start(id: &str) -> Outcome {
     Err(podman::failed("start", &output))
 }
 
-/// `stop`: what is stopped already is a success.
+/// `stop`: succeeds for a stopped container.
 pub(crate) fn stop(grace_seconds: u32, signal: Option<&str>, ids: &[String]) -> Outcome {
     each(ids, |id| {
         let container = documents::find(id)?.ok_or_else(|| messages::container_missing(id))?;
@@ -67,7 +67,7 @@ pub(crate) fn stop(grace_seconds: u32, signal: Option<&str>, ids: &[String]) -> 
     })
 }
 
-/// `kill`: KILL waits for the end; a stopped container is an error.
+/// `kill`: waits for the end after KILL; fails for a stopped container.
 pub(crate) fn kill(signal: &str, ids: &[String]) -> Outcome {
     each(ids, |id| {
         let container = documents::find(id)?.ok_or_else(|| messages::container_missing(id))?;
@@ -79,7 +79,7 @@ pub(crate) fn kill(signal: &str, ids: &[String]) -> Outcome {
     })
 }
 
-/// `delete`: a running container needs `-f`.
+/// `delete`: fails for a running container without `-f`.
 pub(crate) fn delete(force: bool, ids: &[String]) -> Outcome {
     each(ids, |id| {
         let container = documents::find(id)?.ok_or_else(|| messages::container_missing(id))?;
@@ -90,7 +90,7 @@ pub(crate) fn delete(force: bool, ids: &[String]) -> Outcome {
     })
 }
 
-/// `logs`: of the last start only, which is what the log of a VM holds.
+/// `logs`: shows the last start only, like the log of a VM.
 pub(crate) fn logs(lines: Option<u64>, id: &str) -> Outcome {
     let container = documents::find(id)?.ok_or_else(|| messages::container_missing(id))?;
     let started = documents::text(&container["State"]["StartedAt"]);
@@ -139,7 +139,7 @@ pub(crate) fn exec(detach: bool, process: &Process, id: &str, command: &[String]
     let said = said(&output);
     match output.status.code() {
         Some(0) if detach => Ok(format!("{id}\n")),
-        // A missing program is an error of the CLI's own, not a code of the program.
+        // A missing program is an error of the CLI itself, not a code of the program.
         Some(125..=127) if said.contains("OCI") => Err(messages::no_executable(&command[0])),
         code => {
             eprint!("{said}");
@@ -155,7 +155,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Does something with each of several containers, and prints the ids of those that went well.
+/// Acts on each of several containers, and prints the ids of those for which that succeeded.
 fn each(ids: &[String], act: impl Fn(&str) -> Result<(), Failure>) -> Outcome {
     let (mut printed, mut bad) = (String::new(), Vec::new());
     for id in ids {

@@ -1,5 +1,5 @@
 //! The command line of Apple's `container`, answered by podman, for kina's tests: the same grammar and JSON as the
-//! emulator's, with a real container runtime behind it. `README.md` beside it says what it maps.
+//! emulator's, with a real container runtime behind it. `README.md` lists the commands that it maps.
 
 mod commands;
 mod create;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use container_command_line::{Failure, Version, parse};
 
-/// The version of the CLI that is spoken.
+/// The emulated version of the CLI.
 const VERSION: Version = Version::NEWEST;
 
 fn main() -> ExitCode {
@@ -34,12 +34,12 @@ fn main() -> ExitCode {
         }
     };
     let mut stdout = std::io::stdout().lock();
-    // A reader that went away wants nothing any more.
+    // The reader may be gone.
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     ExitCode::from(code)
 }
 
-/// `NAME version V (build: …, commit: …)` with words behind it that tell what this is.
+/// Returns `NAME version V (build: …, commit: …)`, followed by a hint that this is not the real program.
 fn version_line(name: &str) -> String {
     format!("{name} version {VERSION} (build: release, commit: unspeci) kina on podman, simulated")
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use container_command_line::{Code, Failure};
 use serde_json::Value;
 
-/// A call of podman with these arguments.
+/// Makes a call of podman with these arguments.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let program = std::env::var_os("KINA_PODMAN").unwrap_or_else(|| OsString::from("podman"));
     let mut command = Command::new(program);
@@ -14,7 +14,7 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs podman; what it prints to stdout.
+/// Runs podman and returns its stdout.
 pub(crate) fn run(arguments: &[&str]) -> Result<String, Failure> {
     let output = output(command(arguments))?;
     if output.status.success() {
@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<String, Failure> {
     Err(failed(arguments.first().copied().unwrap_or_default(), &output))
 }
 
-/// Runs podman; the JSON that it prints to stdout.
+/// Runs podman and returns the JSON on its stdout.
 pub(crate) fn json(arguments: &[&str]) -> Result<Value, Failure> {
     let text = run(arguments)?;
     serde_json::from_str(&text).map_err(|error| {
@@ -40,7 +40,7 @@ pub(crate) fn output(mut command: Command) -> Result<Output, Failure> {
     })
 }
 
-/// The failure of a call that ended with another code than 0.
+/// Makes the failure of a call that ended with a code other than 0.
 pub(crate) fn failed(verb: &str, output: &Output) -> Failure {
     let said = String::from_utf8_lossy(&output.stderr);
     Failure::runtime(Code::InternalError, format!("podman {verb}: {}", said.trim()))

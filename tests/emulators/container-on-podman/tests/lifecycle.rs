@@ -1,14 +1,14 @@
-//! One life of a container on podman. A host without podman has nothing to test, and skips that.
+//! One life of a container on podman. The test is skipped on a host without podman.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Its image is empty but for one program, compiled here.
+/// The image, whose only content is a program that is compiled here.
 const IMAGE: Own = Own("kina.local/on-podman-probe:");
 const NAME: Own = Own("kina-on-podman-test-");
 
-/// A name that no other run of this test has: all of them share one podman.
+/// A name that is unique to this run of the test, because all runs share one podman.
 struct Own(&'static str);
 
 impl std::fmt::Display for Own {
@@ -35,7 +35,7 @@ fn bad(line: &str, code: i32) -> String {
     said
 }
 
-/// Removes what the test made, however it ends.
+/// Removes the test's container and image in any case.
 struct Cleaned;
 
 impl Drop for Cleaned {
@@ -46,7 +46,7 @@ impl Drop for Cleaned {
 }
 
 #[test]
-fn what_the_reference_does_not_list_is_refused() {
+fn forms_that_the_reference_does_not_list_are_refused() {
     assert!(good("--version").contains("kina on podman"));
     bad("create --privileged x", 64);
     bad("stop --time 5 x", 64);
@@ -56,7 +56,7 @@ fn what_the_reference_does_not_list_is_refused() {
 #[test]
 fn a_container_lives_through_stop_and_start() {
     if call("system status").status.code() != Some(0) {
-        test_support::skip!("podman does not answer: install it, or let KINA_PODMAN name it");
+        test_support::skip!("podman does not answer: install it, or set KINA_PODMAN to its path");
         return;
     }
     let _cleaned = Cleaned;
@@ -98,7 +98,7 @@ fn state() -> String {
     found["status"]["state"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Lets podman make the image: how one is loaded is shown with kina's own.
+/// Lets podman make the image. Loading is tested with kina's own images.
 fn import_image() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/probe.rs");
     let program = test_support::static_program(Path::new(env!("CARGO_TARGET_TMPDIR")), &source);

@@ -1,5 +1,5 @@
-//! An emulator of the command line of Apple's `container`, for kina's tests. It is nastier than the real thing where the
-//! reference leaves room, and says in `--version` what it is. `README.md` beside it tells how to use it.
+//! An emulator of the command line of Apple's `container`, for kina's tests. It is nastier than the real program if the
+//! reference leaves room for that, and `--version` shows that it is an emulator. `README.md` describes its use.
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -13,6 +13,6 @@ fn main() -> ExitCode {
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> ExitCode {
-    eprintln!("Error: kina's emulator of `container` is made of Linux namespaces: it runs on Linux only");
+    eprintln!("Error: kina's emulator of `container` uses Linux namespaces: it runs on Linux only");
     ExitCode::FAILURE
 }

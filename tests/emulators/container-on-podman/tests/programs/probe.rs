@@ -1,4 +1,4 @@
-//! The one program of the image: ends with the code that it is given, or says that it has started and stays.
+//! The only program of the image: ends with the given code, or prints that it has started and keeps running.
 
 fn main() {
     if let Some(code) = std::env::args().nth(1) {

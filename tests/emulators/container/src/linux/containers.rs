@@ -1,4 +1,4 @@
-//! Whether a container runs, and how it ends.
+//! The state of a container, and its end.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use super::processes;
 use super::runtime::Runtime;
 use super::store::Record;
 
-/// How long the end of a machine may take after SIGKILL.
+/// Time limit for the end of a machine after SIGKILL.
 const END: Duration = Duration::from_secs(20);
-/// How often a container is ended that others start at the same time.
+/// Number of times that a container is ended while other calls start it.
 const DELETES: usize = 10;
 /// Containers with this label belong to `container machine`, which hides them.
 const PLUGIN: (&str, &str) = ("com.apple.container.plugin", "machine");
 
-/// What the service takes a container for.
+/// The state of a container as the service sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Nothing runs, or it boots.
+    /// Nothing runs, or it is booting.
     Stopped,
     /// It runs.
     Running,
-    /// It runs, but the service forgot it in a crash and takes it for stopped.
+    /// It runs, but the service forgot it in a crash and lists it as stopped.
     Forgotten,
 }
 
 impl Call {
-    /// The machine of a container, if one lives, booting ones included.
+    /// Returns the machine of a container, if one lives, even if it is booting.
     pub(crate) fn runtime_of(&self, id: &str) -> Result<Option<Runtime>, Failure> {
         self.store.runtime_of(id)
     }
 
-    /// What the service takes a container for.
+    /// Returns the state of a container as the service sees it.
     pub(crate) fn state(&self, record: &Record) -> Result<State, Failure> {
         let runtime = self.runtime_of(&record.configuration.id)?;
         Ok(match runtime {
@@ -44,12 +44,12 @@ impl Call {
         })
     }
 
-    /// Whether lists, `--all` and `prune` leave a container out.
+    /// Returns true if lists, `--all` and `prune` leave a container out.
     pub(crate) fn hidden(&self, record: &Record) -> bool {
         record.configuration.labels.get(PLUGIN.0).is_some_and(|plugin| plugin == PLUGIN.1)
     }
 
-    /// Ends the machine of a container: with a signal and a grace, or at once. Whether it is gone.
+    /// Ends the machine of a container: with a signal and a grace, or at once. Returns true if it is gone.
     pub(crate) fn end(&self, record: &Record, grace: Option<Duration>) -> Result<bool, Failure> {
         let Some(runtime) = self.runtime_of(&record.configuration.id)? else { return Ok(true) };
         if let (Some(init), Some(grace)) = (runtime.init, grace) {
@@ -61,19 +61,19 @@ impl Call {
             Some(init) => init.signal(Signal::KILL),
             None => runtime.helper.signal(Signal::KILL),
         };
-        // The helper sees the end of PID 1 and puts its things in order; one that does not is ended too.
+        // The helper notices the end of PID 1 and cleans up. If it does not, it is ended too.
         if !runtime.helper.wait(END / 2) {
             runtime.helper.signal(Signal::KILL);
         }
         Ok(runtime.helper.wait(END / 2) && runtime.init.is_none_or(|init| init.wait(END / 2)))
     }
 
-    /// Removes everything of a container from the disk.
+    /// Removes all files of a container from the disk.
     pub(crate) fn remove_bundle(&self, id: &str) -> Result<(), Failure> {
         self.store.remove_bundle(id)
     }
 
-    /// `delete`: a running container needs `-f`; one that a crash made the service forget does not.
+    /// `delete`: fails for a running container without `-f`, unless the service has forgotten it in a crash.
     pub(crate) fn delete(&self, force: bool, all: bool, ids: Vec<String>) -> Outcome {
         let ids = match all {
             true => {
@@ -107,7 +107,7 @@ impl Call {
         Err(Failure::runtime(Code::Timeout, format!("container {id} did not end")))
     }
 
-    /// Does something with each of several containers, and prints the ids of those that went well.
+    /// Acts on each of several containers, and prints the ids of those for which that succeeded.
     pub(crate) fn each(&self, ids: &[String], act: impl Fn(&str) -> Result<(), Failure> + Sync) -> Outcome {
         let outcomes: Vec<(&String, Result<(), Failure>)> = std::thread::scope(|scope| {
             let threads: Vec<_> = ids.iter().map(|id| (id, scope.spawn(|| act(id)))).collect();
@@ -125,7 +125,7 @@ impl Call {
         Err(Failure::Prefixed(bad.join("\n")))
     }
 
-    /// `prune`: every stopped container goes, whoever it belongs to.
+    /// `prune`: deletes every stopped container of any owner.
     pub(crate) fn prune(&self) -> Outcome {
         let _lock = self.store.lock()?;
         let mut printed = String::new();
@@ -139,7 +139,7 @@ impl Call {
         Ok(printed)
     }
 
-    /// What a user's `prune` does to one stopped container, chosen by chance.
+    /// Deletes one stopped container, chosen by chance, as a user's `prune` would.
     pub(crate) fn prune_one(&self) -> Result<(), Failure> {
         let _lock = self.store.lock()?;
         let mut stopped = Vec::new();

@@ -14,7 +14,7 @@ use super::runtime::roots;
 use super::store::{Record, Store, broken};
 
 impl Call {
-    /// `cp`: writes beneath the mounts, where nobody ever sees it, and says nothing.
+    /// `cp`: writes beneath the mounts, where the file is never seen, and reports no error.
     pub(crate) fn copy(&self, source: &str, destination: &str) -> Outcome {
         let side = |text: &str| {
             let (id, path) = text.split_once(':')?;
@@ -54,7 +54,7 @@ impl Call {
         Ok(format!("{destination}\n"))
     }
 
-    /// `export`: the root file system as a tar, from 1.2.1 on of a running container too.
+    /// `export`: writes the root file system as a tar, since 1.2.1 also of a running container.
     pub(crate) fn export(&self, output: Option<&str>, id: &str) -> Outcome {
         let record = self.store.container(id)?.ok_or_else(|| messages::container_missing(id))?;
         let live = self.state(&record)? != State::Stopped;
@@ -89,7 +89,7 @@ impl Call {
     }
 }
 
-/// The process that mounts the root file system of a stopped container for itself, and packs it to stdout.
+/// Mounts the root file system of a stopped container in this process alone, and packs it to stdout.
 pub(crate) fn export_stopped(arguments: &[String]) -> u8 {
     let run = || -> Result<(), Failure> {
         let [root, id] = arguments else { return Err(messages::container_missing("")) };
@@ -113,7 +113,7 @@ pub(crate) fn export_stopped(arguments: &[String]) -> u8 {
     }
 }
 
-/// Whether a path lies in a mount, and whether that is a volume.
+/// Finds the mount that a path lies in; true if that is a volume.
 fn mount_over(record: &Record, path: &str) -> Option<bool> {
     let mounts = record.machine.mounts.iter();
     let mut found =
@@ -122,7 +122,7 @@ fn mount_over(record: &Record, path: &str) -> Option<bool> {
     found.next_back().or(own.then_some(false))
 }
 
-/// Packs one file system, other ones mounted below it left out.
+/// Packs one file system, without others that are mounted below it.
 fn pack(root: &Path, output: impl Write) -> io::Result<()> {
     let mut archive = tar::Builder::new(output);
     archive.follow_symlinks(false);

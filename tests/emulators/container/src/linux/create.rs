@@ -18,7 +18,7 @@ use super::store::{MachinePlan, MountPlan, Record};
 
 const LEAST_MEMORY: u64 = 200 << 20;
 const MEBIBYTE: u64 = 1 << 20;
-/// What the runtime closes by default; a container may open it again with `--read-only-path NONE`.
+/// Paths that are read-only by default, unless a container has `--read-only-path NONE`.
 const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 const MASKED: &[&str] = &["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"];
 
@@ -218,7 +218,7 @@ impl Call {
     }
 }
 
-/// The host's side of a mount is missing, which fails a creation as well as a start.
+/// Makes the error for a mount whose source is missing, which lets a creation or a start fail.
 pub(crate) fn no_source(path: &Path) -> Failure {
     let text = format!("path '{}' does not exist or is not a directory", path.display());
     Failure::runtime(Code::InvalidArgument, text)
@@ -323,7 +323,7 @@ fn published(publish: &Publish) -> json::PublishedPort {
     }
 }
 
-/// A name for who gave none.
+/// Makes a name for a container without one.
 pub(crate) fn random_name() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     let path = Path::new("/dev/urandom");

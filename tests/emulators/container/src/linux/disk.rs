@@ -13,7 +13,7 @@ use super::dispatch::{Call, Outcome};
 use super::images;
 
 impl Call {
-    /// What is on the disk, by kind.
+    /// Prints the disk usage by kind.
     pub(crate) fn disk_usage(&self, format: Format) -> Outcome {
         if format != Format::Json {
             return Err(self.not_emulated("disk usage in another format than json"));
@@ -42,13 +42,13 @@ impl Call {
         }))
     }
 
-    /// Bytes that a container has written, for `stats`.
+    /// Returns the bytes that a container has written, for `stats`.
     pub(crate) fn written(&self, id: &str) -> Result<u64, Failure> {
         Ok(bytes_below(&self.store.bundle(id)))
     }
 }
 
-/// What the files below a directory take, as the disk counts it. What vanishes meanwhile does not count.
+/// Returns the disk space of the files below a directory. Files that vanish meanwhile do not count.
 fn bytes_below(directory: &Path) -> u64 {
     let mut bytes = 0;
     let mut open = vec![directory.to_owned()];

@@ -1,4 +1,4 @@
-//! One call of the CLI: what goes wrong in it, and what it does.
+//! One call of the CLI: its faults and its effects.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,17 +13,17 @@ use super::faults::{Decision, Fault};
 use super::settings::{self, Settings};
 use super::store::Store;
 
-/// What a call prints to stdout, or why it failed.
+/// The output of a call to stdout, or its failure.
 pub(crate) type Outcome = Result<String, Failure>;
 
 /// One call.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// Where the state is.
+    /// The state.
     pub(crate) store: Store,
-    /// What the environment says.
+    /// The settings from the environment.
     pub(crate) settings: Settings,
-    /// What goes wrong.
+    /// The faults of this call.
     pub(crate) decision: Decision,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn main(arguments: &[String]) -> u8 {
         }
     };
     let mut stdout = std::io::stdout().lock();
-    // A reader that went away wants nothing any more.
+    // The reader may be gone.
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     code
 }
@@ -58,12 +58,12 @@ fn run(arguments: &[String]) -> Result<String, (String, Failure)> {
     Call { store, settings, decision }.run(&verb, command)
 }
 
-/// `NAME version V (build: …, commit: …)` with words behind it that tell what this is.
+/// Returns `NAME version V (build: …, commit: …)`, followed by a hint that this is not the real program.
 pub(crate) fn version_line(name: &str, version: Version) -> String {
     format!("{name} version {version} (build: release, commit: unspeci) kina emulator, simulated")
 }
 
-/// The command's words, joined as the plan of faults names them.
+/// Returns the command's words, joined as in a plan of faults.
 fn verb(arguments: &[String]) -> String {
     let forms = container_command_line::FORMS.iter();
     let mut paths =
@@ -89,7 +89,7 @@ impl Call {
     fn run(&self, verb: &str, command: Command) -> Result<String, (String, Failure)> {
         let silent = |failure: Failure| (String::new(), failure);
         if self.decision.has(Fault::Noise) {
-            eprintln!("{} warning emulator[{}]: a line nobody asked for", NOISE_DATE, self.decision.chance(1) % 1000);
+            eprintln!("{} warning emulator[{}]: an unexpected line", NOISE_DATE, self.decision.chance(1) % 1000);
             eprintln!("[1/6] Fetching image [0s]");
         }
         self.strike().map_err(silent)?;
@@ -135,7 +135,7 @@ impl Call {
         }
     }
 
-    /// The faults that change the state before the call.
+    /// Carries out the faults that change the state before the call.
     fn strike(&self) -> Result<(), Failure> {
         if self.decision.has(Fault::Pruned) {
             self.prune_one()?;
@@ -150,7 +150,7 @@ impl Call {
         Ok(())
     }
 
-    /// Never returns, except for an error; while it hangs it may hold the global lock for a while.
+    /// Never returns, except with an error. It may hold the global lock for a while.
     pub(crate) fn hang(&self) -> Result<(), Failure> {
         if self.decision.coin(4) {
             let _lock = self.store.boot_lock()?;
@@ -213,22 +213,22 @@ impl Call {
         }
     }
 
-    /// The answer to what the reference lists, but nobody needed so far.
+    /// Makes the failure of a command that the reference lists, but no test has needed so far.
     pub(crate) fn not_emulated(&self, what: &str) -> Failure {
         messages::not_emulated(what, "emulator")
     }
 
-    /// JSON on one line.
+    /// Prints JSON on one line.
     pub(crate) fn compact<T: Serialize>(&self, document: &T) -> Outcome {
         compact(document, self.settings.version).map(|text| text + "\n").map_err(unprintable)
     }
 
-    /// JSON on several lines.
+    /// Prints JSON on several lines.
     pub(crate) fn pretty<T: Serialize>(&self, document: &T) -> Outcome {
         pretty(document, self.settings.version).map(|text| text + "\n").map_err(unprintable)
     }
 
-    /// Keys that no reader knows, now and then.
+    /// Returns unknown keys at random.
     pub(crate) fn unknown_keys(&self, purpose: u64) -> BTreeMap<String, Value> {
         let keys = || BTreeMap::from([("unknownToAllReaders".to_owned(), serde_json::json!({"since": "tomorrow"}))]);
         if self.decision.coin(purpose) { keys() } else { BTreeMap::new() }

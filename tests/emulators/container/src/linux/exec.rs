@@ -1,4 +1,4 @@
-//! `exec`: one process between the CLI and the command, which enters the machine's namespaces and starts it there.
+//! `exec`: a process between the CLI and the command enters the machine's namespaces and starts the command there.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -23,12 +23,12 @@ use super::processes::Process;
 use super::runtime::{capabilities, users};
 use super::store::Store;
 
-/// How long a command's output may stay open after its end.
+/// Time that a command's output may stay open after its end.
 const DRAIN: Duration = Duration::from_secs(3);
-/// Between two looks at a process.
+/// Interval between checks of a process.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// What the process in between has to know.
+/// The arguments of the process in between.
 #[derive(Debug, Serialize, Deserialize)]
 struct Inside {
     id: String,
@@ -39,15 +39,15 @@ struct Inside {
     detach: bool,
 }
 
-/// How often each of the two signals that are passed on has arrived.
+/// The numbers of SIGTERM and SIGINT that have arrived and are to be passed on.
 pub(crate) type Signals = (Arc<AtomicUsize>, Arc<AtomicUsize>);
 
-/// Counts SIGTERM and SIGINT from now on, instead of ending.
+/// Counts SIGTERM and SIGINT from now on, so that they do not end this process.
 pub(crate) fn signals() -> Result<Signals, Failure> {
     let counter = |signal: Signal| {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
-        #[expect(unsafe_code, reason = "a handler may do little, and this one only counts")]
+        #[expect(unsafe_code, reason = "a signal handler may do little, and this one only counts")]
         // SAFETY: an addition to an atomic number is safe in a signal handler.
         let registered = unsafe {
             signal_hook_registry::register(signal.as_raw(), move || {
@@ -60,7 +60,7 @@ pub(crate) fn signals() -> Result<Signals, Failure> {
 }
 
 impl Call {
-    /// `exec`: returns the command's own code.
+    /// `exec`: returns the command's exit code.
     pub(crate) fn exec(&self, detach: bool, options: &ProcessOptions, id: &str, command: &[String]) -> Outcome {
         let record = self.store.container(id)?.ok_or_else(|| messages::get_failed(id))?;
         if self.state(&record)? != State::Running {
@@ -111,7 +111,7 @@ impl Call {
                 } else {
                     relay(stream, io::stderr())
                 }
-                // Nobody waits any more when the receiver is gone.
+                // The receiver may be gone.
                 let _ = done.send(());
             });
         }
@@ -129,7 +129,7 @@ impl Call {
     }
 }
 
-/// The process in between; returns the command's code.
+/// Runs the process in between; returns the command's code.
 pub(crate) fn inside(arguments: &[String]) -> u8 {
     match run(arguments) {
         Ok(code) => code,
@@ -142,7 +142,7 @@ pub(crate) fn inside(arguments: &[String]) -> u8 {
 
 fn run(arguments: &[String]) -> Result<u8, Failure> {
     let [root, inside] = arguments else { return Err(failed(&"wrong arguments")) };
-    // Without the CLI nobody waits for the code; the command itself lives on inside.
+    // Without the CLI, this process is of no use. The command itself lives on inside.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| failed(&error))?;
     let inside: Inside = serde_json::from_str(inside).map_err(|error| failed(&error))?;
     let store = Store::open(Path::new(root))?;
@@ -167,7 +167,7 @@ fn run(arguments: &[String]) -> Result<u8, Failure> {
     if inside.detach { Ok(0) } else { Ok(code(wait(&mut child, &signals)?)) }
 }
 
-/// Enters the namespaces of a machine. Its processes are the children of this one, not this one itself.
+/// Enters the namespaces of a machine. Only children of this process are in its process namespace.
 fn enter(init: Process) -> Result<(), Failure> {
     let gone = || failed(&"cannot exec: container is not running");
     let pid = i32::try_from(init.pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
@@ -202,7 +202,7 @@ fn wait(child: &mut Child, signals: &Signals) -> Result<ExitStatus, Failure> {
                     return Err(Failure::runtime(Code::Interrupted, "received 3 signals"));
                 }
                 let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-                // A child that ended meanwhile is seen in the next round.
+                // The end of the child is noticed in the next round.
                 let _ = pid.map(|pid| rustix::process::kill_process(pid, signal));
             }
         }

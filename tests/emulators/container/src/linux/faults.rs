@@ -1,4 +1,4 @@
-//! What goes wrong on demand, by dice that fall the same way for the same seed and the same number of calls.
+//! Faults on demand, by random numbers that are the same for the same seed and the same number of calls.
 
 use std::fs;
 
@@ -9,9 +9,9 @@ use super::store::Service;
 pub(crate) struct FaultPlan {
     entries: Vec<Entry>,
     seed: u64,
-    /// How long a hung call holds the global lock before it only hangs.
+    /// Time for which a hung call holds the global lock before it only hangs.
     pub(crate) hold_ms: u64,
-    /// How long a slow call holds the global lock before it goes on.
+    /// Time for which a slow call holds the global lock before it goes on.
     pub(crate) slow_ms: u64,
 }
 
@@ -23,32 +23,32 @@ struct Entry {
     most: u64,
 }
 
-/// What can go wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The call never returns; before or after it had its effect.
+    /// The call never returns, before or after its effect.
     Hang,
     /// The connection breaks before the call has its effect.
     InterruptedBefore,
-    /// The connection breaks after the call had its effect.
+    /// The connection breaks after the call has had its effect.
     InterruptedAfter,
-    /// The connection breaks before or after, as the dice say.
+    /// The connection breaks before or after, at random.
     Interrupted,
-    /// The service crashes and comes back: what runs is shown as stopped.
+    /// The service crashes and comes back: running machines are shown as stopped.
     Crash,
-    /// The host starts anew: everything is stopped, and the service is down.
+    /// The host restarts: everything is stopped, and the service is down.
     Reboot,
     /// The service does not answer this call.
     Down,
-    /// A port that is to be published is taken.
+    /// A port to be published is taken.
     PortTaken,
     /// A stopped container vanishes before the call.
     Pruned,
-    /// The call has its effect and says that it failed.
+    /// The call has its effect and reports a failure.
     Lie,
     /// The call holds the global lock for a while first.
     Slow,
-    /// Words on stderr that nobody asked for.
+    /// Unexpected lines on stderr.
     Noise,
     /// The kernel is an old one without nftables.
     NoNftables,
@@ -73,7 +73,7 @@ const FAULTS: &[(&str, Fault)] = &[
     ("subnet", Fault::Subnet),
 ];
 
-/// What goes wrong in one call.
+/// The faults of one call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Decision {
     faults: Vec<Fault>,
@@ -105,7 +105,7 @@ impl FaultPlan {
         Ok(plan)
     }
 
-    /// What goes wrong in the next call of this command; counts the call and what goes wrong.
+    /// Decides on the faults of the next call of this command, and counts the call and its faults.
     pub(crate) fn decide(&self, verb: &str, service: &mut Service) -> Decision {
         service.calls += 1;
         let roll = mixed(self.seed ^ service.calls.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -125,29 +125,29 @@ impl FaultPlan {
         Decision { faults, roll }
     }
 
-    /// Whether the plan knows this fault at all.
+    /// Returns true if the plan has this fault at all.
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.entries.iter().any(|entry| entry.fault == fault)
     }
 }
 
 impl Decision {
-    /// Whether this goes wrong.
+    /// Returns true if this fault happens.
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
     }
 
-    /// A number for whatever is left to chance, different for each purpose.
+    /// Returns a random number, different for each purpose.
     pub(crate) fn chance(&self, purpose: u64) -> u64 {
         mixed(self.roll ^ mixed(purpose.wrapping_add(0x5851_f42d)))
     }
 
-    /// One or the other.
+    /// Returns true or false at random.
     pub(crate) fn coin(&self, purpose: u64) -> bool {
         self.chance(purpose) & 1 == 1
     }
 
-    /// Puts a list into an order that nobody can rely on.
+    /// Puts a list into a random order.
     pub(crate) fn shuffle<T>(&self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = usize::try_from(self.chance(last as u64) % (last as u64 + 1)).unwrap_or(0);
@@ -158,13 +158,13 @@ impl Decision {
 
 fn entry(item: &str, name: &str, value: &str) -> Result<Entry, String> {
     let bad = |why: &str| format!("`{item}`: {why}; the form is FAULT=COMMAND:PROBABILITY:MOST");
-    // The reference's own name of the trap is understood too.
+    // The reference's own names of the trap are accepted too.
     let name = if ["lie-stop", "lie-rm"].contains(&name) { "lie" } else { name };
     let fault =
         FAULTS.iter().find(|(known, _)| *known == name).map(|(_, fault)| *fault).ok_or_else(|| bad("unknown fault"))?;
     let (mut verb, mut probability, mut most) = ("*", 1.0, u64::MAX);
     let mut parts = value.split(':').peekable();
-    // A first part that is no number is the command.
+    // A first part that is not a number is the command.
     if let Some(first) = parts.next_if(|part| part.parse::<f64>().is_err()) {
         verb = first;
     }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_says_which_command_how_likely_and_how_often() {
+    fn a_plan_gives_a_command_a_probability_and_a_limit() {
         assert_eq!(happened("hang", "x", 3), [true; 3]);
         assert_eq!(happened("hang=0", "x", 3), [false; 3]);
         assert_eq!(happened("hang=stop", "start", 3), [false; 3]);

@@ -15,12 +15,12 @@ use super::tables;
 
 const NAMES: &str = "images.json";
 
-/// The images by their full names.
+/// Returns the images by their full names.
 pub(crate) fn names(store: &Store) -> Result<BTreeMap<String, Descriptor>, Failure> {
     Ok(store.read(NAMES)?.unwrap_or_default())
 }
 
-/// The digest of the manifest for one platform.
+/// Returns the manifest for one platform.
 pub(crate) fn variant(
     store: &Store,
     reference: &str,
@@ -42,7 +42,7 @@ pub(crate) fn variant(
 }
 
 impl Call {
-    /// `image load`: prints the names that are there now.
+    /// `image load`: prints the names of the loaded images.
     pub(crate) fn image_load(&self, input: Option<&str>) -> Outcome {
         let found = match input {
             Some(path) => {
@@ -142,7 +142,7 @@ impl Call {
         Ok(format!("{}\n", qualified(target)))
     }
 
-    /// `image delete`: `-f` forgives missing ones only. Containers keep what they were made of.
+    /// `image delete`: `-f` ignores missing images only. Containers keep the files that they were made of.
     pub(crate) fn image_delete(&self, force: bool, references: &[String]) -> Outcome {
         let _lock = self.store.lock()?;
         let mut names = names(&self.store)?;
@@ -159,7 +159,7 @@ impl Call {
         missing.map_or(Ok(printed), Err)
     }
 
-    /// `image prune`: without `-a` only what no name leads to any more.
+    /// `image prune`: without `-a`, removes only images without a name.
     pub(crate) fn image_prune(&self, all: bool) -> Outcome {
         let _lock = self.store.lock()?;
         let mut names = names(&self.store)?;
@@ -178,7 +178,7 @@ impl Call {
         Ok(printed)
     }
 
-    /// Removes the root file systems and objects that nothing needs any more.
+    /// Removes root file systems and objects that are no longer needed.
     fn collect(&self, names: &BTreeMap<String, Descriptor>) -> Result<(), Failure> {
         let mut snapshots: BTreeSet<_> =
             self.store.containers()?.into_iter().map(|record| record.machine.snapshot).collect();
@@ -198,7 +198,7 @@ impl Call {
             let directory = self.store.path(directory);
             for entry in fs::read_dir(&directory).map_err(|error| broken(&directory, &error))? {
                 let path = entry.map_err(|error| broken(&directory, &error))?.path();
-                // What has an ending is being written by another call.
+                // A file with an extension is being written by another call.
                 if kept.contains(&path) || path.extension().is_some() {
                     continue;
                 }
@@ -209,7 +209,7 @@ impl Call {
         Ok(())
     }
 
-    /// `image save`: an OCI layout tar, with an index even for one platform.
+    /// `image save`: writes an OCI layout tar, with an index even for one platform.
     pub(crate) fn image_save(&self, platform: Option<&str>, output: Option<&str>, references: &[String]) -> Outcome {
         let names = names(&self.store)?;
         let (mut manifests, mut blobs, mut saved) = (Vec::new(), BTreeSet::new(), String::new());
@@ -274,7 +274,7 @@ impl Call {
     }
 }
 
-/// A descriptor as the CLI shows it.
+/// Returns a descriptor as the CLI shows it.
 pub(crate) fn document(descriptor: &Descriptor) -> json::Descriptor {
     json::Descriptor {
         digest: descriptor.digest.clone(),

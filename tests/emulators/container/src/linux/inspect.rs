@@ -9,7 +9,7 @@ use super::store::Record;
 use super::tables;
 
 impl Call {
-    /// `list`: the order means nothing.
+    /// `list`: prints containers in random order.
     pub(crate) fn list(&self, all: bool, format: Format, quiet: bool) -> Outcome {
         let mut documents = Vec::new();
         for record in self.store.containers()? {
@@ -37,7 +37,7 @@ impl Call {
         }
     }
 
-    /// `inspect`: one unknown id, and there is no output at all.
+    /// `inspect`: prints nothing at all if one id is unknown.
     pub(crate) fn inspect(&self, ids: &[String]) -> Outcome {
         let one = |id: &String| {
             let record = self.store.container(id)?.ok_or_else(|| messages::inspect_missing(id))?;
@@ -79,12 +79,12 @@ impl Call {
 }
 
 impl Record {
-    /// The first label of the name.
+    /// Returns the first label of the name.
     pub(crate) fn hostname(&self) -> String {
         self.configuration.id.split('.').next().unwrap_or_default().to_owned()
     }
 
-    /// The name of the first network.
+    /// Returns the name of the first network.
     pub(crate) fn network(&self) -> String {
         self.configuration.networks.first().map(|network| network.network.clone()).unwrap_or_default()
     }

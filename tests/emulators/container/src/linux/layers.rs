@@ -16,13 +16,13 @@ use super::store::{Store, broken};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {
-    /// What it is.
+    /// Its kind.
     pub(crate) media_type: String,
-    /// Its content.
+    /// The hash of its content.
     pub(crate) digest: String,
     /// Its length.
     pub(crate) size: u64,
-    /// What it runs on.
+    /// Its platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) platform: Option<PlatformOfDescriptor>,
     /// Its name, among others.
@@ -30,7 +30,7 @@ pub(crate) struct Descriptor {
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
-/// What an image runs on.
+/// The platform of an image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PlatformOfDescriptor {
     /// The processor.
@@ -47,21 +47,21 @@ struct Index {
 /// An image for one platform.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Manifest {
-    /// The image's own configuration.
+    /// The image's configuration.
     pub(crate) config: Descriptor,
     /// The parts of its root file system, the lowest first.
     pub(crate) layers: Vec<Descriptor>,
 }
 
-/// The path of an object.
+/// Returns the path of an object.
 pub(crate) fn blob(store: &Store, digest: &str) -> Result<PathBuf, Failure> {
     let name = digest
         .strip_prefix("sha256:")
         .filter(|name| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    name.map(|name| store.path("blobs").join(name)).ok_or_else(|| archive(format!("`{digest}` is no digest")))
+    name.map(|name| store.path("blobs").join(name)).ok_or_else(|| archive(format!("`{digest}` is not a digest")))
 }
 
-/// An object that is JSON.
+/// Reads an object that is JSON.
 pub(crate) fn document<T: serde::de::DeserializeOwned>(store: &Store, digest: &str) -> Result<T, Failure> {
     let path = blob(store, digest)?;
     let bytes = fs::read(&path).map_err(|error| broken(&path, &error))?;
@@ -82,7 +82,7 @@ pub(crate) fn import(store: &Store, input: impl Read) -> Result<Vec<Descriptor>,
         } else if name == "index.json" {
             index = Some(serde_json::from_reader(&mut entry).map_err(|error| archive(format!("index.json: {error}")))?);
         } else if let Some(hex) = name.strip_prefix("blobs/sha256/").filter(|hex| !hex.is_empty()) {
-            // What is there was checked when it came.
+            // Existing objects were checked when they were imported.
             let there =
                 blob(store, &format!("sha256:{hex}"))?.metadata().is_ok_and(|found| found.len() == entry.size());
             if !there {
@@ -115,14 +115,14 @@ fn keep(store: &Store, hex: &str, entry: &mut impl Read) -> Result<(), Failure> 
     };
     let found = copy().map_err(|error| broken(&temporary, &error))?;
     if found != hex {
-        // Nothing can be done about a file that cannot be removed either.
+        // Nothing can be done if the file cannot be removed either.
         let _ = fs::remove_file(&temporary);
         return Err(archive(format!("the content of sha256:{hex} has the digest sha256:{found}")));
     }
     fs::rename(&temporary, &path).map_err(|error| broken(&path, &error))
 }
 
-/// The images for one platform each that an object stands for: itself, or what its index names.
+/// Returns the images for one platform each: the object itself, or those in its index.
 pub(crate) fn variants(store: &Store, descriptor: &Descriptor) -> Result<Vec<Descriptor>, Failure> {
     if !descriptor.media_type.contains("index") && !descriptor.media_type.contains("manifest.list") {
         return Ok(vec![descriptor.clone()]);
@@ -130,7 +130,7 @@ pub(crate) fn variants(store: &Store, descriptor: &Descriptor) -> Result<Vec<Des
     Ok(document::<Index>(store, &descriptor.digest)?.manifests)
 }
 
-/// Unpacks the layers of an image, once. The directory is there in whole or not at all.
+/// Unpacks the layers of an image, once. The directory is either complete or does not exist.
 pub(crate) fn unpack(store: &Store, manifest_digest: &str) -> Result<PathBuf, Failure> {
     let target = store.path("snapshots").join(manifest_digest.trim_start_matches("sha256:"));
     if target.exists() {
@@ -147,14 +147,14 @@ pub(crate) fn unpack(store: &Store, manifest_digest: &str) -> Result<PathBuf, Fa
             Some("tar") => apply(file, &temporary),
             _ => return Err(archive(format!("layers of {} cannot be read", layer.media_type))),
         };
-        // What unpacks puts the reason behind its own words.
+        // The error of unpacking has its reason as the source.
         let reason = |error: &io::Error| error.get_ref().and_then(std::error::Error::source).map(ToString::to_string);
         outcome
             .map_err(|error| archive(format!("{}: {error}: {}", layer.digest, reason(&error).unwrap_or_default())))?;
     }
     match fs::rename(&temporary, &target) {
         Ok(()) => Ok(target),
-        // Another call was faster, with the same content.
+        // Another call with the same content was faster.
         Err(_) if target.exists() => {
             let _ = fs::remove_dir_all(&temporary);
             Ok(target)
@@ -163,7 +163,7 @@ pub(crate) fn unpack(store: &Store, manifest_digest: &str) -> Result<PathBuf, Fa
     }
 }
 
-/// The configuration of an image, as it was written.
+/// Reads the manifest and the configuration of an image.
 pub(crate) fn configuration(store: &Store, manifest_digest: &str) -> Result<(Manifest, Value), Failure> {
     let manifest: Manifest = document(store, manifest_digest)?;
     let configuration = document(store, &manifest.config.digest)?;
@@ -202,7 +202,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The error of an archive that is none.
+/// Makes the error of an invalid archive.
 pub(crate) fn archive(text: String) -> Failure {
     Failure::runtime(Code::InvalidArgument, format!("failed to load the image archive: {text}"))
 }

@@ -20,7 +20,7 @@ use super::runtime::Report;
 use super::store::{Record, broken};
 
 impl Call {
-    /// `start`: a running container is a success already, unless somebody wants to attach.
+    /// `start`: succeeds for a running container, unless the call wants to attach.
     pub(crate) fn start(&self, attach: bool, id: &str) -> Outcome {
         let record = self.store.container(id)?.ok_or_else(|| messages::get_failed(id))?;
         match self.state(&record)? {
@@ -28,7 +28,7 @@ impl Call {
                 return Err(Failure::runtime(Code::InvalidState, format!("container {id} is already running")));
             }
             State::Running => return Ok(format!("{id}\n")),
-            // Nobody knows what the real service does here.
+            // The behaviour of the real service in this case is not known.
             State::Forgotten => {
                 let text = format!(
                     "failed to bootstrap container {id} (cause: \"invalidState: \"a machine exists already\"\")"
@@ -41,7 +41,7 @@ impl Call {
         if attach { self.attach(id, reports) } else { Ok(format!("{id}\n")) }
     }
 
-    /// `run`: a container that cannot start is deleted again.
+    /// `run`: deletes a container that cannot start.
     pub(crate) fn run_container(&self, detach: bool, create: &Create) -> Outcome {
         if create.process.interactive && !detach {
             return Err(self.not_emulated("an attached container that reads stdin"));
@@ -62,7 +62,7 @@ impl Call {
         }
     }
 
-    /// Starts the helper and waits for its first report. The helper goes on when this call is killed.
+    /// Starts the helper and waits for its first report. The helper goes on if this call is killed.
     fn boot(&self, record: &Record) -> Result<BufReader<ChildStdout>, Failure> {
         let id = &record.configuration.id;
         self.need_kernel()?;
@@ -105,7 +105,7 @@ impl Call {
         }
     }
 
-    /// Shows what the container writes until it ends, and ends with its code.
+    /// Shows the output of the container until it ends, and returns its code.
     fn attach(&self, id: &str, mut reports: BufReader<ChildStdout>) -> Outcome {
         let path = self.store.bundle(id).join("container.log");
         let mut log = File::open(&path).map_err(|error| broken(&path, &error))?;
@@ -117,7 +117,7 @@ impl Call {
             let ended = waiting.is_finished();
             let mut text = Vec::new();
             log.read_to_end(&mut text).map_err(|error| broken(&path, &error))?;
-            // A reader that went away changes nothing for the container.
+            // The reader may be gone, which does not matter to the container.
             let _ = stdout.write_all(&text).and_then(|()| stdout.flush());
             if ended {
                 break;
@@ -136,7 +136,7 @@ impl Call {
         }
     }
 
-    /// `stop`: what is stopped already is a success, and so is what a crash made the service forget.
+    /// `stop`: succeeds for a stopped container, and for one that the service has forgotten in a crash.
     pub(crate) fn stop(&self, grace_seconds: u32, signal: Option<&str>, ids: &[String]) -> Outcome {
         let signal = signal.map(processes::signal).transpose()?;
         self.each(ids, |id| {
@@ -154,7 +154,7 @@ impl Call {
         })
     }
 
-    /// `kill`: KILL waits for the end; a stopped container is an error.
+    /// `kill`: waits for the end after KILL; fails for a stopped container.
     pub(crate) fn kill(&self, signal: &str, ids: &[String]) -> Outcome {
         let signal = processes::signal(signal)?;
         self.each(ids, |id| {
@@ -173,7 +173,7 @@ impl Call {
         })
     }
 
-    /// What a log says from this byte on.
+    /// Returns the text of a log from this byte on.
     pub(crate) fn log_text(&self, id: &str, name: &str, from: u64) -> Result<Vec<u8>, Failure> {
         let path = self.store.bundle(id).join(name);
         let read = || -> io::Result<Vec<u8>> {

@@ -9,7 +9,7 @@ use super::containers::State;
 use super::dispatch::{Call, Outcome};
 
 impl Call {
-    /// `logs`: stdout and stderr of PID 1 in one; what is no UTF-8 is an error.
+    /// `logs`: prints stdout and stderr of PID 1 as one; fails if they are not UTF-8.
     pub(crate) fn logs(&self, boot: bool, lines: Option<u64>, follow: bool, id: &str) -> Outcome {
         let record = self.store.container(id)?.ok_or_else(|| messages::container_missing(id))?;
         if !record.ever_started {

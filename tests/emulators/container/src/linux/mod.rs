@@ -1,4 +1,4 @@
-//! The program: a command line, or one of the hidden processes that a machine is made of.
+//! The program: a command line, or one of the hidden processes of a machine.
 
 mod containers;
 mod copy;
@@ -24,7 +24,7 @@ mod volumes;
 
 use std::process::ExitCode;
 
-/// A hidden process's first argument; the command line's grammar knows none of these.
+/// The first argument of the runtime helper. The grammar of the command line has none of these words.
 pub(crate) const RUNTIME: &str = "__runtime";
 /// The process that becomes PID 1 of a machine.
 pub(crate) const INIT: &str = "__init";

@@ -1,4 +1,4 @@
-//! Networks: only their names and subnets are kept; a machine reaches nobody but those who use its published ports.
+//! Networks: only their names and subnets are kept. Machines are reached through their published ports alone.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -21,12 +21,12 @@ impl Call {
         Ok(networks)
     }
 
-    /// Every network's name.
+    /// Returns the names of all networks.
     pub(crate) fn network_names(&self) -> Result<Vec<String>, Failure> {
         Ok(self.networks()?.into_keys().collect())
     }
 
-    /// `network create`: names are in lower case, subnets do not overlap.
+    /// `network create`: requires names in lower case and subnets that do not overlap.
     pub(crate) fn network_create(&self, subnet: Option<String>, labels: &[String], name: &str) -> Outcome {
         let labels = labels.iter().map(|text| label(text)).collect::<Result<_, _>>()?;
         let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
@@ -58,7 +58,7 @@ impl Call {
         Ok(format!("{name}\n"))
     }
 
-    /// `network delete`: fails while any container refers to it, and `default` never goes.
+    /// `network delete`: fails while any container refers to it, and always for `default`.
     pub(crate) fn network_delete(&self, names: &[String]) -> Outcome {
         let _lock = self.store.lock()?;
         let mut networks = self.networks()?;

@@ -1,4 +1,4 @@
-//! Processes by id and start time, so that an id that was given out again is not taken for the old one.
+//! Processes by id and start time, so that a reused id is not mistaken for the old process.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,35 +10,35 @@ use serde::{Deserialize, Serialize};
 /// A process of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
-    /// Its id, as the host sees it.
+    /// Its id on the host.
     pub(crate) pid: u32,
-    /// When it started, in ticks since the host's boot.
+    /// Its start, in ticks since the host's boot.
     pub(crate) start_time: u64,
 }
 
 impl Process {
-    /// The process with this id, if it lives.
+    /// Returns the process with this id, if it lives.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let fields = stat_fields(pid)?;
-        // A zombie runs no more, whoever has not yet looked at it.
+        // A zombie has ended, even if it has not been reaped.
         (fields.first()? != "Z").then_some(())?;
         Some(Self { pid, start_time: fields.get(19)?.parse().ok()? })
     }
 
-    /// Whether it lives.
+    /// Returns true if it lives.
     pub(crate) fn lives(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
 
-    /// Sends a signal; whether it went to the process that is meant.
+    /// Sends a signal; returns true if it was sent to this process.
     pub(crate) fn signal(self, signal: Signal) -> bool {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return false };
-        // The descriptor holds the id, so the look at the start time cannot come too late.
+        // The descriptor refers to one process, so the check of the start time cannot come too late.
         pidfd_open(pid, PidfdFlags::empty())
             .is_ok_and(|descriptor| self.lives() && pidfd_send_signal(&descriptor, signal).is_ok())
     }
 
-    /// Waits until it is gone; whether it is.
+    /// Waits until it is gone; returns false if it still lives after the limit.
     pub(crate) fn wait(self, limit: Duration) -> bool {
         let start = Instant::now();
         while self.lives() {
@@ -51,14 +51,14 @@ impl Process {
     }
 }
 
-/// The fields of `/proc/PID/stat` from the state on.
+/// Returns the fields of `/proc/PID/stat` from the state on.
 pub(crate) fn stat_fields(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;
     Some(fields.split_whitespace().map(str::to_owned).collect())
 }
 
-/// A signal by its name, with or without `SIG`, or by its number.
+/// Finds a signal by its name, with or without `SIG`, or by its number.
 pub(crate) fn signal(name: &str) -> Result<Signal, Failure> {
     let bad = || Failure::runtime(Code::InvalidArgument, format!("invalid signal: {name}"));
     let upper = name.to_ascii_uppercase();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_known_by_its_start_too() {
+    fn a_process_is_identified_by_its_start_as_well() {
         let own = Process::of(std::process::id()).expect("this process lives");
         assert!(own.lives());
         assert!(!Process { start_time: own.start_time + 1, ..own }.lives());

@@ -1,4 +1,4 @@
-//! What the environment says.
+//! The settings from the environment.
 
 use std::env;
 use std::path::PathBuf;
@@ -8,25 +8,25 @@ use container_command_line::{Code, Failure, Version};
 
 use super::faults::FaultPlan;
 
-/// Where the state is.
+/// The directory of the state.
 const ROOT: &str = "KINA_EMULATOR_ROOT";
-/// Which version of the CLI is spoken.
+/// The emulated version of the CLI.
 const VERSION: &str = "KINA_EMULATOR_VERSION";
-/// How long the boot of one machine holds the global lock, at the least.
+/// The least time for which the boot of one machine holds the global lock.
 const BOOT_DELAY: &str = "KINA_EMULATOR_BOOT_DELAY_MS";
-/// What goes wrong.
+/// The plan of faults.
 const FAULTS: &str = "KINA_EMULATOR_FAULTS";
 
-/// What the environment says.
+/// The settings from the environment.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// Where the state is.
+    /// The directory of the state.
     pub(crate) root: PathBuf,
-    /// Which version of the CLI is spoken.
+    /// The emulated version of the CLI.
     pub(crate) version: Version,
-    /// How long the boot of one machine holds the global lock, at the least.
+    /// The least time for which the boot of one machine holds the global lock.
     pub(crate) boot_delay: Duration,
-    /// What goes wrong.
+    /// The plan of faults.
     pub(crate) faults: FaultPlan,
 }
 
@@ -34,11 +34,11 @@ impl Settings {
     /// Reads the environment.
     pub(crate) fn from_environment() -> Result<Self, Failure> {
         let root = env::var_os(ROOT).filter(|root| !root.is_empty()).map(PathBuf::from).ok_or_else(|| {
-            wrong(format!("{ROOT} is not set: kina's emulator keeps all state below that directory, and has no other"))
+            wrong(format!("{ROOT} is not set: kina's emulator keeps all state below that directory, without a default"))
         })?;
         let root = std::path::absolute(&root).map_err(|error| wrong(format!("{ROOT}: {error}")))?;
         let boot_delay_ms = match text(BOOT_DELAY) {
-            Some(text) => text.parse().map_err(|_| wrong(format!("{BOOT_DELAY}: `{text}` is no number")))?,
+            Some(text) => text.parse().map_err(|_| wrong(format!("{BOOT_DELAY}: `{text}` is not a number")))?,
             None => 0,
         };
         let faults = match text(FAULTS) {
@@ -49,7 +49,7 @@ impl Settings {
     }
 }
 
-/// Which version of the CLI is spoken; known without any state.
+/// Returns the emulated version of the CLI, which does not depend on the state.
 pub(crate) fn version() -> Result<Version, Failure> {
     text(VERSION).map_or(Ok(Version::NEWEST), |text| text.parse().map_err(|error| wrong(format!("{VERSION}: {error}"))))
 }

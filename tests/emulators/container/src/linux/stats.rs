@@ -1,4 +1,4 @@
-//! `stats`: what the kernel says of the processes of a machine.
+//! `stats`: the kernel's figures for the processes of a machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,14 +11,14 @@ use super::containers::State;
 use super::dispatch::{Call, Outcome};
 use super::processes;
 
-/// How long a sample of the real service takes when anything runs.
+/// Duration of a sample of the real service if any container runs.
 const SAMPLE: Duration = Duration::from_secs(2);
-/// The kernel counts processor time in these.
+/// The kernel's unit of processor time.
 const TICK_MICROSECONDS: u64 = 10_000;
 const PAGE_BYTES: u64 = 4096;
 
 impl Call {
-    /// `stats`: one sample; what is stopped is left out.
+    /// `stats`: takes one sample, without stopped containers.
     pub(crate) fn stats(&self, format: Format, once: bool, ids: &[String]) -> Outcome {
         if format != Format::Json || !once {
             return Err(self.not_emulated("stats other than --format json --no-stream"));
@@ -71,7 +71,7 @@ struct Sample {
     memory_bytes: u64,
 }
 
-/// Every process in the process namespace of PID 1.
+/// Sums up all processes in the process namespace of PID 1.
 fn sample(init: u32) -> Sample {
     let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let Some(wanted) = namespace(init) else { return Sample::default() };
@@ -84,7 +84,7 @@ fn sample(init: u32) -> Sample {
         let Some(fields) = processes::stat_fields(pid) else { continue };
         let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
         sample.processes += 1;
-        // User and system time, of ended children too.
+        // User and system time, including those of ended children.
         sample.processor_ticks += (11..=14).map(number).sum::<u64>();
         sample.memory_bytes += number(21) * PAGE_BYTES;
     }

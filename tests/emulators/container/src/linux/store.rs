@@ -1,7 +1,7 @@
 //! The state on disk, and the two locks over it.
 //!
 //! `state.lock` guards every read and change of a file, for microseconds. `boot.lock` is the one that the real service
-//! holds over a creation, a whole boot and every start of a process: whoever boots holds it for as long as that takes.
+//! holds during a creation, a whole boot and every start of a process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,20 +16,20 @@ use serde::{Deserialize, Serialize};
 use super::processes::Process;
 use super::runtime::Runtime;
 
-/// Everything about the service that is no container, image, network or volume.
+/// The state of the service apart from containers, images, networks and volumes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Service {
-    /// Whether the service runs.
+    /// Set while the service runs.
     pub(crate) running: bool,
-    /// Whether a kernel was installed.
+    /// Set if a kernel was installed.
     pub(crate) kernel_installed: bool,
     /// The third number of the default network's addresses.
     pub(crate) subnet: u8,
-    /// The address that is tried first at the next start.
+    /// The address that the next start tries first.
     pub(crate) next_address: u8,
-    /// Calls so far: the dice's counter.
+    /// The number of calls so far, which determines the random numbers.
     pub(crate) calls: u64,
-    /// How often each fault has happened.
+    /// The number of times that each fault has happened.
     pub(crate) faults: std::collections::BTreeMap<String, u64>,
 }
 
@@ -49,28 +49,28 @@ impl Default for Service {
 /// One container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// What the CLI shows of it.
+    /// The configuration that the CLI shows.
     pub(crate) configuration: json::Configuration,
-    /// What it is made of.
+    /// The description of its machine.
     pub(crate) machine: MachinePlan,
     /// Delete when stopped.
     pub(crate) remove: bool,
-    /// When it started last, as far as the service remembers.
+    /// Its last start, as far as the service remembers.
     pub(crate) started_date: Option<String>,
-    /// The service crashed while this ran: it lives, and the service does not know.
+    /// Set if the service crashed while it ran, so that it lives without the service's knowledge.
     pub(crate) forgotten: bool,
-    /// Whether it ever started.
+    /// Set if it ever started.
     pub(crate) ever_started: bool,
 }
 
-/// What a machine is made of.
+/// The description of a machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MachinePlan {
     /// The image's unpacked root file system.
     pub(crate) snapshot: PathBuf,
     /// The host's side of each mount; `None` for memory.
     pub(crate) mounts: Vec<MountPlan>,
-    /// The user, as it was given.
+    /// The user, as given.
     pub(crate) user: String,
     /// All capabilities.
     pub(crate) all_capabilities: bool,
@@ -84,11 +84,11 @@ pub(crate) struct MachinePlan {
     pub(crate) read_only_paths: Vec<String>,
     /// The size of /dev/shm.
     pub(crate) shared_memory_bytes: u64,
-    /// What /etc/resolv.conf says; nothing for the gateway.
+    /// The servers in /etc/resolv.conf; empty for the gateway.
     pub(crate) nameservers: Vec<String>,
-    /// VMs inside of the VM, which no start survives.
+    /// Nested virtualization, with which every start fails.
     pub(crate) virtualization: bool,
-    /// Whether it has a network at all.
+    /// Set if it has a network at all.
     pub(crate) networked: bool,
 }
 
@@ -99,9 +99,9 @@ pub(crate) struct MountPlan {
     pub(crate) source: Option<PathBuf>,
     /// The container's side.
     pub(crate) target: String,
-    /// Whether it cannot be written.
+    /// Set if it cannot be written.
     pub(crate) read_only: bool,
-    /// Options of memory.
+    /// Options of a mount in memory.
     pub(crate) options: String,
     /// The name of a volume.
     pub(crate) volume: Option<String>,
@@ -113,14 +113,14 @@ pub(crate) struct Store {
     root: PathBuf,
 }
 
-/// Held as long as it lives; the kernel releases it when the process ends.
+/// A lock that is held as long as this value lives. The kernel releases it when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
 }
 
 impl Store {
-    /// The store at this directory, which is made.
+    /// Opens the store at this directory, and makes it if need be.
     pub(crate) fn open(root: &Path) -> Result<Self, Failure> {
         for part in ["containers", "blobs", "snapshots", "volumes"] {
             fs::create_dir_all(root.join(part)).map_err(|error| broken(&root.join(part), &error))?;
@@ -128,17 +128,17 @@ impl Store {
         Ok(Self { root: root.to_owned() })
     }
 
-    /// A path below the root.
+    /// Returns a path below the root.
     pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.root.join(below)
     }
 
-    /// The lock over the files. Never taken while waiting for anything.
+    /// Takes the lock over the files. It is never held during a wait.
     pub(crate) fn lock(&self) -> Result<Lock, Failure> {
         self.take("state.lock")
     }
 
-    /// The lock over creations, boots and starts of processes.
+    /// Takes the lock over creations, boots and starts of processes.
     pub(crate) fn boot_lock(&self) -> Result<Lock, Failure> {
         self.take("boot.lock")
     }
@@ -150,14 +150,14 @@ impl Store {
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
                 Ok(()) => return Ok(Lock { _file: file }),
-                // A signal whose handler returned; the lock is still wanted.
+                // A signal interrupted the wait.
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(broken(&path, &error.into())),
             }
         }
     }
 
-    /// Reads a document; `None` where there is none.
+    /// Reads a document; `None` if there is none.
     pub(crate) fn read<T: DeserializeOwned>(&self, below: &str) -> Result<Option<T>, Failure> {
         let path = self.path(below);
         match fs::read(&path) {
@@ -167,7 +167,7 @@ impl Store {
         }
     }
 
-    /// Writes a document, at once or not at all.
+    /// Writes a document atomically.
     pub(crate) fn write<T: Serialize>(&self, below: &str, document: &T) -> Result<(), Failure> {
         let path = self.path(below);
         let temporary = path.with_extension(format!("new-{}", std::process::id()));
@@ -178,31 +178,31 @@ impl Store {
         write().map_err(|error| broken(&path, &error))
     }
 
-    /// The service's own state.
+    /// Reads the service's own state.
     pub(crate) fn service(&self) -> Result<Service, Failure> {
         Ok(self.read("service.json")?.unwrap_or_default())
     }
 
-    /// The directory of a container.
+    /// Returns the directory of a container.
     pub(crate) fn bundle(&self, id: &str) -> PathBuf {
         self.path("containers").join(id)
     }
 
-    /// A container.
+    /// Reads a container.
     pub(crate) fn container(&self, id: &str) -> Result<Option<Record>, Failure> {
-        // An id is one path component: anything else names no container.
+        // An id is one path component. No container has another name.
         if !container_command_line::name_is_valid(id) {
             return Ok(None);
         }
         self.read(&format!("containers/{id}/config.json"))
     }
 
-    /// Changes a container.
+    /// Writes a container.
     pub(crate) fn put_container(&self, record: &Record) -> Result<(), Failure> {
         self.write(&format!("containers/{}/config.json", record.configuration.id), record)
     }
 
-    /// Every container, in no particular order.
+    /// Reads all containers, in no particular order.
     pub(crate) fn containers(&self) -> Result<Vec<Record>, Failure> {
         let directory = self.path("containers");
         let entries = fs::read_dir(&directory).map_err(|error| broken(&directory, &error))?;
@@ -214,16 +214,16 @@ impl Store {
         Ok(records)
     }
 
-    /// The machine of a container, if one lives, booting ones included.
+    /// Returns the machine of a container, if one lives, even if it is booting.
     pub(crate) fn runtime_of(&self, id: &str) -> Result<Option<Runtime>, Failure> {
         let runtime: Option<Runtime> = self.read(&format!("containers/{id}/runtime.json"))?;
         Ok(runtime.filter(|runtime| runtime.helper.lives() || runtime.init.is_some_and(Process::lives)))
     }
 
-    /// Removes everything of a container from the disk.
+    /// Removes all files of a container from the disk.
     pub(crate) fn remove_bundle(&self, id: &str) -> Result<(), Failure> {
         let bundle = self.bundle(id);
-        // The overlay's own directory is closed to everyone who is not root.
+        // Only root may enter the overlay's own directory.
         let closed = bundle.join("work/work");
         if closed.exists() {
             let _ = fs::set_permissions(&closed, fs::Permissions::from_mode(0o700));
@@ -234,7 +234,7 @@ impl Store {
         }
     }
 
-    /// Notes a process of a machine, so that a test can count what was left over.
+    /// Records a process of a machine, so that a test can count those that are left.
     pub(crate) fn note_process(&self, kind: &str, id: &str, process: Process) -> Result<(), Failure> {
         let path = self.path("processes");
         let line = format!("{} {} {kind} {id}\n", process.pid, process.start_time);
@@ -243,7 +243,7 @@ impl Store {
     }
 }
 
-/// The error of a file of the emulator's own.
+/// Makes the error of one of the emulator's own files.
 pub(crate) fn broken(path: &Path, error: &io::Error) -> Failure {
     Failure::runtime(Code::InternalError, format!("emulator: {}: {error}", path.display()))
 }

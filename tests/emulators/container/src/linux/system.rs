@@ -14,7 +14,7 @@ use super::faults::Fault;
 use super::images;
 
 impl Call {
-    /// `system start`: without a word about the kernel it asks on stdin when there is none.
+    /// `system start`: asks on stdin if there is no kernel and no option about it.
     pub(crate) fn system_start(&self, kernel_install: Option<bool>, app_root: Option<String>) -> Outcome {
         if app_root.is_some_and(|root| std::path::absolute(root).is_ok_and(|root| root != self.settings.root)) {
             return Err(self.not_emulated("another root than KINA_EMULATOR_ROOT"));
@@ -42,7 +42,7 @@ impl Call {
         Ok(String::new())
     }
 
-    /// The service forgets when containers were started, and removes those that nobody meant to keep.
+    /// Forgets the start times of containers, and removes those with `--rm`.
     fn load_at_boot(&self) -> Result<(), Failure> {
         for mut record in self.store.containers()? {
             if record.remove && !record.forgotten && self.state(&record)? == State::Stopped {
@@ -54,9 +54,9 @@ impl Call {
         Ok(())
     }
 
-    /// `system stop`: stops everything, what a crash left over included. Its log goes to stdout.
+    /// `system stop`: stops everything, even if forgotten in a crash. Its log goes to stdout.
     pub(crate) fn system_stop(&self) -> Outcome {
-        // First, so that a boot which still waits for its turn finds no service any more.
+        // First, so that a boot that still waits for its turn finds no service.
         self.take_down()?;
         let records = self.store.containers()?;
         let mut log = String::from("stopping containers\n");
@@ -81,7 +81,7 @@ impl Call {
         self.store.write("service.json", &service)
     }
 
-    /// What a start of the whole host does: nothing runs, and the service is down.
+    /// Emulates a reboot of the host: nothing runs, and the service is down.
     pub(crate) fn reboot(&self) -> Result<(), Failure> {
         self.take_down()?;
         for record in self.store.containers()? {
@@ -95,7 +95,7 @@ impl Call {
         Ok(())
     }
 
-    /// What a crash of the service does: it comes back, and takes everything for stopped.
+    /// Emulates a crash of the service: it comes back, and lists everything as stopped.
     pub(crate) fn forget_all(&self) -> Result<(), Failure> {
         let _lock = self.store.lock()?;
         for mut record in self.store.containers()? {
@@ -106,7 +106,7 @@ impl Call {
         Ok(())
     }
 
-    /// `system status`: JSON on stdout even when it fails, so it prints by itself.
+    /// `system status`: prints JSON to stdout by itself, because it does so even if it fails.
     pub(crate) fn system_status(&self, format: Format) -> Outcome {
         let service = self.store.service()?;
         let status = match (service.running, self.decision.has(Fault::Down)) {
@@ -158,7 +158,7 @@ impl Call {
         Ok(document)
     }
 
-    /// `system version`: the service has an entry only when it answers.
+    /// `system version`: has an entry for the service only if that answers.
     pub(crate) fn system_version(&self, format: Format) -> Outcome {
         let version = self.settings.version;
         let entry = |name: &str, version: String| json!({"appName": name, "buildType": "release", "commit": "unspeci", "version": version, "simulated": true});
@@ -190,11 +190,11 @@ impl Call {
         }))
     }
 
-    /// `system kernel set`: the file is not booted, but the setting is there.
+    /// `system kernel set`: keeps the setting, but the kernel is never booted.
     pub(crate) fn kernel_set(&self, recommended: bool, binary: Option<&str>) -> Outcome {
         let found = binary.is_some_and(|path| fs::metadata(path).is_ok_and(|found| found.is_file()));
         if !recommended && !found {
-            return Err(self.not_emulated("kernels other than the recommended one and a file that is there"));
+            return Err(self.not_emulated("kernels other than the recommended one and an existing file"));
         }
         let _lock = self.store.lock()?;
         let mut service = self.store.service()?;
@@ -203,7 +203,7 @@ impl Call {
         Ok(String::new())
     }
 
-    /// Fails when no kernel was installed.
+    /// Fails if no kernel was installed.
     pub(crate) fn need_kernel(&self) -> Result<(), Failure> {
         if self.store.service()?.kernel_installed {
             Ok(())

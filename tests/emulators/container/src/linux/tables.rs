@@ -1,6 +1,6 @@
 //! Lists for people.
 
-/// Columns under their headings, as wide as their widest cell.
+/// Lays out columns under their headings, as wide as their widest cell.
 pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut all = vec![headings.iter().map(|heading| (*heading).to_owned()).collect::<Vec<_>>()];
     all.extend(rows);

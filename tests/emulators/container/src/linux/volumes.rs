@@ -1,4 +1,4 @@
-//! Volumes: directories here, file systems of their own there.
+//! Volumes: directories here, separate file systems in the real service.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ impl Call {
         self.store.path("volumes").join(name)
     }
 
-    /// The directory of a volume, which is made with a warning if there is none. The state has to be locked.
+    /// Returns the directory of a volume, and makes it with a warning if there is none. The state must be locked.
     pub(crate) fn volume_for(&self, name: &str, id: &str) -> Result<PathBuf, Failure> {
         if !self.volumes()?.contains_key(name) {
             eprintln!("Warning: volume '{name}' of container {id} did not exist and was created");

@@ -1,4 +1,4 @@
-//! A root of its own for each test, and an image that the tests make themselves.
+//! A separate root for each test, and an image that the tests make themselves.
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 /// The image of the tests.
 pub const IMAGE: &str = "kina.local/probe:1";
 
-/// No process at all.
-pub const NOBODY: [u32; 0] = [];
+/// An empty list of processes.
+pub const NO_PROCESSES: [u32; 0] = [];
 
-/// One emulator with a state of its own.
+/// An emulator with separate state.
 pub struct Emulator {
     directory: tempfile::TempDir,
     faults: Option<String>,
@@ -24,12 +24,12 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// An emulator whose service does not run yet.
+    /// Makes an emulator whose service does not run yet.
     pub fn new() -> Self {
         Self { directory: tempfile::tempdir().expect("a temporary directory"), faults: None, version: None }
     }
 
-    /// An emulator whose service runs, with the image.
+    /// Makes an emulator whose service runs, with the image.
     pub fn started() -> Self {
         let emulator = Self::new();
         emulator.good("system start --enable-kernel-install");
@@ -39,32 +39,32 @@ impl Emulator {
         emulator
     }
 
-    /// The same with faults from now on.
+    /// Sets a plan of faults from now on.
     pub fn faults(&mut self, plan: &str) -> &mut Self {
         self.faults = Some(plan.to_owned()).filter(|plan| !plan.is_empty());
         self
     }
 
-    /// The same with another version from now on.
+    /// Sets another version from now on.
     pub fn version(&mut self, version: &'static str) -> &mut Self {
         self.version = Some(version);
         self
     }
 
-    /// A directory that outlives the containers.
+    /// Makes a directory that outlives the containers.
     pub fn directory(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join(name);
         fs::create_dir_all(&path).expect("a directory");
         path
     }
 
-    /// The lock that the service holds over a creation, a whole boot and every start of a process.
+    /// Opens the lock that the service holds during a creation, a whole boot and every start of a process.
     pub fn boot_lock(&self) -> fs::File {
         let path = self.directory.path().join("root/boot.lock");
         fs::File::options().create(true).truncate(false).write(true).open(path).expect("the lock can be opened")
     }
 
-    /// A call that has not started.
+    /// Prepares a call.
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_container"));
         command.args(line.split_whitespace()).env("KINA_EMULATOR_ROOT", self.directory.path().join("root"));
@@ -74,19 +74,19 @@ impl Emulator {
         command
     }
 
-    /// A call.
+    /// Makes a call.
     pub fn call(&self, line: &str) -> Output {
         self.command(line).output().expect("the emulator starts")
     }
 
-    /// A call that succeeds; its stdout.
+    /// Makes a call that succeeds; returns its stdout.
     pub fn good(&self, line: &str) -> String {
         let output = self.call(line);
         assert!(output.status.success(), "`{line}`: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    /// A call that ends with this code; its stderr.
+    /// Makes a call that ends with this code; returns its stderr.
     pub fn bad(&self, line: &str, code: i32) -> String {
         let output = self.call(line);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -94,25 +94,25 @@ impl Emulator {
         said
     }
 
-    /// The JSON of a call that succeeds.
+    /// Makes a call that succeeds; returns its JSON.
     pub fn json(&self, line: &str) -> Value {
         serde_json::from_str(&self.good(line)).expect("JSON")
     }
 
-    /// The state of a container, as `list -a` tells it.
+    /// Returns the state of a container, as `list -a` shows it.
     pub fn state(&self, id: &str) -> Option<String> {
         let list = self.json("list -a --format json");
         let found = list.as_array().into_iter().flatten().find(|one| one["id"] == id);
         found.map(|one| one["status"]["state"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// The processes of machines that live.
+    /// Returns the processes of living machines.
     pub fn processes(&self) -> Vec<u32> {
         let noted = fs::read_to_string(self.directory.path().join("root/processes")).unwrap_or_default();
         noted.lines().filter_map(living).collect()
     }
 
-    /// A call that hangs: it is killed once the others could see its effect.
+    /// Makes a call that hangs, and kills it after it had time for its effect.
     pub fn hangs(&self, line: &str) {
         let mut child = self.command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
         std::thread::sleep(Duration::from_millis(700));
@@ -126,12 +126,12 @@ impl Emulator {
 impl Drop for Emulator {
     fn drop(&mut self) {
         self.faults = None;
-        // Without the grace that `system stop` gives; what the service does not know of is left to that.
+        // This is faster than `system stop`, which then ends processes that the service does not know.
         self.call("delete -f --all");
         self.call("system stop");
         let left = self.processes();
         if !std::thread::panicking() {
-            assert_eq!(left, NOBODY, "processes of machines that outlived `system stop`");
+            assert_eq!(left, NO_PROCESSES, "processes of machines that outlived `system stop`");
         }
     }
 }
@@ -144,7 +144,7 @@ fn living(line: &str) -> Option<u32> {
     (fields[0] != "Z" && fields[19] == start).then_some(pid)
 }
 
-/// Waits until something is so, for a long time at most.
+/// Waits until a condition is true, within a generous limit.
 pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !so() {
@@ -153,12 +153,12 @@ pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// A port of the host that nobody uses right now.
+/// Returns a port of the host that is free right now.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
-/// What the machine behind a published port says of itself and sends back.
+/// Returns the answer of the machine behind a published port: its name and the text that it sends back.
 pub fn ask(port: u16, text: &str) -> Option<String> {
     let mut client = TcpStream::connect(("127.0.0.1", port)).ok()?;
     client.write_all(text.as_bytes()).ok()?;
@@ -168,7 +168,7 @@ pub fn ask(port: u16, text: &str) -> Option<String> {
     Some(answer).filter(|answer| !answer.is_empty())
 }
 
-/// The image as an OCI layout: one static program, compiled here.
+/// Makes the image as an OCI layout: one static program, compiled here.
 fn image_archive() -> &'static [u8] {
     static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
     ARCHIVE.get_or_init(|| {

@@ -1,8 +1,8 @@
-//! Each fault, shown once.
+//! One test for each fault.
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::common::{Emulator, IMAGE, NOBODY, eventually, free_port};
+use super::common::{Emulator, IMAGE, NO_PROCESSES, eventually, free_port};
 
 fn with_machine() -> Emulator {
     let emulator = Emulator::started();
@@ -28,7 +28,7 @@ fn a_hung_call_never_ends_and_its_effect_may_be_there_or_not() {
 }
 
 #[test]
-fn a_broken_connection_tells_nothing_of_the_effect() {
+fn a_call_may_have_had_its_effect_when_its_connection_breaks() {
     for (plan, there) in [("xpc-interrupted-before=create", false), ("xpc-interrupted-after=create", true)] {
         let mut emulator = Emulator::started();
         let said = emulator.faults(plan).bad(&format!("create --name kina-a1 {IMAGE}"), 1);
@@ -38,7 +38,7 @@ fn a_broken_connection_tells_nothing_of_the_effect() {
 }
 
 #[test]
-fn after_a_crash_what_runs_is_listed_as_stopped_and_only_delete_ends_it() {
+fn after_a_crash_a_running_machine_is_listed_as_stopped_and_only_delete_ends_it() {
     let mut emulator = with_machine();
     let said = emulator.faults("crash=inspect").bad("inspect kina-a1", 1);
     assert!(said.contains("Connection interrupted"), "{said}");
@@ -46,12 +46,12 @@ fn after_a_crash_what_runs_is_listed_as_stopped_and_only_delete_ends_it() {
     assert_eq!(emulator.state("kina-a1").as_deref(), Some("stopped"));
     assert!(emulator.json("inspect kina-a1")[0]["status"].get("startedDate").is_none());
     emulator.good("stop -t 0 kina-a1");
-    assert_eq!(emulator.processes().len(), 2, "stop says 0 and does nothing");
+    assert_eq!(emulator.processes().len(), 2, "stop exits with 0 and does nothing");
     assert!(emulator.bad("kill kina-a1", 1).contains("no runtime client exists"));
     assert!(emulator.bad("exec kina-a1 /kina/probe exit 0", 1).contains("is not running"));
     emulator.bad("start kina-a1", 1);
     emulator.good("delete -f kina-a1");
-    assert_eq!(emulator.processes(), NOBODY);
+    assert_eq!(emulator.processes(), NO_PROCESSES);
     assert_eq!(emulator.state("kina-a1"), None);
 }
 
@@ -61,7 +61,7 @@ fn after_a_reboot_nothing_runs_and_the_service_is_down() {
     let said = emulator.faults("reboot=list").bad("list", 1);
     assert!(said.contains("Connection invalid"), "{said}");
     emulator.faults("");
-    assert_eq!(emulator.processes(), NOBODY);
+    assert_eq!(emulator.processes(), NO_PROCESSES);
     emulator.bad("start kina-a1", 1);
     emulator.good("system start --enable-kernel-install");
     assert_eq!(emulator.state("kina-a1").as_deref(), Some("stopped"));
@@ -79,7 +79,7 @@ fn the_service_can_be_down_for_one_call() {
 }
 
 #[test]
-fn a_port_can_be_taken_although_nobody_has_it() {
+fn a_free_port_can_be_reported_as_taken() {
     let mut emulator = Emulator::started();
     emulator.good(&format!("create --name kina-a1 -p 127.0.0.1:{}:6443 {IMAGE}", free_port()));
     let said = emulator.faults("port-taken=start:1:1").bad("start kina-a1", 1);
@@ -88,7 +88,7 @@ fn a_port_can_be_taken_although_nobody_has_it() {
 }
 
 #[test]
-fn a_stopped_member_can_vanish_but_a_running_one_never() {
+fn a_stopped_container_can_vanish_but_a_running_one_never() {
     let mut emulator = with_machine();
     emulator.good(&format!("create --name kina-b2 {IMAGE}"));
     emulator.faults("pruned=inspect").bad("inspect kina-b2", 1);
@@ -150,11 +150,11 @@ fn a_boot_goes_on_when_its_call_is_killed() {
     child.wait().expect("it ends");
     assert_eq!(emulator.state("kina-a1").as_deref(), Some("stopped"));
     lock.unlock().expect("the lock");
-    eventually("it runs all the same", || emulator.state("kina-a1").as_deref() == Some("running"));
+    eventually("it runs nevertheless", || emulator.state("kina-a1").as_deref() == Some("running"));
 }
 
 #[test]
-fn a_kernel_without_nftables_is_seen_by_who_probes() {
+fn a_kernel_without_nftables_is_visible_inside() {
     let mut emulator = Emulator::started();
     emulator.faults("no-nftables").good(&format!("run -d --name kina-a1 {IMAGE}"));
     assert!(emulator.good("exec kina-a1 /kina/probe read /proc/sys/kernel/osrelease").starts_with("6.12"));

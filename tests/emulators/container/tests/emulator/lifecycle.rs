@@ -1,13 +1,13 @@
-//! A machine from its creation to its end, and what survives what.
+//! A machine from its creation to its end.
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
-use super::common::{Emulator, IMAGE, NOBODY, ask, eventually, free_port};
+use super::common::{Emulator, IMAGE, NO_PROCESSES, ask, eventually, free_port};
 
 #[test]
-fn it_says_what_it_is_and_wants_a_root() {
+fn it_identifies_itself_and_requires_a_root() {
     let emulator = Emulator::new();
     let version = emulator.good("--version");
     assert!(version.starts_with("container CLI version 1.4.1 (build: release, commit: "), "{version}");
@@ -70,7 +70,7 @@ fn a_machine_lives_through_stop_and_start() {
     emulator.bad("logs kina-a1", 1);
 
     assert_eq!(emulator.good("start kina-a1"), "kina-a1\n");
-    assert_eq!(emulator.good("start kina-a1"), "kina-a1\n", "a running container starts too");
+    assert_eq!(emulator.good("start kina-a1"), "kina-a1\n", "a running container can be started");
     eventually("the machine answers", || ask(port, "hello").as_deref() == Some("kina-a1:hello"));
     assert_eq!(emulator.good("logs kina-a1"), "serving as 1 with [\"some\", \"arguments\"]\n");
     assert_eq!(emulator.good("exec kina-a1 /kina/probe read /kina/cluster/file"), "of the host");
@@ -82,7 +82,7 @@ fn a_machine_lives_through_stop_and_start() {
     assert_eq!(emulator.good("stop kina-a1"), "kina-a1\n", "stop is idempotent");
     let said = emulator.bad("kill kina-a1", 1);
     assert!(said.contains("no runtime client exists: container is stopped"), "{said}");
-    assert_eq!(emulator.processes(), NOBODY);
+    assert_eq!(emulator.processes(), NO_PROCESSES);
     assert_eq!(ask(port, "hello"), None);
     let stopped = emulator.json("inspect kina-a1");
     assert_eq!(stopped[0]["status"]["networks"], serde_json::json!([]));
@@ -99,7 +99,7 @@ fn a_machine_lives_through_stop_and_start() {
     assert!(said.contains("is running and can not be deleted"), "{said}");
     emulator.good("delete -f kina-a1");
     assert_eq!(emulator.state("kina-a1"), None);
-    assert_eq!(emulator.processes(), NOBODY);
+    assert_eq!(emulator.processes(), NO_PROCESSES);
 }
 
 fn address(emulator: &Emulator) -> String {
@@ -137,16 +137,16 @@ fn a_command_inside_has_its_own_streams_and_code() {
     assert_eq!((&stats[0]["numProcesses"], &stats[0]["simulated"]), (&2.into(), &true.into()));
     emulator.good("kill kina-a1");
     assert_eq!(emulator.state("kina-a1").as_deref(), Some("stopped"));
-    assert_eq!(emulator.processes(), NOBODY);
+    assert_eq!(emulator.processes(), NO_PROCESSES);
 }
 
-/// Only root can be somebody else inside.
+/// Returns true if this process is root: only root can have other users inside.
 fn rustix_is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
 #[test]
-fn files_below_a_mount_are_lost_without_a_word() {
+fn files_below_a_mount_are_silently_lost() {
     let emulator = Emulator::started();
     emulator.good(&format!("run -d --name kina-a1 --tmpfs /memory {IMAGE} wait"));
     let file = emulator.directory("files").join("file");
@@ -173,7 +173,7 @@ fn files_below_a_mount_are_lost_without_a_word() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_the_documented_words() {
+fn invalid_calls_are_refused_with_the_documented_messages() {
     let emulator = Emulator::started();
     emulator.good(&format!("create --name kina-a1 {IMAGE}"));
     for (line, said) in [
@@ -191,11 +191,11 @@ fn what_cannot_be_is_refused_with_the_documented_words() {
         ("image delete nowhere".to_owned(), "image with reference nowhere"),
         (format!("run -d --name kina-v --virtualization {IMAGE}"), "nested virtualization is not supported"),
         (format!("run -d --name kina-r --rosetta {IMAGE}"), "rosetta"),
-        ("start nobody".to_owned(), "get failed: container nobody not found"),
-        ("stop nobody".to_owned(), "container with ID nobody not found"),
-        ("delete -f nobody".to_owned(), "container with ID nobody not found"),
-        ("inspect kina-a1 nobody".to_owned(), "container not found: nobody"),
-        ("stats --format json --no-stream nobody".to_owned(), "no such container: nobody"),
+        ("start missing".to_owned(), "get failed: container missing not found"),
+        ("stop missing".to_owned(), "container with ID missing not found"),
+        ("delete -f missing".to_owned(), "container with ID missing not found"),
+        ("inspect kina-a1 missing".to_owned(), "container not found: missing"),
+        ("stats --format json --no-stream missing".to_owned(), "no such container: missing"),
         ("exec kina-a1 true".to_owned(), "container kina-a1 is not running"),
         ("volume delete nothing".to_owned(), "volume 'nothing' not found"),
         ("network delete nothing".to_owned(), "network nothing not found"),
@@ -204,8 +204,8 @@ fn what_cannot_be_is_refused_with_the_documented_words() {
         let found = emulator.bad(&line, 1);
         assert!(found.contains(said) && found.starts_with("Error: "), "`{line}`: {found}");
     }
-    let output = emulator.call("inspect kina-a1 nobody");
-    assert!(output.stdout.is_empty(), "one unknown id, no output");
+    let output = emulator.call("inspect kina-a1 missing");
+    assert!(output.stdout.is_empty(), "no output if one id is unknown");
     assert_eq!(emulator.good("list -a -q"), "kina-a1\n", "nothing was left over");
 }
 
@@ -252,7 +252,7 @@ fn volumes_networks_and_images_are_kept_while_they_are_needed() {
 }
 
 #[test]
-fn logs_that_are_no_text_are_an_error() {
+fn logs_that_are_not_text_are_an_error() {
     let emulator = Emulator::started();
     emulator.good(&format!("run -d --name kina-a1 {IMAGE} garbage"));
     eventually("the log is there", || emulator.call("logs kina-a1").status.code() == Some(1));
@@ -285,6 +285,6 @@ fn ten_calls_at_once_start_ten_machines_with_ten_addresses() {
     let orders: BTreeSet<String> = (0..8).map(|_| emulator.good("list -q")).collect();
     assert!(orders.len() > 1, "the order of a list means nothing");
     emulator.good(&format!("stop -t 0 {}", (0..10).map(|number| format!("kina-{number:02} ")).collect::<String>()));
-    assert_eq!(emulator.processes(), NOBODY);
+    assert_eq!(emulator.processes(), NO_PROCESSES);
     assert_eq!(emulator.good("prune").lines().count(), 10);
 }

@@ -1,4 +1,4 @@
-//! The emulator as a program: what a machine lives through, and what goes wrong on demand.
+//! The emulator as a program: the life of a machine, and faults on demand.
 #![cfg(target_os = "linux")]
 
 mod common;

@@ -5,7 +5,7 @@ use rustix::thread::{CapabilitySet, capability_is_in_bounding_set, remove_capabi
 
 use super::super::store::MachinePlan;
 
-/// What a container has unless it asks for more.
+/// The default capabilities of a container.
 const DEFAULT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FSETID)
@@ -21,7 +21,7 @@ const DEFAULT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
-/// Takes the others away from whatever this process starts.
+/// Removes all other capabilities from children of this process.
 pub(crate) fn reduce(machine: &MachinePlan) -> Result<(), Failure> {
     let failed = |why: String| Failure::runtime(Code::InvalidArgument, format!("failed to set capabilities: {why}"));
     let set = |names: &[String]| {

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use super::super::store::{MachinePlan, MountPlan, Record, Store};
 use super::{capabilities, roots, users};
 
-/// Becomes PID 1. Whatever goes wrong before is told through the pipe that is stdin.
+/// Becomes PID 1. An earlier failure is reported through the pipe that is stdin.
 pub(crate) fn main(arguments: &[String]) -> u8 {
     let Ok(pipe) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else { return 1 };
     let failure = match become_program(arguments, &pipe) {
@@ -27,7 +27,7 @@ pub(crate) fn main(arguments: &[String]) -> u8 {
         Failure::Runtime { text, .. } | Failure::Prefixed(text) => text,
         Failure::Usage(_) | Failure::Exit(_) => "emulator: no program".to_owned(),
     };
-    // The helper is gone: then this ends too.
+    // If the helper is gone, this process ends too.
     let _ = File::from(pipe).write_all(text.as_bytes());
     1
 }
@@ -38,12 +38,12 @@ fn become_program(arguments: &[String], pipe: &OwnedFd) -> Result<std::convert::
         let text = format!("failed to bootstrap container {id} (cause: \"unknown: \"{error}\"\")");
         Failure::runtime(Code::InternalError, text)
     };
-    // Nothing of a machine outlives its helper.
+    // No process of a machine outlives its helper.
     let bound = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     bound.map_err(|error| failed(error.into()))?;
     let mut watched = [PollFd::new(pipe, PollFlags::empty())];
     poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).map_err(|error| failed(error.into()))?;
-    // It ended before it could be followed: nobody reads the pipe any more.
+    // The helper has ended before that took effect: the pipe has no reader.
     if watched[0].revents().contains(PollFlags::ERR) {
         return Err(Failure::Exit(1));
     }
@@ -99,7 +99,7 @@ fn kernel_file_systems(root: &Path, machine: &MachinePlan) -> io::Result<()> {
         io::Result::Ok(mount("tmpfs", &path, "tmpfs", flags, options.as_c_str())?)
     };
     mount("proc", at("proc")?, "proc", safe, None)?;
-    // Where the kernel does not allow a new one, the host's own is shown.
+    // If the kernel does not allow a new one, the host's own is mounted.
     let sys = at("sys")?;
     if mount("sysfs", &sys, "sysfs", safe | MountFlags::RDONLY, None).is_err() {
         mount_bind_recursive("/sys", &sys)?;
@@ -120,7 +120,7 @@ fn kernel_file_systems(root: &Path, machine: &MachinePlan) -> io::Result<()> {
     memory(at("dev/shm")?, MountFlags::NOSUID | MountFlags::NODEV, &shared)
 }
 
-/// Programs that ask for the kernel's version in /proc see the emulated one.
+/// Makes /proc show the emulated version of the kernel.
 fn kernel_version(root: &Path, bundle: &Path, release: &str) -> io::Result<()> {
     let files = [
         ("proc/version", format!("Linux version {release} (kina emulator)\n")),
@@ -134,7 +134,7 @@ fn kernel_version(root: &Path, bundle: &Path, release: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// /etc/hosts and /etc/resolv.conf are written anew at each start.
+/// Writes /etc/hosts and /etc/resolv.conf, anew at each start.
 fn names(root: &Path, record: &Record, address: &str) -> io::Result<()> {
     let directory = root.join("etc");
     fs::create_dir_all(&directory)?;
@@ -168,7 +168,7 @@ fn mount_one(root: &Path, plan: &MountPlan) -> io::Result<()> {
     if plan.read_only { lock(&target) } else { Ok(()) }
 }
 
-/// Makes a mount read-only. Flags that the host has set on it must stay, or the kernel refuses.
+/// Makes a mount read-only. The kernel refuses that unless flags that the host has set on it are kept.
 fn lock(target: &Path) -> io::Result<()> {
     let flags = MountFlags::BIND | MountFlags::RDONLY;
     let kept = [MountFlags::empty(), MountFlags::NOSUID | MountFlags::NODEV];
@@ -183,7 +183,7 @@ fn lock(target: &Path) -> io::Result<()> {
     outcome
 }
 
-/// Hides what is to be hidden, and closes what is not to be written.
+/// Hides masked paths, and makes others read-only.
 fn close(root: &Path, machine: &MachinePlan) -> io::Result<()> {
     for path in &machine.read_only_paths {
         let target = root.join(path.trim_start_matches('/'));

@@ -32,7 +32,7 @@ use super::store::{Lock, Record, Store, broken};
 pub(crate) struct Runtime {
     /// The helper itself.
     pub(crate) helper: Process,
-    /// PID 1 inside, as the host sees it; nothing while it boots.
+    /// PID 1 inside, as a process of the host; `None` while it boots.
     pub(crate) init: Option<Process>,
     /// The address of this start.
     pub(crate) address: Option<Ipv4Addr>,
@@ -40,12 +40,12 @@ pub(crate) struct Runtime {
     pub(crate) hardware_address: String,
 }
 
-/// What the helper tells the call that started it, one line each.
+/// A report of the helper to the call that started it, on one line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// PID 1 runs.
     Started,
-    /// It does not.
+    /// PID 1 could not be started.
     Failed {
         /// The error's text.
         text: String,
@@ -57,13 +57,13 @@ pub(crate) enum Report {
     },
 }
 
-/// The first address of a subnet that a machine can get, and the last one.
+/// The last number of the first and of the last address of a subnet that a machine can get.
 const ADDRESSES: (u8, u8) = (2, 253);
 
 /// Runs a machine from its boot to its end.
 pub(crate) fn main(arguments: &[String]) -> u8 {
     let [root, id, delay_ms, kernel] = arguments else { return 1 };
-    // The terminal of the call that started this must not end it.
+    // The terminal of the call that started this process must not end it.
     let _ = rustix::process::setsid();
     let delay = Duration::from_millis(delay_ms.parse().unwrap_or(0));
     match Helper::run(Path::new(root), id, delay, kernel) {
@@ -81,7 +81,7 @@ pub(crate) fn main(arguments: &[String]) -> u8 {
 
 fn tell(report: &Report) {
     let mut stdout = io::stdout().lock();
-    // The call that started this may be gone, which changes nothing here.
+    // The call that started this process may be gone, which does not matter.
     let _ = serde_json::to_writer(&mut stdout, report);
     let _ = stdout.write_all(b"\n").and_then(|()| stdout.flush());
 }
@@ -94,7 +94,7 @@ struct Helper {
 impl Helper {
     fn run(root: &Path, id: &str, delay: Duration, kernel: &str) -> Result<(), Failure> {
         let helper = Self { store: Store::open(root)?, id: id.to_owned() };
-        // Everybody else who boots, creates or starts a process waits for this boot to end.
+        // All other creations, boots and starts of processes wait for the end of this boot.
         let boot = helper.store.boot_lock()?;
         std::thread::sleep(delay);
         let Some((record, runtime)) = helper.claim()? else {
@@ -120,7 +120,7 @@ impl Helper {
         Ok(())
     }
 
-    /// Makes this process the container's machine; nothing when another one was faster.
+    /// Makes this process the container's machine; `None` if another one was faster.
     fn claim(&self) -> Result<Option<(Record, Runtime)>, Failure> {
         let _lock = self.store.lock()?;
         let record = self.store.container(&self.id)?.ok_or_else(|| messages::get_failed(&self.id))?;
@@ -141,7 +141,7 @@ impl Helper {
         Ok(Some((record, runtime)))
     }
 
-    /// The next address of the pool, which goes round: one that was freed comes last.
+    /// Returns the next address of the pool, which is circular, so that a freed address is used last.
     fn address(&self) -> Result<(Option<Ipv4Addr>, String), Failure> {
         let mut service = self.store.service()?;
         let mut used = Vec::new();
@@ -166,7 +166,7 @@ impl Helper {
     fn boot(&self, record: &Record, mut runtime: Runtime, kernel: &str) -> Result<Booted, Failure> {
         let bundle = self.store.bundle(&self.id);
         eprintln!("[    0.000000] Linux version {} (kina emulator)", release(kernel));
-        // Bound before the process leaves the host's network: a socket stays where it was made.
+        // Bound before the process leaves the host's network, because a socket stays in the network of its creation.
         let listeners = proxy::listen(&record.configuration.published_ports, &self.id)?;
         let log = bundle.join("container.log");
         let log = File::create(&log).map_err(|error| broken(&log, &error))?;
@@ -201,7 +201,7 @@ impl Helper {
 
     fn enter_namespaces(&self, hostname: &str) -> io::Result<()> {
         roots::own_user_namespace()?;
-        // One thread so far: all that start from here on are inside.
+        // There is only one thread so far, so all later ones are inside.
         roots::unshare(UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS)?;
         Ok(rustix::system::sethostname(hostname.as_bytes())?)
     }
@@ -210,7 +210,7 @@ impl Helper {
         self.store.write(&format!("containers/{}/runtime.json", self.id), runtime)
     }
 
-    /// The machine is no more; a container that nobody meant to keep goes with it.
+    /// Forgets the machine, which has ended, and removes its container if that has `--rm`.
     fn forget(&self) -> Result<(), Failure> {
         let _lock = self.store.lock()?;
         let Some(mut record) = self.store.container(&self.id)? else { return Ok(()) };
@@ -232,13 +232,13 @@ impl Helper {
 type Waiting = JoinHandle<io::Result<ExitStatus>>;
 type Booted = (Waiting, Vec<proxy::Listener>, Option<Ipv4Addr>);
 
-/// Starts PID 1 from a thread of its own: whoever asks for a process namespace cannot make threads any more, and PID 1
-/// is killed when that thread ends.
+/// Starts PID 1 from a separate thread: a thread that has asked for a process namespace cannot make threads any more,
+/// and PID 1 is killed when its parent thread ends.
 fn start(mut command: Command) -> (mpsc::Receiver<io::Result<u32>>, Waiting) {
     let (tell, told) = mpsc::channel();
     let waiting = std::thread::spawn(move || {
         let spawned = roots::unshare(UnshareFlags::NEWPID).and_then(|()| command.spawn());
-        // The command holds the sending end of the pipe, which has to close for the reader to see an end.
+        // The command holds the writing end of the pipe, which must be closed for the reader to see the end.
         drop(command);
         match spawned {
             Ok(mut child) => {
@@ -254,7 +254,7 @@ fn start(mut command: Command) -> (mpsc::Receiver<io::Result<u32>>, Waiting) {
     (told, waiting)
 }
 
-/// The version of the kernel that the machine claims to have.
+/// Returns the version of the kernel that the machine shows.
 fn release(kernel: &str) -> &'static str {
     if kernel == "old" { "6.12.28-153" } else { "6.18.15-186" }
 }

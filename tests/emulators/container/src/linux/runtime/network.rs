@@ -1,5 +1,6 @@
-//! The inner network: the loopback interface, and one with the machine's address and a default route, as programs expect
-//! of a VM. The route leads nowhere: a machine is reached through its published ports, and reaches nobody.
+//! The inner network: the loopback interface, and one with the machine's address and a default route, as programs
+//! expect in a VM. The route leads nowhere: a machine is reached through its published ports, and cannot reach
+//! anything.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -23,7 +24,7 @@ const MTU: u32 = 1280;
 pub(super) fn up(address: Option<Ipv4Addr>) -> io::Result<()> {
     ask(NEW_LINK, REQUEST_WITH_ANSWER, &link(LOOPBACK))?;
     let Some(address) = address else { return Ok(()) };
-    // Where the kernel has no interfaces without hardware, the loopback interface plays both parts.
+    // If the kernel has no interfaces without hardware, the loopback interface serves as both.
     match own_interface() {
         Ok(index) => {
             add_address(index, address, 24)?;
@@ -47,7 +48,7 @@ fn own_interface() -> io::Result<u32> {
     Ok(name_to_index(socket, NAME)?)
 }
 
-/// struct ifinfomsg: family, padding, type, index, flags, and which flags are meant.
+/// Builds a struct ifinfomsg: family, padding, type, index, flags, and a mask of the flags to change.
 fn link(index: u32) -> Vec<u8> {
     let mut message = vec![0; 4];
     for number in [index, INTERFACE_UP, INTERFACE_UP] {
@@ -56,7 +57,8 @@ fn link(index: u32) -> Vec<u8> {
     message
 }
 
-/// struct ifaddrmsg: family, length of the prefix, flags, scope, index; then the address as the peer's and as the own.
+/// Adds an address by a struct ifaddrmsg: family, length of the prefix, flags, scope, index; then the address as the
+/// peer's and as the interface's own.
 fn add_address(index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
     let mut message = vec![INET, prefix, 0, 0];
     message.extend(index.to_ne_bytes());
@@ -65,7 +67,8 @@ fn add_address(index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
     ask(NEW_ADDRESS, REQUEST_WITH_ANSWER | CREATE, &message)
 }
 
-/// struct rtmsg: family, lengths of the two prefixes, service, table, origin, scope, type, flags; then the interface.
+/// Adds a route by a struct rtmsg: family, lengths of the two prefixes, service, table, origin, scope, type, flags;
+/// then the interface.
 fn add_default_route(index: u32, gateway: Option<Ipv4Addr>) -> io::Result<()> {
     let scope = if gateway.is_some() { 0 } else { 253 };
     let mut message = vec![INET, 0, 0, 0, 254, 4, scope, 1, 0, 0, 0, 0];
@@ -76,7 +79,7 @@ fn add_default_route(index: u32, gateway: Option<Ipv4Addr>) -> io::Result<()> {
     ask(NEW_ROUTE, REQUEST_WITH_ANSWER | CREATE, &message)
 }
 
-/// struct rtattr: length and kind; then the value, filled up to a multiple of four.
+/// Builds a struct rtattr: length and kind; then the value, padded to a multiple of four bytes.
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
     let mut bytes = length.to_ne_bytes().to_vec();
@@ -102,6 +105,6 @@ fn ask(kind: u16, flags: u16, message: &[u8]) -> io::Result<()> {
     match error {
         Some(0) => Ok(()),
         Some(number) => Err(io::Error::from_raw_os_error(-number)),
-        None => Err(io::Error::other("a short answer of the kernel")),
+        None => Err(io::Error::other("a short answer from the kernel")),
     }
 }

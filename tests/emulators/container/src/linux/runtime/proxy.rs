@@ -1,4 +1,4 @@
-//! Published ports: a listener in the host's network, and a connection to the machine's address in its own.
+//! Published ports: a listener in the host's network, and a connection to the machine's address in the machine's own.
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use container_command_line::{Code, Failure, json, messages};
 
-/// A listener and the port that it leads to.
+/// A listener and the machine's port behind it.
 pub(super) type Listener = (TcpListener, u16);
 
-/// More connections at once are closed at once.
+/// Limit of simultaneous connections; any more are closed at once.
 const MOST_CONNECTIONS: usize = 4096;
 
 /// Binds every published port.
@@ -44,7 +44,7 @@ pub(super) fn serve(listeners: Vec<Listener>, address: Ipv4Addr) {
 fn accept(listener: &TcpListener, target: SocketAddr, open: &Arc<AtomicUsize>) {
     loop {
         let Ok((client, _)) = listener.accept() else {
-            // Out of descriptors: some will be closed.
+            // No descriptor is free, but some will be closed.
             std::thread::sleep(Duration::from_millis(10));
             continue;
         };
@@ -54,7 +54,7 @@ fn accept(listener: &TcpListener, target: SocketAddr, open: &Arc<AtomicUsize>) {
         }
         let count = Arc::clone(open);
         std::thread::spawn(move || {
-            // Nobody listens inside: the client sees its connection close, as with the real proxy.
+            // If the machine does not listen, the client sees its connection close, as with the real proxy.
             if let Ok(machine) = TcpStream::connect(target) {
                 let _ = join(&client, &machine);
             }
@@ -73,7 +73,7 @@ fn join(client: &TcpStream, machine: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Passes one direction on, its end included; an error ends both.
+/// Relays one direction including its end; an error ends both directions.
 fn pass(mut from: &TcpStream, mut to: &TcpStream) {
     if io::copy(&mut from, &mut to).is_ok() {
         // The other side may be gone already.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::thread::UnshareFlags;
 
-/// Leaves namespaces for new ones.
+/// Moves this process into new namespaces.
 pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     #[expect(unsafe_code, reason = "some of the flags would take file descriptors away from other threads")]
     // SAFETY: the table of file descriptors is never among the flags that this program uses.
@@ -17,7 +17,7 @@ pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(outcome?)
 }
 
-/// Where this is not root, becomes root of a user namespace, which is allowed the rest.
+/// Becomes root of a new user namespace, unless it is root already, to be allowed the other namespaces.
 pub(crate) fn own_user_namespace() -> io::Result<()> {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     if user.is_root() {
@@ -29,14 +29,14 @@ pub(crate) fn own_user_namespace() -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("0 {} 1", group.as_raw()))
 }
 
-/// Mounts from here on are this process's own.
+/// Makes all later mounts private to this process.
 pub(crate) fn own_mount_namespace() -> io::Result<()> {
     unshare(UnshareFlags::NEWNS)?;
     Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
 }
 
-/// Mounts a container's root file system: what the container changed over what the image has. Where the kernel does not
-/// allow that, a copy of the image.
+/// Mounts a container's root file system: an overlay of the container's changes over the image, or a copy of the image
+/// if the kernel does not allow that.
 pub(crate) fn mount_root(snapshot: &Path, bundle: &Path) -> io::Result<PathBuf> {
     let [upper, work, merged, copy] = ["upper", "work", "merged", "rootfs"].map(|name| bundle.join(name));
     fs::create_dir_all(&merged)?;
@@ -60,7 +60,7 @@ pub(crate) fn mount_root(snapshot: &Path, bundle: &Path) -> io::Result<PathBuf> 
     Ok(merged)
 }
 
-/// Copies a file or a directory with all that is in it. Devices and sockets are left out.
+/// Copies a file or a directory with its content, without devices and sockets.
 pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     let found = from.symlink_metadata()?;
     if found.is_dir() {

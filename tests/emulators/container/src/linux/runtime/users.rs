@@ -1,4 +1,4 @@
-//! Users and programs, as the machine's own root file system knows them.
+//! Users and programs in the machine's root file system.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +24,7 @@ impl User {
     }
 }
 
-/// The user that `NAME|UID[:GROUP|GID]` means here.
+/// Finds the user for `NAME|UID[:GROUP|GID]` in this root file system.
 pub(crate) fn find(text: &str) -> Result<User, Failure> {
     let (name, group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
     if name.is_empty() {
@@ -51,7 +51,7 @@ pub(crate) fn find(text: &str) -> Result<User, Failure> {
     Ok(User { user, group })
 }
 
-/// Where a program is.
+/// Finds the path of a program.
 pub(crate) fn executable(name: &str, environment: &[String]) -> Result<PathBuf, Failure> {
     let runs =
         |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);

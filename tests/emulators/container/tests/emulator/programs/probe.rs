@@ -1,4 +1,4 @@
-//! The program inside the test's image: static, std only. It becomes PID 1 of a machine, and answers what it is asked.
+//! The program inside the test's image: static, std only. It becomes PID 1 of a machine, or carries out one command.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -31,7 +31,7 @@ fn main() {
     }
 }
 
-/// Tells on port 6443, on every address, who this is; then sends back what it is sent.
+/// Serves port 6443 on every address: sends its host name, then echoes the client's text.
 fn serve() {
     let listener = TcpListener::bind("0.0.0.0:6443").expect("the port is this machine's own");
     for client in listener.incoming() {
