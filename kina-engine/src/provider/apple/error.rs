@@ -96,7 +96,7 @@ pub enum ContainerErrorKind {
     #[error("a port is taken")]
     PortTaken,
     /// Only root may listen on the port.
-    #[error("only root may listen on a port")]
+    #[error("a port is privileged: only root may listen on it")]
     PortPrivileged,
     /// A network does not exist.
     #[error("the network is missing")]
