@@ -20,7 +20,6 @@
 # KINA_REPORT_PROGRAM names a cargo-kina that is already built; otherwise one is built. Needs only macOS (bash 3.2),
 # Rust and `container`.
 
-
 set -u
 set -o pipefail
 # Background jobs get a process group of their own, so that a step that takes too long can be ended with its children.
@@ -302,7 +301,6 @@ main() {
     say "the report is in $report"
     say "read it, and if you agree with what is in it, send $report.tar.gz"
     # Here, so that the shell reads no more of the script, which may have been edited meanwhile.
-
     exit 0
 }
 

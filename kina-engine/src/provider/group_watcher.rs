@@ -141,7 +141,7 @@ mod tests {
         let mut groups: Vec<_> = (0..4).map(|_| Group::new()).collect();
         let mut watcher = Watcher::start().expect("a shell");
         for group in &groups[..3] {
-            watcher.watch(group.id()).expect("told");
+            watcher.watch(group.id()).expect("sent");
         }
         watcher.forget(groups[1].id());
         kill_process_group(groups[2].id(), Signal::STOP).expect("frozen");
@@ -166,7 +166,7 @@ mod tests {
     fn a_polite_signal_does_not_end_it() {
         let mut group = Group::new();
         let mut watcher = Watcher::start().expect("a shell");
-        watcher.watch(group.id()).expect("told");
+        watcher.watch(group.id()).expect("sent");
         let process_id = watcher.process.id();
         let ignores_sigterm = || {
             let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).expect("it runs");
@@ -187,13 +187,13 @@ mod tests {
     fn another_watcher_takes_over_from_one_that_was_killed() {
         let (mut one, mut other) = (Group::new(), Group::new());
         let mut watcher = Watcher::start().expect("a shell");
-        watcher.watch(one.id()).expect("told");
+        watcher.watch(one.id()).expect("sent");
         let first = Pid::from_child(&watcher.process);
         kill_process(first, Signal::KILL).expect("killed");
         // Its end of the pipe is closed, ours is not.
         let until_ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         rustix::process::waitid(WaitId::Pid(first), until_ended).expect("it ends");
-        watcher.watch(other.id()).expect("told to the next one");
+        watcher.watch(other.id()).expect("sent to the next watcher");
         assert_ne!(Pid::from_child(&watcher.process), first);
         drop(watcher);
         for group in [&mut one, &mut other] {

@@ -83,7 +83,6 @@ pub trait ProvidedCluster: Send + Sync {
     fn process_ids(&self) -> Vec<u32>;
 
     /// Looks up, instead of remembering, if all of the cluster runs. A frozen cluster runs.
-
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "asked by the program alone"))]
     fn check_running(&self) -> ProviderFuture<'_, bool>;
 
@@ -98,7 +97,6 @@ pub trait ProvidedCluster: Send + Sync {
 
     /// Ends the API server and starts it again on the same state. Tokens of service accounts that were made since its
     /// last start are void after that.
-
     fn restart_api_server(&self) -> ProviderFuture<'_, ()>;
 
     /// Returns true if tokens of service accounts were asked for that are valid until the API server is restarted.

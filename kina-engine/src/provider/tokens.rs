@@ -69,7 +69,6 @@ impl TokenKeys {
 }
 
 /// The policy of the API server's audit log (`audit.k8s.io/v1`). The first rule that matches a request decides.
-
 pub(super) fn audit_policy() -> Value {
     json!({
         "apiVersion": "audit.k8s.io/v1",

@@ -74,7 +74,7 @@ impl Prometheus {
         while !is_so(self) {
             let ended = self.child.try_wait().expect("asked");
             assert!(ended.is_none(), "prometheus ended: {}", self.log());
-            assert!(start.elapsed() < PATIENCE, "prometheus {what}? {}", self.log());
+            assert!(start.elapsed() < PATIENCE, "never: prometheus {what}; {}", self.log());
             std::thread::sleep(Duration::from_millis(100));
         }
     }

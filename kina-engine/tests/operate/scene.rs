@@ -162,7 +162,7 @@ impl Drop for Running {
 pub fn wait_until(what: &str, is_true: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_true() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
         std::thread::sleep(POLL_INTERVAL);
     }
 }
@@ -175,7 +175,6 @@ pub fn is_running(process_id: &str) -> bool {
 }
 
 /// Returns true if this process was started with a signal ignored.
-
 pub fn ignores(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);

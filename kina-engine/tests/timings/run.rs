@@ -127,7 +127,6 @@ impl Run {
     }
 
     /// Returns a pseudo-random number, the same in every run: the upper bits of Knuth's generator.
-
     fn between(&mut self, least: f64, most: f64) -> f64 {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         least + (most - least) * ((self.random >> 40) as f64 / (1 << 24) as f64)

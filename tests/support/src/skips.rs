@@ -23,7 +23,6 @@ macro_rules! skip {
 ///
 /// # Panics
 /// If the file cannot be written, because a skip that is not recorded would count as a pass.
-
 pub fn record_skip(here: &str, reason: &str) {
     let line = line_of(here, reason);
     eprint!("SKIPPED: {line}");

@@ -198,13 +198,13 @@ mod tests {
         let label = "\"dev.kina.realm\" *: *\"r1\"".to_owned();
         let mut watcher = DeathWatcher::start_with(&program(directory.path()), label, "2", "0").expect("a shell");
         for name in ["a", "hangs", "b", "foreign", "forgotten", "never-made"] {
-            watcher.watch(name).expect("told");
+            watcher.watch(name).expect("sent");
         }
         watcher.forget("forgotten");
         // Another takes over from one that was killed.
         watcher.process.kill().expect("killed");
         watcher.process.wait().expect("ended");
-        watcher.watch("late").expect("told to the next one");
+        watcher.watch("late").expect("sent to the next watcher");
         std::fs::write(directory.path().join("late"), ours).expect("written");
         end(watcher);
         let left = ["a", "b", "late", "foreign", "forgotten", "untold", "hangs"]
@@ -218,7 +218,7 @@ mod tests {
     fn with_nothing_to_watch_it_ends_at_once() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut watcher = DeathWatcher::start(&program(directory.path()), "k", "v").expect("a shell");
-        watcher.watch("a").expect("told");
+        watcher.watch("a").expect("sent");
         watcher.forget("a");
         assert!(watcher.is_empty());
         drop(watcher);

@@ -37,7 +37,6 @@ pub(super) async fn sweep(
     journal_directory: &Path,
 ) -> Result<SweepReport, ContainerError> {
     // Read before the list, so that an engine that starts in between is left alone.
-
     let before = files_by_engine(journal_directory);
     let mut report = SweepReport::default();
     let mut by_engine: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -1,8 +1,9 @@
 //! Children that die with the engine.
 //!
-//! On Linux the kernel does it: each child asks for a SIGKILL at the death of the thread that started it. That thread
-//! is therefore one of its own ([`ChildStarter`]) which lives as long as the engine. Elsewhere a [`Watcher`] does it.
-//! Everywhere each child is in the journal, so that the next engine can end what outlived this one all the same.
+//! On Linux the kernel kills them: each child asks for a SIGKILL at the death of the thread that started it. A separate
+//! thread ([`ChildStarter`]) that lives as long as the engine therefore starts them. On other systems a [`Watcher`]
+//! kills them. On all systems each child is in the journal, so that the next engine can end those that outlived this
+//! one.
 
 use std::ffi::OsString;
 
@@ -21,9 +22,9 @@ use crate::journal::Journal;
 use crate::provider::group_watcher::Watcher;
 use crate::provider::readiness::Awaited;
 
-/// How long the kernel may take to end a process that got a SIGKILL.
+/// Time for the kernel to end a process after SIGKILL.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How late a timer of a child may be.
+/// Permitted delay of a child's timers.
 #[cfg(target_os = "linux")]
 const TIMER_SLACK_NS: u64 = 25_000_000;
 
@@ -31,23 +32,23 @@ const TIMER_SLACK_NS: u64 = 25_000_000;
 #[derive(Clone)]
 pub(super) struct ChildStarter {
     requests: mpsc::SyncSender<StartRequest>,
-    /// How many children have not been reaped yet.
+    /// The number of children that have not been reaped yet.
     living: watch::Receiver<usize>,
 }
 
-/// What to start.
+/// The description of a child to start.
 pub(super) struct ChildCommand {
     pub(super) component: &'static str,
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
-    /// All of its environment.
+    /// Its complete environment.
     pub(super) environment: Vec<(&'static str, OsString)>,
-    /// The directory in which it starts, which relative paths among its arguments begin at.
+    /// The directory in which it starts, to which relative paths among its arguments refer.
     pub(super) working_directory: PathBuf,
     pub(super) log: PathBuf,
-    /// Whose it is, for the journal.
+    /// Its cluster, for the journal.
     pub(super) cluster: String,
-    /// What of it is to be removed should the engine die.
+    /// The directory to be removed if the engine dies.
     pub(super) state_directory: PathBuf,
 }
 
@@ -57,14 +58,14 @@ pub(super) struct Child {
     process_id: Pid,
     log: PathBuf,
     exit: watch::Receiver<Option<ExitStatus>>,
-    /// True once the process may have been reaped, after which its number can belong to somebody else.
+    /// True once the process may have been reaped, after which its number can be used again.
     reaped: Arc<Mutex<bool>>,
 }
 
-/// Who has to know which children there are.
+/// The journal and the watcher, which keep track of the children.
 struct Registry {
     journal: Arc<Journal>,
-    /// `None` where the kernel does it.
+    /// `None` if the kernel kills the children.
     watcher: Option<Mutex<Watcher>>,
     living_count: watch::Sender<usize>,
 }
@@ -86,7 +87,7 @@ impl ChildStarter {
             .spawn(move || {
                 let_timers_be_late();
                 while let Ok(request) = receiver.recv() {
-                    // The asker may have gone; then the child goes too.
+                    // If the caller is gone, the child is killed.
                     if let Err(Ok(child)) = request.answer.send(spawn(request.command, &registry)) {
                         child.kill_group();
                     }
@@ -110,7 +111,7 @@ impl ChildStarter {
 }
 
 impl ChildStarter {
-    /// Waits until every child has ended and was reaped, those included that were forgotten while they started.
+    /// Waits until every child has ended and was reaped, including those that were dropped while they started.
     pub(super) async fn wait_all_ended(&self) {
         let mut living = self.living.clone();
         let all_ended = living.wait_for(|count| *count == 0 || crate::sabotage::is_off(crate::sabotage::Part::Reap));
@@ -176,14 +177,14 @@ impl Awaited for Child {
     }
 }
 
-/// Whoever forgets a child does not leave it behind.
+/// Kills a dropped child, so that it is not left behind.
 impl Drop for Child {
     fn drop(&mut self) {
         self.kill_group();
     }
 }
 
-/// How a process ended, in words.
+/// Describes an exit status in words.
 pub(super) fn describe_exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
@@ -203,7 +204,7 @@ impl Registry {
         Ok(())
     }
 
-    /// To be called before the process is reaped, after which its number can be somebody else's.
+    /// To be called before the process is reaped, after which its number can be used again.
     fn ended(&self, process_id: Pid) {
         self.journal.ended(process_id.as_raw_nonzero().get().unsigned_abs());
         if let Some(watcher) = &self.watcher {
@@ -235,7 +236,7 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
     let mut child = process.spawn()?;
     let process_id = Pid::from_child(&child);
     if let Err(error) = registry.started(process_id, &command) {
-        // What nobody could end after us does not run.
+        // A child that a later engine could not end must not run.
         let _ = rustix::process::kill_process_group(process_id, Signal::KILL);
         let _ = child.wait();
         return Err(std::io::Error::new(error.kind(), format!("writing it into the engine's journal failed: {error}")));
@@ -246,7 +247,7 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
     let reaped_by_thread = Arc::clone(&reaped);
     let registry_of_thread = Arc::clone(registry);
     let spawned = reaper.spawn(move || {
-        // First wait without reaping, so that nobody signals the number while it is being given back.
+        // The first wait does not reap, so that no signal is sent to the number while it is being given back.
         let wait_only = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let _ = rustix::process::waitid(WaitId::Pid(process_id), wait_only);
         *reaped_by_thread.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -263,13 +264,13 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
     Ok(Child { component: command.component, process_id, log: command.log, exit, reaped })
 }
 
-/// Children inherit how late a timer of theirs may be, so that the kernel can wake them up for several at once. Go
-/// programs have many short ones that nothing waits for (etcd's ticks, the API server's bookmarks): with the usual 50 µs
-/// an idle cluster takes twice as much of a processor, and a busy one is slower for it. What is waited for comes from a
-/// socket, which no timer delays.
+/// Sets the permitted delay of timers, which children inherit, so that the kernel can wake them up for several timers
+/// at once. Go programs have many short timers that no client waits for (etcd's ticks, the API server's bookmarks).
+/// With the usual 50 µs an idle cluster takes twice as much processor time, and a busy one is slower. Clients wait for
+/// sockets, which no timer delays.
 #[cfg(target_os = "linux")]
 fn let_timers_be_late() {
-    // A kernel without it only does as it always did.
+    // A kernel without this setting only behaves as usual.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(TIMER_SLACK_NS));
 }
 
@@ -294,7 +295,7 @@ fn die_with_this_thread(process: &mut std::process::Command) {
     }
 }
 
-/// Lets the child make no file or socket that other users can open, whatever the mask of this process is.
+/// Keeps the child from making files or sockets that other users can open, regardless of the mask of this process.
 fn keep_files_private(process: &mut std::process::Command) {
     let mask = || {
         rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_killed_child_is_gone_and_said_so() {
+    async fn a_killed_child_has_ended_with_its_signal() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (starter, _) = starter(directory.path());
         let child = starter.spawn(sleeper(directory.path().join("log"))).await.expect("sleep starts");
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_log_that_cannot_be_written_is_told_from_a_program_that_is_not_there() {
+    async fn a_log_that_cannot_be_written_is_told_apart_from_a_missing_program() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (starter, _) = starter(directory.path());
         let log = directory.path().join("nowhere/log");
@@ -399,12 +400,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_child_that_cannot_be_written_down_does_not_run() {
+    async fn a_child_that_cannot_be_recorded_does_not_run() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        // Without room for a line.
+        // There is no room for a line.
         let journal = Journal::full(&directory.path().join("journals"));
         let starter = ChildStarter::start(Arc::new(journal)).expect("a thread");
-        let error = starter.spawn(sleeper(directory.path().join("log"))).await.err().expect("not written down");
+        let error = starter.spawn(sleeper(directory.path().join("log"))).await.err().expect("not recorded");
         assert!(crate::with_causes(&error).contains("journal"), "{error}");
         starter.wait_all_ended().await;
     }

@@ -51,7 +51,7 @@ impl Setup {
         self.fake.put("a", &super::labels(&self.shared.owner, "c1"), "running");
         let parts = Parts {
             name: "c1".to_owned(),
-            keeper: self.shared.leftovers.keep("a".to_owned(), state_directory.clone()).expect("told"),
+            keeper: self.shared.leftovers.keep("a".to_owned(), state_directory.clone()).expect("sent"),
             image: Self::image(),
             access,
             token_keys: TokenKeys::new(state_directory.join("cluster"), log_directory.join(AUDIT_LOG)),
