@@ -1,7 +1,7 @@
-//! How long code that is no test waits for a warm cluster, within one process.
+//! The time to acquire a warm cluster outside a test, within one process.
 //!
-//! `cargo bench --bench acquire`. For what a test *process* waits, and for ratios to other ways to a cluster, see
-//! `cargo kina bench acquire`.
+//! `cargo bench --bench acquire`. For the wait of a test *process*, and for ratios to other ways of getting a cluster,
+//! see `cargo kina bench acquire`.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use kube::api::{Api, ListParams};
 
 fn acquire(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    // The first lease may boot a cluster, or even build one; that is not what is measured.
+    // The first lease may boot a cluster, or even build one, which is not part of the measurement.
     runtime.block_on(lease_and_list());
     let mut group = criterion.benchmark_group("acquire");
     group.sample_size(30);
@@ -27,7 +27,7 @@ fn acquire(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The release, which the engine does in the background, is not part of the figure.
+/// The release runs in the engine's background and is not part of the figure.
 async fn lease_and_list() -> Duration {
     let start = Instant::now();
     let cluster = kina::Cluster::acquire().await.expect("a cluster");

@@ -1,4 +1,4 @@
-//! What conditions on objects cost: to compile, to bind to an object, to evaluate, and to explain.
+//! The cost of conditions on objects: to compile, to bind to an object, to evaluate, and to explain.
 //!
 //! `cargo bench --bench cel`. The expressions are in `cel_expressions.txt`, the object in `cel_object.json`; both are those
 //! of `cargo kina bench fixtures`.

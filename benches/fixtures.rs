@@ -1,4 +1,4 @@
-//! What graphs of fixtures cost: to read, to bring in order, to search; and how long fixtures take into a cluster.
+//! The cost of graphs of fixtures: to read, to order, to search; and the time to apply fixtures to a cluster.
 //!
 //! `cargo bench --bench fixtures`. See `cargo kina bench fixtures` for the same in figures.
 
@@ -17,7 +17,7 @@ fn graph(criterion: &mut Criterion) {
         let graph = DependencyGraph::seeded(nodes, edges, SEED);
         let mut group = criterion.benchmark_group(format!("graph of {nodes} nodes and {edges} edges"));
         group.bench_function("layers", |bencher| bencher.iter(|| black_box(&graph).layers()));
-        // From the last node to the first: what was drawn has edges from higher numbers to lower ones.
+        // From the last node to the first: random edges lead from higher numbers to lower ones.
         let last = nodes as u32 - 1;
         group.bench_function("path", |bencher| bencher.iter(|| black_box(&graph).path(black_box(last), black_box(0))));
         group.finish();

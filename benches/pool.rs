@@ -1,6 +1,6 @@
-//! What the pool's decisions cost, which are made one after the other for all clients.
+//! The cost of the pool's decisions, which are made one after the other for all clients.
 //!
-//! `cargo bench --bench pool`. Nothing here is a cluster: every action of the pool is answered at once as if it had been done.
+//! `cargo bench --bench pool`. There are no clusters here: every action of the pool is reported as done at once.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -11,7 +11,7 @@ use kina_engine::pool::{
 };
 
 const GIGABYTE: u64 = 1 << 30;
-/// Nobody gives up in this time.
+/// No client gives up within this time.
 const DEADLINE_MS: u64 = 1 << 40;
 
 /// A pool whose actions are done at once.
@@ -24,7 +24,7 @@ struct World {
 }
 
 impl World {
-    /// With so many clusters ready.
+    /// A pool with this many ready clusters.
     fn new(slots: usize) -> Self {
         let limits = Limits {
             slots_max: slots,

@@ -1,4 +1,4 @@
-//! How long a cluster takes from the end of a lease until it is proven pristine and ready again, as its engine says.
+//! The time from the end of a lease until its cluster is proven pristine and ready again, as the engine reports it.
 //!
 //! `cargo bench --bench rewind`. For more objects, and in figures, see `cargo kina bench rewind`.
 
@@ -17,7 +17,7 @@ const LOOKS_MAX: u32 = 30_000;
 
 fn rewind(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    // The first lease may boot a cluster; that is not what is measured.
+    // The first lease may boot a cluster, which is not part of the measurement.
     runtime.block_on(fill_and_release(10));
     let mut group = criterion.benchmark_group("rewind");
     group.sample_size(10).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(10));
@@ -35,7 +35,7 @@ fn rewind(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// How long the release took; making the objects is not part of it.
+/// The duration of the release, without the creation of the objects.
 async fn fill_and_release(count: usize) -> Duration {
     let cluster = kina::Cluster::acquire().await.expect("a cluster");
     let config_maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
@@ -46,7 +46,7 @@ async fn fill_and_release(count: usize) -> Duration {
         async move { config_maps.create(&PostParams::default(), &config_map).await }
     });
     futures::stream::iter(created).buffer_unordered(CONCURRENCY).try_collect::<Vec<_>>().await.expect("created");
-    // The engine of this very executable, which the lease has found or started.
+    // The engine of this executable, which the lease has found or started.
     let engine = EngineClient::from_environment(EngineProgram::InstalledOnly).expect("a client");
     let latest = releases(&engine).await.last().map_or(0, |release| release.lease);
     cluster.release();
@@ -58,7 +58,7 @@ async fn fill_and_release(count: usize) -> Duration {
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
-    panic!("the engine tells of no release after a minute");
+    panic!("the engine reports no release after a minute");
 }
 
 async fn releases(engine: &EngineClient) -> Vec<ReleaseStatus> {

@@ -1,6 +1,6 @@
-//! What kina does, step by step: `cargo run --example quickstart`.
+//! A tour of kina, step by step: `cargo run --example quickstart`.
 //!
-//! This program takes clusters by hand. In a test, `#[kina::test]` does the same before the first line and after the last.
+//! This program acquires clusters by hand. `#[kina::test]` does the same before and after a test.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ const LEFT_BEHIND: &str = "left-behind";
 async fn main() -> anyhow::Result<()> {
     println!("1. A first cluster: a real kube-apiserver and a real etcd.");
     println!("   If kina's engine is not running yet, it is started in the background, and boots one.");
-    println!("   On a fresh machine it first needs the Kubernetes binaries: it downloads them or, where that is");
-    println!("   impossible, builds them with Go. The build takes some minutes, once. Meanwhile it says what it does.");
+    println!("   On a fresh machine it first needs the Kubernetes binaries: it downloads them or, if that is");
+    println!("   impossible, builds them with Go, which takes some minutes, once. It reports its progress.");
     let (cluster, namespaces, first) = acquire_and_list().await?;
     println!(
         "   After {}: Kubernetes {}, with the namespaces {}.",
@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
     drop(cluster);
 
     println!("2. {LEASE_COUNT} more leases of a cluster, one after the other. Each acquires and lists the namespaces.");
-    println!("   Nothing boots any more: in between, the engine rewinds the cluster and proves that it is pristine.");
+    println!("   No more boots: in between, the engine rewinds the cluster and proves that it is pristine.");
     let mut durations = Vec::new();
     for _ in 0..LEASE_COUNT {
         durations.push(acquire_and_list().await?.2);
@@ -37,22 +37,20 @@ async fn main() -> anyhow::Result<()> {
     durations.sort();
     let median = (durations[durations.len() / 2 - 1] + durations[durations.len() / 2]) / 2;
     println!(
-        "   Median {}, slowest {}, waiting for the rewind included.",
+        "   Median {}, slowest {}, including the wait for the rewind.",
         shown(median),
         shown(durations[durations.len() - 1])
     );
 
-    println!(
-        "   (The first rewind after a boot waits until the API server is through with its start, about a second.)"
-    );
+    println!("   (The first rewind after a boot waits about a second, until the API server has finished starting.)");
     if cfg!(debug_assertions) {
-        println!("   This program was built without optimization. With `--release` it is a good deal faster.");
+        println!("   This program was built without optimization. With `--release` it is much faster.");
     }
 
-    println!("3. What one lease leaves behind, the next one does not find.");
+    println!("3. The next lease finds nothing of what one lease leaves behind.");
     let (cluster, namespaces_before, _) = acquire_and_list().await?;
     leave_something_behind(cluster.client()).await?;
-    println!("   In {} there is now a ConfigMap and a namespace, both named `{LEFT_BEHIND}`.", cluster.name());
+    println!("   {} now contains a ConfigMap and a namespace, both named `{LEFT_BEHIND}`.", cluster.name());
     drop(cluster);
     let (cluster, namespaces_after, _) = acquire_and_list().await?;
     let config_maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
@@ -61,19 +59,19 @@ async fn main() -> anyhow::Result<()> {
     println!("   The next lease, of {}, has neither: its namespaces are {namespaces_after}.", cluster.name());
 
     println!(
-        "That was it. The engine stays for a while, so that the next run starts warm, and ends when nobody uses it."
+        "Done. The engine stays for a while, so that the next run starts warm, and exits when it is no longer used."
     );
     println!("Next:");
-    println!("   cargo test --workspace     every test in it that takes a `kube::Client` has a cluster of its own");
-    println!("   cargo kina status          what the engine is doing; `cargo kina stop` ends it now");
-    println!("   examples/operator          an operator, and how its controller is tested");
+    println!("   cargo test --workspace     every test in it that takes a `kube::Client` gets its own cluster");
+    println!("   cargo kina status          the engine's state; `cargo kina stop` ends it now");
+    println!("   examples/operator          an operator, with the tests of its controller");
     Ok(())
 }
 
-/// What a test waits for: a lease, and the first answer of its cluster.
+/// The wait of a test: for a lease, and for the first answer of its cluster.
 async fn acquire_and_list() -> anyhow::Result<(Cluster, String, Duration)> {
     let start = Instant::now();
-    let cluster = Cluster::acquire().await.context("there is no cluster to be had")?;
+    let cluster = Cluster::acquire().await.context("no cluster could be acquired")?;
     let namespaces = Api::<Namespace>::all(cluster.client()).list(&ListParams::default()).await?;
     let duration = start.elapsed();
     let names: Vec<_> = namespaces.iter().map(ResourceExt::name_any).collect();

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs kubectl, the Python example and the Go example with clusters of kina's, where their tools are at hand, and says
-# what was skipped. Each is also interrupted in its middle, after which nothing may be left.
+# Runs kubectl, the Python example and the Go example on kina's clusters, as far as their tools are installed, and
+# reports those it skips. Each is also interrupted midway, after which nothing may be left.
 #
-#   examples/run-languages.sh [PROGRAM]    PROGRAM is cargo-kina, the one on PATH if not given
+#   examples/run-languages.sh [PROGRAM]    PROGRAM is cargo-kina, by default the one on PATH
 #
 # KUBECTL, PYTHON and GO name other programs than those on PATH.
 
@@ -41,7 +41,7 @@ from kubernetes import client, config, watch
 config.load_kube_config()
 for _ in watch.Watch().stream(client.CoreV1Api().list_namespace): pass'
 
-# What it is called, where, the command.
+# Arguments: a name, a directory, the command.
 try() {
     local name=$1 directory=$2
     shift 2
@@ -53,12 +53,12 @@ try() {
     fi
 }
 
-# The same, with Ctrl-C after a moment, as a terminal does it: sent to all processes of the job.
+# The same, with Ctrl-C after a moment, sent to all processes of the job as a terminal does.
 try_interrupted() {
     local name=$1 directory=$2 job mark=$$-$1
     shift 2
     if is_interrupt_ignored; then
-        skip "$name interrupted" "whoever runs this wants Ctrl-C to be ignored"
+        skip "$name interrupted" "Ctrl-C is ignored in this environment"
         return
     fi
     set -m
@@ -68,7 +68,7 @@ try_interrupted() {
     sleep 2
     kill -INT -- "-$job" 2>/dev/null || true
     wait "$job" || true
-    # Whatever it has started has this in its environment.
+    # All its child processes have this in their environment.
     if grep -lsz "^MARK_OF_THIS_RUN=$mark\$" /proc/[0-9]*/environ || has_holder; then
         echo "FAILED   $name interrupted: something is left"
         failures=$((failures + 1))
@@ -77,14 +77,14 @@ try_interrupted() {
     fi
 }
 
-# So it is for what runs in the background of a script, and nobody below can change that.
+# A script's background jobs ignore Ctrl-C, and no child process can change that.
 is_interrupt_ignored() {
     local mask
     mask=$(sed -n 's/^SigIgn:[[:space:]]*//p' /proc/self/status 2>/dev/null || true)
     ((0x${mask:-0} & 2))
 }
 
-# The engine hears of the end at once, and not at the same moment.
+# The engine learns of the end with a short delay.
 has_holder() {
     local attempt
     for attempt in {1..20}; do

@@ -1,4 +1,4 @@
-//! What a test can take as an argument, and that each is what it says.
+//! The arguments that a test can take, each with the right value.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn metadata() -> ObjectMeta {
     ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() }
 }
 
-/// A type of a user's own, made of what kina knows and of what the cluster says.
+/// A user's own type, made from kina's types and from the cluster.
 struct Prepared {
     config_map: ConfigMap,
     test_name: &'static str,
@@ -64,7 +64,7 @@ async fn all_kinds_belong_to_one_cluster(
 }
 
 #[kina::test]
-async fn several_clusters_are_several(
+async fn several_clusters_are_different_clusters(
     first: Cluster,
     namespaces: Api<Namespace>,
     second: Cluster,
@@ -79,7 +79,7 @@ async fn several_clusters_are_several(
     Ok(())
 }
 
-/// Two clusters that belong together, as a type of a user's own.
+/// Two clusters that belong together, as a user's own type.
 struct Pair(Cluster, Cluster);
 
 impl FromTest for Pair {
@@ -115,7 +115,7 @@ async fn the_context_knows_the_test(context: Context) -> anyhow::Result<()> {
 
 #[kina::test]
 fn a_plain_function_can_wait_for_futures(client: Client, config_maps: Api<ConfigMap>) -> Result<(), kube::Error> {
-    // Driven while nobody waits for it.
+    // Runs even before it is awaited.
     let version = Handle::current().spawn(async move { client.apiserver_version().await });
     let list = Handle::current().block_on(config_maps.list(&ListParams::default()))?;
     assert_eq!(list.items.len(), 0);
@@ -125,12 +125,12 @@ fn a_plain_function_can_wait_for_futures(client: Client, config_maps: Api<Config
 }
 
 #[kina::test]
-async fn a_runtime_is_the_tests_own_thread_unless_it_says_otherwise(_context: Context) {
+async fn a_runtime_is_the_tests_own_thread_by_default(_context: Context) {
     assert_eq!(Handle::current().runtime_flavor(), RuntimeFlavor::CurrentThread);
 }
 
 #[kina::test(flavor = "multi_thread", worker_threads = 3)]
-async fn a_runtime_can_have_threads_beside_it(client: Client) -> anyhow::Result<()> {
+async fn a_runtime_can_have_additional_threads(client: Client) -> anyhow::Result<()> {
     assert_eq!(Handle::current().runtime_flavor(), RuntimeFlavor::MultiThread);
     assert_eq!(Handle::current().metrics().num_workers(), 3);
     let here = std::thread::current().id();
@@ -147,12 +147,12 @@ mod options_of_a_module {
     use super::*;
 
     #[kina::test]
-    async fn count_for_its_tests(_context: Context) {
+    async fn apply_to_its_tests(_context: Context) {
         assert_eq!(Handle::current().metrics().num_workers(), 2);
     }
 
     #[kina::test(flavor = "current_thread")]
-    async fn but_not_where_a_test_says_otherwise(_context: Context) {
+    async fn are_overridden_by_a_tests_own(_context: Context) {
         assert_eq!(Handle::current().runtime_flavor(), RuntimeFlavor::CurrentThread);
     }
 
@@ -160,7 +160,7 @@ mod options_of_a_module {
         use super::*;
 
         #[kina::test]
-        fn also_for_plain_functions(_context: Context) {
+        fn apply_to_plain_functions(_context: Context) {
             assert_eq!(Handle::current().metrics().num_workers(), 2);
         }
     }

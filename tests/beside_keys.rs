@@ -1,5 +1,5 @@
-//! Each test plants something in one lease that etcd's keys do not hold, and looks for it in the next lease of the same
-//! cluster. It is not there, and it is as soon as the part of the engine that ends it is switched off.
+//! Each test leaves something in one lease that is not in etcd's keys, and looks for it in the next lease of the same
+//! cluster. It is gone there, and visible if the responsible part of the engine is switched off.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -15,13 +15,13 @@ mod beside_keys {
     use crate::common::server::Server;
     use crate::common::wait_until;
 
-    /// Names the leak that a child plants and looks for.
+    /// Names the leak for a child to plant and look for.
     const LEAK: &str = "KINA_TEST_LEAK";
-    /// Asks a child to wait between the leases until the cluster is stopped.
+    /// Tells a child to wait between the leases until the cluster is stopped.
     const STOPS: &str = "KINA_TEST_STOPS";
     const IS_SEEN: &str = "the second lease sees it: ";
 
-    /// The child that the tests below run. Left alone, it looks for nothing.
+    /// The child of the tests below. Without their variables it does nothing.
     #[tokio::test]
     async fn two_leases_of_one_cluster() -> anyhow::Result<()> {
         let first = kina::Cluster::acquire().await?;
@@ -43,7 +43,7 @@ mod beside_keys {
         anyhow::ensure!(second.name() == cluster, "the second lease has {}, the first had {cluster}", second.name());
         println!("{IS_SEEN}{}", leak.is_seen(&second, &planted).await?);
         if leak == Leak::AccountToken {
-            // Others are as good as ever.
+            // Other leases must still work.
             leak.plant(&second).await?;
         }
         Ok(())
@@ -112,7 +112,7 @@ mod beside_keys {
         }
     }
 
-    /// Returns whether a lease sees what the one before has planted, in an engine of its own with these variables.
+    /// Returns true if a lease sees what the previous one has planted, in an engine of its own with these variables.
     fn is_seen_with(leak: Leak, variables: &[(&str, &str)]) -> bool {
         let mut realm = Realm::new().with("KINA_SLOTS_MAX", "1");
         for (name, value) in variables {
@@ -154,18 +154,18 @@ mod beside_keys {
     }
 
     #[test]
-    fn a_list_that_an_earlier_lease_began_cannot_be_continued() {
+    fn a_list_started_by_an_earlier_lease_cannot_be_continued() {
         assert_ended_by(Leak::ContinuedList, "history");
     }
 
     #[test]
-    fn what_a_lease_wrote_to_the_api_servers_own_lease_ends_with_it() {
+    fn changes_of_the_api_servers_own_lease_end_with_the_lease() {
         for leak in [Leak::IdentityAnnotation, Leak::RenewedAnnotation, Leak::IdentityHolder] {
             assert_ended_by(leak, "identity-lease");
         }
     }
 
-    /// Without the fix it is a matter of less than a millisecond whether the next lease sees it.
+    /// Without the fix, the next lease sees it only within less than a millisecond.
     #[test]
     fn admission_knows_no_namespace_of_an_earlier_lease() {
         for leak in [Leak::Namespace, Leak::PodSecurity] {
@@ -181,12 +181,12 @@ mod beside_keys {
     }
 
     #[test]
-    fn a_token_is_worth_nothing_after_its_lease() {
+    fn a_token_is_invalid_after_its_lease() {
         assert_ended_by(Leak::AccountToken, "tokens");
     }
 
     #[test]
-    fn a_token_is_worth_nothing_after_its_lease_though_the_cluster_was_stopped_since() {
+    fn a_token_is_invalid_after_its_lease_and_a_stop_of_the_cluster() {
         let stops = [
             (STOPS, "yes"),
             ("KINA_FREEZE_AFTER_IDLE_SECONDS", "1"),
@@ -198,7 +198,7 @@ mod beside_keys {
     }
 
     #[test]
-    fn with_controllers_a_token_of_an_account_that_stays_is_worth_nothing_after_its_lease() {
+    fn with_controllers_a_token_of_a_permanent_account_is_invalid_after_its_lease() {
         let mut variables = vec![("KINA_PROFILE", "controllers")];
         for leak in [Leak::SystemAccountToken, Leak::SecretToken] {
             assert!(!is_seen_with(leak, &variables), "{leak:?} outlives its lease");
@@ -208,7 +208,7 @@ mod beside_keys {
     }
 
     #[test]
-    fn the_logs_that_a_lease_is_shown_have_no_line_of_an_earlier_one() {
+    fn the_logs_of_a_lease_have_no_line_of_an_earlier_one() {
         assert_ended_by(Leak::LogLine, "cluster-logs");
     }
 }

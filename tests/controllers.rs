@@ -1,4 +1,4 @@
-//! Clusters whose controllers run: what they do, and that they remember nothing.
+//! Clusters with controllers: the controllers work, and remember nothing of an earlier lease.
 
 mod common;
 
@@ -15,9 +15,9 @@ use kina_engine::protocol::{AcquireRequest, ClientMessage, Profile};
 use kina_engine::settings::WorkspaceSettings;
 use serde_json::{Value, json};
 
-/// Names the file with what the first lease of a slot saw, and asks a test to compare.
+/// Names the file with the state that a slot's first lease saw, for comparison.
 const FIRST_LEASE: &str = "KINA_TEST_FIRST_LEASE";
-/// Tells a tenant what else to do to its cluster.
+/// Tells a tenant which further changes to make.
 const RAMPAGE: &str = "KINA_TEST_RAMPAGE";
 const LEASES: usize = 51;
 const LEASES_IN_SHORT: usize = 11;
@@ -73,7 +73,7 @@ async fn wait_gone(server: &Server, path: &str) -> anyhow::Result<()> {
     wait_until(&format!("{path} is gone"), is_gone).await
 }
 
-/// A namespace whose `default` service account is there, so that it takes pods.
+/// A namespace whose `default` service account exists, so that it accepts pods.
 async fn make_namespace(server: &Server, name: &str) -> anyhow::Result<()> {
     server.create("/api/v1/namespaces", &namespace(name)).await?;
     let account = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
@@ -81,8 +81,8 @@ async fn make_namespace(server: &Server, name: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn controllers_do_what_they_do_everywhere() -> anyhow::Result<()> {
-    let controlled = Controlled::acquire("controllers_do_what_they_do_everywhere").await?;
+async fn controllers_work_as_in_any_cluster() -> anyhow::Result<()> {
+    let controlled = Controlled::acquire("controllers_work_as_in_any_cluster").await?;
     let server = &controlled.server;
     make_namespace(server, "shop").await?;
     server.create("/apis/apps/v1/namespaces/shop/deployments", &deployment("web", 2)).await?;
@@ -105,7 +105,7 @@ async fn controllers_do_what_they_do_everywhere() -> anyhow::Result<()> {
     };
     wait_until("the job has succeeded", is_complete).await?;
 
-    // Owner references are followed: of what a test owns, and through all generations of a Deployment.
+    // Owner references are followed: those of the test's own objects, and through all generations of a Deployment.
     let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owner" } });
     let owner = server.create("/api/v1/namespaces/shop/configmaps", &owner).await?;
     let owned = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owned", "ownerReferences": [{
@@ -122,7 +122,7 @@ async fn controllers_do_what_they_do_everywhere() -> anyhow::Result<()> {
     };
     wait_until("the deployment's pods and replica sets are collected", are_collected).await?;
 
-    // A node that a test brings comes to life too.
+    // A node that a test creates comes to life too.
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "mine" } });
     server.create("/api/v1/nodes", &node).await?;
     let is_ready = || async {
@@ -151,10 +151,10 @@ async fn tenant() -> anyhow::Result<()> {
     make_namespace(server, "team").await?;
     server.create("/apis/apps/v1/namespaces/team/deployments", &deployment("web", 3)).await?;
     wait_available(server, "/apis/apps/v1/namespaces/team/deployments/web", 3).await?;
-    // What a controller remembers of an earlier lease would come alive by now, beside what this one has made.
+    // Objects that a controller remembers from an earlier lease would have come back by now.
     for (list, expected) in [("/api/v1/pods", 3), ("/apis/apps/v1/replicasets", 1), ("/api/v1/namespaces", 5)] {
         let found = count(server, list).await?;
-        anyhow::ensure!(found == expected, "{list} shows {found} objects, this lease has {expected}");
+        anyhow::ensure!(found == expected, "{list} has {found} objects, this lease created {expected}");
     }
     let rampage = std::env::var(RAMPAGE).unwrap_or_default().parse::<usize>().unwrap_or_default();
     match rampage % 5 {
@@ -177,12 +177,12 @@ async fn tenant() -> anyhow::Result<()> {
             server.delete("/apis/apps/v1/namespaces/team/deployments/web").await?;
         }
     }
-    // Nobody waits for any of it.
+    // Sent without waiting for the effects.
     server.delete("/api/v1/namespaces/team").await?;
     Ok(())
 }
 
-/// The first of all tests on a machine may have to build the binaries, for which a tenant has no time.
+/// The first test on a machine may have to build the binaries, for which a tenant has no time.
 fn ensure_binaries() -> anyhow::Result<()> {
     let minor = kina_engine::assets::KubernetesMinor::DEFAULT;
     let paths = kina_engine::paths::EnginePaths::from_environment(kina_engine::ProviderName::Process)?;
@@ -258,14 +258,14 @@ fn a_cluster_whose_controller_dies_is_replaced() {
     assert_eq!(realm.status_of_running().counters.boots, 2);
 }
 
-/// A lease on the template of the shop; what it does to it, it is told. Left alone, it is a test like any other.
+/// A lease on the shop's template; a variable tells it what to change. On its own, it is an ordinary test.
 #[kina::test(profile = "controllers", fixtures = ["tests/controllers-template/shop.yaml"])]
 async fn shopper(client: kube::Client) -> anyhow::Result<()> {
     let server = Server(client);
     wait_available(&server, "/apis/apps/v1/namespaces/shop/deployments/web", 2).await?;
     for (list, expected) in [("/api/v1/pods", 2), ("/apis/apps/v1/replicasets", 1), ("/api/v1/namespaces", 5)] {
         let found = count(&server, list).await?;
-        anyhow::ensure!(found == expected, "{list} shows {found} objects, the template has {expected}");
+        anyhow::ensure!(found == expected, "{list} has {found} objects, the template has {expected}");
     }
     let certificate = server.get("/api/v1/namespaces/shop/configmaps/kube-root-ca.crt").await?;
     let own = server.get("/api/v1/namespaces/default/configmaps/kube-root-ca.crt").await?;
@@ -285,7 +285,7 @@ async fn shopper(client: kube::Client) -> anyhow::Result<()> {
 }
 
 #[test]
-fn what_was_deleted_of_a_template_does_not_come_alive_in_the_next_lease() {
+fn deleted_objects_of_a_template_do_not_reappear_in_the_next_lease() {
     ensure_binaries().expect("binaries");
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1");
     for rampage in ["delete", "label", "namespace", "delete", "none"] {
@@ -296,15 +296,15 @@ fn what_was_deleted_of_a_template_does_not_come_alive_in_the_next_lease() {
     }
     let counters = realm.status_of_running().counters;
     assert_eq!((counters.boots, counters.broken), (1, 0), "{counters:?}");
-    // Of a template that is known, and of a cluster that never saw it made.
+    // With a known template, and with a cluster that did not make it.
     realm.stop();
     let output = output(realm.command("shopper"));
     assert!(output.status.success(), "{}", text_of(&output));
 }
 
-/// Without controllers, nobody else would finish it.
+/// Without controllers, nothing else would finish the deletion.
 #[kina::test]
-async fn a_namespace_goes_at_once(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn a_namespace_is_deleted_at_once(cluster: kina::Cluster) -> anyhow::Result<()> {
     let server = Server(cluster.client());
     server.create("/api/v1/namespaces", &namespace("shop")).await?;
     server.create("/apis/apps/v1/namespaces/shop/deployments", &deployment("web", 2)).await?;
@@ -319,7 +319,7 @@ async fn a_namespace_goes_at_once(cluster: kina::Cluster) -> anyhow::Result<()> 
         "name": "held", "finalizers": ["example.com/held"],
     } });
     server.create("/api/v1/namespaces/shop/configmaps", &held).await?;
-    // Whoever put a finalizer there is waited for.
+    // Finalizers are waited for.
     let release = async {
         let path = "/api/v1/namespaces/shop/configmaps/held";
         let is_terminating =
@@ -334,7 +334,7 @@ async fn a_namespace_goes_at_once(cluster: kina::Cluster) -> anyhow::Result<()> 
     wait_gone(&server, "/api/v1/namespaces/shop").await?;
     let missing = cluster.delete_namespace("shop").await.expect_err("it is gone");
     anyhow::ensure!(missing.to_string().contains("`shop`"), "{missing}");
-    // The name is free again, and nothing comes back with it.
+    // The name is free again, and no object reappears with it.
     server.create("/api/v1/namespaces", &namespace("shop")).await?;
     for list in ["/api/v1/namespaces/shop/configmaps", "/apis/apps/v1/namespaces/shop/deployments"] {
         anyhow::ensure!(count(&server, list).await? == 0, "{list}");

@@ -1,4 +1,4 @@
-//! What a killed engine leaves behind, and what the next one does about it.
+//! The leftovers of a killed engine, and their removal by the next one.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -15,20 +15,20 @@ use kina_engine::client::BECOME_ENGINE;
 use rustix::process::{Pid, Signal};
 use serde_json::json;
 
-/// What the test below runs as a process of its own. Left alone, it is a test like any other.
+/// The child of the test below. On its own, it is an ordinary test.
 #[kina::test]
 async fn visitor(client: kube::Client) -> anyhow::Result<()> {
     client.apiserver_version().await?;
     Ok(())
 }
 
-/// A realm whose cache is its own too.
+/// A realm with a cache of its own.
 struct Crashed {
     realm: Realm,
     cache: tempfile::TempDir,
 }
 
-/// A process that outlived its engine. Killed with this value.
+/// A process that outlived its engine. Killed when this value is dropped.
 struct Orphan(Child);
 
 impl Crashed {
@@ -46,7 +46,7 @@ impl Crashed {
         names
     }
 
-    /// A directory with something in it, where the states of clusters are.
+    /// A directory with content, among the states of clusters.
     fn state(&self, cluster: &str) -> PathBuf {
         let directory = self.cache.path().join("run/0123456789abcdef/engine-1-0.0.1/clusters").join(cluster);
         std::fs::create_dir_all(&directory).expect("made");
@@ -74,7 +74,7 @@ impl Crashed {
         path
     }
 
-    /// Starts an engine and waits until it can be asked.
+    /// Starts an engine and waits until it answers.
     fn start_engine(&self) -> Child {
         let mut command = Command::new(std::env::current_exe().expect("this executable"));
         self.realm.prepare(&mut command);
@@ -104,14 +104,14 @@ impl Drop for Orphan {
     }
 }
 
-/// Within what numbers of processes mean anything: the boot, and the namespace.
+/// The scope of process numbers: the boot, and the namespace.
 fn numbering() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("readable");
     format!("{} {}", boot.trim(), std::fs::read_link("/proc/self/ns/pid").expect("readable").display())
 }
 
 #[test]
-fn an_engine_ends_what_outlived_another_one_and_nothing_else() {
+fn an_engine_kills_the_processes_of_a_dead_one_and_no_others() {
     let crashed = Crashed::new();
     let [mut left, recycled, held] = [Orphan::new(), Orphan::new(), Orphan::new()];
     let states = ["cluster-1", "cluster-2", "cluster-3"].map(|name| crashed.state(name));
@@ -129,7 +129,7 @@ fn an_engine_ends_what_outlived_another_one_and_nothing_else() {
 
     let mut engine = crashed.start_engine();
     assert_eq!(left.0.wait().expect("reaped").signal(), Some(9), "it outlived its engine");
-    assert!(is_running(recycled.0.id()), "it only had the number of one that did");
+    assert!(is_running(recycled.0.id()), "it only has the number of a process that did");
     assert!(is_running(held.0.id()), "its engine lives");
     assert_eq!(states.map(|state| state.exists()), [false, false, true]);
     assert!(outside.exists(), "nobody's state");
@@ -140,7 +140,7 @@ fn an_engine_ends_what_outlived_another_one_and_nothing_else() {
 }
 
 #[test]
-fn the_next_engine_takes_up_the_journal_of_one_that_was_killed() {
+fn the_next_engine_processes_the_journal_of_a_killed_one() {
     let mut crashed = Crashed::new();
     let assets = common::untouched::assets().expect("the binaries under test");
     let directory = assets.kube_apiserver.parent().expect("a directory").to_owned();
@@ -156,7 +156,7 @@ fn the_next_engine_takes_up_the_journal_of_one_that_was_killed() {
     let engine = i32::try_from(status.process_id).ok().and_then(Pid::from_raw).expect("a process id");
     rustix::process::kill_process(engine, Signal::KILL).expect("killed");
     wait_until_blocking("the engine dies", || !is_running(status.process_id));
-    assert_eq!(crashed.journals(), std::slice::from_ref(journal), "nobody could remove it");
+    assert_eq!(crashed.journals(), std::slice::from_ref(journal), "the killed engine could not remove it");
 
     let mut next = crashed.start_engine();
     let journals = crashed.journals();

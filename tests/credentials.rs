@@ -1,4 +1,4 @@
-//! What a test is given is worth nothing once its lease has ended, and is never more than its own.
+//! A test's credentials are invalid once its lease has ended, and are never more than its own.
 
 mod common;
 
@@ -15,7 +15,7 @@ use common::server::{Server, status_of};
 use common::{PATIENCE, wait_until, wait_until_blocking};
 use serde_json::json;
 
-/// Asks a server that must not answer; returns why there was no answer.
+/// Sends a request that must not be answered; returns the reason.
 async fn refusal(config: kube::Config) -> anyhow::Result<String> {
     let error = match kube::Client::try_from(config) {
         Ok(client) => match Server(client).get("/version").await {
@@ -45,7 +45,7 @@ async fn read_kubeconfig(path: &std::path::Path) -> anyhow::Result<kube::Config>
 }
 
 #[tokio::test]
-async fn an_old_kubeconfig_fails_its_handshake() -> anyhow::Result<()> {
+async fn an_old_kubeconfig_fails_the_handshake() -> anyhow::Result<()> {
     let first = kina::Cluster::acquire().await?;
     let old = read_kubeconfig(first.kubeconfig_path()?).await?;
     Server(kube::Client::try_from(old.clone())?).get("/version").await.context("during its lease it works")?;
@@ -56,14 +56,14 @@ async fn an_old_kubeconfig_fails_its_handshake() -> anyhow::Result<()> {
     let current = second.config();
     Server(kube::Client::try_from(current.clone())?).get("/version").await?;
     let old_at_new_port = at(&old, address_of(&current)?)?;
-    // The server is not the one that the old kubeconfig trusts.
+    // The server's certificate is not from the authority in the old kubeconfig.
     let answer = refusal(old_at_new_port.clone()).await?;
-    ensure!(answer.contains("certificate"), "it failed, but not at its handshake: {answer}");
-    // And who trusts any server is not let in by this one with the old certificate.
+    ensure!(answer.contains("certificate"), "the request failed, but not at the handshake: {answer}");
+    // A client that trusts any server is refused with the old certificate.
     let mut trusting = old_at_new_port;
     trusting.root_cert.clone_from(&current.root_cert);
     let answer = refusal(trusting).await?;
-    ensure!(answer.contains("alert"), "it failed, but not at its handshake: {answer}");
+    ensure!(answer.contains("alert"), "the request failed, but not at the handshake: {answer}");
     Ok(())
 }
 
@@ -82,26 +82,26 @@ async fn the_kubeconfig_file_lives_as_long_as_its_lease(cluster: kina::Cluster) 
 }
 
 #[kina::test]
-async fn no_credential_of_the_cluster_itself_is_given_out(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn no_credential_of_the_cluster_itself_is_exposed(cluster: kina::Cluster) -> anyhow::Result<()> {
     let config = cluster.config();
     let own_ca = config.root_cert.clone().context("an authority")?.concat();
     let server = Server(cluster.client());
     let published = server.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication").await?;
     let data = published["data"].as_object().context("data")?;
     let authorities: Vec<_> = data.iter().filter(|(name, _)| name.ends_with("ca-file")).collect();
-    ensure!(!authorities.is_empty(), "the server publishes whose client certificates it trusts: {data:?}");
+    ensure!(!authorities.is_empty(), "the server publishes the authorities of client certificates that it trusts: {data:?}");
     let own_ca = STANDARD.encode(own_ca);
     for (name, pem) in authorities {
         let body: String = pem.as_str().unwrap_or_default().lines().filter(|line| !line.starts_with("---")).collect();
-        ensure!(!body.is_empty() && body != own_ca, "{name} is the authority that the test was given");
+        ensure!(!body.is_empty() && body != own_ca, "{name} is the authority in the test's kubeconfig");
     }
     #[cfg(target_os = "linux")]
     expect_shut_out(&cluster).await?;
     Ok(())
 }
 
-/// The programs behind the gateway can be reached, but neither is one of them what the lease's authority vouches for,
-/// nor does one of them take the lease's certificate.
+/// The programs behind the gateway are reachable, but none has a certificate of the lease's authority, and none accepts
+/// the lease's certificate.
 #[cfg(target_os = "linux")]
 async fn expect_shut_out(cluster: &kina::Cluster) -> anyhow::Result<()> {
     use kina_engine::client::{EngineClient, EngineProgram};
@@ -114,11 +114,11 @@ async fn expect_shut_out(cluster: &kina::Cluster) -> anyhow::Result<()> {
     for (port, _) in listeners {
         let mut config = at(&cluster.config(), SocketAddr::from(([127, 0, 0, 1], port)))?;
         let answer = refusal(config.clone()).await?;
-        ensure!(answer.contains("certificate"), "port {port}: it failed, but not at its handshake: {answer}");
+        ensure!(answer.contains("certificate"), "port {port}: the request failed, but not at the handshake: {answer}");
         config.accept_invalid_certs = true;
         match Server(kube::Client::try_from(config)?).get("/version").await {
-            Ok(answer) => anyhow::bail!("port {port}: the lease's certificate was taken: {answer}"),
-            // kube-apiserver says that it does not know who this is; etcd breaks off.
+            Ok(answer) => anyhow::bail!("port {port}: the lease's certificate was accepted: {answer}"),
+            // kube-apiserver answers that it does not know the client; etcd breaks off.
             Err(error) => strangers += usize::from(status_of(&error) == Some(401)),
         }
     }
@@ -127,7 +127,7 @@ async fn expect_shut_out(cluster: &kina::Cluster) -> anyhow::Result<()> {
 }
 
 #[kina::test]
-async fn a_service_account_is_itself_through_the_gateway(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn a_service_account_keeps_its_identity_through_the_gateway(cluster: kina::Cluster) -> anyhow::Result<()> {
     let server = Server(cluster.client());
     let path = "/api/v1/namespaces/default/serviceaccounts";
     server.create(path, &json!({"metadata": {"name": "robot"}})).await?;
@@ -141,25 +141,25 @@ async fn a_service_account_is_itself_through_the_gateway(cluster: kina::Cluster)
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
     let answer = robot.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", &review).await?;
     let user = &answer["status"]["userInfo"];
-    ensure!(user["username"] == "system:serviceaccount:default:robot", "it is somebody else: {user}");
+    ensure!(user["username"] == "system:serviceaccount:default:robot", "it has another identity: {user}");
     let groups = user["groups"].as_array().context("groups")?;
-    ensure!(!groups.iter().any(|group| group == "system:masters"), "it has all rights: {user}");
+    ensure!(!groups.iter().any(|group| group == "system:masters"), "the account has all rights: {user}");
     let secrets = robot.get("/api/v1/secrets").await;
-    ensure!(secrets.as_ref().err().and_then(status_of) == Some(403), "it may read secrets: {secrets:?}");
+    ensure!(secrets.as_ref().err().and_then(status_of) == Some(403), "the account may read secrets: {secrets:?}");
 
     config.auth_info = kube::config::AuthInfo { token: Some("made up".to_owned().into()), ..Default::default() };
     let answer = Server(kube::Client::try_from(config)?).get("/api/v1/secrets").await;
-    ensure!(answer.as_ref().err().and_then(status_of) == Some(401), "any token will do: {answer:?}");
+    ensure!(answer.as_ref().err().and_then(status_of) == Some(401), "any token is accepted: {answer:?}");
     Ok(())
 }
 
-/// What a thread that outlives its test saw.
+/// The observations of a thread that outlives its test.
 #[derive(Default)]
 struct Leak {
     /// The cluster that its test had.
     cluster: Mutex<String>,
     written: AtomicUsize,
-    /// Since the end of its test.
+    /// Counted from the end of its test.
     errors: AtomicUsize,
     written_late: Mutex<Vec<String>>,
     test_has_ended: AtomicBool,
@@ -169,7 +169,7 @@ struct Leak {
 
 static LEAK: std::sync::LazyLock<Leak> = std::sync::LazyLock::new(Leak::default);
 
-/// Writes with everything that a test is given for as long as it may.
+/// Keeps writing with everything that a test has, as long as possible.
 fn write_on(cluster: &kina::Cluster) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let new_server = || Server(kube::Client::try_from(cluster.config()).expect("a client"));
@@ -192,7 +192,7 @@ fn write_on(cluster: &kina::Cluster) {
                 }
                 Err(_) => {
                     LEAK.errors.fetch_add(usize::from(has_ended), Ordering::SeqCst);
-                    // A new client must be no better than the old one.
+                    // A new client must not do better than the old one.
                     server = new_server();
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
@@ -212,7 +212,7 @@ fn a_leaked_thread_reaches_nothing() -> anyhow::Result<()> {
         wait_until("the thread writes", || async { 0 < LEAK.written.load(Ordering::SeqCst) }).await
     }
 
-    /// Returns whether it was on the cluster that the thread writes to, or did.
+    /// Fails if it finds an object of the thread. Returns true if the thread writes to this cluster.
     async fn look(cluster: &kina::Cluster) -> anyhow::Result<bool> {
         let server = Server(cluster.client());
         let start = Instant::now();
@@ -228,7 +228,7 @@ fn a_leaked_thread_reaches_nothing() -> anyhow::Result<()> {
     }
 
     static IS_SAME: AtomicBool = AtomicBool::new(false);
-    // On two: of three clusters, the two that were used last would take turns for ever.
+    // Two at a time: of three clusters, the two used last would alternate forever.
     #[kina::test]
     async fn finds_nothing(one: kina::Cluster, other: kina::Cluster) -> anyhow::Result<()> {
         let (is_one, is_other) = tokio::try_join!(look(&one), look(&other))?;
@@ -250,6 +250,6 @@ fn a_leaked_thread_reaches_nothing() -> anyhow::Result<()> {
     ensure!(IS_SAME.load(Ordering::SeqCst), "{LEASES_MAX} leases later the cluster has not come back");
     let late = LEAK.written_late.lock().unwrap_or_else(PoisonError::into_inner);
     ensure!(late.is_empty(), "written after the end of the test: {late:?}");
-    ensure!(0 < LEAK.errors.load(Ordering::SeqCst), "the thread did not even try");
+    ensure!(0 < LEAK.errors.load(Ordering::SeqCst), "the thread did not try");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The engine on bad days, each in a realm of its own.
+//! The engine under adverse conditions, each in a realm of its own.
 
 mod common;
 
@@ -16,14 +16,14 @@ use common::wait_until_blocking;
 use kina_engine::client::BECOME_ENGINE;
 use kina_engine::protocol::{AcquireRequest, ClientMessage, EngineMessage, PROTOCOL, RefusalKind};
 
-/// Tells the visitor what else to do, in words.
+/// Tells the visitor in words what to do beyond its visit.
 const WHAT_ELSE: &str = "KINA_TEST_WHAT_ELSE";
 const HAS_CLUSTER: &str = "the visitor has cluster ";
 const HAS_CHILD: &str = "the visitor has child ";
-/// How long a visitor stays that was asked to.
+/// The time that a visitor stays if told to.
 const STAY: Duration = Duration::from_secs(60);
 
-/// What the tests below run as a process of its own. Left alone, it is a test like any other.
+/// The child of the tests below. On its own, it is an ordinary test.
 #[kina::test]
 async fn visitor(cluster: kina::Cluster) -> anyhow::Result<()> {
     let namespaces = Server(cluster.client()).get("/api/v1/namespaces").await?;
@@ -77,7 +77,7 @@ fn fifty_processes_at_once_get_one_engine() {
     assert_eq!(engines_of(&realm), BTreeSet::from([engine]));
 }
 
-/// The engines that run in a realm: processes that were started to become one.
+/// The engines that run in a realm: processes that were started as one.
 #[cfg(target_os = "linux")]
 fn engines_of(realm: &Realm) -> BTreeSet<u32> {
     let is_engine = |process_id: &u32| {
@@ -151,7 +151,7 @@ fn a_lease_ends_with_its_test_though_a_child_of_the_test_lives_on() {
     let child = visitor.wait_for(HAS_CHILD).parse().expect("a process id");
     visitor.kill();
     assert!(is_running(child));
-    // There is one slot: who gets it proves that it was given back.
+    // There is one slot, so the next lease proves that it was returned.
     realm.run_well("visitor");
     assert!(is_running(child));
     kill(child);
@@ -168,14 +168,14 @@ fn a_runtime_directory_that_others_can_write_to_is_refused() {
     set_mode(0o700);
     assert!(!output.status.success());
     expect_words(&text_of(&output), &[&directory.display().to_string(), "777", "chmod 700", "KINA_RUNTIME_DIR"]);
-    assert!(realm.status().is_none(), "an engine was started all the same");
+    assert!(realm.status().is_none(), "an engine was started nevertheless");
 }
 
 #[test]
 fn a_runtime_directory_of_another_user_is_refused() {
     let realm = Realm::new();
     let own;
-    // Root may give a directory away. Everybody else finds plenty that are root's.
+    // Root can give a directory away. Other users have plenty of directories that belong to root.
     let foreign: &Path = match rustix::process::getuid().is_root() {
         true => {
             own = tempfile::tempdir().expect("a temporary directory");
@@ -210,7 +210,7 @@ fn a_program_that_does_not_become_the_engine_is_tried_once() {
 }
 
 #[test]
-fn where_no_source_has_the_binaries_one_error_lists_them_all() {
+fn if_no_source_has_the_binaries_one_error_lists_all_sources() {
     let nowhere = tempfile::tempdir().expect("a temporary directory");
     let empty = |name: &str| {
         let path = nowhere.path().join(name);
@@ -223,7 +223,7 @@ fn where_no_source_has_the_binaries_one_error_lists_them_all() {
         .with("XDG_DATA_HOME", empty("data"))
         .with("KINA_ASSETS_DIR", "")
         .with("KUBEBUILDER_ASSETS", "")
-        // Whatever Go there is finds no module, and the download finds no way out.
+        // Go finds no module, and the download finds no server.
         .with("PATH", empty("bin"))
         .with("GOPROXY", "off")
         .with("GOFLAGS", "-mod=mod")
@@ -245,12 +245,12 @@ fn where_no_source_has_the_binaries_one_error_lists_them_all() {
             line.and_then(|line| line.split_once(": ")).unwrap_or_else(|| panic!("no {source} in {text}"));
         assert!(!answer.trim().is_empty(), "{source} has no answer in {text}");
     }
-    // A failure is no state: the engine lives, and serves whoever can name the binaries.
+    // A failure is not permanent: the engine lives, and serves clients that name the binaries.
     assert!(realm.status().is_some());
 }
 
 #[test]
-fn a_mistake_in_a_workspaces_settings_is_told_by_its_tests() {
+fn a_mistake_in_a_workspaces_settings_is_reported_by_its_tests() {
     let realm = Realm::new();
     let workspace = tempfile::tempdir().expect("a temporary directory");
     let file = workspace.path().join("kina.toml");
@@ -260,11 +260,11 @@ fn a_mistake_in_a_workspaces_settings_is_told_by_its_tests() {
     let output = output(command);
     assert!(!output.status.success());
     expect_words(&text_of(&output), &[&file.display().to_string(), "line 2", "`kubernets`", "`kubernetes`"]);
-    assert!(realm.status().is_none(), "an engine was started all the same");
+    assert!(realm.status().is_none(), "an engine was started nevertheless");
 }
 
 #[test]
-fn a_mistake_in_the_users_settings_is_told_by_who_would_start_the_engine() {
+fn a_mistake_in_the_users_settings_is_reported_before_an_engine_starts() {
     let configuration = tempfile::tempdir().expect("a temporary directory");
     let file = configuration.path().join("kina/kina.toml");
     std::fs::create_dir(configuration.path().join("kina")).expect("made");
@@ -273,14 +273,14 @@ fn a_mistake_in_the_users_settings_is_told_by_who_would_start_the_engine() {
     let output = realm.run("visitor");
     assert!(!output.status.success());
     expect_words(&text_of(&output), &[&file.display().to_string(), "line 1", "`slots_max`", "from 1 to 1000"]);
-    assert!(realm.status().is_none(), "an engine was started all the same");
+    assert!(realm.status().is_none(), "an engine was started nevertheless");
 }
 
 #[test]
-fn a_workspace_says_which_minor_its_tests_want() {
+fn a_workspace_sets_the_minor_of_its_tests() {
     let realm = Realm::new();
     let workspace = tempfile::tempdir().expect("a temporary directory");
-    // The binaries under test are of another one.
+    // The binaries under test are of a different minor.
     std::fs::write(workspace.path().join("kina.toml"), "kubernetes = \"1.33\"\n").expect("written");
     let assets = common::untouched::assets().expect("the binaries under test");
     let mut command = realm.command("visitor");
@@ -292,7 +292,7 @@ fn a_workspace_says_which_minor_its_tests_want() {
 }
 
 #[test]
-fn another_minor_than_the_named_binaries_are_is_refused() {
+fn a_different_minor_than_that_of_the_named_binaries_is_refused() {
     let realm = Realm::new();
     let assets = common::untouched::assets().expect("the binaries under test");
     let directory = assets.kube_apiserver.parent().expect("a directory").to_owned();
@@ -324,7 +324,7 @@ fn a_minor_that_does_not_exist_is_refused() {
     expect_words(&refusal.message, &["1.2"]);
 }
 
-/// Asks again until the answer is none that only tells what is being done.
+/// Reads the answers up to the first one that is not progress.
 fn ask_to_the_end(realm: &Realm, message: &ClientMessage) -> EngineMessage {
     const PROGRESS_MAX: usize = 100;
     let hello = serde_json::to_string(&ClientMessage::Hello { protocol: PROTOCOL }).expect("plain data");
@@ -338,7 +338,7 @@ fn ask_to_the_end(realm: &Realm, message: &ClientMessage) -> EngineMessage {
 }
 
 #[test]
-fn who_speaks_nonsense_is_turned_away_and_the_engine_lives_on() {
+fn malformed_messages_are_refused_and_the_engine_lives_on() {
     let realm = Realm::new();
     realm.run_well("visitor");
     let engine = realm.status_of_running().process_id;

@@ -1,5 +1,5 @@
-//! Fixtures on real clusters: what is applied is there, in the right order and usable at once; what cannot be applied
-//! gets the message that helps its author.
+//! Fixtures on real clusters: objects are applied in the right order and usable at once, and errors have messages that
+//! help the author.
 
 mod common;
 
@@ -37,7 +37,7 @@ fn definition(group: &str) -> Value {
 }
 
 #[kina::test]
-async fn a_whole_application_is_there(cluster: Cluster) -> anyhow::Result<()> {
+async fn a_whole_application_is_applied(cluster: Cluster) -> anyhow::Result<()> {
     let report = cluster.apply_fixtures(folder("shop")).await?;
     ensure!(report.applied == 15 && report.warnings.is_empty(), "{report:?}");
     let server = Server(cluster.client());
@@ -58,7 +58,7 @@ async fn a_whole_application_is_there(cluster: Cluster) -> anyhow::Result<()> {
     let widget = server.get("/apis/shop.example.com/v1/namespaces/shop/widgets/first").await?;
     let owned = server.get("/api/v1/namespaces/shop/configmaps/cache").await?;
     ensure!(owned["metadata"]["ownerReferences"][0]["uid"] == widget["metadata"]["uid"], "{owned}");
-    // Once more changes nothing. The webhook, which nobody serves, would refuse a widget that is new or another.
+    // A second apply changes nothing. The webhook, which has no server, would refuse a widget that is new or different.
     let report = cluster.apply_fixtures(folder("shop")).await;
     let message = report.map_or_else(|error| kina_engine::with_causes(&error), |report| format!("{report:?}"));
     ensure!(message.contains("widgets.yaml, line 16, document 2, Widget `shop/first`"), "{message}");
@@ -67,14 +67,14 @@ async fn a_whole_application_is_there(cluster: Cluster) -> anyhow::Result<()> {
 }
 
 #[kina::test]
-async fn instances_of_a_new_kind_are_made_at_once(cluster: Cluster) -> anyhow::Result<()> {
+async fn instances_of_a_new_kind_are_created_at_once(cluster: Cluster) -> anyhow::Result<()> {
     let typed: CustomResourceDefinition = serde_json::from_value(definition("typed.example.com"))?;
     cluster.install_crds((typed, definition("text.example.com").to_string())).await?;
     let server = Server(cluster.client());
     for group in ["typed.example.com", "text.example.com"] {
         let gadget = json!({"apiVersion": format!("{group}/v1"), "kind": "Gadget", "metadata": {"name": "first"}});
         let path = format!("/apis/{group}/v1/namespaces/default/gadgets");
-        // Held back, it would take two seconds.
+        // If delayed, it would take two seconds.
         tokio::time::timeout(Duration::from_millis(1900), server.create(&path, &gadget)).await??;
         ensure!(established_since(&server, group).await? == "2000-01-01T00:00:00Z");
     }
@@ -84,7 +84,7 @@ async fn instances_of_a_new_kind_are_made_at_once(cluster: Cluster) -> anyhow::R
 }
 
 #[kina::test]
-async fn definitions_can_be_left_as_the_server_makes_them(cluster: Cluster) -> anyhow::Result<()> {
+async fn definitions_can_be_left_unmodified(cluster: Cluster) -> anyhow::Result<()> {
     let options = ApplyOptions { strict: true, ..ApplyOptions::default() };
     cluster.apply_fixtures_with(definition("strict.example.com").to_string(), &options).await?;
     let server = Server(cluster.client());
@@ -106,7 +106,7 @@ async fn established_since(server: &Server, group: &str) -> anyhow::Result<Strin
 }
 
 #[kina::test]
-async fn objects_go_to_the_namespace_that_was_asked_for(cluster: Cluster) -> anyhow::Result<()> {
+async fn objects_go_to_the_requested_namespace(cluster: Cluster) -> anyhow::Result<()> {
     let options = ApplyOptions { namespace: "elsewhere".to_owned(), ..ApplyOptions::default() };
     let settings = "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}}";
     let refused =
@@ -121,7 +121,7 @@ async fn objects_go_to_the_namespace_that_was_asked_for(cluster: Cluster) -> any
     let place = phases.iter().position(|name| *name == "applying the namespace elsewhere");
     ensure!(
         place.is_some_and(|place| place < phases.len() - 1),
-        "first the namespace, then what goes there: {phases:?}"
+        "the namespace is not applied before its objects: {phases:?}"
     );
     Server(cluster.client()).get("/api/v1/namespaces/elsewhere/configmaps/settings").await?;
     Ok(())
@@ -141,7 +141,7 @@ async fn an_overlay_replaces_an_object(cluster: Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each folder in `broken/` gets the message that stands in it. With `KINA_BLESS=1` they are written anew.
+/// Each folder in `broken/` gets the message in its file. With `KINA_BLESS=1` the messages are rewritten.
 #[kina::test]
 async fn each_kind_of_broken_fixture_gets_its_message(cluster: Cluster) -> anyhow::Result<()> {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder("broken"));
@@ -169,7 +169,7 @@ async fn each_kind_of_broken_fixture_gets_its_message(cluster: Cluster) -> anyho
         if message != expected {
             wrong.push(format!("{}\nexpected: {expected}but got:  {message}", case.display()));
         }
-        // What was defined on the way shall not be there for the next.
+        // Definitions created here must not exist for the next folder.
         let server = Server(cluster.client());
         server.delete(DEFINITIONS).await?;
         wait_until("the kinds are gone", || async {
@@ -190,7 +190,7 @@ fn without_milliseconds(message: &str) -> String {
 
 /// A hundred kinds with a megabyte of schema between them, in three versions each, with rules and conversion.
 fn operator() -> String {
-    let description = "What a field of an operator is for is told at length, and more than once. ".repeat(4);
+    let description = "The purpose of a field is described at length, and more than once. ".repeat(4);
     let mut documents = Vec::new();
     for kind in 0..100 {
         let field = |name: usize| {
@@ -246,7 +246,7 @@ fn operator() -> String {
 #[kina::test]
 async fn the_definitions_of_a_large_operator_are_applied_without_a_warning(cluster: Cluster) -> anyhow::Result<()> {
     let text = operator();
-    ensure!(text.len() > 1 << 20, "{} bytes are no megabyte", text.len());
+    ensure!(text.len() > 1 << 20, "{} bytes are less than a megabyte", text.len());
     let report = cluster.apply_fixtures(text).await?;
     ensure!(report.applied == 103 && report.warnings.is_empty(), "{report:?}");
     let server = Server(cluster.client());

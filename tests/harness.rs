@@ -1,4 +1,4 @@
-//! What happens around a test: how it fails, how long it may take, and who waits for whom.
+//! The harness around a test: its failures, its time limit, and waits for other tests.
 
 mod common;
 
@@ -14,14 +14,14 @@ use kina_engine::fixtures::{Overlay, Source};
 use kina_engine::protocol::{ClientMessage, EngineMessage, Isolation, Profile, Refusal, RefusalKind};
 use tokio::runtime::Handle;
 
-/// Set for those of the tests below that shall fail. Left alone, they are tests like any other.
+/// Set for those of the tests below that are to fail. On their own, they are ordinary tests.
 const DOOMED: &str = "KINA_TEST_DOOMED";
 
 fn is_doomed() -> bool {
     std::env::var_os(DOOMED).is_some()
 }
 
-/// Waits for a cluster that says nothing any more.
+/// Waits until the cluster no longer answers.
 async fn wait_until_cut_off(client: kube::Client) {
     let start = Instant::now();
     while client.apiserver_version().await.is_ok() {
@@ -115,7 +115,7 @@ fn a_test_that_takes_too_long_fails_and_its_lease_ends() {
         let text = text_of(&output);
         assert!(!output.status.success(), "{test} passed");
         assert!(
-            text.contains(&format!("the test harness::{test} took longer than it may, which is {limit}")),
+            text.contains(&format!("the test harness::{test} exceeded its time limit of {limit}")),
             "{text}"
         );
         expect_no_lease(&realm);
@@ -137,13 +137,13 @@ fn an_argument_that_cannot_be_made_fails_the_test_with_its_reason() {
 #[test]
 fn more_clusters_than_there_can_be_are_refused_at_once() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1");
-    // Without an engine that could be asked, and with one.
+    // Without a running engine, whose limit would be known, and with one.
     for _ in 0..2 {
         let output = realm.run("takes_two");
         let text = text_of(&output);
         assert!(!output.status.success());
-        let expected = "the test harness::takes_two got no cluster: no cluster could be had: 2 clusters were asked for \
-                        at the same time, but the engine may have 1: raise `slots_max`";
+        let expected = "the test harness::takes_two got no cluster: no cluster could be acquired: 2 clusters were \
+                        requested at the same time, but the engine runs 1 at most: raise `slots_max`";
         assert!(text.contains(expected), "{text}");
         expect_no_lease(&realm);
     }
@@ -154,14 +154,15 @@ fn several_clusters_are_whole_ones() {
     let realm = Realm::new().with("KINA_ISOLATION", "namespace");
     let output = realm.run("takes_two");
     assert!(!output.status.success());
-    let expected = "the test takes 2 clusters, but each would be a namespace of a cluster that others use too";
+    let expected = "the test takes 2 clusters, but with `isolation = \"namespace\"` each would be a namespace of \
+                    a shared cluster";
     assert!(text_of(&output).contains(expected), "{}", text_of(&output));
 }
 
 #[test]
-fn those_who_want_several_do_not_wait_for_each_other() {
+fn tests_with_several_clusters_do_not_wait_for_each_other() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "3").with("KINA_ACQUIRE_TIMEOUT_SECONDS", "100");
-    // Each would get one of the three clusters, and none the second.
+    // Without the ticket, each would get one of the three clusters, and none the second.
     std::thread::scope(|scope| {
         let children: Vec<_> = (0..4).map(|_| scope.spawn(|| output(realm.command("takes_two")))).collect();
         for child in children {
@@ -172,15 +173,15 @@ fn those_who_want_several_do_not_wait_for_each_other() {
     expect_no_lease(&realm);
 }
 
-/// Its engine is none: it wants the content, and then gives nothing.
+/// A fake engine: it requests the content, and then provides no cluster.
 #[test]
-fn the_content_of_a_template_is_sent_to_who_wants_it() {
+fn the_content_of_a_template_is_sent_on_request() {
     let realm = Realm::new()
         .with("KINA_KUBERNETES", "1.36")
         .with("KINA_PROFILE", "controllers")
         .with("KINA_ISOLATION", "namespace")
         .with("KINA_ACQUIRE_TIMEOUT_SECONDS", "7");
-    let listener = UnixListener::bind(realm.socket()).expect("nobody else is there");
+    let listener = UnixListener::bind(realm.socket()).expect("the socket is free");
     let engine = std::thread::spawn(move || {
         let (stream, _) = listener.accept().expect("a client");
         let mut lines = BufReader::new(stream.try_clone().expect("a stream")).lines();
@@ -200,7 +201,7 @@ fn the_content_of_a_template_is_sent_to_who_wants_it() {
     let output = realm.run("starts_from_a_template");
     assert!(text_of(&output).contains("the template was seen"), "{}", text_of(&output));
 
-    let (request, template) = engine.join().expect("all was said");
+    let (request, template) = engine.join().expect("the conversation is complete");
     assert_eq!(request.template, Some(template.hash()));
     assert_eq!(request.kubernetes.as_deref(), Some("1.36"));
     assert_eq!((request.profile, request.isolation), (Profile::Controllers, Isolation::Namespace));

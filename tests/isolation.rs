@@ -1,4 +1,4 @@
-//! Every test gets a pristine cluster, whatever the tests before it did.
+//! Every test gets a pristine cluster, regardless of the tests before it.
 //!
 //! Each test proves its cluster pristine and then dirties it as badly as it can. Meant to run with many more tests than
 //! slots: `KINA_SLOTS_MAX=2 cargo nextest run --profile ci --test isolation`, with a `KINA_RUNTIME_DIR` of its own.
@@ -11,7 +11,7 @@ use common::state::ClusterState;
 use common::untouched::untouched;
 use kina_engine::client::{EngineClient, EngineProgram};
 
-/// Admission comes last, since it refuses all the rest; a policy refuses even webhooks.
+/// Admission comes last, since it refuses everything after it; a policy refuses even webhooks.
 const EVERYTHING: &[Dirt] = &[
     Dirt::CustomResources,
     Dirt::ClusterRbac,
@@ -39,8 +39,8 @@ async fn ordeal(client: kube::Client, dirt: &[Dirt]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A pool that was given a size for this suite reuses its clusters: what a rewind cannot repair is replaced, and nobody
-/// would notice but for the time it takes.
+/// A pool whose size is set for this suite reuses its clusters: one that cannot be rewound is replaced, which would be
+/// noticed only by the time it takes.
 async fn expect_few_boots() -> anyhow::Result<()> {
     let Ok(slots_max) = std::env::var("KINA_SLOTS_MAX") else { return Ok(()) };
     let status = EngineClient::from_environment(EngineProgram::InstalledOnly)?.status(false).await?;
@@ -49,7 +49,7 @@ async fn expect_few_boots() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a test of each line. The numbers mix them: runners take tests by name.
+/// Makes a test of each line. The numbers mix them: runners order tests by name.
 macro_rules! isolation_tests {
     ($($name:ident: $dirt:expr;)*) => {
         $(

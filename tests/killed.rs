@@ -1,4 +1,4 @@
-//! Tests that are killed in their middle: the next ones find pristine clusters, and nothing is left at the end.
+//! Tests that are killed midway: the next ones find pristine clusters, and nothing is left at the end.
 
 mod common;
 
@@ -12,14 +12,14 @@ use common::server::Server;
 use common::state::ClusterState;
 use common::untouched::untouched;
 
-/// Tells the victim that somebody will kill it.
+/// Tells the victim that it will be killed.
 const DOOMED: &str = "KINA_TEST_DOOMED";
 const READY: &str = "ready to be killed";
 const KILLED: usize = 200;
 const KILLED_IN_SHORT: usize = 40;
-/// How many are at work at the same time.
+/// The number of concurrent workers.
 const WORKERS: usize = 3;
-/// How long a victim waits to be killed.
+/// The time that a victim waits to be killed.
 const DOOM_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn expect_pristine(server: &Server) -> anyhow::Result<()> {
@@ -27,13 +27,13 @@ async fn expect_pristine(server: &Server) -> anyhow::Result<()> {
     dirt::expect_untouched_behaviour(server).await
 }
 
-/// What is killed. Left alone, it is a test like any other.
+/// The test to kill. On its own, it is an ordinary test.
 #[kina::test]
 async fn victim(client: kube::Client) -> anyhow::Result<()> {
     let server = Server(client);
     let doom = std::env::var(DOOMED).ok();
     match doom {
-        // The proof is what comes after.
+        // The survivor does the proof.
         Some(_) => dirt::expect_untouched_behaviour(&server).await?,
         None => expect_pristine(&server).await?,
     }
@@ -50,12 +50,12 @@ async fn victim(client: kube::Client) -> anyhow::Result<()> {
         kind.make(&server).await?;
     }
     if doom.is_some() {
-        // Killed in the middle of its work, if its killer is quick.
+        // Killed in the middle of its work, if the killer is fast.
         let writes = async {
             for round in 0.. {
                 let name = format!("written-while-waiting-{round}");
                 let object = serde_json::json!({"metadata": {"name": name}});
-                // Some of the dirt refuses it.
+                // Some of the dirt refuses this.
                 let _ = server.create("/api/v1/namespaces/default/configmaps", &object).await;
                 if round == 0 {
                     writeln!(std::io::stdout(), "{READY}")?;
@@ -68,7 +68,7 @@ async fn victim(client: kube::Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who comes next.
+/// The next test.
 #[kina::test]
 async fn survivor(client: kube::Client) -> anyhow::Result<()> {
     expect_pristine(&Server(client)).await
@@ -94,7 +94,7 @@ fn after_many_kills_as_many_tests_find_pristine_clusters() {
     assert!(counters.boots <= WORKERS as u64 && counters.broken == 0, "clusters are not reused: {counters:?}");
 }
 
-/// Does it so often, some at the same time.
+/// Runs the work this many times, some at the same time.
 fn in_parallel(times: usize, work: impl Fn(usize) + Sync) {
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -120,7 +120,7 @@ mod nothing_is_left {
     use super::common::wait_until_blocking;
     use super::*;
 
-    /// What a realm has of this machine.
+    /// The resources that a realm uses on this machine.
     #[derive(Debug, PartialEq, Eq)]
     struct Footprint {
         processes: BTreeSet<u32>,
@@ -136,7 +136,7 @@ mod nothing_is_left {
         Footprint { processes, files }
     }
 
-    /// Kills a test in its middle; returns all ports at which anything of the realm listened.
+    /// Kills a test midway; returns all ports on which processes of the realm listened.
     fn use_and_kill(realm: &Realm) -> BTreeSet<Listener> {
         let mut command = realm.command("victim");
         command.env(DOOMED, "0");
@@ -145,7 +145,7 @@ mod nothing_is_left {
         let during = footprint(realm);
         let status = realm.status_of_running();
         let listeners = listeners_of(&during.processes);
-        // Else what follows would prove nothing: engine, etcd, kube-apiserver and test, their ports, and their files.
+        // Otherwise the rest would prove nothing: engine, etcd, kube-apiserver and test, their ports, and their files.
         for process_id in status.slots.iter().flat_map(|slot| &slot.process_ids).chain([&status.process_id]) {
             assert!(during.processes.contains(process_id), "{process_id} is not among {during:?}");
         }

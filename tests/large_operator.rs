@@ -30,22 +30,22 @@ fn object(number: usize, spec: serde_json::Value) -> DynamicObject {
     DynamicObject::new("one", &ApiResource::from_gvk(&kind)).data(json!({ "spec": spec }))
 }
 
-/// What the test below runs to have leases. Left alone, it is a test like any other.
+/// The child of the test below. On its own, it is an ordinary test.
 #[kina::test(template = operator, timeout = "100s")]
 async fn visitor(client: kube::Client) -> anyhow::Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     assert_eq!(definitions.list(&ListParams::default()).await?.items.len(), KINDS);
     for number in (0..KINDS).step_by(7) {
         let stored = objects(&client, number, VERSIONS[2]);
-        assert!(stored.list(&ListParams::default()).await?.items.is_empty(), "another lease was here");
+        assert!(stored.list(&ListParams::default()).await?.items.is_empty(), "objects of another lease are left");
         stored.create(&PostParams::default(), &object(number, json!({"minimum": 1, "maximum": 2}))).await?;
     }
-    // A kind that changes only its version is served in each.
+    // A kind with the conversion strategy `None` is served in each version.
     for version in VERSIONS {
         let read = objects(&client, 0, version).get("one").await?;
         assert_eq!(read.types.map(|types| types.api_version), Some(format!("{GROUP}/{version}")));
     }
-    // Its rules are enforced, those that compare with what was before too.
+    // Its rules are enforced, including those that compare with the old object.
     let refused = objects(&client, 1, VERSIONS[2])
         .create(&PostParams::default(), &object(1, json!({"minimum": 3, "maximum": 2})))
         .await
@@ -54,7 +54,7 @@ async fn visitor(client: kube::Client) -> anyhow::Result<()> {
     let taken_away = Patch::Merge(json!({"spec": {"minimum": null}}));
     let refused = objects(&client, 7, VERSIONS[2]).patch("one", &PatchParams::default(), &taken_away).await;
     assert!(refused.expect_err("against the rules").to_string().contains("minimum cannot be taken away"));
-    // And one kind goes with its objects, another is changed.
+    // One kind is deleted with its objects, another is changed.
     definitions.delete(&format!("{}.{GROUP}", plural(0)), &DeleteParams::default()).await?;
     let label = Patch::Merge(json!({"metadata": {"labels": {"touched": "yes"}}}));
     definitions.patch(&format!("{}.{GROUP}", plural(50)), &PatchParams::default(), &label).await?;
@@ -62,7 +62,7 @@ async fn visitor(client: kube::Client) -> anyhow::Result<()> {
 }
 
 #[kina::test(timeout = "100s")]
-async fn a_server_has_nothing_against_it(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn a_server_accepts_it_without_a_warning(cluster: kina::Cluster) -> anyhow::Result<()> {
     let report = cluster.apply_fixtures(text().as_str()).await?;
     assert_eq!(report.applied, KINDS);
     assert!(report.warnings.is_empty(), "{:?}", report.warnings);

@@ -14,16 +14,16 @@ use kina_engine::client::{self, EngineClient, EngineProgram, Lease};
 use kina_engine::protocol::{AcquireRequest, ClientMessage, Isolation, NetworkChange};
 use serde_json::{Value, json};
 
-/// Tells the tests below that run as children in a realm that they do.
+/// Set for the tests below that run as children in a realm.
 const IN_REALM: &str = "KINA_TEST_NAMESPACES_REALM";
 const READY: &str = "writes in namespace ";
 const CONCURRENT: usize = 64;
-/// More Services than a cluster has addresses (254), in so many rounds.
+/// More Services than a cluster has addresses (254), over this many rounds.
 const ROUNDS: usize = 3;
 const SERVICES: usize = 2;
-/// What a host itself leaves to be rewound: a role, its binding, and what the servers note of addresses and ports.
+/// Keys that a host itself leaves for the rewind: a role, its binding, and the servers' records of addresses and ports.
 const HOST_KEYS_MAX: usize = 10;
-/// How long a test waits to be killed.
+/// The time that a test waits to be killed.
 const DOOM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A lease on a namespace.
@@ -71,14 +71,14 @@ fn named(name: &str) -> Value {
 }
 
 fn service(number: usize) -> Value {
-    // Finalizers would keep it, and its address.
+    // Finalizers would keep it, with its address.
     json!({
         "metadata": {"name": format!("service-{number}"), "finalizers": ["example.com/never"]},
         "spec": {"type": "NodePort", "ports": [{"port": 80}]},
     })
 }
 
-/// What the server says to what it forbids.
+/// The server's text for a forbidden request.
 fn forbidden<Answer>(answer: Result<Answer, kube::Error>) -> anyhow::Result<String> {
     let error = answer.err().context("it was allowed")?;
     ensure!(status_of(&error) == Some(403), "{error}");
@@ -86,7 +86,7 @@ fn forbidden<Answer>(answer: Result<Answer, kube::Error>) -> anyhow::Result<Stri
 }
 
 #[tokio::test]
-async fn a_namespace_is_a_tests_own_and_nothing_else_is() -> anyhow::Result<()> {
+async fn a_test_owns_its_namespace_and_nothing_else() -> anyhow::Result<()> {
     let (tenant, other) = (Tenant::acquire().await?, Tenant::acquire().await?);
     tenant.create("configmaps", &named("mine")).await?;
     tenant.create("secrets", &named("mine")).await?;
@@ -96,11 +96,11 @@ async fn a_namespace_is_a_tests_own_and_nothing_else_is() -> anyhow::Result<()> 
     });
     let roles = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles", tenant.namespace);
     tenant.server.create(&roles, &role).await?;
-    // What is in no namespace can be read.
+    // Cluster-wide objects can be read.
     for path in ["/api/v1/namespaces", "/api/v1/nodes", "/apis/rbac.authorization.k8s.io/v1/clusterroles"] {
         tenant.server.get(path).await.context(path)?;
     }
-    // And not be written; the message says what to do.
+    // They cannot be written; the message contains a remedy.
     for (path, object) in [
         ("/api/v1/namespaces", named("another")),
         ("/apis/rbac.authorization.k8s.io/v1/clusterroles", named("mine")),
@@ -123,7 +123,7 @@ async fn a_namespace_is_a_tests_own_and_nothing_else_is() -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Also what puts kina into this executable, which may have to become the engine.
+/// Also puts kina into this executable, which may have to become the engine.
 #[kina::test]
 async fn a_whole_cluster_has_no_namespace_of_its_own(cluster: kina::Cluster) -> anyhow::Result<()> {
     ensure!(cluster.config().default_namespace == "default");
@@ -132,14 +132,14 @@ async fn a_whole_cluster_has_no_namespace_of_its_own(cluster: kina::Cluster) -> 
 }
 
 #[tokio::test]
-async fn nobody_becomes_an_administrator_from_a_namespace() -> anyhow::Result<()> {
+async fn a_test_in_a_namespace_cannot_become_an_administrator() -> anyhow::Result<()> {
     let tenant = Tenant::acquire().await?;
     let administrator = client_of(&tenant.lease, |config| {
         config.auth_info.impersonate = Some("anybody".to_owned());
         config.auth_info.impersonate_groups = Some(vec!["system:masters".to_owned()]);
     })?;
     forbidden(Server(administrator).get("/api/v1/namespaces").await)?;
-    // But it may be one of the service accounts in its own namespace, and in no other.
+    // It may impersonate the service accounts in its own namespace, and no others.
     let account = |namespace: &str| {
         let name = format!("system:serviceaccount:{namespace}:any");
         client_of(&tenant.lease, |config| config.auth_info.impersonate = Some(name))
@@ -149,7 +149,7 @@ async fn nobody_becomes_an_administrator_from_a_namespace() -> anyhow::Result<()
     let answer = Server(account(&tenant.namespace)?).create(REVIEWS, &question).await?;
     ensure!(answer["status"]["userInfo"]["username"].as_str().is_some_and(|name| name.ends_with(":any")), "{answer}");
     forbidden(Server(account("kube-system")?).create(REVIEWS, &question).await)?;
-    // A binding in its own namespace gives nothing elsewhere.
+    // A binding in its own namespace grants nothing elsewhere.
     let binding = json!({
         "metadata": {"name": "more"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
@@ -162,7 +162,7 @@ async fn nobody_becomes_an_administrator_from_a_namespace() -> anyhow::Result<()
 }
 
 #[tokio::test]
-async fn the_network_of_one_namespace_is_nobody_elses() -> anyhow::Result<()> {
+async fn the_networks_of_namespaces_are_independent() -> anyhow::Result<()> {
     let (tenant, other) = (Tenant::acquire().await?, Tenant::acquire().await?);
     let engine = engine()?;
     engine.change_network(&tenant.lease.grant, NetworkChange::Cut).await?;
@@ -178,7 +178,7 @@ async fn the_network_of_one_namespace_is_nobody_elses() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn what_a_test_was_given_is_worth_nothing_when_its_lease_has_ended() -> anyhow::Result<()> {
+async fn a_tests_credentials_are_invalid_when_its_lease_has_ended() -> anyhow::Result<()> {
     let first = Tenant::acquire().await?;
     first.create("configmaps", &named("mine")).await?;
     let watcher = Tenant::acquire().await?;
@@ -198,7 +198,7 @@ async fn what_a_test_was_given_is_worth_nothing_when_its_lease_has_ended() -> an
     Ok(())
 }
 
-/// One test among many: uses the names that all use, and sees only what is its own.
+/// One of many tests: uses the same names as all others, and sees only its own objects.
 async fn live_among_others(round: usize) -> anyhow::Result<Tenant> {
     let tenant = Tenant::acquire().await?;
     let content = format!("{}-{round}", tenant.namespace);
@@ -212,7 +212,7 @@ async fn live_among_others(round: usize) -> anyhow::Result<Tenant> {
     Ok(tenant)
 }
 
-/// Left alone, it is a test like any other.
+/// On its own, it is an ordinary test.
 #[tokio::test]
 async fn sixty_four_at_a_time() -> anyhow::Result<()> {
     let mut all_namespaces = BTreeSet::new();
@@ -238,7 +238,7 @@ fn sixty_four_namespaces_on_one_cluster_leave_nothing() {
     expect_nothing_left(&realm, leases);
 }
 
-/// Ends the hosts and looks at what their rewind found: what a namespace had left would be among it.
+/// Ends the hosts and checks their rewinds, which would include leftovers of a namespace.
 fn expect_nothing_left(realm: &Realm, namespace_leases: u64) {
     wait_until_blocking("all namespaces are gone", || {
         realm.status_of_running().slots.iter().all(|slot| slot.namespaces.is_empty())
@@ -255,7 +255,7 @@ fn expect_nothing_left(realm: &Realm, namespace_leases: u64) {
     }
 }
 
-/// Writes until it is killed. Left alone, it is a test like any other.
+/// Writes until it is killed. On its own, it is an ordinary test.
 #[tokio::test]
 async fn doomed() -> anyhow::Result<()> {
     let tenant = Tenant::acquire().await?;
@@ -295,7 +295,7 @@ fn killed_tests_leave_nothing() {
     expect_nothing_left(&realm, KILLED);
 }
 
-/// Left alone, it is a test like any other.
+/// On its own, it is an ordinary test.
 #[tokio::test]
 async fn a_namespace_and_then_a_cluster() -> anyhow::Result<()> {
     let tenant = Tenant::acquire().await?;
@@ -310,25 +310,25 @@ async fn a_namespace_and_then_a_cluster() -> anyhow::Result<()> {
     let server = Server(client_of(&whole, |_| {})?);
     let roles = server.get("/apis/rbac.authorization.k8s.io/v1/clusterroles").await?;
     let roles = roles["items"].as_array().context("a list")?;
-    ensure!(roles.iter().all(|role| role["metadata"]["name"] != "kina:namespaces"), "the host has left something");
+    ensure!(roles.iter().all(|role| role["metadata"]["name"] != "kina:namespaces"), "the host has left a role");
     Ok(())
 }
 
 #[test]
-fn a_host_without_namespaces_is_given_to_who_waits_for_a_cluster() {
+fn a_host_without_namespaces_goes_to_a_client_that_waits_for_a_cluster() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with(IN_REALM, "1");
     realm.run_well("a_namespace_and_then_a_cluster");
     assert_eq!(realm.status_of_running().counters.boots, 1);
 }
 
 #[test]
-fn more_than_a_cluster_holds_wait_for_their_turn() {
+fn namespaces_beyond_the_limit_of_a_cluster_wait_for_their_turn() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with("KINA_NAMESPACES_MAX", "3");
     realm.run_well("ten_take_turns");
     assert_eq!(realm.status_of_running().counters.boots, 1);
 }
 
-/// Left alone, it is a test like any other.
+/// On its own, it is an ordinary test.
 #[tokio::test]
 async fn ten_take_turns() -> anyhow::Result<()> {
     let turns = (0..10).map(|_| async {

@@ -1,4 +1,4 @@
-//! What clients see when their API server goes away and comes back.
+//! Clients whose API server becomes unreachable and comes back.
 
 mod common;
 
@@ -18,16 +18,16 @@ use kina_engine::protocol::{ClientMessage, EngineMessage, NetworkChange, Refusal
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 
 const NAMESPACES: &str = "/api/v1/namespaces";
-/// How long a client waits for an answer that never comes.
+/// The time that a client waits for an answer that never comes.
 const CLIENT_TIMEOUT: Duration = Duration::from_millis(500);
-/// Tells the tests below that run as children in a realm that they do.
+/// Set for the tests below that run as children in a realm.
 const IN_REALM: &str = "KINA_TEST_NETWORK_REALM";
 
 fn config_map(name: &str) -> ConfigMap {
     ConfigMap { metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }, ..ConfigMap::default() }
 }
 
-/// A client that waits for an answer no longer than this.
+/// A client with this short timeout.
 fn impatient(cluster: &kina::Cluster) -> anyhow::Result<Server> {
     let mut config = cluster.config();
     config.connect_timeout = Some(CLIENT_TIMEOUT);
@@ -40,7 +40,7 @@ async fn status() -> anyhow::Result<Status> {
     status.context("the engine that leased this cluster has gone")
 }
 
-/// What the engine says of the lease on this cluster: how its network is, and what went through.
+/// The engine's report on this cluster's lease: the state of its network, and its traffic.
 async fn lease_status(cluster: &kina::Cluster) -> anyhow::Result<(String, Traffic)> {
     let slots = status().await?.slots;
     let slot = slots.into_iter().find(|slot| slot.cluster.as_deref() == Some(cluster.name()));
@@ -66,7 +66,7 @@ impl Labeller {
     }
 
     async fn watch(&self, config_maps: &Api<ConfigMap>) -> Result<(), kube::Error> {
-        // From version 0 a watch begins with all that exist.
+        // From version 0 a watch starts with all existing objects.
         let mut events = Box::pin(config_maps.watch(&WatchParams::default().timeout(60), "0").await?);
         while let Some(event) = events.try_next().await? {
             if let WatchEvent::Added(config_map) = event
@@ -102,7 +102,7 @@ async fn a_controller_loses_its_api_server_and_recovers(cluster: kina::Cluster) 
     };
     config_maps.create(&PostParams::default(), &config_map("before")).await?;
     wait_labelled(&config_maps, "before").await?;
-    ensure!(labeller.errors.load(Ordering::Relaxed) == 0, "the controller had errors while all was well");
+    ensure!(labeller.errors.load(Ordering::Relaxed) == 0, "the controller had errors before the network was cut");
 
     cluster.network().cut().await?;
     for _ in 0..3 {
@@ -120,7 +120,7 @@ async fn a_controller_loses_its_api_server_and_recovers(cluster: kina::Cluster) 
     wait_labelled(&config_maps, "after").await?;
 
     labeller.is_stopping.store(true, Ordering::Relaxed);
-    // Ends its watch, too.
+    // This also ends its watch.
     cluster.network().cut().await?;
     tokio::time::timeout(PATIENCE, controller).await.context("the controller does not end")??;
     Ok(())
@@ -132,11 +132,11 @@ async fn dropped_packets_make_requests_hang(cluster: kina::Cluster) -> anyhow::R
     server.get(NAMESPACES).await?;
     cluster.network().drop_packets().await?;
     let config_map = serde_json::json!({"metadata": {"name": "lost"}});
-    // First on the connection that is there, then on a new one.
+    // First on the existing connection, then on a new one.
     for _ in 0..2 {
         let creation = server.create("/api/v1/namespaces/default/configmaps", &config_map);
         let outcome = tokio::time::timeout(CLIENT_TIMEOUT, creation).await;
-        ensure!(outcome.is_err(), "the client heard something: {outcome:?}");
+        ensure!(outcome.is_err(), "the client got an answer: {outcome:?}");
     }
     // A client with a timeout of its own gives up by itself.
     ensure!(impatient(&cluster)?.get(NAMESPACES).await.is_err(), "a request passed a black hole");
@@ -161,7 +161,7 @@ async fn a_watch_that_lost_something_is_closed_when_the_network_is_restored(
     ensure!(matches!(first, Some(WatchEvent::Added(_))), "{first:?}");
 
     cluster.network().drop_packets().await?;
-    // Meanwhile the server ends the watch: bytes that no test sent, and that are lost all the same.
+    // Meanwhile the server ends the watch: its bytes are lost, too.
     let heard = tokio::time::timeout(2 * Duration::from_secs(WATCH_SECONDS.into()), events.try_next()).await;
     ensure!(heard.is_err(), "something passed a black hole: {heard:?}");
     cluster.network().restore().await?;
@@ -171,7 +171,7 @@ async fn a_watch_that_lost_something_is_closed_when_the_network_is_restored(
 }
 
 #[kina::test]
-async fn a_delay_comes_on_top(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn a_delay_is_added(cluster: kina::Cluster) -> anyhow::Result<()> {
     const DELAY: Duration = Duration::from_millis(150);
     let server = Server(cluster.client());
     server.get(NAMESPACES).await?;
@@ -219,7 +219,7 @@ async fn the_network_of_a_lease_that_has_ended_cannot_be_changed() -> anyhow::Re
     let network = cluster.network();
     cluster.release();
     let start = Instant::now();
-    // The engine hears of the end by itself, soon.
+    // The engine notices the end by itself, soon.
     let error = loop {
         match network.restore().await {
             Err(error) => break error,
@@ -233,7 +233,7 @@ async fn the_network_of_a_lease_that_has_ended_cannot_be_changed() -> anyhow::Re
     Ok(())
 }
 
-/// Leaves its network in ruins. Left alone, it is a test like any other.
+/// Leaves its network broken. On its own, it is an ordinary test.
 #[kina::test]
 async fn leaves_its_network(cluster: kina::Cluster) -> anyhow::Result<()> {
     let change = std::env::var(IN_REALM).unwrap_or_default();
@@ -243,30 +243,30 @@ async fn leaves_its_network(cluster: kina::Cluster) -> anyhow::Result<()> {
         "delay" => cluster.network().delay(Duration::from_secs(60)).await?,
         _ => cluster.network().cut().await?,
     }
-    ensure!(impatient(&cluster)?.get(NAMESPACES).await.is_err(), "the network is in order");
+    ensure!(impatient(&cluster)?.get(NAMESPACES).await.is_err(), "the network is intact");
     Ok(())
 }
 
 #[kina::test]
-async fn finds_its_network_in_order(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn finds_its_network_intact(cluster: kina::Cluster) -> anyhow::Result<()> {
     ensure!(lease_status(&cluster).await?.0 == "normal");
     Server(cluster.client()).get(NAMESPACES).await?;
     Ok(())
 }
 
 #[test]
-fn the_next_lease_on_the_same_cluster_knows_nothing_of_it() {
+fn the_next_lease_on_the_same_cluster_has_an_intact_network() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1");
     for (change, count) in ["cut", "drop", "delay"].into_iter().zip(1..) {
         let mut command = realm.command("leaves_its_network");
         command.env(IN_REALM, change);
         let output = common::children::output(command);
         assert!(output.status.success(), "{}", common::children::text_of(&output));
-        realm.run_well("finds_its_network_in_order");
+        realm.run_well("finds_its_network_intact");
         let status = realm.status_of_running();
         assert_eq!((status.counters.boots, status.counters.leases), (1, 2 * count), "{:?}", status.counters);
     }
-    common::wait_until_blocking("all leases are given back", || realm.status_of_running().releases.len() == 6);
+    common::wait_until_blocking("all leases are released", || realm.status_of_running().releases.len() == 6);
     let status = realm.status_of_running();
     let bytes: u64 = status.releases.iter().map(|release| release.traffic.bytes_from_cluster).sum();
     assert!(status.releases.iter().all(|release| 0 < release.traffic.bytes_from_cluster), "{:?}", status.releases);
@@ -277,7 +277,7 @@ fn the_next_lease_on_the_same_cluster_knows_nothing_of_it() {
 #[test]
 fn a_lease_of_another_engine_is_not_touched() {
     let realm = Realm::new();
-    let mut command = realm.command("finds_its_network_in_order");
+    let mut command = realm.command("finds_its_network_intact");
     command.env(IN_REALM, "another");
     assert!(common::children::output(command).status.success());
     let message = ClientMessage::Network { lease: 1, cluster: "cluster-0-1".to_owned(), change: NetworkChange::Cut };

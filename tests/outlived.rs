@@ -1,5 +1,5 @@
-//! The work of a lease ends with it: requests that go on without their connection, and the API server's own work in the
-//! background. The next lease of the cluster creates the same names, and ten seconds later all of them are there, and
+//! The work of a lease ends with it: requests that continue without their connection, and the API server's own
+//! background work. The next lease of the cluster creates the same names, and ten seconds later all of them exist, and
 //! nothing else.
 #![cfg(target_os = "linux")]
 
@@ -18,7 +18,7 @@ mod outlived {
 
     const ROUNDS: usize = 20;
 
-    /// The test that the tests below run to have an engine. Left alone, it is a test like any other.
+    /// The child of the tests below. On its own, it is an ordinary test.
     #[kina::test]
     async fn visitor(client: kube::Client) -> anyhow::Result<()> {
         client.apiserver_version().await?;
@@ -34,10 +34,10 @@ mod outlived {
         Ok(())
     }
 
-    /// Tries of a case that has to find something: without the part that prevents it, it is a race.
+    /// Tries of a case that must find something: without the part that prevents it, it is a race.
     const TRIES_MAX: usize = 6;
 
-    /// Returns which of these cases find something of the lease before, with a part of the engine switched off.
+    /// Returns those of the cases that find leftovers of the previous lease, with a part of the engine switched off.
     async fn failures(part: &str, cases: Vec<Case>) -> anyhow::Result<Vec<String>> {
         let scene = Scene::new(1, Some(part)).await?;
         let mut failures = Vec::new();
@@ -62,7 +62,7 @@ mod outlived {
     #[tokio::test(flavor = "multi_thread")]
     async fn without_reading_to_the_end_a_request_in_a_buffer_starts_in_the_next_lease() -> anyhow::Result<()> {
         let failures = failures("drain", vec![Case::queued()]).await?;
-        anyhow::ensure!(failures.len() == 1, "it was not found");
+        anyhow::ensure!(failures.len() == 1, "no leftover was found");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The pool's temperatures, and what does not boot, on real clusters. The pool itself is tested where it is.
+//! The pool's temperatures, and clusters that do not boot, on real clusters. The pool itself has unit tests.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -10,7 +10,7 @@ use common::children::{Realm, text_of};
 use common::wait_until_blocking;
 use kina_engine::protocol::{ClientMessage, Status};
 
-/// What the tests below run as a process of its own. Left alone, it is a test like any other.
+/// The child of the tests below. On its own, it is an ordinary test.
 #[kina::test]
 async fn visitor(client: kube::Client) -> anyhow::Result<()> {
     client.apiserver_version().await?;
@@ -25,7 +25,7 @@ fn states(status: &Status) -> Vec<&str> {
 fn processor_ticks(process_id: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).expect("the process runs");
     let fields: Vec<_> = stat.rsplit(')').next().expect("a name in brackets").split_whitespace().collect();
-    // The 14th and 15th field of all; the state, third of all, is the first here (proc(5)).
+    // The 14th and 15th of all fields; the state, the third of all, is the first here (proc(5)).
     [11, 12].iter().map(|index| fields[*index].parse::<u64>().expect("a number")).sum()
 }
 
@@ -46,7 +46,7 @@ fn a_frozen_cluster_uses_no_processor_and_serves_again() {
 }
 
 #[test]
-fn a_cluster_that_nobody_wants_any_more_stops_by_itself() {
+fn an_unused_cluster_stops_by_itself() {
     let realm = Realm::new()
         .with("KINA_FREEZE_AFTER_IDLE_SECONDS", "1")
         .with("KINA_STOP_AFTER_IDLE_SECONDS", "2")
@@ -84,7 +84,7 @@ fn a_worn_cluster_is_replaced() {
 }
 
 #[test]
-fn who_waits_for_what_does_not_boot_is_told_the_cause_and_does_not_wait_for_the_deadline() {
+fn a_client_of_a_cluster_that_does_not_boot_gets_the_cause_before_the_deadline() {
     let assets = tempfile::tempdir().expect("a temporary directory");
     for program in ["etcd", "kube-apiserver"] {
         write_program(&assets.path().join(program), "#!/bin/sh\necho this one never starts >&2\nexit 3\n");

@@ -1,4 +1,4 @@
-//! Templates: applied once, and every lease that asks for one starts from it.
+//! Templates: applied once, and every lease that requests one starts from it.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -16,7 +16,7 @@ use kina_engine::protocol::{AcquireRequest, Status};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use serde_json::json;
 
-/// What the tests below run to have an engine. Left alone, it is a test like any other.
+/// The child of the tests below. On its own, it is an ordinary test.
 #[kina::test]
 async fn visitor(client: kube::Client) -> anyhow::Result<()> {
     client.apiserver_version().await?;
@@ -136,13 +136,13 @@ fn widget(name: &str, size: u32) -> DynamicObject {
     serde_json::from_value(widget).expect("a widget")
 }
 
-/// What every lease on the template of [`WIDGETS`] must find.
+/// The state that every lease on the template of [`WIDGETS`] must find.
 async fn expect_untouched_workshop(client: &kube::Client) -> anyhow::Result<()> {
     let found = widgets(client).list(&ListParams::default()).await?;
     let names: Vec<_> = found.items.iter().filter_map(|widget| widget.metadata.name.as_deref()).collect();
     anyhow::ensure!(names == ["first"], "widgets: {names:?}");
     anyhow::ensure!(found.items[0].data["spec"]["size"] == 3, "{:?}", found.items[0].data);
-    // The schema is that of the template, whatever a lease before made of it.
+    // The schema is the template's, even if an earlier lease has changed it.
     let refused = widgets(client).create(&PostParams::default(), &widget("large", 11)).await;
     anyhow::ensure!(matches!(&refused, Err(kube::Error::Api(status)) if status.code == 422), "{refused:?}");
     widgets(client).create(&PostParams::default(), &widget("small", 10)).await?;
@@ -159,7 +159,7 @@ async fn leave_behind(client: &kube::Client) -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn every_lease_starts_from_the_template_whatever_the_one_before_did() -> anyhow::Result<()> {
+async fn every_lease_starts_from_the_template_regardless_of_the_one_before() -> anyhow::Result<()> {
     let scene = Scene::new()?;
     let template = set(&[("widgets.yaml", WIDGETS)]);
     for round in 0..6 {
@@ -222,7 +222,7 @@ async fn a_template_survives_its_engine() -> anyhow::Result<()> {
     });
     scene.realm.stop();
     scene.realm.run_well("visitor");
-    // Were the engine to ask for the content, it would get another one, and refuse.
+    // If the engine requested the content, it would get a different one, and refuse.
     let assets_directory = common::untouched::assets()?.kube_apiserver.parent().map(Into::into);
     let request = AcquireRequest {
         timeout_ms: 60_000,
@@ -237,7 +237,7 @@ async fn a_template_survives_its_engine() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn many_who_want_the_same_template_have_it_made_once() -> anyhow::Result<()> {
+async fn many_clients_of_the_same_template_have_it_made_once() -> anyhow::Result<()> {
     let scene = Scene::new()?;
     let template = settings("shared");
     let look = async |_| -> anyhow::Result<()> {
@@ -248,13 +248,13 @@ async fn many_who_want_the_same_template_have_it_made_once() -> anyhow::Result<(
     };
     futures::future::try_join_all((0..8).map(look)).await?;
     let counters = scene.status().counters;
-    // The visitor's, the one in which it was made, and theirs.
+    // The visitor's lease, the one in which the template was made, and the clients' own.
     assert_eq!((counters.boots, counters.leases), (1, 1 + 1 + 8), "{counters:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_template_that_cannot_be_applied_is_refused_and_costs_nobody_a_cluster() -> anyhow::Result<()> {
+async fn a_template_that_cannot_be_applied_is_refused_and_costs_no_cluster() -> anyhow::Result<()> {
     let scene = Scene::new()?;
     let broken = set(&[("broken.yaml", "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: alone}\n")]);
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! What the engine says it did when, in a realm of its own: in a file that a test's environment names, and when asked.
+//! The engine's timings, in a realm of its own: in a file named by a test's environment, and on request.
 
 mod common;
 
@@ -13,7 +13,7 @@ use kube::api::PostParams;
 const VISITOR: &str = "timings::visitor";
 const TENANT: &str = "timings::tenant";
 
-/// What the tests below run as processes of their own. Left alone, they are tests like any others.
+/// The children of the tests below. On their own, they are ordinary tests.
 #[kina::test]
 async fn visitor(config_maps: kube::Api<ConfigMap>) -> Result<(), kube::Error> {
     let mut config_map = ConfigMap::default();
@@ -55,7 +55,7 @@ fn ask(realm: &Realm) -> Vec<PhaseLine> {
 
 fn read(log: &Path) -> Vec<PhaseLine> {
     let text = std::fs::read_to_string(log).expect("written");
-    phases(text.lines().map(|line| TimingLine::parse(line).unwrap_or_else(|| panic!("no line of a log: {line}"))))
+    phases(text.lines().map(|line| TimingLine::parse(line).unwrap_or_else(|| panic!("not a line of a log: {line}"))))
 }
 
 fn leases(phases: &[PhaseLine], phase: Phase) -> Vec<(Option<u64>, &str)> {
@@ -64,12 +64,12 @@ fn leases(phases: &[PhaseLine], phase: Phase) -> Vec<(Option<u64>, &str)> {
 }
 
 #[test]
-fn a_run_is_told_phase_by_phase() {
+fn a_run_is_recorded_phase_by_phase() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1");
     let log = realm.temporary_directory().join("timings.jsonl");
     run(&realm, "visitor", Some(&log));
     run(&realm, "visitor", Some(&log));
-    // Neither of another run, nor of the engine's own environment.
+    // Not recorded for another run, nor because of the engine's own environment.
     run(&realm, "visitor", None);
     run(&realm, "tenant", None);
     let told = ask(&realm);
@@ -88,14 +88,14 @@ fn a_run_is_told_phase_by_phase() {
     let boot = told.iter().find(|line| line.phase == Phase::Booting).expect("a boot");
     let first = told.iter().find(|line| line.lease == Some(1)).expect("a lease");
     let booted_for_ms = boot.duration_ms.expect("over");
-    assert!(first.wait_ms.is_some_and(|wait_ms| booted_for_ms < wait_ms), "it waited for the boot: {first:?} {boot:?}");
+    assert!(first.wait_ms.is_some_and(|wait_ms| booted_for_ms < wait_ms), "the first test waits for the boot: {first:?} {boot:?}");
     for line in &told {
         assert!(0 == line.memory_bytes || line.slot == Some(1), "{line:?}");
     }
 }
 
 #[test]
-fn a_log_that_cannot_be_written_is_told() {
+fn a_log_that_cannot_be_written_is_reported() {
     let realm = Realm::new();
     let log = realm.temporary_directory().join("no/such/directory/timings.jsonl");
     let mut command = realm.command("visitor");

@@ -1,4 +1,4 @@
-//! Clients that act as others, and what kina's own clients are like.
+//! Clients that act as others, and the identity of kina's own clients.
 
 mod common;
 
@@ -11,7 +11,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use serde_json::json;
 
-/// Lets somebody read ConfigMaps.
+/// Allows a subject to read ConfigMaps.
 async fn bind(cluster: &kina::Cluster, subject: serde_json::Value) -> anyhow::Result<()> {
     let role: Role = serde_json::from_value(json!({
         "metadata": {"name": "readers"},
@@ -33,10 +33,10 @@ async fn who_am_i(client: kube::Client) -> anyhow::Result<(String, Vec<String>)>
     Ok((user.username.unwrap_or_default(), user.groups.unwrap_or_default()))
 }
 
-/// May not read ConfigMaps until it is bound to a role that may, and never Secrets.
+/// Checks that the subject cannot read ConfigMaps until it is bound to a role that allows it, and never Secrets.
 async fn expect_rbac(cluster: &kina::Cluster, client: kube::Client, subject: serde_json::Value) -> anyhow::Result<()> {
     let config_maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
-    let error = config_maps.list(&ListParams::default()).await.err().context("a stranger may read")?;
+    let error = config_maps.list(&ListParams::default()).await.err().context("an unbound subject may read")?;
     ensure!(status_of(&error) == Some(403), "{error}");
     bind(cluster, subject).await?;
     wait_until("the role is in force", || async { config_maps.list(&ListParams::default()).await.is_ok() }).await?;
@@ -49,29 +49,29 @@ async fn expect_rbac(cluster: &kina::Cluster, client: kube::Client, subject: ser
 }
 
 #[kina::test]
-async fn a_user_may_what_rbac_says(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn a_user_has_the_rights_that_rbac_grants(cluster: kina::Cluster) -> anyhow::Result<()> {
     let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"});
     expect_rbac(&cluster, cluster.as_user("alice", [])?, subject).await?;
-    // Another one of the same name may the same, and somebody else may not.
+    // A second client of the same user has the same rights, and other users do not.
     let bob: Api<ConfigMap> = Api::default_namespaced(cluster.as_user("bob", ["devs"])?);
     ensure!(bob.list(&ListParams::default()).await.is_err());
     Ok(())
 }
 
 #[kina::test]
-async fn a_group_may_what_rbac_says(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn a_group_has_the_rights_that_rbac_grants(cluster: kina::Cluster) -> anyhow::Result<()> {
     let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "devs"});
     expect_rbac(&cluster, cluster.as_user("alice", ["testers", "devs"])?, subject).await
 }
 
 #[kina::test]
-async fn a_service_account_may_what_rbac_says(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn a_service_account_has_the_rights_that_rbac_grants(cluster: kina::Cluster) -> anyhow::Result<()> {
     let subject = json!({"kind": "ServiceAccount", "name": "controller", "namespace": "default"});
     expect_rbac(&cluster, cluster.as_service_account("default", "controller")?, subject).await
 }
 
 #[kina::test]
-async fn users_are_who_they_say(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn users_have_the_requested_identity(cluster: kina::Cluster) -> anyhow::Result<()> {
     let (user, groups) = who_am_i(cluster.as_user("Alice Smith", ["devs", "ops"])?).await?;
     ensure!(user == "Alice Smith", "{user}");
     ensure!(groups == ["devs", "ops", "system:authenticated"], "{groups:?}");
@@ -96,11 +96,11 @@ async fn a_user_without_a_name_is_refused(cluster: kina::Cluster) -> anyhow::Res
 }
 
 #[kina::test]
-async fn clients_say_whose_they_are(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn the_user_agent_names_the_test(cluster: kina::Cluster) -> anyhow::Result<()> {
     let config = cluster.config();
     let (_, user_agent) =
         config.headers.iter().find(|(name, _)| *name == http::header::USER_AGENT).context("a user agent")?;
-    ensure!(user_agent.to_str()?.contains("clients_say_whose_they_are"), "{user_agent:?}");
+    ensure!(user_agent.to_str()?.contains("the_user_agent_names_the_test"), "{user_agent:?}");
     ensure!(!config.default_retry && config.read_timeout.is_some() && config.reset_reader_on_write);
     let config_maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
     let config_map = ConfigMap {
@@ -109,7 +109,7 @@ async fn clients_say_whose_they_are(cluster: kina::Cluster) -> anyhow::Result<()
         ..ConfigMap::default()
     };
     let created = config_maps.create(&PostParams::default(), &config_map).await?;
-    // What the API server makes of the user agent of a client that names no field manager.
+    // The API server derives the field manager from the user agent of a client that names none.
     let managers = created.metadata.managed_fields.unwrap_or_default();
     ensure!(managers.iter().any(|entry| entry.manager.as_deref() == Some("kina")), "{managers:?}");
     Ok(())

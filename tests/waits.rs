@@ -1,4 +1,4 @@
-//! Waiting for objects: what ends a wait, and what is said where nothing does.
+//! Waiting for objects: the ends of a wait, and the messages if it fails.
 
 mod common;
 
@@ -14,7 +14,7 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
-/// For waits that shall reach their deadline.
+/// For waits that are to reach their deadline.
 const SHORT: Duration = Duration::from_millis(700);
 
 fn config_map(name: &str) -> ConfigMap {
@@ -46,7 +46,7 @@ async fn create_deployment(cluster: &Cluster) -> anyhow::Result<Deployment> {
     Ok(deployments.create(&PostParams::default(), &serde_json::from_value(deployment())?).await?)
 }
 
-/// There are no controllers: the test is the one that says how far it is.
+/// There are no controllers: the test itself reports the progress.
 async fn set_status(cluster: &Cluster, status: Value) -> anyhow::Result<Deployment> {
     let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());
     let patch = Patch::Merge(json!({"status": status}));
@@ -59,7 +59,7 @@ async fn set_data(cluster: &Cluster, name: &str, value: &str) -> anyhow::Result<
     Ok(())
 }
 
-/// A message without what differs from run to run.
+/// A message without the parts that differ from run to run.
 fn filtered(error: &WaitError) -> String {
     let mut lines = Vec::new();
     for line in kina_engine::with_causes(error).lines() {
@@ -79,7 +79,7 @@ fn filtered(error: &WaitError) -> String {
 }
 
 async fn error_of<T>(wait: impl IntoFuture<Output = Result<T, WaitError>>) -> anyhow::Result<WaitError> {
-    wait.into_future().await.err().context("the wait ended well")
+    wait.into_future().await.err().context("the wait succeeded")
 }
 
 #[kina::test]
@@ -94,15 +94,15 @@ async fn a_wait_ends_when_the_condition_is_met(cluster: Cluster) -> anyhow::Resu
     let waiting = cluster.wait_for(&created, "status.readyReplicas == spec.replicas").into_future();
     let (reached, progressed) = futures::join!(waiting, progress);
     progressed?;
-    let status = reached?.status.context("it has a status")?;
+    let status = reached?.status.context("the Deployment has a status")?;
     ensure!(status.ready_replicas == Some(3), "{status:?}");
-    // What is reached already ends at once, without a watch.
+    // A condition that is met already ends the wait at once, without a watch.
     cluster.wait_for(&object::<Deployment>("web"), "status.readyReplicas == 3").await?;
     Ok(())
 }
 
 #[kina::test]
-async fn an_object_can_be_waited_for_before_it_is_there(cluster: Cluster) -> anyhow::Result<()> {
+async fn an_object_can_be_waited_for_before_it_exists(cluster: Cluster) -> anyhow::Result<()> {
     let made = async {
         config_maps(&cluster).create(&PostParams::default(), &config_map("other")).await?;
         config_maps(&cluster).create(&PostParams::default(), &config_map("late")).await
@@ -114,7 +114,7 @@ async fn an_object_can_be_waited_for_before_it_is_there(cluster: Cluster) -> any
 }
 
 #[kina::test]
-async fn objects_live_in_namespaces_or_not(cluster: Cluster) -> anyhow::Result<()> {
+async fn objects_are_namespaced_or_cluster_wide(cluster: Cluster) -> anyhow::Result<()> {
     let namespace = cluster.wait_for(&object::<Namespace>("default"), "status.phase == 'Active'").await?;
     ensure!(namespace.metadata.name.as_deref() == Some("default"));
     cluster.wait_for(&namespace, "metadata.name == 'default'").await?;
@@ -148,7 +148,7 @@ async fn predicates_see_typed_objects(cluster: Cluster) -> anyhow::Result<()> {
     let (reached, progressed) = futures::join!(cluster.wait_until(&created, predicate).into_future(), progress);
     progressed?;
     ensure!(reached?.data.unwrap_or_default()["key"] == "3");
-    // The first one is what was there when the wait began; from there on none is left out.
+    // The first one is the version at the start of the wait; from there on none is left out.
     ensure!(seen.ends_with(&["3".to_owned()]) && seen.is_sorted(), "{seen:?}");
     Ok(())
 }
@@ -187,10 +187,10 @@ async fn a_deletion_ends_with_the_last_finalizer(cluster: Cluster) -> anyhow::Re
     held.metadata.finalizers = Some(vec!["kina.test/held".to_owned()]);
     let held = config_maps(&cluster).create(&PostParams::default(), &held).await?;
     let error = error_of(cluster.wait_deleted(&held).timeout(SHORT)).await?;
-    ensure!(error.unmet().is_some_and(|unmet| unmet.problems() == ["nobody has deleted it"]), "{error}");
+    ensure!(error.unmet().is_some_and(|unmet| unmet.problems() == ["it is not being deleted"]), "{error}");
     config_maps(&cluster).delete("held", &DeleteParams::default()).await?;
     let error = error_of(cluster.wait_deleted(&held).timeout(SHORT)).await?;
-    let expected = "it is being deleted, and waits for kina.test/held";
+    let expected = "it is being deleted and waits for finalizers: kina.test/held";
     ensure!(error.unmet().is_some_and(|unmet| unmet.problems() == [expected]), "{error}");
 
     let released = Patch::Merge(json!({"metadata": {"finalizers": null}}));
@@ -198,21 +198,21 @@ async fn a_deletion_ends_with_the_last_finalizer(cluster: Cluster) -> anyhow::Re
     let (gone, released) = futures::join!(cluster.wait_deleted(&held).into_future(), released);
     released?;
     gone?;
-    // What is not there is gone already.
+    // An object that does not exist is gone already.
     cluster.wait_deleted(&held).await?;
     cluster.wait_deleted(&object::<ConfigMap>("never-there")).await?;
     Ok(())
 }
 
 #[kina::test]
-async fn another_object_of_the_same_name_is_another(cluster: Cluster) -> anyhow::Result<()> {
+async fn a_deletion_is_about_one_object_and_not_its_name(cluster: Cluster) -> anyhow::Result<()> {
     let first = config_maps(&cluster).create(&PostParams::default(), &config_map("twice")).await?;
     let replaced = async {
         config_maps(&cluster).delete("twice", &DeleteParams::default()).await?;
         config_maps(&cluster).create(&PostParams::default(), &config_map("twice")).await?;
         set_data(&cluster, "twice", "second").await
     };
-    // A condition is about whatever has the name, a deletion about the one that is meant.
+    // A condition is about any object of the name, a deletion about one object.
     let (reached, gone, by_name, replaced) = futures::join!(
         cluster.wait_for(&first, "data.key == 'second'").into_future(),
         cluster.wait_deleted(&first).into_future(),
@@ -224,10 +224,10 @@ async fn another_object_of_the_same_name_is_another(cluster: Cluster) -> anyhow:
     by_name?;
     let second = reached?;
     ensure!(second.metadata.uid != first.metadata.uid);
-    // The first one is gone, and the second is there.
+    // The first one is gone, and the second exists.
     cluster.wait_deleted(&first).await?;
     let error = error_of(cluster.wait_deleted(&second).timeout(SHORT)).await?;
-    ensure!(error.unmet().is_some_and(|unmet| unmet.problems() == ["nobody has deleted it"]), "{error}");
+    ensure!(error.unmet().is_some_and(|unmet| unmet.problems() == ["it is not being deleted"]), "{error}");
 
     let replaced = async {
         config_maps(&cluster).delete("twice", &DeleteParams::default()).await?;
@@ -236,7 +236,7 @@ async fn another_object_of_the_same_name_is_another(cluster: Cluster) -> anyhow:
     let (unmet, replaced) =
         futures::join!(cluster.wait_for(&second, "data.key == 'third'").timeout(SHORT).into_future(), replaced);
     replaced?;
-    let text = unmet.err().context("there is no third")?.to_string();
+    let text = unmet.err().context("there is no third object")?.to_string();
     ensure!(text.contains("versions of 2 objects, one after the other"), "{text}");
     Ok(())
 }
@@ -247,7 +247,7 @@ async fn a_wait_outlives_its_server(cluster: Cluster) -> anyhow::Result<()> {
     let disturbed = async {
         set_data(&cluster, "patient", "before").await?;
         cluster.network().cut().await?;
-        // Some attempts find nobody.
+        // Some attempts find no server.
         tokio::time::sleep(Duration::from_millis(300)).await;
         cluster.network().restore().await?;
         set_data(&cluster, "patient", "after").await
@@ -261,7 +261,7 @@ async fn a_wait_outlives_its_server(cluster: Cluster) -> anyhow::Result<()> {
     let error = error_of(cluster.wait_for(&created, "data.key == 'never'").timeout(SHORT)).await?;
     cluster.network().restore().await?;
     let text = error.to_string();
-    ensure!(text.contains("the server could not be heard") && text.contains("there was no such object"), "{text}");
+    ensure!(text.contains("the server could not be reached") && text.contains("no such object was seen"), "{text}");
     Ok(())
 }
 
@@ -278,7 +278,7 @@ async fn a_black_hole_does_not_outlast_the_deadline(cluster: Cluster) -> anyhow:
         futures::join!(cluster.wait_for(&created, "data.key == 'never'").timeout(SHORT).into_future(), hidden);
     hidden?;
     ensure!(start.elapsed() < PATIENCE, "the deadline was {SHORT:?}");
-    let error = error.err().context("it is not there")?;
+    let error = error.err().context("the object does not exist")?;
     ensure!(error.unmet().is_some_and(|unmet| unmet.last_seen().is_some()), "{error}");
     ensure!(error.to_string().contains("its events could not be read"), "{error}");
     cluster.network().restore().await?;
@@ -286,7 +286,7 @@ async fn a_black_hole_does_not_outlast_the_deadline(cluster: Cluster) -> anyhow:
 }
 
 #[kina::test]
-async fn the_deadline_tells_everything(cluster: Cluster) -> anyhow::Result<()> {
+async fn the_message_at_the_deadline_is_complete(cluster: Cluster) -> anyhow::Result<()> {
     let created = create_deployment(&cluster).await?;
     set_status(&cluster, json!({"replicas": 3, "readyReplicas": 1})).await?;
     let event = json!({
@@ -303,9 +303,9 @@ async fn the_deadline_tells_everything(cluster: Cluster) -> anyhow::Result<()> {
     let error = error_of(cluster.wait_for(&created, condition).timeout(SHORT)).await?;
     ensure!(error.is_user_error());
     let expected = "\
-waited 0.7 s in vain for Deployment default/web: status.readyReplicas == spec.replicas && metadata.name == 'web'
+timed out after 0.7 s waiting for Deployment default/web: status.readyReplicas == spec.replicas && metadata.name == 'web'
 `status.readyReplicas == spec.replicas` was false: 1 == 3
-it is there, after one version; version … of it:
+it exists, seen in one version; version … of it:
   apiVersion: apps/v1
   kind: Deployment
   metadata:
@@ -353,8 +353,8 @@ events about it:
 
     let error = error_of(cluster.wait_for(&object::<Pod>("web-0"), "status.phase == 'Running'").timeout(SHORT)).await?;
     let expected = "\
-waited 0.7 s in vain for Pod default/web-0: status.phase == 'Running'
-there was no such object";
+timed out after 0.7 s waiting for Pod default/web-0: status.phase == 'Running'
+no such object was seen";
     assert_eq!(filtered(&error), expected);
 
     let settings = config_maps(&cluster).create(&PostParams::default(), &config_map("settings")).await?;
@@ -363,8 +363,8 @@ there was no such object";
     let (unmet, deleted) = futures::join!(unmet, deleted);
     deleted?;
     let expected = "\
-waited 0.7 s in vain for ConfigMap default/settings: a predicate in Rust
-it is gone, after one version; version … of it:
+timed out after 0.7 s waiting for ConfigMap default/settings: a predicate in Rust
+it is gone, seen in one version; version … of it:
   apiVersion: v1
   kind: ConfigMap
   metadata:
@@ -390,7 +390,7 @@ async fn mistakes_do_not_wait_for_the_deadline(cluster: Cluster) -> anyhow::Resu
     );
     let error = error_of(cluster.wait_for(&created, "has(spec) && spec == 3").timeout(PATIENCE * 4)).await?;
     let text = filtered(&error);
-    ensure!(text.starts_with("waiting for Deployment default/web is in vain, as it was in version "), "{text}");
+    ensure!(text.starts_with("the condition can never fit Deployment default/web, as seen in version "), "{text}");
     ensure!(
         text.ends_with(
             ": the condition `has(spec) && spec == 3` does not fit the object: `spec == 3`: a map and a number are never \
@@ -401,13 +401,13 @@ async fn mistakes_do_not_wait_for_the_deadline(cluster: Cluster) -> anyhow::Resu
     let error = error_of(cluster.wait_for(&ConfigMap::default(), "kind == 'x'").timeout(PATIENCE * 4)).await?;
     assert_eq!(
         filtered(&error),
-        "a ConfigMap without a name cannot be waited for: create it first, and wait for what the server returns"
+        "a ConfigMap without a name cannot be waited for: create it first, and wait for the result"
     );
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("kina.test", "v1", "Widget"));
     let unknown = kina::ObjectRef::<DynamicObject>::of_kind(kind, "left").within("default");
     let error = error_of(cluster.wait_for(&unknown, "kind == 'Widget'").timeout(PATIENCE * 4)).await?;
     let text = filtered(&error);
-    let expected = "the server does not tell of Widget default/left: it knows no such kind; is its CRD installed?";
+    let expected = "the server does not show Widget default/left: it does not know this kind; is its CRD installed?";
     ensure!(text.starts_with(expected), "{text}");
     ensure!(start.elapsed() < PATIENCE, "none of these waits for its deadline");
     ensure!(error.is_user_error() && error.unmet().is_none(), "{error:?}");

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 const NAME: &str = "names.example.com";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const WIDGETS: &str = "widgets.webhooks.example.com";
-/// Tells the tests below that run as children in a realm that they do.
+/// Set for the tests below that run as children in a realm.
 const IN_REALM: &str = "KINA_TEST_WEBHOOKS_REALM";
 
 fn config_map(name: &str) -> ConfigMap {
@@ -32,7 +32,7 @@ async fn create(client: &kube::Client, name: &str) -> Result<ConfigMap, kube::Er
     config_maps.create(&PostParams::default(), &config_map(name)).await
 }
 
-/// Why it was not created.
+/// The reason that it was not created.
 async fn refusal(client: &kube::Client, name: &str) -> anyhow::Result<String> {
     Ok(create(client, name).await.err().context("it was created")?.to_string())
 }
@@ -54,22 +54,22 @@ async fn configurations(client: &kube::Client) -> anyhow::Result<usize> {
 #[kina::test]
 async fn the_first_write_after_the_start_is_reviewed(cluster: kina::Cluster) -> anyhow::Result<()> {
     let client = cluster.client();
-    // Over and over, since what is raced is not lost each time.
+    // Repeated, since a race is not lost each time.
     for round in 0..5 {
         let webhook = deny_all(&cluster).await?;
         let text = refusal(&client, "first").await?;
         ensure!(text.contains("first is not wanted"), "{text}");
         ensure!(webhook.request_count() == 1, "{:?}", webhook.requests());
-        ensure!(configurations(&client).await? == 1, "nothing but the test's own is registered");
+        ensure!(configurations(&client).await? == 1, "only the test's own webhook is registered");
         webhook.stop().await?;
-        create(&client, &format!("after-{round}")).await.context("a webhook that was stopped is asked no more")?;
+        create(&client, &format!("after-{round}")).await.context("a stopped webhook is no longer called")?;
         ensure!(configurations(&client).await? == 0);
     }
     Ok(())
 }
 
 #[kina::test]
-async fn a_mutating_webhook_changes_what_is_written(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn a_mutating_webhook_changes_written_objects(cluster: kina::Cluster) -> anyhow::Result<()> {
     let webhook = cluster
         .webhook()
         .mutating("labels.example.com")
@@ -111,7 +111,7 @@ async fn any_type_and_any_rule_can_be_reviewed(cluster: kina::Cluster) -> anyhow
     let config_maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
     let error = config_maps.delete("kept", &DeleteParams::default()).await.err().context("deleted")?;
     ensure!(error.to_string().contains("kept stays"), "{error}");
-    // A webhook that denies every deletion does not hold up its own.
+    // A webhook that denies every deletion does not block its own.
     webhook.stop().await?;
     config_maps.delete("kept", &DeleteParams::default()).await?;
     Ok(())
@@ -151,7 +151,7 @@ async fn a_handler_that_fails_is_a_denial_and_fails_the_test(cluster: kina::Clus
 
 #[kina::test]
 #[should_panic(expected = "the handler of the webhook names.example.com failed")]
-async fn a_failure_that_nobody_asked_for_is_a_panic(cluster: kina::Cluster) {
+async fn an_unread_failure_is_a_panic(cluster: kina::Cluster) {
     let webhook = cluster
         .webhook()
         .validating(NAME)
@@ -164,7 +164,7 @@ async fn a_failure_that_nobody_asked_for_is_a_panic(cluster: kina::Cluster) {
 }
 
 #[kina::test]
-async fn what_cannot_be_registered_is_said(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn registrations_that_fail_are_errors(cluster: kina::Cluster) -> anyhow::Result<()> {
     let handler = |request: AdmissionRequest<ConfigMap>| async move { AdmissionResponse::from(&request) };
     let no_rules = cluster.webhook().validating(NAME).start(handler).await;
     ensure!(matches!(no_rules, Err(WebhookError::NoRules { .. })), "{no_rules:?}");
@@ -176,7 +176,7 @@ async fn what_cannot_be_registered_is_said(cluster: kina::Cluster) -> anyhow::Re
     let error = named("short").start(handler).await.err().context("such a name is refused")?;
     let text = kina_engine::with_causes(&error);
     ensure!(text.contains("creating ValidatingWebhookConfiguration short failed"), "{text}");
-    ensure!(text.contains("at least three segments"), "the API server says why: {text}");
+    ensure!(text.contains("at least three segments"), "the API server gives the reason: {text}");
     let error = cluster.webhook().conversion("nothing.example.com");
     let error = error.start(|request| async { ConversionResponse::for_request(request) }).await;
     let text = kina_engine::with_causes(&error.err().context("there is no such definition")?);
@@ -238,9 +238,9 @@ async fn a_conversion_webhook_converts(cluster: kina::Cluster) -> anyhow::Result
     let before = server.get(&format!("{DEFINITIONS}/{WIDGETS}")).await?;
     let webhook = cluster.webhook().conversion(WIDGETS).start(|request| async { convert(request) }).await?;
     let during = server.get(&format!("{DEFINITIONS}/{WIDGETS}")).await?;
-    ensure!(during["spec"]["versions"] == before["spec"]["versions"], "the versions are what they were: {during}");
+    ensure!(during["spec"]["versions"] == before["spec"]["versions"], "the versions have changed: {during}");
     let served = server.table(&path("v1")).await?;
-    ensure!(!served.to_string().contains("kina-probe-"), "the column of the probe is served no more: {served}");
+    ensure!(!served.to_string().contains("kina-probe-"), "the probe's column is still served: {served}");
 
     let widget = json!({
         "apiVersion": "webhooks.example.com/v2",
@@ -251,17 +251,17 @@ async fn a_conversion_webhook_converts(cluster: kina::Cluster) -> anyhow::Result
     server.create(&path("v2"), &widget).await?;
     let stored = server.get(&format!("{}/first", path("v1"))).await?;
     ensure!(stored["spec"] == json!({"size": "large"}), "{stored}");
-    ensure!(0 < webhook.request_count(), "somebody else converted it");
+    ensure!(0 < webhook.request_count(), "the conversion did not use the webhook");
     webhook.stop().await?;
     let after = server.get(&format!("{DEFINITIONS}/{WIDGETS}")).await?;
     ensure!(after["spec"] == before["spec"], "{after}");
-    // Without it nothing but the version is changed.
+    // Without it, only the version is changed.
     let unconverted = server.get(&format!("{}/first", path("v2"))).await?;
     ensure!(unconverted["spec"].get("extent").is_none(), "{unconverted}");
     Ok(())
 }
 
-/// Leaves its webhooks behind. Left alone, it is a test like any other.
+/// Leaves its webhooks behind. On its own, it is an ordinary test.
 #[kina::test]
 async fn leaves_its_webhooks(cluster: kina::Cluster) -> anyhow::Result<()> {
     let webhook = deny_all(&cluster).await?;
@@ -280,7 +280,7 @@ async fn finds_no_webhooks(cluster: kina::Cluster) -> anyhow::Result<()> {
 }
 
 #[test]
-fn the_next_lease_on_the_same_cluster_knows_no_webhook() {
+fn the_next_lease_on_the_same_cluster_has_no_webhook() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with(IN_REALM, "1");
     for _ in 0..2 {
         realm.run_well("leaves_its_webhooks");

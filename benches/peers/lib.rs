@@ -1,1 +1,1 @@
-//! Nothing: a package has to have a library or a program, and these have only a test.
+//! Empty: a package must have a library or a program, and these have only a test.

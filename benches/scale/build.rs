@@ -9,17 +9,18 @@ const COUNT: &str = "BENCH_SCALE_TESTS";
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-env-changed={COUNT}");
     let count: usize = match env::var(COUNT) {
-        Ok(text) => text.parse().map_err(|_| io::Error::other(format!("{COUNT} has to be a number, not `{text}`")))?,
+        Ok(text) => text.parse().map_err(|_| io::Error::other(format!("{COUNT} must be a number, not `{text}`")))?,
         Err(_) => 0,
     };
-    let directory = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo gives a build script OUT_DIR"))?;
+    let directory = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set: run this under cargo"))?;
     fs::write(Path::new(&directory).join("tests.rs"), source(count).map_err(io::Error::other)?)
 }
 
 fn source(count: usize) -> Result<String, std::fmt::Error> {
     let (mut own, mut shared, mut empty) = (String::new(), String::new(), String::new());
     for number in 0..count {
-        // The name is the same in every cluster of a test's own: were one not pristine, it would be taken.
+        // The namespace has the same name in every cluster of a test's own: in one that is not pristine, it would be
+        // taken.
         writeln!(own, "    #[kina::test]")?;
         writeln!(own, "    async fn t{number:05}(client: kube::Client) -> anyhow::Result<()> {{")?;
         writeln!(own, "        kina_bench_scale::work(&client, \"scale\").await")?;

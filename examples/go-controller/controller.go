@@ -1,5 +1,5 @@
-// Package teams has a controller that tells each namespace which team it belongs to: where a namespace has the label
-// "team", it keeps a ConfigMap of that name there.
+// Package teams has a controller that records each namespace's team: for a namespace with the label "team", it keeps a
+// ConfigMap of that name in it.
 package teams
 
 import (
@@ -12,20 +12,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 )
 
-// Label is the label of a namespace, the name of the ConfigMap in it, and that one's key.
+// Label is the label of a namespace, the name of the ConfigMap in it, and the key in the ConfigMap.
 const Label = "team"
 
-// Reconciler keeps the ConfigMaps.
+// Reconciler maintains the ConfigMaps.
 type Reconciler struct {
 	client.Client
 }
 
-// SetupWithManager makes the reconciler hear of namespaces, and of the ConfigMaps that belong to one.
+// SetupWithManager makes the reconciler watch namespaces and the ConfigMaps owned by them.
 func (r *Reconciler) SetupWithManager(manager ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(manager).For(&corev1.Namespace{}).Owns(&corev1.ConfigMap{}).Complete(r)
 }
 
-// Reconcile brings one namespace's ConfigMap to what its label says.
+// Reconcile makes one namespace's ConfigMap match its label.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	var namespace corev1.Namespace
 	if err := r.Get(ctx, request.NamespacedName, &namespace); err != nil {

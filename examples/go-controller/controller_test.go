@@ -16,9 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
-// Nothing here speaks of kina. By itself, envtest boots a control plane; in `cargo kina run -- go test`, it takes the one
-// that is there.
-func TestANamespaceIsToldItsTeam(t *testing.T) {
+// There is no kina code here. By itself, envtest boots a control plane; in `cargo kina run -- go test`, it uses kina's
+// cluster.
+func TestANamespaceGetsItsTeam(t *testing.T) {
 	log.SetLogger(zap.New(zap.UseDevMode(true)))
 	environment := envtest.Environment{}
 	config, err := environment.Start()

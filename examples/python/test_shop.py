@@ -1,4 +1,4 @@
-"""A test with the official Python client, which knows nothing of kina: it asks the cluster that KUBECONFIG names.
+"""A test with the official Python client, without any kina code: it uses the cluster in KUBECONFIG.
 
     cargo kina run -- python3 -m unittest -v test_shop
 """
@@ -15,13 +15,13 @@ class Shop(unittest.TestCase):
         config.load_kube_config()
         cls.core = client.CoreV1Api()
 
-    def test_a_cluster_has_its_four_namespaces_and_no_more(self):
+    def test_a_cluster_has_only_the_four_initial_namespaces(self):
         names = sorted(namespace.metadata.name for namespace in self.core.list_namespace().items)
-        # "shop" is the other test's.
+        # "shop" belongs to the other test.
         names = [name for name in names if name != "shop"]
         self.assertEqual(names, ["default", "kube-node-lease", "kube-public", "kube-system"])
 
-    def test_what_is_created_is_seen_by_who_watches_and_is_validated(self):
+    def test_created_objects_are_watched_and_validated(self):
         namespace = client.V1Namespace(metadata=client.V1ObjectMeta(name="shop"))
         since = self.core.create_namespace(namespace).metadata.resource_version
         settings = client.V1ConfigMap(metadata=client.V1ObjectMeta(name="settings"), data={"currency": "EUR"})

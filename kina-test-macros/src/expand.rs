@@ -8,14 +8,14 @@ use crate::function::TestFunction;
 use crate::options::Options;
 use crate::{other_attributes, render};
 
-/// Expands `#[kina::test(options)] item`. Whatever is wrong, the item stays and all errors are reported at once.
+/// Expands `#[kina::test(options)] item`. If anything is wrong, the item stays and all errors are reported at once.
 pub(crate) fn expand(option_tokens: TokenStream, item: TokenStream) -> TokenStream {
     let mut complaints = Complaints::default();
     let options = Options::parse(option_tokens.clone(), &mut complaints);
     let parsed = syn::parse2::<TestFunction>(item.clone());
     let expansion = match complaints.keep(parsed) {
         Some(function) if other_attributes::make_tests(&function.attributes) => {
-            // What was complained about here is not to be complained about once more for each of their tests.
+            // Options that were complained about here must not cause the same complaint for each test.
             let option_tokens = if complaints.count() == 0 { option_tokens } else { TokenStream::new() };
             render::after_others(&function, &options, &option_tokens)
         }
@@ -24,7 +24,7 @@ pub(crate) fn expand(option_tokens: TokenStream, item: TokenStream) -> TokenStre
             let is_callable = function.check_signature(&mut complaints);
             let is_runnable = function.check_flavor(&options, &mut complaints);
             if is_callable {
-                // A runtime of the wrong flavor is as good as any to go on compiling with.
+                // The code must still compile: a runtime of the wrong flavor is replaced by the default one.
                 let flavor = if is_runnable { options.flavor } else { None };
                 render::test(&function, &Options { flavor, ..options })
             } else {

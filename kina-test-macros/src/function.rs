@@ -7,10 +7,10 @@ use syn::{Attribute, Error, FnArg, LitStr, Safety, Signature, Token, Type, Visib
 use crate::complaints::Complaints;
 use crate::options::{Choice, Options};
 
-/// More than anybody asked for; who needs more can put them together in a type of their own.
+/// More than any known test needs; further arguments fit into a type of the test's own.
 const ARGUMENT_COUNT_MAX: usize = 8;
 
-/// A function, its body unread: kina changes nothing there, and an editor can still work while it is half written.
+/// A function whose body is not parsed: kina changes nothing there, and an editor still works while it is incomplete.
 pub(crate) struct TestFunction {
     /// The user's attributes, in order.
     pub(crate) attributes: Vec<Attribute>,
@@ -44,7 +44,7 @@ impl Parse for TestFunction {
 }
 
 impl TestFunction {
-    /// Complains about what a test's signature cannot have. True if kina can call the function.
+    /// Complains about everything in the signature that a test cannot have. True if kina can call the function.
     pub(crate) fn check_signature(&self, complaints: &mut Complaints) -> bool {
         let count_before = complaints.count();
         self.check_qualifiers(complaints);
@@ -53,13 +53,13 @@ impl TestFunction {
         complaints.count() == count_before
     }
 
-    /// Complains about a runtime that this function cannot run in. True if there is none.
+    /// Complains about a runtime that does not suit the function. True if it suits.
     pub(crate) fn check_flavor(&self, options: &Options, complaints: &mut Complaints) -> bool {
         match options.flavor {
             Some(Choice { name: "current_thread", place }) if self.signature.asyncness.is_none() => {
-                // Around a module it is for those of its tests that it suits.
+                // An option of a module applies only to those tests that it suits.
                 if let Some(place) = place {
-                    let text = "a test that is no `async fn` keeps its thread to itself, so that its runtime needs \
+                    let text = "a test that is not an `async fn` keeps its thread to itself, so its runtime needs \
                                 another one: leave `flavor` out, or make the test an `async fn`";
                     complaints.push(Error::new(place, text));
                 }
@@ -134,7 +134,7 @@ impl TestFunction {
     }
 }
 
-/// Whether a function follows. Told apart from other items here, because syn would only speak of syntax.
+/// Returns true if a function follows. Checked first, since syn would report other items only as syntax errors.
 fn starts_a_function(input: ParseStream<'_>) -> bool {
     let ahead = input.fork();
     let is_qualifier = |ahead: ParseStream<'_>| {

@@ -22,35 +22,34 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// The cluster is there before the first line of the body runs. It is released when the test returns, fails, panics or
-/// is killed, and no other test ever sees what was done to it. Tests run in parallel, under `cargo nextest run` and
-/// under `cargo test`.
+/// The cluster is ready before the body runs. It is released when the test returns, fails, panics or is killed, and no
+/// other test ever sees its changes. Tests run in parallel, under `cargo nextest run` and under `cargo test`.
 ///
 /// # Arguments
 ///
-/// One to eight, in any order, by value. Each is made by its type:
+/// One to eight, in any order, by value. kina makes each one by its type:
 ///
-/// | type | what it is |
+/// | type | value |
 /// |---|---|
 /// | `kube::Client` | a client with all rights on the test's cluster, its default namespace the test's |
-/// | `kube::Api<K>` | the objects of a kind: in the test's namespace, or in the cluster where the kind has no namespaces |
-/// | `kube::Config` | what the client is made from, to make others |
+/// | `kube::Api<K>` | the objects of a kind: in the test's namespace, or in the cluster if the kind is not namespaced |
+/// | `kube::Config` | the configuration of that client, to make others |
 /// | `kina::Namespace` | the test's namespace |
 /// | `kina::Cluster` | a cluster: its clients, its kubeconfig, its version, its network |
-/// | `kina::Context` | what the test is called, which attempt it is, its directories |
-/// | any other | whatever implements `kina::FromTest` |
+/// | `kina::Context` | the test's name, its attempt, its directories |
+/// | any other | a value that its `kina::FromTest` makes |
 ///
-/// Each `kina::Cluster` is another cluster, for controllers that work on several. All other arguments belong to the first
-/// one. Tests that take several get all of them or none, and never wait for each other's.
+/// Each `kina::Cluster` is a separate cluster, for controllers that work on several. All other arguments belong to the
+/// first one. Tests that take several get all of them at once, and never wait for each other's.
 ///
 /// # Return type
 ///
-/// `()`, or a `Result` whose error can be printed with `Debug`: what `#[test]` accepts.
+/// `()`, or a `Result` whose error implements `Debug`, as for `#[test]`.
 ///
 /// # Plain functions
 ///
-/// A `fn` that is not `async` runs on the test's own thread, and its clients on a runtime beside it. The runtime's context
-/// is entered, so that `tokio::runtime::Handle::current()` is there, and `Handle::block_on` waits for a future.
+/// A `fn` that is not `async` runs on the test's own thread, and its clients on a runtime beside it. The runtime's
+/// context is entered, so `tokio::runtime::Handle::current()` works, and `Handle::block_on` waits for a future.
 ///
 /// ```text
 /// #[kina::test]
@@ -62,32 +61,31 @@ use proc_macro::TokenStream;
 ///
 /// # Options
 ///
-/// Each one at most once, separated by commas. What a test does not say, its module says with [`macro@tests`]; what that
-/// does not say, the environment, and then the workspace's `kina.toml`.
+/// Each one at most once, separated by commas. The values of a test come before those of its module ([`macro@tests`]),
+/// then come the environment and the workspace's `kina.toml`.
 ///
 /// ## `crds = [Type, "path"]` and `fixtures = ["path"]`
 ///
-/// What the cluster has in it when the test starts. CRDs come from types that derive `kube::CustomResource`, or from files;
-/// fixtures are any objects, from files in YAML or JSON.
+/// The content of the cluster when the test starts. CRDs come from types that derive `kube::CustomResource`, or from
+/// files; fixtures are any objects, from files in YAML or JSON.
 ///
 /// ```text
 /// #[kina::test(crds = [Widget, "crds/*.yaml"], fixtures = ["base/*.yaml", "base/east"])]
 /// async fn scales_up(client: kube::Client) { … }
 /// ```
 ///
-/// They are applied once, and stored by the hash of their content: every other test with the same content starts from
-/// there in milliseconds. Each entry of `fixtures` is a layer: what a later one says of an object replaces what an earlier
-/// one said.
+/// They are applied once and stored by the hash of their content: every other test with the same content starts from
+/// there in milliseconds. Each entry of `fixtures` is a layer: a later version of an object replaces an earlier one.
 ///
-/// Paths are relative to the package. One names a file, or a folder (rendered by your own `kustomize` or `helm` where there
-/// is a `kustomization.yaml` or a `Chart.yaml` in it), or is a pattern with `*`, `?`, `[…]` or `**`. A path that names
-/// nothing is an error of compilation. A test is compiled anew when a single file that it names changes; all files are read
-/// when it runs, from where `CARGO_MANIFEST_DIR` says that the package is then.
+/// Paths are relative to the package. A path names a file or a folder (rendered by your own `kustomize` or `helm` if it
+/// contains a `kustomization.yaml` or a `Chart.yaml`), or is a pattern with `*`, `?`, `[…]` or `**`. A path without
+/// files is a compile error. A test is recompiled if a single file that it names changes; all files are read at run
+/// time, from the directory in `CARGO_MANIFEST_DIR`.
 ///
 /// ## `template = function`
 ///
-/// The same from a function without arguments that returns a `kina::Template`: for what many tests share, or what is
-/// generated. `crds` and `fixtures` beside it come on top.
+/// A function without arguments that returns a `kina::Template`: for content that many tests share, or that is
+/// generated. `crds` and `fixtures` are added on top.
 ///
 /// ```text
 /// #[kina::test(template = crate::testing::shop)]
@@ -96,8 +94,8 @@ use proc_macro::TokenStream;
 ///
 /// ## `kubernetes = "1.NN"`
 ///
-/// The Kubernetes minor of the cluster: `"1.33"`, `"1.34"`, `"1.35"`, `"1.36"` or `"1.37"`. Without it the test gets
-/// kina's default, the newest of them. Only the minor is chosen; kina takes its newest patch that it can get.
+/// The Kubernetes minor of the cluster: `"1.33"`, `"1.34"`, `"1.35"`, `"1.36"` or `"1.37"`. The default is the newest
+/// of them. Only the minor can be chosen; kina takes the newest patch available to it.
 ///
 /// ```text
 /// #[kina::test(kubernetes = "1.36")]
@@ -106,13 +104,13 @@ use proc_macro::TokenStream;
 ///
 /// ## `profile = "name"`
 ///
-/// How much of a cluster it is: `"api"`, kube-apiserver and etcd, or `"controllers"`, with kube-controller-manager,
-/// kube-scheduler and simulated nodes too. Without it, `"api"`.
+/// The parts of the cluster: `"api"`, the default, for kube-apiserver and etcd, or `"controllers"`, which adds
+/// kube-controller-manager, kube-scheduler and simulated nodes.
 ///
 /// ## `provider = "name"`
 ///
-/// What the cluster is made of: `"process"`, plain processes on this machine, or `"apple"`, a virtual machine of Apple's
-/// `container`. Without it the test gets what the workspace's `kina.toml` or `KINA_PROVIDER` says, else `"process"`.
+/// The provider of the cluster: `"process"`, plain processes on this machine, or `"apple"`, a virtual machine of
+/// Apple's `container`. The default is `KINA_PROVIDER` or the value in the workspace's `kina.toml`, else `"process"`.
 ///
 /// ```text
 /// #[kina::test(provider = "apple")]
@@ -121,30 +119,31 @@ use proc_macro::TokenStream;
 ///
 /// ## `isolation = "name"`
 ///
-/// What the test holds alone: a whole `"cluster"`, or a `"namespace"` of a cluster that others use too. Without it,
-/// `"cluster"`; the test's namespace is then `default`. A test that takes several clusters gets whole ones only.
+/// The part of a cluster that the test has to itself: a whole `"cluster"`, the default, or a `"namespace"` of a shared
+/// cluster. With a whole cluster, the test's namespace is `default`. A test that takes several clusters needs whole
+/// ones.
 ///
 /// ## `timeout = "30s"`
 ///
-/// How long the test may take, from when it has its cluster: a whole number and `ms`, `s`, `m` or `h`. Then it fails with
-/// a message, and its lease ends. Without it the test may take as long as it likes. How long it waits for its cluster is
-/// not counted: that is `acquire_timeout_seconds` in the workspace's `kina.toml`.
+/// The time limit of the test, counted from the moment it has its cluster: a whole number and `ms`, `s`, `m` or `h`. At
+/// the limit the test fails with a message, and its lease ends. By default there is no limit. Waiting for the cluster
+/// has its own limit: `acquire_timeout_seconds` in the workspace's `kina.toml`.
 ///
-/// A test can be stopped where it waits for something asynchronous. A plain function cannot: at the limit its lease ends,
-/// so that all it asks of its cluster fails, and it fails when it returns.
+/// An `async fn` is stopped at its next `.await`. A plain function cannot be stopped: at the limit its lease ends, so
+/// all its later requests fail, and the test fails when it returns.
 ///
 /// ## `flavor = "name"` and `worker_threads = 4`
 ///
-/// What the test's tokio runtime is like: `"current_thread"`, the test's own thread does it all, or `"multi_thread"`, with
-/// so many threads beside it, one for each processor unless said otherwise. Without it, `"current_thread"`. A plain
-/// function always has a `"multi_thread"` one, with one thread unless said otherwise.
+/// The flavor of the test's tokio runtime: `"current_thread"`, the default, on the test's own thread only, or
+/// `"multi_thread"`, with `worker_threads` additional threads (by default one for each processor). The runtime of a
+/// plain function is always `"multi_thread"`, by default with one thread.
 ///
-/// There is no `start_paused`: a paused clock jumps to the next timeout whenever nothing but the network is waited for.
+/// There is no `start_paused`: a paused clock jumps to the next timeout whenever the test waits only for the network.
 ///
 /// ## `crate = "path"`
 ///
-/// Where the crate `kina` is found, `::kina` unless said otherwise. For those who renamed the dependency or hand it on
-/// from a crate of their own:
+/// The path of the crate `kina`, by default `::kina`. For a dependency that is renamed, or re-exported by a crate of
+/// your own:
 ///
 /// ```text
 /// #[kina::test(crate = "my_test_support::kina")]
@@ -153,10 +152,10 @@ use proc_macro::TokenStream;
 ///
 /// # Other attributes
 ///
-/// Doc comments, `#[should_panic]`, `#[ignore]`, `#[cfg]`, `#[allow]` and all others stay on the test, in their order.
+/// Doc comments, `#[should_panic]`, `#[ignore]`, `#[cfg]`, `#[allow]` and others stay on the test, in their order.
 ///
-/// `#[rstest]` goes together with it, above or below. It has to know which arguments are not its own: they are marked
-/// `#[ignore]` (that is rstest's word for it; the test is not ignored).
+/// `#[rstest]` works above or below `#[kina::test]`. It must know which arguments are not its own: mark them
+/// `#[ignore]` (this is rstest's marker; the test is not ignored).
 ///
 /// ```text
 /// #[rstest]
@@ -166,8 +165,8 @@ use proc_macro::TokenStream;
 /// async fn scales_to(#[case] replicas: i32, #[ignore] client: kube::Client) { … }
 /// ```
 ///
-/// `#[test_log::test]` goes together with it, above or below; above, `#[test_log::test(kina::test)]` is the same. Below, it
-/// is ready before kina's own work begins.
+/// `#[test_log::test]` works above or below it; `#[test_log::test(kina::test)]` is the same as above. Below, it sets up
+/// logging before kina's own work begins.
 ///
 /// Any other test attribute, such as `#[tokio::test]`, is refused: kina brings its own runtime.
 ///
@@ -193,9 +192,9 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// With `kubernetes = "1.36"` there is `TestCase { kubernetes: Some("1.36"), ..TestCase::new(…) }`; with
-/// `crate = "my_test_support::kina"` that path stands for `::kina`. The body is never looked into. All the rest happens in
-/// the functions that are called there.
+/// With `kubernetes = "1.36"` there is `TestCase { kubernetes: Some("1.36"), ..TestCase::new(…) }`; with `crate =
+/// "my_test_support::kina"` that path replaces `::kina`. The body is never parsed. Everything else happens in the
+/// functions that are called there.
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(options.into(), item.into()).into()
@@ -215,11 +214,12 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// The options are those of [`macro@test`]. One that a test names itself counts instead of the module's. The module has to be
-/// written with its tests in braces, and they need the attribute under its own name: what an attribute called `#[test]`
-/// means, a macro cannot know, nor what another macro in the module makes. For all tests of a workspace there is its `kina.toml`.
+/// The options are those of [`macro@test`]. An option of a test itself takes precedence over the module's. The module
+/// must be written with its tests in braces, and the tests need the attribute under its own name: a macro cannot
+/// resolve an attribute that is called `#[test]`, or see the output of another macro in the module. Options for all
+/// tests of a workspace go into its `kina.toml`.
 ///
-/// A module that is a file of its own (`mod tests;`) cannot carry it, but there can be one with braces in that file.
+/// A module in a file of its own (`mod tests;`) cannot carry the attribute, but a module with braces in that file can.
 #[proc_macro_attribute]
 pub fn tests(options: TokenStream, item: TokenStream) -> TokenStream {
     module::expand(options.into(), item.into()).into()

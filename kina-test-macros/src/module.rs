@@ -1,4 +1,4 @@
-//! `#[kina::tests(options)] mod …`: options that count for every test of a module.
+//! `#[kina::tests(options)] mod …`: options that apply to every test of a module.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::quote;
@@ -8,10 +8,10 @@ use syn::{Attribute, Error, Path, Token, Visibility};
 use crate::complaints::Complaints;
 use crate::options::{OF_MODULE, Options};
 
-/// Modules in modules that are looked into; deeper ones are nobody's.
+/// Limit of the nesting of modules; deeper ones do not get the options.
 const DEPTH_MAX: usize = 64;
 
-/// Expands `#[kina::tests(options)] item`. Whatever is wrong, the item stays and all errors are reported at once.
+/// Expands `#[kina::tests(options)] item`. If anything is wrong, the item stays and all errors are reported at once.
 pub(crate) fn expand(option_tokens: TokenStream, item: TokenStream) -> TokenStream {
     let mut complaints = Complaints::default();
     let options = Options::parse(option_tokens.clone(), &mut complaints);
@@ -22,7 +22,7 @@ pub(crate) fn expand(option_tokens: TokenStream, item: TokenStream) -> TokenStre
         let errors = complaints.into_tokens();
         return quote!(#item #errors);
     }
-    // Each test would complain once more.
+    // Otherwise each test would repeat the complaint.
     let handed_on = if complaints.count() == 0 { option_tokens } else { TokenStream::new() };
     let expansion = hand_on(item, &handed_on, options.crate_path.as_ref(), 0);
     let errors = complaints.into_tokens();
@@ -41,8 +41,8 @@ fn is_inline_module(item: &TokenStream) -> bool {
     parser.parse2(item.clone()).unwrap_or(false)
 }
 
-/// Adds the options to each attribute of kina's on these items, and on those of modules among them. Nothing else is
-/// looked into: no body of a function changes.
+/// Adds the options to kina's attributes on these items and on those of nested modules. Everything else, above all the
+/// bodies of functions, stays untouched.
 fn hand_on(items: TokenStream, options: &TokenStream, crate_path: Option<&Path>, depth: usize) -> TokenStream {
     let mut changed = Vec::new();
     let mut is_in_attribute = false;
@@ -70,7 +70,7 @@ fn hand_on(items: TokenStream, options: &TokenStream, crate_path: Option<&Path>,
     changed.into_iter().collect()
 }
 
-/// The inside of an attribute, with the options if it is one of kina's.
+/// The content of an attribute, with the options if it is one of kina's.
 fn with_options(attribute: Group, options: &TokenStream, crate_path: Option<&Path>) -> Group {
     let parser = |input: ParseStream<'_>| -> syn::Result<(Path, TokenStream)> {
         Ok((input.call(Path::parse_mod_style)?, input.parse()?))
@@ -82,7 +82,7 @@ fn with_options(attribute: Group, options: &TokenStream, crate_path: Option<&Pat
     let own = match arguments.into_iter().next() {
         None => TokenStream::new(),
         Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis => group.stream(),
-        // No way to write an attribute of kina's. It says so itself.
+        // Not a valid form of kina's attribute, which reports that itself.
         Some(_) => return attribute,
     };
     let comma = (!own.is_empty() && !ends_with_comma(&own)).then(|| quote!(,));

@@ -1,34 +1,34 @@
-//! The test attributes of others beside kina's: which ones kina works together with, and which ones it cannot.
+//! Other test attributes beside kina's: those that kina works together with, and those that it refuses.
 
 use syn::{Attribute, Error, Meta};
 
 use crate::complaints::Complaints;
 
-/// What an attribute of the user's means for kina.
+/// The role of a user's attribute for kina.
 enum Role {
-    /// It makes functions that are tests themselves, with kina's attribute on each: rstest.
+    /// It generates functions that are tests themselves, with kina's attribute on each: rstest.
     MakesTests,
     /// It makes a test of a plain function without arguments: test_log.
     IsTest,
-    /// The compiler's own, by the name that only macros use: what other macros put there, and kina does too.
+    /// The compiler's own, under the name that only macros use: other macros leave it, and so does kina.
     IsCompilers,
-    /// A test attribute with its own idea of how to call the function.
+    /// A test attribute that calls the function in its own way.
     IsRival,
-    /// Whatever else.
+    /// Any other attribute.
     Other,
 }
 
-/// Whether rstest is to go first.
+/// Returns true if rstest has to be expanded first.
 pub(crate) fn make_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| matches!(role(attribute), Role::MakesTests))
 }
 
-/// Whether one of them makes a test of the function, so that kina need not.
+/// Returns true if one of them makes the function a test, so that kina does not have to.
 pub(crate) fn is_test_already(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| matches!(role(attribute), Role::IsTest))
 }
 
-/// Takes the attributes away that would make a second test of the function. Complains about those that a user wrote.
+/// Removes the attributes that would make the function a second test. Complains about those that the user wrote.
 pub(crate) fn remove_second_tests(attributes: &mut Vec<Attribute>, complaints: &mut Complaints) {
     attributes.retain(|attribute| match role(attribute) {
         Role::IsCompilers => false,
@@ -41,7 +41,7 @@ pub(crate) fn remove_second_tests(attributes: &mut Vec<Attribute>, complaints: &
     });
 }
 
-/// Takes away all that would make a test of what is none.
+/// Removes all attributes that would make a test of a function that is not one.
 pub(crate) fn remove_all_tests(attributes: &mut Vec<Attribute>) {
     attributes.retain(|attribute| matches!(role(attribute), Role::Other));
 }
@@ -52,7 +52,7 @@ fn role(attribute: &Attribute) -> Role {
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     match segments.as_slice() {
         [.., "rstest"] => Role::MakesTests,
-        // With something in parentheses it would put another test attribute on the function.
+        // With an argument in parentheses it would put another test attribute on the function.
         [.., "test_log", "test"] if matches!(attribute.meta, Meta::Path(_)) => Role::IsTest,
         ["core" | "std", "prelude", _, "test"] => Role::IsCompilers,
         [.., "test"] => Role::IsRival,

@@ -1,4 +1,4 @@
-//! Looks whether a path of the user's has files behind it. Cargo tells a macro where its user's package is.
+//! Checks that a user's path matches files. Cargo tells a macro the directory of its user's package.
 
 use std::path::Path;
 
@@ -7,19 +7,19 @@ use glob::MatchOptions;
 use crate::options::EntryKind;
 
 const WHERE: &str = "paths are relative to the directory of the package's Cargo.toml";
-/// What is read from a folder.
+/// The files that are read from a folder.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
-/// Folders with one of these are rendered by the program that they belong to.
+/// Folders with one of these are rendered by the program that uses it.
 const RENDERED: [&str; 4] = ["kustomization.yaml", "kustomization.yml", "Kustomization", "Chart.yaml"];
-/// As when the files are read.
+/// The same as when the files are read.
 const MATCH_OPTIONS: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: false, require_literal_leading_dot: true };
 
-/// What the path names, or what is wrong with it.
+/// The kind of path, or the problem with it.
 pub(crate) fn look_up(pattern: &str) -> Result<EntryKind, String> {
     match std::env::var_os("CARGO_MANIFEST_DIR") {
         Some(directory) => look_up_in(Path::new(&directory), pattern),
-        // Not under cargo: who compiles in another way will find out when the tests run.
+        // Not under cargo: a missing file shows when the tests run.
         None => Ok(EntryKind::Several),
     }
 }
@@ -29,7 +29,7 @@ pub(crate) fn look_up_in(directory: &Path, pattern: &str) -> Result<EntryKind, S
         return Err(format!("an empty path names nothing; {WHERE}"));
     }
     if Path::new(pattern).is_absolute() {
-        return Err(format!("`{pattern}` is there on one machine only; {WHERE}"));
+        return Err(format!("`{pattern}` exists on one machine only; {WHERE}"));
     }
     if pattern.contains(['*', '?', '[']) {
         return look_up_pattern(directory, pattern);
@@ -56,7 +56,7 @@ pub(crate) fn look_up_in(directory: &Path, pattern: &str) -> Result<EntryKind, S
 fn look_up_pattern(directory: &Path, pattern: &str) -> Result<EntryKind, String> {
     let escaped = glob::Pattern::escape(&directory.to_string_lossy());
     let mut found = glob::glob_with(&format!("{escaped}/{pattern}"), MATCH_OPTIONS)
-        .map_err(|error| format!("`{pattern}` is no pattern: {}", error.msg))?;
+        .map_err(|error| format!("`{pattern}` is not a pattern: {}", error.msg))?;
     if found.any(|path| path.is_ok_and(|path| path.is_file())) {
         Ok(EntryKind::Several)
     } else {

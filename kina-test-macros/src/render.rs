@@ -1,4 +1,4 @@
-//! What the attribute leaves behind: plain functions, the user's tokens in them unchanged.
+//! The output of the attribute: plain functions that contain the user's tokens unchanged.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -9,12 +9,12 @@ use crate::function::TestFunction;
 use crate::options::{Choice, Entry, EntryKind, Options};
 use crate::other_attributes;
 
-/// More are a lint of clippy's.
+/// The limit of a clippy lint.
 const CLIPPYS_ARGUMENT_COUNT_MAX: usize = 7;
 
-/// A test as libtest knows it. In it the user's function, for kina to call.
+/// A test as libtest knows it. It contains the user's function, which kina calls.
 ///
-/// The generated test attribute comes after the user's, so that a macro which follows can see it.
+/// The generated test attribute comes after the user's, so that a macro expanded later can see it.
 pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
     let TestFunction { attributes, visibility, signature, body } = function;
     let (name, inputs, output, asyncness) =
@@ -22,9 +22,9 @@ pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
     let name_text = name.to_string();
     let crate_path = crate_path(options);
     let test_attribute = (!other_attributes::is_test_already(attributes)).then(|| quote!(#[::core::prelude::v1::test]));
-    // kina needs the `async`, the body may not.
+    // kina needs the `async`, even if the body does not.
     let allow_async = asyncness.map(|_| quote!(#[allow(clippy::unused_async)]));
-    // Nobody but kina calls it.
+    // Only kina calls it.
     let allow_many = (CLIPPYS_ARGUMENT_COUNT_MAX < inputs.len()).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     let run = match asyncness {
         Some(_) => quote!(run_test),
@@ -60,8 +60,8 @@ pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
     }
 }
 
-/// The function with kina's attribute as the last one, where rstest has to go first: it makes a function for each case,
-/// and each gets the attributes.
+/// The function with kina's attribute as the last one, for rstest to go first: it makes a function for each case, with
+/// the attributes on each.
 pub(crate) fn after_others(function: &TestFunction, options: &Options, option_tokens: &TokenStream) -> TokenStream {
     let TestFunction { attributes, visibility, signature, body } = function;
     let crate_path = crate_path(options);
@@ -72,8 +72,8 @@ pub(crate) fn after_others(function: &TestFunction, options: &Options, option_to
     }
 }
 
-/// The function itself, where no test can be made of it. So an editor still completes in it, and nothing that it uses
-/// is reported as unused: the one thing to repair is what the error says.
+/// The function itself, if it cannot become a test. So an editor still completes in it, and nothing that it uses is
+/// reported as unused: the error is the only thing left to fix.
 pub(crate) fn as_written(function: &TestFunction) -> TokenStream {
     let TestFunction { attributes, visibility, signature, body } = function;
     quote! {
@@ -88,7 +88,7 @@ fn crate_path(options: &Options) -> TokenStream {
     options.crate_path.as_ref().map_or_else(|| quote!(::kina), ToTokens::to_token_stream)
 }
 
-/// The fields of the test case that the options are about.
+/// The fields of the test case that the options set.
 fn fields(options: &Options, crate_path: &TokenStream) -> Vec<TokenStream> {
     let mut fields = Vec::new();
     let mut field = |name: &str, value: TokenStream| {
@@ -127,7 +127,7 @@ fn fields(options: &Options, crate_path: &TokenStream) -> Vec<TokenStream> {
     fields
 }
 
-/// A function that says where the objects of the template come from.
+/// A function that returns the test's template.
 fn template(options: &Options, crate_path: &TokenStream) -> Option<TokenStream> {
     let entries = || options.crds.iter().flatten().chain(options.fixtures.iter().flatten());
     if options.template.is_none() && entries().next().is_none() {
@@ -135,7 +135,7 @@ fn template(options: &Options, crate_path: &TokenStream) -> Option<TokenStream> 
     }
     let calls = |entries: &Option<Vec<Entry>>, name: &str| {
         let calls = entries.iter().flatten().map(|entry| match entry {
-            // Placed on the type: there the compiler complains about one that has no CRD.
+            // Has the type's span, so that the compiler reports a type without a CRD at its own place.
             Entry::Type(type_) => quote_spanned!(type_.span()=> .crd::<#type_>()),
             Entry::Files { pattern, .. } => {
                 let name = Ident::new(name, Span::call_site());
@@ -158,22 +158,22 @@ fn template(options: &Options, crate_path: &TokenStream) -> Option<TokenStream> 
     })
 }
 
-/// Makes the compiler look at the file: when it changes, the test is compiled again. Nothing of it gets into the program.
+/// Makes the compiler track the file: when it changes, the test is compiled again. The program contains nothing of it.
 fn tracked(path: &LitStr) -> TokenStream {
     quote! {
         const _: &[u8] = ::core::include_bytes!(::core::concat!(::core::env!("CARGO_MANIFEST_DIR"), "/", #path));
     }
 }
 
-/// The user's function as a function pointer, so that its signature says what kina has to make.
+/// The user's function as a function pointer, whose signature determines the arguments.
 fn function_pointer(function: &TestFunction) -> TokenStream {
     let name = &function.signature.ident;
     let arguments = argument_places(function).into_iter().map(|(place, _)| quote_spanned!(place=> _));
     quote!(#name as fn(#(#arguments),*) -> _)
 }
 
-/// What makes the arguments. Each expression is placed on the type of its argument: there the compiler complains about
-/// one that cannot be made.
+/// The makers of the arguments. Each expression has the span of its argument's type, so that the compiler reports an
+/// unsupported type there.
 fn makers(function: &TestFunction, crate_path: &TokenStream) -> Vec<TokenStream> {
     let maker = |(first, last): (Span, Span)| {
         let crate_path = crate_path.clone().into_iter().map(|mut token| {
@@ -187,7 +187,7 @@ fn makers(function: &TestFunction, crate_path: &TokenStream) -> Vec<TokenStream>
     argument_places(function).into_iter().map(maker).collect()
 }
 
-/// Where the types of the arguments begin and end.
+/// The start and the end of each argument's type.
 fn argument_places(function: &TestFunction) -> Vec<(Span, Span)> {
     let types = function.signature.inputs.iter().filter_map(|input| match input {
         FnArg::Typed(argument) => Some(&argument.ty),

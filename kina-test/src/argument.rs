@@ -6,15 +6,15 @@ use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 
 use crate::{Cluster, Context, Error, Namespace};
 
-/// What a test can take as an argument.
+/// An argument of a test.
 ///
-/// kina makes each argument by its type. Implement this for a type of your own, and tests can take that too:
+/// kina makes each argument by its type. Implement this trait for a type of your own to use it as an argument:
 ///
 /// ```rust,test_harness
 /// use k8s_openapi::api::core::v1::ConfigMap;
 /// use kube::api::{Api, PostParams};
 ///
-/// /// A place with a ConfigMap in it.
+/// /// The test's namespace, with a ConfigMap in it.
 /// struct Settings(Api<ConfigMap>);
 ///
 /// impl kina::FromTest for Settings {
@@ -36,7 +36,7 @@ use crate::{Cluster, Context, Error, Namespace};
 /// }
 /// ```
 ///
-/// Arguments are made one after the other, in their order, before the first line of the test.
+/// Arguments are made one after the other, in order, before the body of the test runs.
 #[diagnostic::on_unimplemented(
     message = "a test cannot take an argument of type `{Self}`",
     label = "kina does not know how to make this",
@@ -44,18 +44,19 @@ use crate::{Cluster, Context, Error, Namespace};
             and `kina::Context`, and every type that implements `kina::FromTest`"
 )]
 pub trait FromTest: Sized {
-    /// Why it could not be made. The test fails with it: any error does, and `anyhow::Error` too.
+    /// The error if the argument cannot be made; the test fails with it. Any error type is accepted, also
+    /// `anyhow::Error`.
     type Error: Into<Box<dyn StdError + Send + Sync>>;
 
-    /// How many clusters of its own the argument takes, each by `Cluster::from_test`. Usually none: the test's cluster,
-    /// [`Context::cluster`], is there for all arguments.
+    /// The number of clusters that the argument takes for itself, each by `Cluster::from_test`. Usually zero: the
+    /// test's cluster, [`Context::cluster`], is shared by all arguments.
     const CLUSTER_COUNT: usize = 0;
 
     /// Makes the argument.
     fn from_test(context: &Context) -> impl Future<Output = Result<Self, Self::Error>>;
 }
 
-/// Each `Cluster` that a test takes is another one. The first is the one that all other arguments belong to.
+/// Each `Cluster` that a test takes is a separate cluster. All other arguments belong to the first one.
 impl FromTest for Cluster {
     type Error = Error;
 
@@ -66,7 +67,7 @@ impl FromTest for Cluster {
     }
 }
 
-/// With all rights on the test's cluster. Its default namespace is the test's.
+/// A client with all rights on the test's cluster. Its default namespace is the test's.
 impl FromTest for kube::Client {
     type Error = Infallible;
 
@@ -75,7 +76,7 @@ impl FromTest for kube::Client {
     }
 }
 
-/// What the client is made from, to make others.
+/// The configuration of that client, to make others.
 impl FromTest for kube::Config {
     type Error = Infallible;
 
@@ -84,7 +85,7 @@ impl FromTest for kube::Config {
     }
 }
 
-/// Objects of this kind in the test's namespace, or in the cluster where the kind has no namespaces.
+/// The objects of this kind in the test's namespace, or in the cluster if the kind is not namespaced.
 impl<K> FromTest for kube::Api<K>
 where
     K: Resource<Scope: ScopeInTest>,
@@ -113,7 +114,7 @@ impl FromTest for Context {
     }
 }
 
-/// Whether the objects of a kind are in namespaces: known for every kind that is a Rust type.
+/// The scope of a kind: namespaced or cluster-wide. Known for every kind that has a Rust type.
 #[diagnostic::on_unimplemented(
     message = "kina cannot tell whether these objects are in a namespace or in the cluster",
     label = "its scope is `{Self}`",

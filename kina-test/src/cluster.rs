@@ -15,9 +15,9 @@ use crate::{Error, Network};
 
 /// An exclusive lease on a real cluster.
 ///
-/// The lease ends when the last clone of this value is dropped, when a test that got it ends, or when the process ends,
-/// however it does. From then on nothing that came from it works: its connections are cut, its kubeconfig fails the TLS
-/// handshake, its files are gone.
+/// The lease ends when the last clone of this value is dropped, when the test that got it ends, or when the process
+/// ends in any way. After that, everything derived from it stops working: its connections are cut, its kubeconfig fails
+/// the TLS handshake, and its files are gone.
 #[derive(Clone)]
 pub struct Cluster {
     shared: Arc<Shared>,
@@ -31,7 +31,7 @@ struct Shared {
     kubeconfig_path: OnceCell<PathBuf>,
 }
 
-/// What kind of clusters are wanted, and how many. `None` is what the settings say.
+/// The kind and number of clusters to lease. `None` stands for the value in the settings.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Wanted<'a> {
     pub(crate) test: &'a str,
@@ -44,12 +44,12 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Cluster {
-    /// Leases a cluster, for code that is no test. Starts kina's engine if it does not run.
+    /// Leases a cluster, for code outside tests. Starts kina's engine if it is not running.
     ///
     /// Progress (of a first download or build of the Kubernetes binaries, say) goes to standard error.
     ///
-    /// Not for a second cluster of a test, which takes several [as arguments](crate::FromTest): who holds one and waits for
-    /// another may wait for somebody who does the same.
+    /// Not for a second cluster of a test, which can take several [as arguments](crate::FromTest): two tests that each
+    /// hold one cluster and wait for another may wait for each other.
     ///
     /// # Errors
     /// If the engine cannot be started or reached, or has no cluster to give within the time limit
@@ -80,20 +80,20 @@ impl Cluster {
         self.shared.client.clone()
     }
 
-    /// What that client was made from, to make others: on another runtime, or as another user.
+    /// The configuration of that client, to make others: on another runtime, or as another user.
     pub fn config(&self) -> kube::Config {
         self.shared.config.clone()
     }
 
-    /// A kubeconfig with everything it needs inside, as YAML.
+    /// A self-contained kubeconfig, as YAML.
     pub fn kubeconfig(&self) -> String {
         client::kubeconfig_text(&self.shared.lease.grant)
     }
 
-    /// The path of a file with that kubeconfig, readable by this user only. It is removed when the lease ends.
+    /// The path of a file with that kubeconfig, readable by the current user only. It is removed when the lease ends.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If the file cannot be written.
     pub fn kubeconfig_path(&self) -> Result<&Path, Error> {
         let write = || {
             let path = self.shared.lease.grant.lease_directory.join("kubeconfig");
@@ -105,28 +105,28 @@ impl Cluster {
         self.shared.kubeconfig_path.get_or_try_init(write).map(PathBuf::as_path)
     }
 
-    /// What the server says its version is, such as `v1.37.1`.
+    /// The version that the server reports, such as `v1.37.1`.
     pub fn kubernetes_version(&self) -> &str {
         &self.shared.lease.grant.kubernetes
     }
 
-    /// The cluster's name in `cargo kina status`. Clusters are reused: the name tells nothing about a lease.
+    /// The cluster's name in `cargo kina status`. Clusters are reused, so the name does not identify a lease.
     pub fn name(&self) -> &str {
         &self.shared.lease.grant.cluster
     }
 
-    /// The directory of the logs of etcd and kube-apiserver. They begin with this lease: older lines are in its directory
-    /// `earlier`. They outlive the cluster for a while.
+    /// The directory of the logs of etcd and kube-apiserver. They begin with this lease; older lines are in its
+    /// subdirectory `earlier`. The logs outlive the cluster for a while.
     pub fn log_directory(&self) -> &Path {
         &self.shared.lease.grant.log_directory
     }
 
-    /// The network between this test's clients and the cluster, to take it away and bring it back.
+    /// The network between this test's clients and the cluster, to cut it and restore it.
     pub fn network(&self) -> Network {
         Network::new(self.clone())
     }
 
-    /// Ends the lease now, whatever clones of this value there are.
+    /// Ends the lease now, even if other clones of this value exist.
     pub fn release(&self) {
         self.shared.lease.release();
     }
@@ -138,7 +138,7 @@ impl Cluster {
         self.shared.engine.provider()
     }
 
-    /// Leases as many clusters as are wanted, all of the same kind.
+    /// Leases as many clusters as requested, all of the same kind.
     pub(crate) async fn acquire_all(wanted: Wanted<'_>, settings: WorkspaceSettings) -> Result<Vec<Self>, Error> {
         let provider = match wanted.provider {
             Some(name) => name.parse().map_err(ClientError::from)?,
@@ -167,7 +167,7 @@ impl Cluster {
         Ok(Self { shared: Arc::new(Shared { lease, engine, config, client, kubeconfig_path }) })
     }
 
-    /// Where files go that shall be removed when the lease ends.
+    /// The directory for files that are removed when the lease ends.
     pub(crate) fn lease_directory(&self) -> &Path {
         &self.shared.lease.grant.lease_directory
     }
@@ -176,7 +176,7 @@ impl Cluster {
         self.shared.engine.change_network(&self.shared.lease.grant, change).await.map_err(Error::Network)
     }
 
-    /// Waits until rules of these kinds that were written before are in force.
+    /// Waits until all rules of these kinds written so far are in force.
     pub(crate) async fn bring_in_force(&self, kinds: BTreeSet<RuleKind>) -> Result<(), Error> {
         self.shared.engine.bring_in_force(&self.shared.lease.grant, kinds).await.map_err(Error::InForce)
     }
@@ -196,7 +196,7 @@ impl std::fmt::Debug for Cluster {
 fn engine_program() -> EngineProgram {
     #[cfg(feature = "embedded")]
     {
-        // Keeps the constructor in the executable: what is used is linked.
+        // Keeps the constructor in the executable: the linker drops unused code.
         crate::engine_constructor::is_linked();
         EngineProgram::ThisExecutable
     }

@@ -7,7 +7,7 @@ use once_cell::sync::OnceCell;
 
 use crate::{Cluster, Error, Namespace};
 
-/// What a test is and what it has: the argument for those who want to know, and what other arguments are made from.
+/// A test's identity and its resources, from which the other arguments are made.
 ///
 /// ```rust,test_harness
 /// #[kina::test]
@@ -37,28 +37,28 @@ impl Context {
         self.shared.test_name
     }
 
-    /// Which attempt this is: 1, and more where nextest runs a test again because it failed.
+    /// The number of this attempt: 1, or more if nextest runs a failed test again.
     pub fn attempt(&self) -> u32 {
         let attempt = std::env::var("NEXTEST_ATTEMPT").ok().and_then(|attempt| attempt.parse().ok());
         attempt.unwrap_or(1)
     }
 
-    /// What nextest calls this run of all tests. `None` under `cargo test`, which has no name for it.
+    /// nextest's identifier of this test run. `None` under `cargo test`, which has none.
     pub fn run_id(&self) -> Option<String> {
         std::env::var("NEXTEST_RUN_ID").ok().filter(|run_id| !run_id.is_empty())
     }
 
-    /// The directory of the package that the test is in, where it is now: what `CARGO_MANIFEST_DIR` says at run time, and
-    /// what it said when the test was compiled only where it says nothing.
+    /// The directory of the test's package: the value of `CARGO_MANIFEST_DIR` at run time or, if that is not set, at
+    /// compile time.
     pub fn package_directory(&self) -> &Path {
         &self.shared.package_directory
     }
 
-    /// An empty directory for this test alone, made when first asked for. It is removed with all in it when the lease
+    /// An empty directory for this test alone, created at the first call. It is removed with its content when the lease
     /// ends.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If the directory cannot be created.
     pub fn scratch_directory(&self) -> Result<&Path, Error> {
         let make = || {
             let path = self.cluster().lease_directory().join("scratch");
@@ -70,7 +70,7 @@ impl Context {
         self.shared.scratch_directory.get_or_try_init(make).map(PathBuf::as_path)
     }
 
-    /// The test's cluster. Of several it is the first.
+    /// The test's cluster, or the first one if it has several.
     pub fn cluster(&self) -> &Cluster {
         &self.shared.clusters[0]
     }
@@ -82,7 +82,7 @@ impl Context {
 }
 
 impl Context {
-    /// For a test with these clusters, of which there is one at least.
+    /// Creates the context of a test with these clusters, at least one.
     pub(crate) fn new(test_name: &'static str, package_directory: PathBuf, clusters: Vec<Cluster>) -> Self {
         assert!(!clusters.is_empty(), "bug in kina: a test without a cluster");
         Self {
@@ -96,7 +96,7 @@ impl Context {
         }
     }
 
-    /// The next cluster that no argument has taken.
+    /// The next cluster that no argument has taken yet.
     pub(crate) fn next_cluster(&self) -> Result<Cluster, Error> {
         let index = self.shared.clusters_taken.fetch_add(1, Ordering::Relaxed);
         self.shared.clusters.get(index).cloned().ok_or(Error::NoClusterLeft { count: self.shared.clusters.len() })

@@ -3,12 +3,12 @@ use std::path::PathBuf;
 use kina_engine::client::ClientError;
 use kina_engine::fixtures::{ApplyError, ReadError};
 
-/// Why there is no cluster, or not in the form that was asked for.
+/// The reason that a cluster, or something made from it, is not available.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The engine could not be reached, or refused.
-    #[error("no cluster could be had")]
+    /// The engine could not be reached, or refused the request.
+    #[error("no cluster could be acquired")]
     Acquire(#[from] ClientError),
     /// The files of a template could not be read.
     #[error("reading the files of the template failed")]
@@ -18,35 +18,35 @@ pub enum Error {
     Argument {
         /// Its type.
         argument: &'static str,
-        /// What its [`FromTest`](crate::FromTest) said.
+        /// The error of its [`FromTest`](crate::FromTest).
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Several clusters were asked for, but no whole one.
+    /// Several clusters were requested, but with namespace isolation.
     #[error(
-        "the test takes {count} clusters, but each would be a namespace of a cluster that others use too, perhaps of the \
-         same one: say `isolation = \"cluster\"` at the test"
+        "the test takes {count} clusters, but with `isolation = \"namespace\"` each would be a namespace of a shared \
+         cluster, perhaps of the same one: set `isolation = \"cluster\"` for the test"
     )]
     SeveralNamespaces {
-        /// How many.
+        /// The number of clusters.
         count: usize,
     },
-    /// More clusters were taken than announced.
+    /// More clusters were taken than `CLUSTER_COUNT` announced.
     #[error(
         "all of the test's clusters ({count}) are taken: a type that makes a `Cluster` of its own with \
-         `Cluster::from_test` has to say so with `const CLUSTER_COUNT: usize = 1;` in its `impl FromTest`"
+         `Cluster::from_test` must declare `const CLUSTER_COUNT: usize = 1;` in its `impl FromTest`"
     )]
     NoClusterLeft {
-        /// How many there are.
+        /// The number of the test's clusters.
         count: usize,
     },
-    /// No client could be made for it.
+    /// No client could be made for the cluster.
     #[error("making a client for the cluster failed")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// There can be no such user.
+    /// The user's name cannot be sent.
     #[error(
-        "no client can act as the user {user:?}: names of users and groups are not empty and have no control characters, \
-         since they are sent as headers"
+        "no client can act as the user {user:?}: names of users and groups must not be empty or contain control \
+         characters, since they are sent as headers"
     )]
     User {
         /// The user.
@@ -82,13 +82,13 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// There is no runtime to run the test on.
+    /// The test's runtime could not be started.
     #[error("starting the test's runtime failed")]
     Runtime(#[source] std::io::Error),
 }
 
 impl Error {
-    /// Whether you can do something about it, rather than kina's makers.
+    /// Returns true if the user of kina can fix it, false if it is a bug in kina.
     pub fn is_user_error(&self) -> bool {
         match self {
             Self::Acquire(error) | Self::Network(error) | Self::InForce(error) => error.is_user_error(),

@@ -11,9 +11,9 @@ use crate::{Cluster, Error};
 
 /// Kubernetes objects that a test starts from.
 ///
-/// Most of the time none has to be made by hand: whatever is [`IntoFixtures`] is taken as it is. What is put together
-/// here is one set: an object may stand in it once, and its parts may need each other in any direction. Only an
-/// [`overlay`](Fixtures::overlay) may say something else of an object that is there already.
+/// This type is rarely needed: any value that is [`IntoFixtures`] can be passed directly. The parts added here form one
+/// set: each object may occur in it once, and the parts may depend on each other in any direction. Only an
+/// [`overlay`](Fixtures::overlay) may redefine an object.
 ///
 /// ```
 /// # fn main() -> Result<(), kina::Error> {
@@ -32,16 +32,16 @@ pub struct Fixtures {
     set: FixtureSet,
 }
 
-/// What can be brought into a cluster by [`Cluster::apply_fixtures`] and [`Cluster::install_crds`].
+/// Objects that [`Cluster::apply_fixtures`] and [`Cluster::install_crds`] accept.
 ///
 /// - A text: YAML with any number of documents, or JSON.
 /// - A [`Path`]: a file, a folder, or a pattern such as `crds/*.yaml`, relative to the package (`CARGO_MANIFEST_DIR`).
 ///   A folder with a `kustomization.yaml` or a `Chart.yaml` is rendered by your own `kustomize`, `kubectl` or `helm`.
-/// - A [`CustomResourceDefinition`], which is what `Widget::crd()` returns if you derived `CustomResource` for `Widget`.
-/// - Several of the same sort: an array or a `Vec`. Of different sorts: a tuple, or [`Fixtures`].
+/// - A [`CustomResourceDefinition`], such as `Widget::crd()` if `Widget` derives `CustomResource`.
+/// - Several of the same type: an array or a `Vec`. Several of different types: a tuple, or [`Fixtures`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` holds no fixtures",
-    note = "a text with YAML, a `Path`, or what `Widget::crd()` returns does, and so do arrays and tuples of them"
+    note = "use a text with YAML, a `Path`, the result of `Widget::crd()`, or an array or a tuple of these"
 )]
 pub trait IntoFixtures {
     /// Reads them, if they are in files.
@@ -52,19 +52,19 @@ pub trait IntoFixtures {
 }
 
 impl Fixtures {
-    /// No object at all.
+    /// An empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// And the objects in a text. Messages call it by this name.
+    /// Adds the objects in a text. Messages refer to the text by this name.
     #[must_use]
     pub fn text(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
         self.first_overlay().sources.push(Source { name: name.into(), text: text.into() });
         self
     }
 
-    /// And the objects in a file, in a folder, or in all files that match a pattern, relative to the package.
+    /// Adds the objects in a file, in a folder, or in all files that match a pattern, relative to the package.
     ///
     /// # Errors
     /// If nothing matches, a file cannot be read, or a folder cannot be rendered.
@@ -74,16 +74,16 @@ impl Fixtures {
         Ok(self.with_sources(overlay.sources))
     }
 
-    /// And a definition.
+    /// Adds a definition.
     #[must_use]
     pub fn definition(self, definition: &CustomResourceDefinition) -> Self {
         let name = format!("type `{}`", definition.spec.names.kind);
-        // A definition has no value that JSON could not hold.
+        // A definition always serializes to JSON.
         let text = serde_json::to_string(definition).unwrap_or_default();
         self.text(name, text)
     }
 
-    /// And all that is in these, beside what there is.
+    /// Adds all objects of another set.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
         let mut overlays = others.set.overlays.into_iter();
@@ -94,7 +94,7 @@ impl Fixtures {
         self
     }
 
-    /// And these: what they say of an object replaces what was said of it before.
+    /// Adds an overlay: its version of an object replaces an earlier one.
     #[must_use]
     pub fn overlay(mut self, later: Self) -> Self {
         self.first_overlay();
@@ -116,21 +116,20 @@ impl Fixtures {
 }
 
 impl Cluster {
-    /// Brings objects into the cluster, each after what it needs: namespaces, definitions, accounts, owners, …
+    /// Applies objects to the cluster, each after those it depends on: namespaces, definitions, accounts, owners, …
     ///
-    /// It is a server-side apply as field manager `kina`. The order of the texts does not matter. An object without a
-    /// namespace goes to the client's default one. The kinds of definitions can be used when this returns: they are in
-    /// discovery, can be listed, and instances are created at once (see [`Cluster::install_crds`]). An owner reference
-    /// to one of the objects needs no `uid`. The `status` of an object is not applied.
+    /// Uses server-side apply with the field manager `kina`. The order of the texts does not matter. An object without
+    /// a namespace goes to the client's default namespace. When this returns, the kinds of new definitions are in
+    /// discovery and can be listed, and instances are created without delay (see [`Cluster::install_crds`]). An owner
+    /// reference to one of the objects needs no `uid`. The `status` of an object is not applied.
     ///
-    /// Rules about other requests are in force when this returns: admission policies (which takes up to two seconds)
-    /// and webhooks, quotas, limit ranges, default classes, roles and bindings, APIServices and ranges of
-    /// addresses.
+    /// Rules about other requests are in force when this returns: admission policies (which take up to two seconds),
+    /// webhooks, quotas, limit ranges, default classes, roles and bindings, APIServices and address ranges.
     ///
     /// # Errors
-    /// If a text or an object is wrong: all that is wrong is said at once, with file, line, document and object, and
-    /// before anything is written, as far as it can be known by then. If the server refuses an object. If nothing shows
-    /// in time that a policy or the like is in force: another one that refuses everything can be in the way.
+    /// If a text or an object is wrong; as far as possible, all mistakes are reported together, with file, line,
+    /// document and object, before anything is written. If the server refuses an object. If it cannot be confirmed in
+    /// time that a policy or another rule is in force, for example because a different policy refuses everything.
     ///
     /// ```rust,test_harness
     /// use k8s_openapi::api::apps::v1::Deployment;
@@ -163,7 +162,7 @@ impl Cluster {
         self.apply_fixtures_with(fixtures, &options).await
     }
 
-    /// The same in another way than usual: to another namespace, say, or with definitions as the server makes them.
+    /// Like [`Cluster::apply_fixtures`], with options: another default namespace, or unmodified definitions.
     ///
     /// # Errors
     /// As [`Cluster::apply_fixtures`].
@@ -184,12 +183,11 @@ impl Cluster {
         Ok(report)
     }
 
-    /// Installs CustomResourceDefinitions, and what else comes with them. Their kinds can be used when this returns.
+    /// Installs CustomResourceDefinitions and any objects beside them. Their kinds can be used when this returns.
     ///
-    /// A Kubernetes API server holds back every creation of a custom resource for two seconds while its definition is
-    /// younger than that. kina spares a test this wait: it moves the time since which the definition is `Established`
-    /// into the past. To have it as in any cluster, set [`ApplyOptions::strict`] and use
-    /// [`Cluster::apply_fixtures_with`].
+    /// A Kubernetes API server delays every creation of a custom resource while its definition is younger than two
+    /// seconds. kina spares tests this delay: it backdates the time at which the definition became `Established`. For
+    /// the usual behaviour, set [`ApplyOptions::strict`] and use [`Cluster::apply_fixtures_with`].
     ///
     /// # Errors
     /// As [`Cluster::apply_fixtures`].
@@ -293,7 +291,7 @@ impl<First: IntoFixtures, Second: IntoFixtures, Third: IntoFixtures> IntoFixture
     }
 }
 
-/// Texts that came without a name are numbered, so that messages can tell them apart.
+/// Numbers the texts that have no name, so that messages can tell them apart.
 fn all<Each: IntoFixtures>(many: impl IntoIterator<Item = Each>) -> Result<Fixtures, Error> {
     let mut all = Fixtures::new();
     for (number, one) in (1..).zip(many) {
@@ -308,7 +306,7 @@ fn all<Each: IntoFixtures>(many: impl IntoIterator<Item = Each>) -> Result<Fixtu
     Ok(all)
 }
 
-/// Test runners may move a build to another machine, and say where the package is there.
+/// The package's directory. Read at run time, because test runners may move a build to another machine.
 fn package_directory() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     package.or_else(|| std::env::current_dir().ok()).unwrap_or_default()

@@ -16,34 +16,34 @@
 //! ```
 //!
 //! The first test starts kina's engine, a background process that owns a pool of clusters (kube-apiserver and etcd, as
-//! plain processes on loopback). Every test gets a lease on a cluster that nobody else has, proven to be pristine. When
-//! the test ends, however it ends, the engine rewinds the cluster and the next test gets it. An engine that nobody
-//! uses ends by itself.
+//! plain processes on loopback). Every test gets an exclusive lease on a cluster that is proven to be pristine. When
+//! the test ends, for whatever reason, the engine rewinds the cluster and gives it to the next test. An engine that is
+//! no longer used exits by itself.
 //!
-//! - [`test`](macro@test): the attribute, with all its options. [`tests`](macro@tests) says them for a whole module.
-//! - [`FromTest`]: what a test can take as an argument, and how a type of your own becomes one.
-//! - [`Cluster`]: the lease on a cluster; also for code that is no test ([`Cluster::acquire`]).
-//! - [`Namespace`] and [`Context`]: where a test works, and what it is called.
-//! - [`Template`]: what a test's cluster has in it at the start.
-//! - [`Network`]: takes the API server away, and brings it back ([`Cluster::network`]).
+//! - [`test`](macro@test): the attribute, with all its options. [`tests`](macro@tests) sets them for a whole module.
+//! - [`FromTest`]: the types that a test can take as arguments, and the way to add your own.
+//! - [`Cluster`]: the lease on a cluster, also outside tests ([`Cluster::acquire`]).
+//! - [`Namespace`] and [`Context`]: the test's namespace, its name and its directories.
+//! - [`Template`]: the objects that a test's cluster contains at the start.
+//! - [`Network`]: cuts off the API server and restores it ([`Cluster::network`]).
 //! - [`Cluster::install_crds`], [`Cluster::apply_fixtures`]: objects that a test starts from.
 //! - [`webhook`]: admission and conversion webhooks that the test itself answers ([`Cluster::webhook`]).
-//! - [`wait`]: until an object is as it should be ([`Cluster::wait_for`] and its like).
+//! - [`wait`]: waits until an object meets a condition ([`Cluster::wait_for`] and others).
 //!
 //! # Arguments
 //!
-//! A test takes what it needs, by type, up to eight arguments in any order:
+//! A test declares up to eight arguments, in any order; kina makes each one by its type:
 //!
 //! ```rust,test_harness
 //! use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 //! use kube::api::{Api, PostParams};
 //!
 //! #[kina::test]
-//! async fn what_one_cluster_has_the_other_has_not(
+//! async fn two_clusters_share_nothing(
 //!     config_maps: Api<ConfigMap>, // in the test's namespace
-//!     namespaces: Api<Namespace>,  // in the cluster: a Namespace is in none
+//!     namespaces: Api<Namespace>,  // cluster-wide: a Namespace has no namespace
 //!     here: kina::Cluster,         // the cluster of all other arguments
-//!     there: kina::Cluster,        // another one
+//!     there: kina::Cluster,        // a second cluster
 //!     context: kina::Context,
 //! ) -> Result<(), kube::Error> {
 //!     let mut config_map = ConfigMap::default();
@@ -59,7 +59,7 @@
 //! }
 //! ```
 //!
-//! A test that is no `async fn` is a test too:
+//! A test does not have to be an `async fn`:
 //!
 //! ```rust,test_harness
 //! # use k8s_openapi::api::core::v1::ConfigMap;
@@ -74,17 +74,17 @@
 //!
 //! # Good to know
 //!
-//! - The client does not retry: a test sees what the server answered, also where that is 429, 503 or 504. For retries,
-//!   build a client of your own from [`Cluster::config`] with `default_retry` set.
-//! - Its timeouts end what hangs and cut no watch: half a minute for a connection, five minutes for an answer. It has no
-//!   rate limit of its own. It calls itself `kina/<version> (<name of the test>)`, so what it writes without naming a
-//!   field manager has `kina` as one.
-//! - [`Cluster::client`] may do everything. For what others may, there is [`Cluster::as_user`].
-//! - A `kube::Client` belongs to the runtime that built it. On another runtime, build one there.
+//! - The client does not retry: a test sees the server's own answers, including 429, 503 and 504. For retries, build a
+//!   client from [`Cluster::config`] with `default_retry` set.
+//! - Its timeouts end requests that hang, but cut no watch: 30 seconds for a connection, five minutes for an answer. It
+//!   has no rate limit of its own. Its user agent is `kina/<version> (<name of the test>)`, so writes that name no
+//!   field manager get the field manager `kina`.
+//! - [`Cluster::client`] has all rights. For a client with fewer, use [`Cluster::as_user`].
+//! - A `kube::Client` belongs to the runtime that built it. On another runtime, build a new one.
 //! - kina installs `ring` as the process's TLS provider unless one is installed already. To use another, install it
-//!   first; an `install_default()` that comes later returns an error.
-//! - Without `profile = "controllers"` a cluster runs no controllers: Deployments make no pods, namespaces that are
-//!   deleted stay `Terminating`, owner references are not followed. Nodes are only simulated with it.
+//!   first; a later `install_default()` returns an error.
+//! - Without `profile = "controllers"` a cluster runs no controllers: Deployments create no pods, deleted namespaces
+//!   stay `Terminating`, owner references are not followed. Nodes are simulated only with that profile.
 //! - kina never reads your own kubeconfig.
 
 mod argument;
@@ -122,17 +122,16 @@ pub use wait::{AsObjectRef, ObjectRef, WaitError, object};
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
 
-/// What only the compiler can find, and only where tests are compiled, so that the UI tests cannot show it. Each of these is
-/// an error of its kind:
+/// Errors that only the compiler finds, and only when tests are compiled, so the UI tests cannot cover them:
 ///
 /// ```rust,compile_fail,E0277,test_harness
 /// #[kina::test]
-/// async fn an_argument_that_nobody_can_make(client: kube::Client, number: u32) {}
+/// async fn an_argument_of_an_unsupported_type(client: kube::Client, number: u32) {}
 /// ```
 ///
 /// ```rust,compile_fail,E0277,test_harness
 /// #[kina::test]
-/// fn the_same_of_a_plain_function(number: u32) {}
+/// fn an_unsupported_argument_of_a_plain_function(number: u32) {}
 /// ```
 ///
 /// ```rust,compile_fail,E0277,test_harness
@@ -146,7 +145,7 @@ struct ReadmeDoctests;
 /// }
 ///
 /// #[kina::test(template = number)]
-/// async fn a_function_that_gives_no_template(client: kube::Client) {}
+/// async fn a_function_that_returns_no_template(client: kube::Client) {}
 /// ```
 ///
 /// ```rust,compile_fail,E0308,test_harness
@@ -158,7 +157,7 @@ struct ReadmeDoctests;
 #[cfg(doctest)]
 struct CompilerErrors;
 
-/// What the attribute's expansion needs. Not for use by hand: may change with every version.
+/// Items for the code that the attribute generates. Not for use by hand: they may change with every version.
 #[doc(hidden)]
 pub mod __private {
     pub use kina_engine::protocol::{Isolation, Profile};

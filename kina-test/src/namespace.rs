@@ -5,8 +5,8 @@ use crate::argument::ScopeInTest;
 
 /// The namespace of a test.
 ///
-/// With `isolation = "cluster"` it is `default`: the whole cluster is the test's own, so nobody else is in it. With
-/// `isolation = "namespace"` it is one that was made for this lease, and goes with it.
+/// With `isolation = "cluster"` it is `default`, in a cluster that no other test uses. With `isolation = "namespace"`
+/// it was created for this lease and is removed with it.
 ///
 /// ```rust,test_harness
 /// use k8s_openapi::api::core::v1::{ConfigMap, Node};
@@ -35,12 +35,12 @@ impl Namespace {
         &self.name
     }
 
-    /// A client whose default namespace it is.
+    /// A client with this default namespace.
     pub fn client(&self) -> kube::Client {
         self.client.clone()
     }
 
-    /// Objects of this kind in the namespace, or in the cluster where the kind has no namespaces.
+    /// The objects of this kind in the namespace, or in the cluster if the kind is not namespaced.
     pub fn api<K>(&self) -> kube::Api<K>
     where
         K: Resource<Scope: ScopeInTest>,

@@ -1,4 +1,4 @@
-//! Finishing the deletion of a namespace, which nobody does where no controllers run, and which takes five seconds where they do.
+//! Finishing the deletion of a namespace. Without controllers nothing else does it; with them it takes five seconds.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,60 +12,61 @@ use tokio::task::JoinSet;
 
 use crate::Cluster;
 
-/// Both documents that list everything an API server serves (KEP-3352).
+/// The discovery documents that list everything an API server serves (KEP-3352).
 const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const REQUESTS_AT_A_TIME: usize = 16;
-/// How long whoever put a finalizer on an object may take to remove it.
+/// Time limit for the owners of finalizers to remove them.
 const FINALIZERS_TIMEOUT: Duration = Duration::from_secs(30);
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 const OBJECTS_SHOWN: usize = 5;
-/// The API server protects claims by it, and only a controller lifts that again. With all pods gone there is nothing to protect.
+/// The API server adds it to claims, and only a controller removes it. With all pods gone there is nothing left to
+/// protect.
 const PVC_PROTECTION: &str = "kubernetes.io/pvc-protection";
 
-/// Why a namespace could not be deleted.
+/// The reason that a namespace could not be deleted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeleteNamespaceError {
-    /// The API server refused something.
+    /// The API server refused a request.
     #[error("{asked} failed while the namespace `{namespace}` was being deleted")]
     Api {
         /// The namespace.
         namespace: String,
-        /// What was asked.
+        /// The request.
         asked: String,
         /// The answer.
         #[source]
         source: Box<kube::Error>,
     },
-    /// Some objects have finalizers that nobody removes.
+    /// Some objects have finalizers that are not removed.
     #[error(
-        "the namespace `{namespace}` still holds {objects} after {waited_seconds} s: whatever puts these finalizers there has to run \
-         and remove them, or the test removes them itself"
+        "the namespace `{namespace}` still holds {objects} after {waited_seconds} s: run the controller that owns \
+         these finalizers, or remove them in the test"
     )]
     Finalizers {
         /// The namespace.
         namespace: String,
         /// The objects, each with its finalizers.
         objects: String,
-        /// How long it was waited for.
+        /// The time waited, in seconds.
         waited_seconds: u64,
     },
 }
 
 impl Cluster {
-    /// Deletes a namespace with all that is in it, and returns when it is gone.
+    /// Deletes a namespace with its content, and returns when it is gone.
     ///
-    /// Without controllers (profile `api`) nobody else finishes the deletion of a namespace: it stays `Terminating`. With
-    /// them it takes a bit more than five seconds, as everywhere. This takes some 50 ms in both, and does what the namespace
-    /// controller does: it deletes all objects, waits for their finalizers, and finalizes the namespace. Pods are not given
-    /// time to end.
+    /// Without controllers (profile `api`) nothing else finishes the deletion: the namespace stays `Terminating`. With
+    /// them it takes a little over five seconds, as in any cluster. This method takes some 50 ms in both profiles, and
+    /// does the work of the namespace controller: it deletes all objects, waits for their finalizers, and finalizes the
+    /// namespace. Pods get no grace period.
     ///
-    /// At the end of a test there is no need for it: the whole cluster is rewound.
+    /// It is not needed at the end of a test, since the whole cluster is rewound.
     ///
     /// # Errors
-    /// If there is no such namespace, if the API server refuses something, and if finalizers of objects in the namespace are not
-    /// removed within half a minute.
+    /// If the namespace does not exist, if the API server refuses a request, or if finalizers of objects in the
+    /// namespace are not removed within 30 seconds.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -98,13 +99,13 @@ struct Deletion {
     requests: Semaphore,
 }
 
-/// What remains of one resource: the last part of each object's path, with the object.
+/// The remaining objects of one resource: the last part of each object's path, with the object.
 type Remaining = Vec<(String, Value)>;
 
 impl Deletion {
     async fn run(self: Arc<Self>) -> Result<(), DeleteNamespaceError> {
         let namespace = format!("/api/v1/namespaces/{}", self.namespace);
-        // From here on nothing new can be made in it.
+        // From here on no object can be created in the namespace.
         self.ask(Method::DELETE, &namespace, None).await?;
         let mut lists: Vec<String> = self.lists().await?;
         self.each(&lists, |deletion, list| async move { deletion.delete_all(&list).await }).await?;
@@ -125,7 +126,7 @@ impl Deletion {
                     waited_seconds: start.elapsed().as_secs(),
                 });
             }
-            // What was empty once stays so.
+            // A list that is empty stays empty.
             lists = objects.into_iter().map(|(_, list)| list).collect();
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -136,7 +137,7 @@ impl Deletion {
             Err(error) => return Err(error),
         };
         object["spec"]["finalizers"] = json!([]);
-        // Whatever its conditions became meanwhile, it is empty.
+        // The namespace is empty now, whatever changed in its conditions meanwhile.
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.remove("resourceVersion");
         }
@@ -146,14 +147,14 @@ impl Deletion {
         }
     }
 
-    /// The paths of all lists that can hold something in the namespace.
+    /// The paths of all lists that can hold objects of the namespace.
     async fn lists(&self) -> Result<Vec<String>, DeleteNamespaceError> {
         let mut lists = BTreeSet::new();
         for (path, is_core) in [("/api", true), ("/apis", false)] {
             let document = self.ask(Method::GET, path, None).await?;
             for group in document["items"].as_array().into_iter().flatten() {
                 let group_name = group["metadata"]["name"].as_str().unwrap_or_default();
-                // Events of this group are those of the core group once more.
+                // The events of this group are those of the core group.
                 if group_name == "events.k8s.io" {
                     continue;
                 }
@@ -177,7 +178,7 @@ impl Deletion {
     async fn delete_all(&self, list: &str) -> Result<(), DeleteNamespaceError> {
         let path = format!("{list}?gracePeriodSeconds=0&propagationPolicy=Background");
         match self.ask(Method::DELETE, &path, None).await {
-            // Its definition may have gone meanwhile. What cannot be deleted as a whole is deleted one by one.
+            // The definition may be gone by now. Objects that cannot be deleted as a collection are deleted one by one.
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) if error.is_not_allowed() => {
                 for (name, _) in self.remaining(list).await? {
@@ -213,7 +214,7 @@ impl Deletion {
         Ok(remaining)
     }
 
-    /// Does something for each list, for several at a time.
+    /// Runs some work for each list, several at a time.
     async fn each<Output: Send + 'static, Work>(
         self: &Arc<Self>,
         lists: &[String],
@@ -259,7 +260,7 @@ impl Deletion {
             .header("Content-Type", content_type)
             .body(body)
             .map_err(|error| failed(kube::Error::HttpError(error)))?;
-        // Fails only when the semaphore is closed, which nobody does.
+        // Fails only if the semaphore is closed, and it never is.
         let _permit = self.requests.acquire().await;
         self.client.request(request).await.map_err(failed)
     }

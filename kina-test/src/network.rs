@@ -6,15 +6,16 @@ use crate::{Cluster, Error};
 
 /// The network between a test's clients and its cluster.
 ///
-/// For tests of what a controller does when its API server goes away, and of whether it recovers when that is back. All
-/// connections with the cluster's address are meant: those of [`Cluster::client`], of other clients made from
+/// For tests of a controller's behaviour while its API server is unreachable, and of its recovery afterwards. It
+/// affects all connections to the cluster's address: those of [`Cluster::client`], of other clients made from
 /// [`Cluster::config`], and of other processes with [`Cluster::kubeconfig_path`].
 ///
-/// Each change is in force when its method returns: no request that is sent later gets through a network that was cut.
-/// It lasts until the next change, or until the lease ends; whoever gets the cluster next has a network in order. Nothing
-/// happens to the cluster itself. What it was asked before it carries out, whoever still hears the answer.
+/// Each change is in force when its method returns: no later request passes a network that was cut. It lasts until the
+/// next change or the end of the lease; the next lease of the cluster starts with an intact network. The cluster itself
+/// is not affected: it carries out requests that it received before, even if the answers are lost.
 ///
-/// kina's clients do not retry. They wait half a minute for a connection and five for an answer. For a network that drops packets, give the client under test shorter ones, as below.
+/// kina's clients do not retry. They wait 30 seconds for a connection and five minutes for an answer. For tests with
+/// dropped packets, give the client under test shorter timeouts, as below.
 ///
 /// ```rust,no_run
 /// use std::time::Duration;
@@ -48,7 +49,7 @@ impl Network {
         Self { cluster }
     }
 
-    /// Cuts the cluster off, as when its API server has crashed: all connections are closed, new ones are reset.
+    /// Cuts the cluster off, as if its API server had crashed: all connections are closed, new ones are reset.
     ///
     /// # Errors
     /// If the lease has ended, or the engine cannot be reached.
@@ -56,8 +57,8 @@ impl Network {
         self.cluster.change_network(NetworkChange::Cut).await
     }
 
-    /// Makes a black hole of the network, as a partition or a firewall does: connections stay open and new ones are
-    /// accepted, but whatever is sent, in either direction, is lost, and nobody is told.
+    /// Drops all packets, as a partition or a firewall does: connections stay open and new ones are accepted, but all
+    /// data, in both directions, is lost without an error.
     ///
     /// # Errors
     /// If the lease has ended, or the engine cannot be reached.
@@ -65,8 +66,8 @@ impl Network {
         self.cluster.change_network(NetworkChange::Drop).await
     }
 
-    /// Makes everything arrive so much later, in each direction: an answer comes after twice this time, on a new
-    /// connection after four times, because of TLS. Counted in whole milliseconds, rounded up.
+    /// Delays everything by this time, in each direction: an answer arrives after twice the delay, or four times on a
+    /// new connection, because of TLS. Counted in whole milliseconds, rounded up.
     ///
     /// # Errors
     /// If it is more than a minute, if the lease has ended, or if the engine cannot be reached.
@@ -75,8 +76,8 @@ impl Network {
         self.cluster.change_network(NetworkChange::Delay { delay_ms }).await
     }
 
-    /// Puts the network in order. What was held back arrives at once. Connections that have lost bytes cannot go on, and
-    /// are closed.
+    /// Restores the network. Delayed data arrives at once. Connections that have lost bytes are closed, since they
+    /// cannot go on.
     ///
     /// # Errors
     /// If the lease has ended, or the engine cannot be reached.

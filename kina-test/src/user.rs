@@ -3,11 +3,11 @@ use kube::config::AuthInfo;
 use crate::{Cluster, Error};
 
 impl Cluster {
-    /// A client that acts as another user, who may do what RBAC says and nothing else.
+    /// A client that acts as another user, with exactly the rights that RBAC grants.
     ///
-    /// The API server takes the user and the groups from whoever may say so, as with `kubectl --as`. It adds the group
-    /// `system:authenticated`. The ClusterRoles `view`, `edit` and `admin` are empty on a cluster without controllers,
-    /// because one of those fills them.
+    /// The user and the groups are impersonated, as with `kubectl --as`; they need not exist. The API server adds the
+    /// group `system:authenticated`. The ClusterRoles `view`, `edit` and `admin` are empty on a cluster without
+    /// controllers, because a controller fills them.
     ///
     /// ```rust,test_harness
     /// use k8s_openapi::api::core::v1::ConfigMap;
@@ -32,7 +32,7 @@ impl Cluster {
     ///     }))?;
     ///     Api::default_namespaced(cluster.client()).create(&PostParams::default(), &role).await?;
     ///     Api::default_namespaced(cluster.client()).create(&PostParams::default(), &binding).await?;
-    ///     // The authorizer hears of it a moment later.
+    ///     // The authorizer takes notice a moment later.
     ///     while config_maps.list(&ListParams::default()).await.is_err() {
     ///         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     ///     }
@@ -44,7 +44,7 @@ impl Cluster {
     /// If a name is empty or cannot be sent.
     pub fn as_user<const GROUPS: usize>(&self, user: &str, groups: [&str; GROUPS]) -> Result<kube::Client, Error> {
         for name in std::iter::once(&user).chain(&groups) {
-            // Without a user the request would be the administrator's own.
+            // Without a user, the request would be the administrator's own.
             if name.is_empty() || http::HeaderValue::from_str(name).is_err() {
                 return Err(Error::User { user: (*name).to_owned() });
             }
@@ -58,8 +58,8 @@ impl Cluster {
         kube::Client::try_from(config).map_err(|error| Error::Client(Box::new(error)))
     }
 
-    /// A client that acts as a service account, whether there is such a one or not. Otherwise like [`Self::as_user`];
-    /// the API server adds the groups of service accounts.
+    /// A client that acts as a service account, which need not exist. Otherwise like [`Self::as_user`]; the API server
+    /// adds the groups of service accounts.
     ///
     /// # Errors
     /// As for [`Self::as_user`].

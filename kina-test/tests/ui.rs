@@ -1,6 +1,6 @@
-//! What `#[kina::test]` says about mistakes, word by word and place by place.
+//! The error messages of `#[kina::test]`, with their places.
 //!
-//! The messages are recorded with the pinned toolchain. After a change on purpose, record them anew with
+//! The messages are recorded with the pinned toolchain. After an intended change, record them anew with
 //! `TRYBUILD=overwrite cargo test -p kina-test --test ui` and read the difference.
 
 #[test]

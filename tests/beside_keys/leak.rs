@@ -30,7 +30,7 @@ const PLANTED_NAME: &str = "planted";
 pub(super) enum Leak {
     /// The verbosity of the API server's log.
     Verbosity,
-    /// That its metrics begin anew.
+    /// A reset of its metrics.
     ResetMetrics,
     /// A Secret, in a list at the revision at which it existed.
     ExactList,
@@ -44,15 +44,15 @@ pub(super) enum Leak {
     IdentityHolder,
     /// A namespace, in which objects can be created.
     Namespace,
-    /// The demands of the namespace `default` on its pods.
+    /// The requirements of the namespace `default` on its pods.
     PodSecurity,
-    /// The priority that pods get which name none.
+    /// The default priority of pods.
     DefaultPriority,
-    /// The class that volume claims get which name none.
+    /// The default class of volume claims.
     DefaultStorageClass,
-    /// The class that ingresses get which name none.
+    /// The default class of ingresses.
     DefaultIngressClass,
-    /// The needs of pods of a class beside their containers.
+    /// The overhead of pods of a runtime class.
     RuntimeClass,
     /// A token of a service account that is deleted with its lease.
     AccountToken,
@@ -93,12 +93,12 @@ impl Leak {
         Self::ALL.into_iter().find(|leak| leak.name() == name).unwrap_or_else(|| panic!("no leak is called {name}"))
     }
 
-    /// Returns what has to be known to look for it.
+    /// Plants the leak. Returns the information for looking for it.
     pub(super) async fn plant(self, cluster: &Cluster) -> anyhow::Result<Value> {
         let server = Server(cluster.client());
         match self {
             Self::Verbosity => {
-                // The API server is to refuse this to every client.
+                // The API server must refuse this to every client.
                 let _ = send(cluster, Method::PUT, "/debug/flags/v", "6").await;
                 Ok(Value::Null)
             }
@@ -119,7 +119,7 @@ impl Leak {
                 Ok(token.into())
             }
             Self::IdentityAnnotation | Self::RenewedAnnotation => {
-                // The API server makes it some time after its start.
+                // The API server creates it some time after its start.
                 wait_until("the API server has its Lease", || async { identity_lease(&server).await.is_ok() }).await?;
                 let lease = identity_lease(&server).await?;
                 let renewed = merge_identity_lease(
@@ -148,7 +148,7 @@ impl Leak {
                 server.create("/api/v1/namespaces", &namespace).await?;
                 anyhow::ensure!(
                     server.admits(CONFIG_MAPS_OF_PLANTED, &config_map()).await,
-                    "the namespace takes nothing"
+                    "the namespace accepts no objects"
                 );
                 Ok(Value::Null)
             }
@@ -212,11 +212,11 @@ impl Leak {
                 wait_until("the Secret has a token", is_filled).await?;
                 let encoded = server.get(&path).await?["data"]["token"].as_str().unwrap_or_default().to_owned();
                 let token = String::from_utf8(STANDARD.decode(encoded)?)?;
-                anyhow::ensure!(is_token_good(cluster, &token).await?, "the token is worth nothing");
+                anyhow::ensure!(is_token_good(cluster, &token).await?, "the token is not valid");
                 Ok(token.into())
             }
             Self::LogLine => {
-                // The API server logs the groups that it begins to serve.
+                // The API server logs the groups that it starts to serve.
                 let schema = json!({"openAPIV3Schema": {"type": "object"}});
                 let definition = json!({
                     "metadata": {"name": "planteds.planted.example.com"},
@@ -236,14 +236,14 @@ impl Leak {
         }
     }
 
-    /// Waits until the lease that planted it sees it.
+    /// Waits until the lease that planted it sees its effect.
     async fn wait_effect(self, server: &Server) -> anyhow::Result<Value> {
         let has_effect = || async { self.is_in_effect(server).await.unwrap_or(false) };
         wait_until("what was planted takes effect", has_effect).await?;
         Ok(Value::Null)
     }
 
-    /// Returns whether the API server decides by it about a request that writes nothing.
+    /// Returns true if it affects the API server's decision about a dry run.
     async fn is_in_effect(self, server: &Server) -> anyhow::Result<bool> {
         Ok(match self {
             Self::DefaultPriority => {
@@ -297,13 +297,13 @@ impl Leak {
     }
 }
 
-/// Returns whether this is in the log that the lease is shown.
+/// Returns true if the lease's log contains this text.
 fn api_server_logged(cluster: &Cluster, text: &str) -> bool {
     let log = std::fs::read(cluster.log_directory().join("kube-apiserver.log"));
     log.is_ok_and(|log| String::from_utf8_lossy(&log).contains(text))
 }
 
-/// Returns the revision at which all of them are there.
+/// Creates Secrets and returns the revision at which all of them exist.
 async fn create_secrets(server: &Server) -> anyhow::Result<String> {
     let mut revision = String::new();
     for number in 0..LIST_LENGTH {
@@ -325,16 +325,16 @@ async fn merge_identity_lease(server: &Server, lease: &Value, patch: Value) -> a
     Ok(server.merge(&format!("{IDENTITY_LEASES}/{name}"), &patch).await?)
 }
 
-/// A token that the API server knows.
+/// A token that the API server has accepted.
 pub(super) async fn request_token(cluster: &Cluster, namespace: &str, account: &str) -> anyhow::Result<Value> {
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
     let request = Server(cluster.client()).create(&path, &json!({"spec": {}})).await?;
     let token = request["status"]["token"].as_str().context("no token")?.to_owned();
-    anyhow::ensure!(is_token_good(cluster, &token).await?, "the token is worth nothing");
+    anyhow::ensure!(is_token_good(cluster, &token).await?, "the token is not valid");
     Ok(token.into())
 }
 
-/// Returns whether the API server accepts the token.
+/// Returns true if the API server accepts the token.
 async fn is_token_good(cluster: &Cluster, token: &str) -> anyhow::Result<bool> {
     let mut config = cluster.config();
     config.auth_info = kube::config::AuthInfo { token: Some(token.to_owned().into()), ..Default::default() };
@@ -385,7 +385,7 @@ async fn metric_names(cluster: &Cluster) -> anyhow::Result<BTreeSet<String>> {
     let text = send(cluster, Method::GET, "/metrics", "").await?;
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     let names = samples.filter_map(|line| line.rsplit_once(' ')).map(|(name, _)| name.to_owned());
-    // Those that boot alone has.
+    // The metrics that only a boot has.
     Ok(names.filter(|name| name.starts_with("apiserver_storage_decode") || name.starts_with("etcd_")).collect())
 }
 

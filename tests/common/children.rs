@@ -14,18 +14,18 @@ use tempfile::TempDir;
 
 use super::wait_until_blocking;
 
-/// How long a child may take in all: the first one may wait for a boot from nothing, on a busy machine.
+/// Time limit of a child: the first one may wait for a boot from nothing, on a busy machine.
 const CHILD_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Private directories, and the engine that runs in them. It ends with this value.
+/// Private directories, and the engine that runs in them. It ends when this value is dropped.
 pub struct Realm {
     runtime: TempDir,
     temporary: TempDir,
     variables: Vec<(String, String)>,
 }
 
-/// A running child. It is killed with this value.
+/// A running child. It is killed when this value is dropped.
 pub struct RunningTest {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -39,18 +39,18 @@ impl Realm {
         Self { runtime: directory(), temporary: directory(), variables: Vec::new() }
     }
 
-    /// Sets a variable for all children, and so for the engine that one of them starts.
+    /// Sets a variable for all children, and thus for the engine that one of them starts.
     pub fn with(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.variables.push((name.to_owned(), value.as_ref().to_string_lossy().into_owned()));
         self
     }
 
-    /// The engine's directory; empty when none runs.
+    /// The engine's directory; empty if none runs.
     pub fn runtime_directory(&self) -> PathBuf {
         self.runtime.path().to_owned()
     }
 
-    /// What children and engine take for the directory of temporary files.
+    /// The directory for temporary files of children and engine.
     pub fn temporary_directory(&self) -> PathBuf {
         self.temporary.path().to_owned()
     }
@@ -72,13 +72,13 @@ impl Realm {
         command
             .env_remove("KINA_ENGINE")
             .env_remove("KINA_SLOTS_MAX")
-            // Should whoever holds this realm be killed, its engine does not stay for long.
+            // If the process with this realm is killed, its engine must not stay for long.
             .env("KINA_IDLE_EXIT_SECONDS", "30")
             .env("KINA_RUNTIME_DIR", self.runtime.path())
             .env("TMPDIR", self.temporary.path())
-            // What the user says about engines is not about this one.
+            // The user's own settings do not apply to this engine.
             .env("XDG_CONFIG_HOME", self.temporary.path())
-            // Nothing is booted ahead of demand, so that tests can count clusters.
+            // No boots ahead of demand, so that tests can count clusters.
             .env("KINA_TARGET_UTILISATION_PERCENT", "100")
             .env("RUST_BACKTRACE", "0")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
@@ -90,7 +90,7 @@ impl Realm {
         output(self.command(test))
     }
 
-    /// Runs a test that has to succeed.
+    /// Runs a test that must succeed.
     pub fn run_well(&self, test: &str) {
         let output = self.run(test);
         assert!(output.status.success(), "{test} failed: {}", text_of(&output));
@@ -105,7 +105,7 @@ impl Realm {
         RunningTest { child, lines }
     }
 
-    /// What the engine says of itself; `None` where none runs.
+    /// The engine's status; `None` if no engine runs.
     pub fn status(&self) -> Option<Status> {
         match self.ask(&ClientMessage::Status { with_memory: false })? {
             EngineMessage::Status(status) => Some(*status),
@@ -113,7 +113,7 @@ impl Realm {
         }
     }
 
-    /// What the engine says of itself; there must be one.
+    /// The engine's status; there must be an engine.
     pub fn status_of_running(&self) -> Status {
         self.status().expect("an engine runs")
     }
@@ -125,26 +125,26 @@ impl Realm {
         wait_until_blocking("the engine ends", || !super::system::is_running(status.process_id));
     }
 
-    /// Asks the engine one thing; `None` where there is no engine.
+    /// Sends the engine one message; `None` if there is no engine.
     pub fn ask(&self, message: &ClientMessage) -> Option<EngineMessage> {
         let hello = serde_json::to_string(&ClientMessage::Hello { protocol: PROTOCOL }).expect("plain data");
         let message = serde_json::to_string(message).expect("plain data");
         let answer = self.say(&format!("{hello}\n{message}\n"))?;
-        // An engine that is just ending says nothing.
+        // An engine that is just ending does not answer.
         (!answer.is_empty()).then(|| serde_json::from_str(&answer).expect("a message"))
     }
 
-    /// Sends text as it is, returns the first line of the answer; `None` where there is no engine.
+    /// Sends text unchanged, returns the first line of the answer; `None` if there is no engine.
     pub fn say(&self, text: &str) -> Option<String> {
         Some(self.say_and_listen(text)?.next().unwrap_or_default())
     }
 
-    /// Sends text as it is, returns all lines that come back; `None` where there is no engine.
+    /// Sends text unchanged, returns all lines of the answer; `None` if there is no engine.
     pub fn say_and_listen(&self, text: &str) -> Option<impl Iterator<Item = String> + use<>> {
         Some(BufReader::new(self.send(text)?).lines().map_while(Result::ok))
     }
 
-    /// Sends text as it is and hangs up.
+    /// Sends text unchanged and closes the connection.
     pub fn say_and_leave(&self, text: &str) {
         self.send(text).expect("an engine runs");
     }
@@ -153,7 +153,7 @@ impl Realm {
         let mut stream = UnixStream::connect(self.socket()).ok()?;
         stream.set_read_timeout(Some(CHILD_TIMEOUT)).expect("a timeout");
         stream.set_write_timeout(Some(CHILD_TIMEOUT)).expect("a timeout");
-        // It may have heard enough before all is said.
+        // The engine may close the connection before it has read everything.
         let _ = stream.write_all(text.as_bytes());
         Some(stream)
     }
@@ -162,7 +162,7 @@ impl Realm {
 impl Drop for Realm {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // What ends here is only what runs here; a second panic would hide the first.
+            // Only children of this realm end here; a second panic would hide the first.
             self.ask(&ClientMessage::Stop);
         } else {
             self.stop();
@@ -175,7 +175,7 @@ impl RunningTest {
         self.child.id()
     }
 
-    /// Waits for a line with this mark in it, and returns what follows the mark.
+    /// Waits for a line that contains this mark, and returns the text after it.
     pub fn wait_for(&self, mark: &str) -> String {
         let start = Instant::now();
         loop {
@@ -187,7 +187,7 @@ impl RunningTest {
         }
     }
 
-    /// Kills it, without a chance to do anything, and waits until it is gone.
+    /// Kills it with SIGKILL, and waits until it is gone.
     pub fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("reaped");
@@ -206,7 +206,7 @@ impl Drop for RunningTest {
     }
 }
 
-/// Runs a command to its end, and no longer than a child may take.
+/// Runs a command to its end, with the time limit of a child.
 pub fn output(mut command: Command) -> Output {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = |name: &str| std::fs::File::create(directory.path().join(name)).expect("a file");
@@ -216,7 +216,7 @@ pub fn output(mut command: Command) -> Output {
     Output { status, stdout: read("stdout"), stderr: read("stderr") }
 }
 
-/// All that a child wrote.
+/// The whole output of a child.
 pub fn text_of(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

@@ -1,6 +1,6 @@
-//! What tests do to a cluster, at their worst; and how a cluster behaves where nobody did.
+//! The worst that tests do to a cluster, and the behaviour of an untouched cluster.
 //!
-//! All names are the same in all tests, so that whatever one leaves gets into the way of the next.
+//! All names are the same in all tests, so that anything left by one gets in the way of the next.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ const NODE_PORT: u16 = 30777;
 const CLUSTER_IP: &str = "10.0.0.77";
 const INTRUDER: &str = "intruder";
 const GROUP: &str = "isolation.example.com";
-/// Nothing listens there, and the kernel says so at once.
+/// No process listens there, and the kernel reports it at once.
 const CLOSED_URL: &str = "https://127.0.0.1:1/";
 
 /// One kind of dirt.
@@ -22,11 +22,11 @@ const CLOSED_URL: &str = "https://127.0.0.1:1/";
 pub enum Dirt {
     /// A namespace being deleted with finalized custom resources in it, one of them being deleted as well.
     CustomResources,
-    /// The same, and then their definition is deleted too: the server itself keeps writing after the test's end.
+    /// The same, then their definition is deleted too: the server itself keeps writing after the test's end.
     DefinitionBeingDeleted,
-    /// System ClusterRoles deleted and emptied, and a stranger made an administrator.
+    /// System ClusterRoles deleted and emptied, and an unknown user made an administrator.
     ClusterRbac,
-    /// A stranger given a role in `default`.
+    /// An unknown user given a role in `default`.
     NamespacedRbac,
     /// Labels of namespace `default` changed, namespace `kube-node-lease` deleted.
     SystemNamespaces,
@@ -36,9 +36,9 @@ pub enum Dirt {
     Events,
     /// Two hundred ConfigMaps.
     ManyObjects,
-    /// Objects that the API server made for itself, deleted and changed.
+    /// Objects created by the API server itself, deleted and changed.
     SystemObjects,
-    /// An APIService that answers nothing.
+    /// An APIService without an answering server.
     DeadApiService,
     /// A ResourceQuota of zero in the shared namespace.
     Quota,
@@ -48,7 +48,7 @@ pub enum Dirt {
     Webhook,
 }
 
-/// How an untouched cluster behaves. Makes the shared namespace and a ConfigMap in it.
+/// Checks the behaviour of an untouched cluster. Creates the shared namespace and a ConfigMap in it.
 pub async fn expect_untouched_behaviour(server: &Server) -> anyhow::Result<()> {
     for namespace in ["", "default"] {
         let secrets = Access { user: INTRUDER, groups: &[], verb: "get", group: "", resource: "secrets", namespace };
@@ -87,7 +87,7 @@ pub async fn expect_untouched_behaviour(server: &Server) -> anyhow::Result<()> {
 }
 
 impl Dirt {
-    /// Makes it, and makes sure that it has its effect.
+    /// Creates the dirt, and makes sure that it has its effect.
     pub async fn make(self, server: &Server) -> anyhow::Result<()> {
         match self {
             Self::CustomResources => custom_resources(server).await,
@@ -270,7 +270,7 @@ async fn quota(server: &Server) -> anyhow::Result<()> {
     let path = format!("/api/v1/namespaces/{SHARED}/resourcequotas");
     let zero = json!({"count/configmaps": "0", "pods": "0", "services.nodeports": "0"});
     server.create(&path, &json!({"metadata": {"name": "zero"}, "spec": {"hard": zero}})).await?;
-    // A quota counts from its status on, which a controller would write.
+    // A quota takes effect with its status, which a controller would write.
     server.merge(&format!("{path}/zero/status"), &json!({"status": {"hard": zero, "used": zero}})).await?;
     wait_refused(server, "the quota refuses", SHARED).await
 }

@@ -1,4 +1,4 @@
-//! What the integration tests share.
+//! Code shared by the integration tests.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub mod children;
@@ -10,22 +10,22 @@ pub mod untouched;
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is not a boot: far longer than it ever does.
+/// Time limit of everything except a boot: far longer than it ever takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// Asks for the long forms of what is done many times over; CI has the short ones.
+/// Requests the long forms of tests that repeat something many times; CI runs the short ones.
 const LONG_TESTS: &str = "KINA_LONG_TESTS";
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often to do something: in a long run, and in others.
+/// The number of repetitions: in a long run, and in others.
 pub fn repetitions(long: usize, short: usize) -> usize {
     if std::env::var_os(LONG_TESTS).is_some() { long } else { short }
 }
 
-/// Waits until `is_true` says so; fails after [`PATIENCE`].
+/// Waits until `is_true` returns true; fails after [`PATIENCE`].
 pub async fn wait_until<Answer: Future<Output = bool>>(what: &str, is_true: impl Fn() -> Answer) -> anyhow::Result<()> {
     let start = Instant::now();
     while !is_true().await {
-        anyhow::ensure!(start.elapsed() < PATIENCE, "waited {} s in vain: {what}", PATIENCE.as_secs());
+        anyhow::ensure!(start.elapsed() < PATIENCE, "not within {} s: {what}", PATIENCE.as_secs());
         tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(())
@@ -35,7 +35,7 @@ pub async fn wait_until<Answer: Future<Output = bool>>(what: &str, is_true: impl
 pub fn wait_until_blocking(what: &str, is_true: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_true() {
-        assert!(start.elapsed() < PATIENCE, "waited {} s in vain: {what}", PATIENCE.as_secs());
+        assert!(start.elapsed() < PATIENCE, "not within {} s: {what}", PATIENCE.as_secs());
         std::thread::sleep(POLL_INTERVAL);
     }
 }

@@ -1,17 +1,17 @@
-//! An API server, asked in JSON.
+//! An API server, with JSON requests.
 
 use http::{Method, Request};
 use serde_json::{Value, json};
 
 const TABLE_ACCEPT: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
-/// Both documents that tell everything about an API server's groups (KEP-3352).
+/// The discovery documents that list everything about an API server's groups (KEP-3352).
 const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// An API server.
 #[derive(Clone)]
 pub struct Server(pub kube::Client);
 
-/// Who asks, and for what, in an access review.
+/// The subject and the request of an access review.
 pub struct Access<'a> {
     pub user: &'a str,
     pub groups: &'a [&'a str],
@@ -31,7 +31,7 @@ impl Server {
         self.ask(Method::GET, path, DISCOVERY_ACCEPT, None).await
     }
 
-    /// A collection as `kubectl get` asks for it, with the columns that its kind has.
+    /// A collection as `kubectl get` requests it, with the columns of its kind.
     pub async fn table(&self, path: &str) -> Result<Value, kube::Error> {
         self.ask(Method::GET, path, TABLE_ACCEPT, None).await
     }
@@ -48,7 +48,7 @@ impl Server {
         self.ask(Method::DELETE, path, "application/json", None).await
     }
 
-    /// Asks the authorizer.
+    /// Runs an access review.
     pub async fn allows(&self, access: &Access<'_>) -> Result<bool, kube::Error> {
         let Access { user, groups, verb, group, resource, namespace } = access;
         let review = json!({
@@ -64,7 +64,7 @@ impl Server {
         Ok(answer["status"]["allowed"] == true)
     }
 
-    /// Whether a write would be admitted, without writing.
+    /// Returns true if a write would be admitted, by a dry run.
     pub async fn admits(&self, path: &str, object: &Value) -> bool {
         self.create(&format!("{path}?dryRun=All"), object).await.is_ok()
     }
@@ -86,7 +86,7 @@ impl Server {
     }
 }
 
-/// The HTTP status of an answer that is an error; `None` where there was no answer.
+/// The HTTP status of an error response; `None` if there was no answer.
 pub fn status_of(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),

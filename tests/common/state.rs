@@ -1,4 +1,4 @@
-//! Everything that an API server shows, and how it differs from what another one shows.
+//! Everything that an API server shows, and the differences between two of them.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::server::Server;
 
-/// How many differences an error lists.
+/// Limit of the differences in an error.
 const DIFFERENCES_SHOWN: usize = 20;
 
 const EVENTS: [&str; 2] = ["/api/v1/events ", "/apis/events.k8s.io/v1/events "];
@@ -19,7 +19,7 @@ pub struct ClusterState {
 }
 
 impl ClusterState {
-    /// Reads it all: each resource of each version of each group that discovery knows, in all namespaces.
+    /// Reads all of it: each resource of each version of each group in discovery, in all namespaces.
     pub async fn read(server: &Server) -> anyhow::Result<Self> {
         let mut entries = BTreeMap::new();
         let mut lists = Vec::new();
@@ -45,7 +45,7 @@ impl ClusterState {
         Ok(Self { entries })
     }
 
-    /// What is left to compare when everything is gone that may differ between any two untouched clusters.
+    /// The part to compare, without anything that may differ between two untouched clusters.
     pub fn comparable(&self) -> anyhow::Result<Self> {
         let mut entries = BTreeMap::new();
         for (key, value) in &self.entries {
@@ -59,7 +59,7 @@ impl ClusterState {
         Ok(Self { entries })
     }
 
-    /// Events tell how the server started, and vanish by themselves within the hour: no part of any state to compare with.
+    /// Events describe the server's start and expire within the hour, so they are not compared.
     pub fn without_events(mut self) -> Self {
         self.entries.retain(|key, _| !EVENTS.iter().any(|path| key.starts_with(path)));
         self
@@ -113,13 +113,13 @@ fn listable(group: &str, version: &Value) -> Vec<String> {
     resources
         .filter(|resource| resource["verbs"].as_array().is_some_and(|verbs| verbs.iter().any(|verb| verb == "list")))
         .filter_map(|resource| resource["resource"].as_str())
-        // These are no objects: at each list the server asks ports of this machine how they are.
+        // These are not objects: at each list the server probes ports of this machine.
         .filter(|resource| *resource != "componentstatuses")
         .map(|resource| format!("{base}/{resource}"))
         .collect()
 }
 
-/// The one Lease that a server has of itself: it renews it as it likes, and makes it some time after its start.
+/// The server's own Lease: the server renews it at any time, and creates it some time after its start.
 fn is_sign_of_life(key: &str, object: &Value) -> bool {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let holder = object["spec"]["holderIdentity"].as_str().unwrap_or_default();
@@ -128,19 +128,19 @@ fn is_sign_of_life(key: &str, object: &Value) -> bool {
         && holder.starts_with(&format!("{name}_"))
 }
 
-/// Takes out what differs between any two untouched clusters, and nothing else.
+/// Removes the fields that differ between any two untouched clusters, and nothing else.
 fn make_comparable(key: &str, object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        // Each object's own: random, counted by the store, and when it was made.
+        // Specific to each object: random, counted by the store, or the time of creation.
         for field in ["uid", "resourceVersion", "creationTimestamp"] {
             metadata.remove(field);
         }
-        // When a manager wrote; what it manages is compared.
+        // The time of a manager's write; the managed fields are compared.
         for entry in metadata.get_mut("managedFields").and_then(Value::as_array_mut).into_iter().flatten() {
             remove(entry, &["time"]);
         }
     }
-    // When a condition came true; whether it is, and why, is compared.
+    // The time of a condition's change; its status and reason are compared.
     let conditions = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
     for condition in conditions.into_iter().flatten() {
         remove(condition, &["lastTransitionTime"]);
@@ -155,11 +155,11 @@ fn make_comparable(key: &str, object: &mut Value) {
                 }
             }
         }
-        // The day on which the server that made it started.
+        // The day of the server's start.
         ("/api/v1/configmaps", "kube-system/kube-apiserver-legacy-service-account-token-tracking") => {
             remove(&mut object["data"], &["since"]);
         }
-        // The port at which the server happens to listen.
+        // The port on which the server happens to listen.
         ("/api/v1/services", "default/kubernetes") => {
             for port in object.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten() {
                 remove(port, &["targetPort"]);

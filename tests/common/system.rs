@@ -1,17 +1,17 @@
-//! What this machine says about processes, ports and files.
+//! Processes, ports and files of this machine.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use rustix::process::{Pid, test_kill_process};
 
-/// A listening port, and which of all sockets that ever listened there it is.
+/// A listening port, with the identity of its socket.
 pub type Listener = (u16, u64);
 
-/// Whether a process exists and has not ended.
+/// Returns true if a process exists and has not ended.
 pub fn is_running(process_id: u32) -> bool {
     let Some(pid) = i32::try_from(process_id).ok().and_then(Pid::from_raw) else { return false };
-    // One that has ended but that nobody has taken note of yet is no process any more.
+    // A process that has ended but is not reaped yet does not count.
     let is_zombie = std::fs::read_to_string(format!("/proc/{process_id}/stat"))
         .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')));
     test_kill_process(pid).is_ok() && !is_zombie
@@ -27,7 +27,7 @@ pub fn processes_of(directory: &Path) -> BTreeSet<u32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|process_id| *process_id != std::process::id() && is_running(*process_id))
         .filter(|process_id| {
-            // A process that ends meanwhile has neither.
+            // A process that ends at this moment has neither.
             let read = |name: &str| std::fs::read(format!("/proc/{process_id}/{name}")).unwrap_or_default();
             contains(read("cmdline")) || contains(read("environ"))
         })

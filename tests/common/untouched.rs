@@ -1,7 +1,7 @@
-//! A cluster that kina never touched, to compare with.
+//! A cluster that kina never touched, for comparison.
 //!
-//! It is started here by hand: no snapshot, no gateway, no rewind, only the same binaries with those flags of kina's
-//! that shape what an API server stores. What it shows is kept in a file, since nothing else ever changes it.
+//! It is started by hand: no snapshot, no gateway, no rewind, only the same binaries with those of kina's flags that
+//! affect the stored state. Its state is kept in a file, since nothing else ever changes it.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -16,17 +16,17 @@ use rcgen::{CertificateParams, KeyPair};
 use super::server::Server;
 use super::state::ClusterState;
 
-/// Rises with each change of the flags below or of what is recorded.
+/// Rises with each change of the flags below or of the recorded state.
 const FORMAT: u32 = 1;
 /// A boot from nothing takes about 4 s.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(200);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// A bootstrap has ended when everything looks the same after so long: longer than the server's slow start-up loops.
+/// A bootstrap is over when the state has not changed for this long: longer than the server's slow start-up loops.
 const QUIET: Duration = Duration::from_millis(2500);
 const TOKEN: &str = "untouched";
 
-/// What an untouched cluster of the binaries under test shows.
+/// The state of an untouched cluster of the binaries under test.
 pub async fn untouched() -> anyhow::Result<ClusterState> {
     let assets = tokio::task::spawn_blocking(assets).await??;
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -69,7 +69,7 @@ async fn record(assets: &Assets) -> anyhow::Result<ClusterState> {
     let mut attempt = 1;
     loop {
         match boot_and_read(assets).await {
-            // Somebody else may have taken one of the ports.
+            // Another process may have taken one of the ports.
             Err(error) if attempt < ATTEMPTS_MAX => eprintln!("attempt {attempt}: {error:#}"),
             result => return result,
         }
@@ -103,7 +103,7 @@ async fn boot_and_read(assets: &Assets) -> anyhow::Result<ClusterState> {
     std::fs::write(path("tokens"), format!("{TOKEN},untouched,1,system:masters\n"))?;
     let _api_server = Ended(
         Command::new(&assets.kube_apiserver)
-            // How it is reached: of no consequence for what it stores.
+            // The address: irrelevant for the stored state.
             .arg(format!("--etcd-servers={etcd_url}"))
             .arg("--bind-address=127.0.0.1")
             .arg(format!("--secure-port={api_port}"))
@@ -112,7 +112,7 @@ async fn boot_and_read(assets: &Assets) -> anyhow::Result<ClusterState> {
             .arg(format!("--token-auth-file={}", path("tokens")))
             .arg(format!("--service-account-key-file={}", path("server.pub")))
             .arg(format!("--service-account-signing-key-file={}", path("server.key")))
-            // What shapes the stored state: as in kina's clusters.
+            // The flags that affect the stored state: as in kina's clusters.
             .arg(format!("--client-ca-file={}", path("server.crt")))
             .arg("--authorization-mode=RBAC")
             .arg("--allow-privileged=true")
@@ -171,7 +171,7 @@ fn free_ports() -> std::io::Result<[u16; 3]> {
     Ok(ports)
 }
 
-/// A process that ends with this value.
+/// A process that is killed when this value is dropped.
 struct Ended(Child);
 
 impl Drop for Ended {

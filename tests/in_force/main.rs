@@ -4,7 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-/// The test that the tests below run to have an engine. Left alone, it is a test like any other.
+/// The child of the tests below. On its own, it is an ordinary test.
 #[kina::test]
 async fn visitor(client: kube::Client) -> anyhow::Result<()> {
     client.apiserver_version().await?;

@@ -16,18 +16,18 @@ use crate::common::{PATIENCE, wait_until};
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const WIDGETS: &str = "/apis/outlived.example.com/v1/namespaces/default/widgets";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-/// Sees nothing, so that the API server writes nothing to it before its end.
+/// Has no events, so the API server writes nothing to it before its end.
 const QUIET_WATCH: &str = "/api/v1/namespaces/default/limitranges?watch=1&timeoutSeconds=3";
 const DEFINITION: &str = "widgets.outlived.example.com";
 const CONFIG_MAPS_BEFORE: usize = 6000;
 const WIDGETS_BEFORE: usize = 4000;
 const CREATED: usize = 400;
 const CREATED_AT_A_TIME: usize = 8;
-/// After so long nothing of a lease before may have shown.
+/// After this long, nothing of an earlier lease may have appeared.
 const WAIT: Duration = Duration::from_secs(10);
 
 /// Work that goes on when its lease ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+# Work that continues when its lease ends.
 enum Writer {
     /// The deletion of a collection.
     Deletion,
@@ -56,7 +56,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// Half of all: two rounds, one after the other, have each with certificate and token, closed before and at the end.
+    /// Half of all cases: two consecutive rounds have each with certificate and token, closed before and at the end.
     pub fn of_round(round: usize) -> Vec<Self> {
         let protocols = [Protocol::Http1, Protocol::Http1Ahead, Protocol::Http2];
         let mut kinds = Vec::new();
@@ -91,7 +91,7 @@ impl Case {
         Self { writer, protocol, has_token: false, closing: Closing::AtTheEnd }
     }
 
-    /// The state that the first lease starts from: as if it had made that itself, which would take longer.
+    /// The state that the first lease starts from: as if it had created it, which would take longer.
     pub fn template(&self) -> FixtureSet {
         let mut objects: Vec<Value> = Vec::new();
         match self.writer {
@@ -107,7 +107,7 @@ impl Case {
         FixtureSet { overlays: vec![Overlay { name: "outlived".to_owned(), sources }] }
     }
 
-    /// Begins it. Returns the connection that shall be closed after the lease.
+    /// Starts the work. Returns the connection to close after the lease.
     pub async fn begin(&self, grant: &LeaseGrant) -> anyhow::Result<Option<Connection>> {
         let server = server(grant)?;
         let credential = match self.has_token {
@@ -135,7 +135,7 @@ impl Case {
                 connection.send("GET", QUIET_WATCH, "").await?;
                 connection.expect(b"HTTP/1.1 200 ").await?;
                 connection.send("POST", CONFIG_MAPS, &late("any")).await?;
-                // Else the creation would be cancelled as soon as it begins.
+                // Otherwise the creation would be cancelled as soon as it starts.
                 connection.send_one_more_byte().await?;
             }
             Writer::Upgrade => connection.upgrade(&format!("{CONFIG_MAPS}?watch=1")).await?,
@@ -146,7 +146,7 @@ impl Case {
         Ok((self.closing == Closing::AtTheEnd).then_some(connection))
     }
 
-    /// Creates the same names, and looks later whether all are there, and nothing else.
+    /// Creates the same names, and checks later that all of them exist, and nothing else.
     pub async fn expect_undisturbed(&self, grant: &LeaseGrant) -> anyhow::Result<()> {
         let server = server(grant)?;
         let (path, resource, objects): (_, _, Vec<_>) = match self.writer {
@@ -179,7 +179,7 @@ impl Case {
     }
 }
 
-/// Returns how many requests to create such objects the API server has served, or begun to serve and given up.
+/// Returns the number of requests to create such objects that the API server has served, or started and given up.
 async fn creations(server: &Server, resource: &str) -> anyhow::Result<f64> {
     let metrics = server.0.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
     let labels = [format!("resource=\"{resource}\""), "verb=\"POST\"".to_owned()];
@@ -191,7 +191,7 @@ async fn creations(server: &Server, resource: &str) -> anyhow::Result<f64> {
     Ok(values.map(str::parse::<f64>).sum::<Result<f64, _>>()?)
 }
 
-/// Names that a deletion in their order comes to last.
+/// Names that an ordered deletion reaches last.
 fn last(count: usize) -> std::ops::Range<usize> {
     count - CREATED..count
 }
@@ -200,7 +200,7 @@ fn server(grant: &LeaseGrant) -> anyhow::Result<Server> {
     Ok(Server(kube::Client::try_from(kina_engine::client::config_of_lease(grant)?)?))
 }
 
-/// The token of a service account that may do everything.
+/// The token of a service account with all rights.
 async fn administrators_token(server: &Server) -> anyhow::Result<String> {
     let accounts = "/api/v1/namespaces/default/serviceaccounts";
     server.create(accounts, &json!({"metadata": {"name": "robot"}})).await?;
@@ -223,7 +223,7 @@ async fn administrators_token(server: &Server) -> anyhow::Result<String> {
     Ok(answer["status"]["token"].as_str().context("a token")?.to_owned())
 }
 
-/// Waits until the API server has all instances at hand. A CRD that is deleted earlier can keep them for a minute.
+/// Waits until the API server has all instances in its cache. A CRD that is deleted earlier can keep them for a minute.
 async fn wait_cached(server: &Server) -> anyhow::Result<()> {
     let is_cached = || async {
         let list = server.get(&format!("{WIDGETS}?resourceVersion=0")).await;
@@ -232,7 +232,7 @@ async fn wait_cached(server: &Server) -> anyhow::Result<()> {
     wait_until("all instances are cached", is_cached).await
 }
 
-/// Waits until the first of many is gone: the others are going.
+/// Waits until the first of many is gone, and thus the others are being deleted.
 async fn wait_gone(server: &Server, path: &str) -> anyhow::Result<()> {
     let start = Instant::now();
     while !matches!(server.get(path).await, Err(error) if status_of(&error) == Some(404)) {

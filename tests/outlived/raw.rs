@@ -1,4 +1,4 @@
-//! Connections on which every byte is the test's own.
+//! Connections on which the test determines every byte.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Http1,
-    /// With one more byte behind the request.
+    /// With one more byte after the request.
     Http1Ahead,
     Http2,
 }
@@ -67,7 +67,7 @@ impl Connection {
         Ok(Self { stream, protocol, headers })
     }
 
-    /// Sends a request, and does not wait for its answer.
+    /// Sends a request without waiting for its answer.
     pub async fn send(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<()> {
         if self.protocol == Protocol::Http2 {
             return self.send_http2(method, path, body).await;
@@ -77,14 +77,14 @@ impl Connection {
         Ok(self.stream.flush().await?)
     }
 
-    /// Sends the beginning of another request, over HTTP/1.1. Once the API server has come upon that while it serves a
-    /// request, it does not see any more that the connection ends.
+    /// Sends the start of another request, over HTTP/1.1. Once the API server has read it while serving a request, it
+    /// no longer notices that the connection ends.
     pub async fn send_one_more_byte(&mut self) -> anyhow::Result<()> {
         self.stream.write_all(b"G").await?;
         Ok(self.stream.flush().await?)
     }
 
-    /// Asks for another protocol, and waits until it is agreed.
+    /// Requests another protocol, and waits for the agreement.
     pub async fn upgrade(&mut self, path: &str) -> anyhow::Result<()> {
         for (name, value) in [
             ("origin", "https://kina"),
@@ -99,7 +99,7 @@ impl Connection {
         self.expect(b"HTTP/1.1 101 ").await
     }
 
-    /// Waits for the beginning of an answer.
+    /// Waits for the start of an answer.
     pub async fn expect(&mut self, beginning: &[u8]) -> anyhow::Result<()> {
         let mut heard = vec![0; beginning.len()];
         tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut heard)).await.context("no answer")??;
@@ -117,7 +117,7 @@ impl Connection {
         let pseudo = [(":method", method), (":scheme", "https"), (":authority", "kina"), (":path", path)];
         let own = self.headers.iter().map(|(name, value)| (*name, value.as_str()));
         let block: Vec<u8> = pseudo.into_iter().chain(own).flat_map(|(name, value)| field(name, value)).collect();
-        // The end of the stream is told by its last frame.
+        // The last frame marks the end of the stream.
         let (headers_flags, data) = match body {
             "" => (0x5, Vec::new()),
             body => (0x4, frame(0, 0x1, 1, body.as_bytes())),

@@ -1,4 +1,4 @@
-//! An engine of its own, on whose clusters one case follows another.
+//! An engine of its own, whose clusters run one case after another.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
@@ -17,14 +17,14 @@ use tokio::sync::Mutex;
 use super::case::Case;
 use crate::common::children::Realm;
 
-/// Functions that are at work for a request, or in the background for one that has ended.
+/// Functions that work for a request, or in the background for one that has ended.
 const AT_WORK: [&str; 3] = ["finisher.finishRequest", "(*Store).DeleteCollection", "finalizer.(*CRDFinalizer).sync"];
 
 pub struct Scene {
     realm: Realm,
     client: EngineClient,
     slots: usize,
-    /// Held while a cluster goes from one lease to the next: else it could go to another case.
+    /// Held while a cluster goes from one lease to the next, so that it does not go to another case.
     handing_over: Mutex<()>,
 }
 
@@ -48,9 +48,9 @@ impl Scene {
         Ok(Self { realm: realm.await?, client, slots, handing_over: Mutex::new(()) })
     }
 
-    /// Runs all cases, so many at a time as there are clusters.
+    /// Runs all cases, as many at a time as there are clusters.
     pub async fn run_all(&self, cases: &[Case]) -> anyhow::Result<()> {
-        // All clusters are held, so that none but the one that a case gives back is free when it asks again.
+        // All clusters are held, so only the one that a case returns is free for its next request.
         let mut held = Vec::new();
         for _ in 0..self.slots {
             held.push(self.lease(&FixtureSet::default()).await?);
@@ -66,7 +66,7 @@ impl Scene {
         });
         // Each keeps its last lease until all have ended.
         let ended = futures::future::join_all(chains).await;
-        // A chain that fails gives its cluster back, which another chain may be handed then: so all failures are told.
+        // A chain that fails returns its cluster, which may then go to another chain: so all failures are reported.
         let failures: Vec<_> =
             ended.iter().filter_map(|ended| ended.as_ref().err()).map(|error| format!("{error:#}")).collect();
         ensure!(failures.is_empty(), "{}", failures.join("\n"));
@@ -100,9 +100,9 @@ impl Scene {
         Ok(self.client.acquire_from(request, template, &|_| {}).await?)
     }
 
-    /// Looks twice in a row at the API server's goroutines: none may be at work both times.
+    /// Reads the API server's goroutines twice in a row: none may be at work both times.
     async fn expect_all_ended(&self, lease: &Lease) -> anyhow::Result<()> {
-        // Nothing is answered before the cluster is proven.
+        // No request is answered before the cluster is proven.
         let config = kina_engine::client::config_of_lease(&lease.grant)?;
         kube::Client::try_from(config)?.apiserver_version().await?;
         let first = self.profile(&lease.grant.cluster).await.context("no profile")?;
@@ -117,7 +117,7 @@ impl Scene {
         let engines = std::fs::read_dir(self.realm.runtime_directory())?;
         let directories = engines.filter_map(|engine| Some(engine.ok()?.path().join("clusters").join(cluster)));
         let directory = directories.into_iter().find(|path| path.is_dir()).context("no such cluster")?;
-        // However long that is, this is short.
+        // The path may be too long for a socket; this one is short.
         let directory = std::fs::File::open(directory)?;
         let socket = format!("/proc/self/fd/{}/debug.sock", directory.as_raw_fd());
         let mut stream = UnixStream::connect(socket).await?;
@@ -130,8 +130,8 @@ impl Scene {
     }
 }
 
-/// The goroutines that are at work, by their numbers, which the API server itself may have too, but not for long. In
-/// this form of a profile each goroutine is a block of its own, headed by `goroutine 7 [select]:`.
+/// The goroutines at work, by their numbers. The API server itself may have some too, but not for long. In this form of
+/// a profile each goroutine is a block of its own, headed by `goroutine 7 [select]:`.
 fn at_work(profile: &str) -> BTreeMap<&str, &'static str> {
     let blocks = profile.split("\n\n").filter_map(|block| {
         let number = block.trim_start().strip_prefix("goroutine ")?.split(' ').next()?;

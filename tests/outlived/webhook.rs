@@ -1,4 +1,4 @@
-//! A webhook that takes its time, and stays when the lease that registered it has ended.
+//! A slow webhook that still runs when the lease that registered it has ended.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use crate::common::server::Server;
 
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 const NAME: &str = "slow.example.com";
-/// Longer than the engine gives what a lease has left running.
+/// Longer than the engine waits for requests of a lease that still run.
 const HOLD: Duration = Duration::from_millis(2500);
 const PROBE: &str = "probe";
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 const PROBES_MAX: usize = 500;
 
-/// Which ConfigMaps are reviewed: those with this label.
+/// The label of the ConfigMaps that are reviewed.
 pub const LABEL: &str = "slow";
 
 pub struct SlowWebhook {
-    /// Names of what is being held.
+    /// Names of held objects.
     held: mpsc::Receiver<String>,
 }
 
 impl SlowWebhook {
-    /// Registers it, and waits until the API server asks it.
+    /// Registers it, and waits until the API server calls it.
     pub async fn start(server: &Server) -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.self_signed(&key)?;
@@ -49,7 +49,7 @@ impl SlowWebhook {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, holds) = (acceptor.clone(), holds.clone());
-                // A connection that breaks off is the end of what is asked on it.
+                // A broken connection ends the requests on it.
                 tokio::spawn(async move { review_all(acceptor, stream, holds).await });
             }
         });
@@ -73,11 +73,11 @@ impl SlowWebhook {
             }
             tokio::time::sleep(PROBE_INTERVAL).await;
         }
-        anyhow::bail!("the webhook was never asked")
+        anyhow::bail!("the webhook was never called")
     }
 
-    /// Waits until the creation of an object with this name is held, and takes the registration away. What is held
-    /// already stays so, and a rewind finds no webhook.
+    /// Waits until the creation of an object with this name is held, and removes the registration. The held request
+    /// stays held, and a rewind finds no webhook.
     pub async fn unregister_once_held(&mut self, server: &Server, name: &str) -> anyhow::Result<()> {
         while self.held.recv().await.context("the webhook has ended")? != name {}
         server.delete(&format!("{CONFIGURATIONS}/{NAME}")).await?;
@@ -117,7 +117,7 @@ async fn review_all(acceptor: TlsAcceptor, stream: TcpStream, holds: mpsc::Sende
     }
 }
 
-/// A whole request, if it is there: its length, and its body.
+/// A complete request, if there is one: its length, and its body.
 fn parse(heard: &[u8]) -> anyhow::Result<Option<(usize, Value)>> {
     let Some(head_end) = heard.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&heard[..head_end])?.to_ascii_lowercase();

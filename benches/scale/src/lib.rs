@@ -1,4 +1,4 @@
-//! What each test of `cargo kina bench scale` does.
+//! The work of each test of `cargo kina bench scale`.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, ObjectMeta, PostParams};
 use serde::Deserialize;
 
-/// Names the file with the address and credentials of the cluster that all tests share.
+/// The file with the address and credentials of the shared cluster.
 pub const SHARED_CLUSTER: &str = "BENCH_SCALE_SHARED_CLUSTER";
 /// ConfigMaps that each test creates.
 pub const CONFIG_MAPS: usize = 10;
@@ -23,7 +23,7 @@ struct ClusterAccess {
 /// Creates a namespace with ten ConfigMaps in it, one after the other.
 ///
 /// # Errors
-/// If the API server refuses one: the namespace is there already, for instance.
+/// If the API server refuses one, for instance because the namespace exists already.
 pub async fn work(client: &kube::Client, namespace: &str) -> anyhow::Result<()> {
     let named = |name: String| ObjectMeta { name: Some(name), ..ObjectMeta::default() };
     let object = Namespace { metadata: named(namespace.to_owned()), ..Namespace::default() };
@@ -40,15 +40,15 @@ pub async fn work(client: &kube::Client, namespace: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The same on the cluster that all tests share, with a client and a runtime like those of a `#[kina::test]`.
+/// The same on the shared cluster, with a client and a runtime like those of a `#[kina::test]`.
 ///
 /// # Errors
-/// As for [`work`], and if nobody said which cluster that is.
+/// As for [`work`], and if the shared cluster is not named.
 pub fn work_on_shared_cluster(namespace: &str) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let path = std::env::var_os(SHARED_CLUSTER)
-            .with_context(|| format!("{SHARED_CLUSTER} is not set; `cargo kina bench scale` does that"))?;
+            .with_context(|| format!("{SHARED_CLUSTER} is not set: run this by `cargo kina bench scale`"))?;
         let access: ClusterAccess = serde_json::from_slice(&std::fs::read(path)?)?;
         let auth_info = kina_engine::client::auth_info(&access.certificate_pem, &access.key_pem);
         let config = kina_engine::client::kube_config(access.address, &access.ca_pem, auth_info)?;

@@ -3,19 +3,19 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::{Greeting, READY};
 
-/// How a reconciliation went.
+/// The outcome of a reconciliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The ConfigMap says what it should.
+    /// The ConfigMap has the right content.
     Applied,
-    /// A ConfigMap of that name exists and is somebody else's.
+    /// A ConfigMap of that name exists, and this Greeting did not make it.
     NameTaken,
 }
 
-/// The condition that says so. Its time is that of the last change: as long as the status stays, it stays.
+/// The condition for an outcome. Its time is that of the last change of its status.
 pub(crate) fn ready(greeting: &Greeting, outcome: Outcome, now: Timestamp) -> Condition {
     let (status, reason, message) = match outcome {
-        Outcome::Applied => ("True", "Applied", "the ConfigMap says what it should"),
+        Outcome::Applied => ("True", "Applied", "the ConfigMap has the right content"),
         Outcome::NameTaken => {
             ("False", "NameTaken", "a ConfigMap of this name exists, and this Greeting did not make it")
         }

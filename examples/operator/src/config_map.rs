@@ -6,18 +6,18 @@ use kube::{Resource, ResourceExt};
 
 use crate::Greeting;
 
-/// The key of the ConfigMap under which the words are.
+/// The ConfigMap's key for the words.
 pub const WORDS_KEY: &str = "words";
 
-/// Marks what the controller makes, so that it needs to watch nothing else.
+/// Marks the controller's objects, so that it needs to watch no others.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "greeting-controller");
 
-/// The label selector of what the controller makes.
+/// The label selector of the controller's objects.
 pub(crate) fn selector() -> String {
     format!("{}={}", MANAGED_BY.0, MANAGED_BY.1)
 }
 
-/// The ConfigMap that a Greeting asks for: what the controller applies, and no field more.
+/// The ConfigMap for a Greeting: exactly the fields that the controller applies.
 pub(crate) fn wanted(greeting: &Greeting) -> ConfigMap {
     let words = format!("{}, {}!", greeting.spec.salutation, greeting.spec.name);
     ConfigMap {
@@ -33,7 +33,8 @@ pub(crate) fn wanted(greeting: &Greeting) -> ConfigMap {
     }
 }
 
-/// Whether a ConfigMap was made for this Greeting, and not for one of the same name before it, or by somebody else.
+/// Returns true if the ConfigMap was made for this Greeting, not for an earlier one of the same name or by another
+/// client.
 pub(crate) fn belongs_to(config_map: &ConfigMap, greeting: &Greeting) -> bool {
     let is_owner = |uid: &str| greeting.metadata.uid.as_deref() == Some(uid);
     config_map.owner_references().iter().any(|owner| owner.controller == Some(true) && is_owner(&owner.uid))
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_map_belongs_to_the_greeting_it_was_made_for_and_to_no_later_one_of_that_name() {
+    fn a_config_map_does_not_belong_to_a_later_greeting_of_the_same_name() {
         let config_map = wanted(&greeting("first"));
         assert!(belongs_to(&config_map, &greeting("first")));
         assert!(!belongs_to(&config_map, &greeting("second")));

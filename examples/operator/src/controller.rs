@@ -13,38 +13,38 @@ use crate::condition::{self, Outcome};
 use crate::config_map;
 use crate::{Greeting, GreetingStatus};
 
-/// Whose fields are whose: what the controller applies is applied under this name.
+/// The field manager for everything that the controller applies.
 pub const FIELD_MANAGER: &str = "greeting-controller";
 
 /// Holds a Greeting that is being deleted until its ConfigMap is gone.
 ///
-/// The owner reference alone would leave that to the garbage collector, which comes some time after, if it runs at all.
+/// The owner reference alone would leave that to the garbage collector, which runs later, or not at all.
 pub const FINALIZER: &str = "example.kina.dev/config-map";
 
-/// A reconciliation that failed is tried again after this.
+/// The pause after a failed reconciliation.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Nothing tells when a name that is taken becomes free, for what has it is not watched.
+/// The pause before checking a taken name again: the object that has it is not watched.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// Why a Greeting could not be reconciled.
+/// The reason that a Greeting could not be reconciled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReconcileError {
     /// The API server refused, or did not answer.
     #[error("{action} failed")]
     Api {
-        /// What was tried.
+        /// The action.
         action: &'static str,
-        /// What came back.
+        /// The API server's answer.
         #[source]
         source: Box<kube::Error>,
     },
-    /// Adding or removing the finalizer failed, or what was done in between.
-    #[error("the finalizer {FINALIZER} could not be served")]
+    /// Adding or removing the finalizer failed, or the work in between.
+    #[error("reconciling under the finalizer {FINALIZER} failed")]
     Finalizer(#[source] Box<finalizer::Error<ReconcileError>>),
 }
 
-/// What every reconciliation needs.
+/// The shared context of all reconciliations.
 struct Context {
     client: Client,
 }
@@ -59,7 +59,7 @@ pub async fn run(client: Client) {
         .for_each(async |result| match result {
             Ok((greeting, _)) => tracing::debug!(%greeting, "reconciled"),
             // Its watches recover by themselves, and a failed reconciliation is repeated.
-            Err(error) => tracing::warn!(%error, "the controller met an error"),
+            Err(error) => tracing::warn!(%error, "the controller hit an error"),
         })
         .await;
 }
@@ -75,9 +75,9 @@ async fn reconcile(greeting: Arc<Greeting>, context: Arc<Context>) -> Result<Act
     served.await.map_err(|error| ReconcileError::Finalizer(Box::new(error)))
 }
 
-/// Makes the ConfigMap what it should be, and says so in the status.
+/// Applies the ConfigMap and reports in the status.
 ///
-/// Where nothing has to change, nothing is written: an apply that changes no field makes no event, so this comes to rest.
+/// If nothing has to change, nothing is written: an apply that changes no field causes no event, so this comes to rest.
 async fn apply(
     greeting: &Greeting,
     greetings: &Api<Greeting>,
@@ -109,12 +109,12 @@ async fn apply(
     })
 }
 
-/// Deletes the ConfigMap, unless it is somebody else's.
+/// Deletes the ConfigMap, unless it belongs to another client.
 async fn clean_up(greeting: &Greeting, config_maps: &Api<ConfigMap>) -> Result<Action, ReconcileError> {
     let name = greeting.name_any();
     let existing = config_maps.get_opt(&name).await.map_err(api_error("reading the ConfigMap"))?;
     if let Some(existing) = existing.filter(|existing| config_map::belongs_to(existing, greeting)) {
-        // Should another have taken its place since it was read, that one stays.
+        // If another one has replaced it since it was read, that one stays.
         let this_very_one = Preconditions { uid: existing.uid(), resource_version: None };
         let how = DeleteParams { preconditions: Some(this_very_one), ..DeleteParams::default() };
         match config_maps.delete(&name, &how).await {
@@ -126,7 +126,7 @@ async fn clean_up(greeting: &Greeting, config_maps: &Api<ConfigMap>) -> Result<A
     Ok(Action::await_change())
 }
 
-/// Applies with force: what this controller applies is its own, whoever wrote there last.
+/// Applies with force: this controller owns the fields that it applies, even if another client changed them.
 fn as_manager() -> PatchParams {
     PatchParams::apply(FIELD_MANAGER).force()
 }

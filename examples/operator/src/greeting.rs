@@ -3,7 +3,7 @@ use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// Whom to greet, and how.
+/// A name and a salutation.
 #[derive(Clone, CustomResource, Debug, Deserialize, JsonSchema, Serialize)]
 #[kube(
     group = "example.kina.dev",
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
     kind = "Greeting",
     namespaced,
     status = "GreetingStatus",
-    doc = "Words for somebody, kept in a ConfigMap of the same name",
+    doc = "A greeting, kept in a ConfigMap of the same name",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GreetingSpec {
-    /// Who is greeted.
+    /// The name to greet.
     #[schemars(length(min = 1, max = 100))]
     pub name: String,
     /// The word before the name.
@@ -25,11 +25,11 @@ pub struct GreetingSpec {
     pub salutation: String,
 }
 
-/// What the controller made of it.
+/// The controller's report.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GreetingStatus {
-    /// The generation of the Greeting that this status is about.
+    /// The generation of the Greeting that this status describes.
     pub observed_generation: Option<i64>,
     /// One condition of each type.
     #[schemars(schema_with = "condition_list")]
@@ -37,7 +37,7 @@ pub struct GreetingStatus {
 }
 
 impl Greeting {
-    /// The condition of this type, once there is one.
+    /// The condition of this type, if it exists.
     pub fn condition(&self, type_: &str) -> Option<&Condition> {
         self.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == type_)
     }
@@ -47,7 +47,7 @@ fn default_salutation() -> String {
     "Hello".to_owned()
 }
 
-/// Conditions are a list that is merged by type, so that each can have a field manager of its own.
+/// Conditions are a list merged by type, so that each can have its own field manager.
 fn condition_list(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",

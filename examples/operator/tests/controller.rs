@@ -1,6 +1,6 @@
-//! The controller on a real API server: each test has a cluster of its own, where the CRD is there from the start.
+//! The controller on a real API server: each test has a cluster of its own, with the CRD installed from the start.
 //!
-//! No test sleeps and looks again. Each watches for what must come, and fails if it does not come in time.
+//! No test polls. Each watches for the expected state, and fails if it does not come in time.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-/// Long enough for the slowest machine: only a test that fails waits so long.
+/// Long enough for the slowest machine: only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 const NAME: &str = "world";
 
@@ -38,7 +38,7 @@ async fn the_config_map_follows_the_greeting(client: Client) -> anyhow::Result<(
 }
 
 #[kina::test(crds = [Greeting])]
-async fn what_others_change_or_delete_comes_back(client: Client) -> anyhow::Result<()> {
+async fn changed_and_deleted_config_maps_are_restored(client: Client) -> anyhow::Result<()> {
     let (greetings, config_maps) = start_operator(&client);
     greetings.create(&PostParams::default(), &greeting()).await?;
     let config_map = awaited(&config_maps, says("Hello, world!")).await?;
@@ -48,7 +48,7 @@ async fn what_others_change_or_delete_comes_back(client: Client) -> anyhow::Resu
     assert_eq!(words(&changed), Some("Go away!"));
     let repaired = awaited(&config_maps, says("Hello, world!")).await?;
     assert_eq!(repaired.uid(), config_map.uid());
-    assert_eq!(repaired.data.unwrap_or_default()["note"], "mine", "what the controller does not own stays");
+    assert_eq!(repaired.data.unwrap_or_default()["note"], "mine", "fields that the controller does not own stay");
 
     config_maps.delete(NAME, &DeleteParams::default()).await?;
     let restored = awaited(&config_maps, says("Hello, world!")).await?;
@@ -56,7 +56,7 @@ async fn what_others_change_or_delete_comes_back(client: Client) -> anyhow::Resu
     Ok(())
 }
 
-/// The cluster has no garbage collector, so that only the controller can have removed the ConfigMap.
+/// The cluster has no garbage collector, so only the controller can have removed the ConfigMap.
 #[kina::test(crds = [Greeting])]
 async fn a_greeting_goes_after_its_config_map(client: Client) -> anyhow::Result<()> {
     let (greetings, config_maps) = start_operator(&client);
@@ -71,7 +71,7 @@ async fn a_greeting_goes_after_its_config_map(client: Client) -> anyhow::Result<
 }
 
 #[kina::test(crds = [Greeting])]
-async fn a_config_map_of_somebody_else_is_left_alone(client: Client) -> anyhow::Result<()> {
+async fn a_foreign_config_map_is_left_alone(client: Client) -> anyhow::Result<()> {
     let (greetings, config_maps) = start_operator(&client);
     let mut theirs = ConfigMap::default();
     theirs.metadata.name = Some(NAME.to_owned());
@@ -88,7 +88,7 @@ async fn a_config_map_of_somebody_else_is_left_alone(client: Client) -> anyhow::
     Ok(())
 }
 
-/// Runs the controller, which ends with the test's runtime.
+/// Runs the controller, which stops with the test's runtime.
 fn start_operator(client: &Client) -> (Api<Greeting>, Api<ConfigMap>) {
     tokio::spawn(kina_example_operator::run(client.clone()));
     (Api::default_namespaced(client.clone()), Api::default_namespaced(client.clone()))
@@ -106,12 +106,12 @@ fn managers<Object: ResourceExt>(object: &Object) -> Vec<&str> {
     object.managed_fields().iter().filter_map(|entry| entry.manager.as_deref()).collect()
 }
 
-/// The ConfigMap says this.
+/// True if the ConfigMap contains these words.
 fn says(wanted: &str) -> impl Condition<ConfigMap> {
     move |config_map: Option<&ConfigMap>| config_map.and_then(words) == Some(wanted)
 }
 
-/// The Greeting is ready or not, and its status is about this generation.
+/// True if the Greeting has this readiness and its status is about this generation.
 fn reports(status: &str, generation: i64) -> impl Condition<Greeting> {
     move |greeting: Option<&Greeting>| {
         let Some(greeting) = greeting else { return false };
@@ -120,13 +120,13 @@ fn reports(status: &str, generation: i64) -> impl Condition<Greeting> {
     }
 }
 
-/// The object of these tests, as soon as it meets the condition.
+/// The object of these tests, once it meets the condition.
 async fn awaited<Object>(api: &Api<Object>, condition: impl Condition<Object>) -> anyhow::Result<Object>
 where
     Object: Clone + Debug + DeserializeOwned + Resource + Send + 'static,
 {
     let met = within_patience("the condition", await_condition(api.clone(), NAME, condition)).await?;
-    met.context("the condition was met by an object that is not there")
+    met.context("the condition was met without an object")
 }
 
 async fn within_patience<Output, Error>(

@@ -1,4 +1,4 @@
-//! What kina offers beside a cluster, one test for each.
+//! kina's features beyond a cluster, one test for each.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use serde_json::json;
 const REPORTED: &str =
     "status.observedGeneration == metadata.generation && status.conditions.exists(c, c.status == 'True')";
 
-/// The CRD of a type, and objects from files, are there from the start. They were applied once, for all tests that want
-/// the same.
+/// The CRD of a type, and objects from files, exist from the start. They are applied once for all tests with the same
+/// template.
 #[kina::test(crds = [Greeting], fixtures = ["manifests/samples.yaml"])]
 async fn a_test_starts_from_a_template(greetings: Api<Greeting>) -> anyhow::Result<()> {
     let found = greetings.list(&ListParams::default()).await?;
@@ -22,8 +22,7 @@ async fn a_test_starts_from_a_template(greetings: Api<Greeting>) -> anyhow::Resu
     Ok(())
 }
 
-/// What must come is waited for: by a condition on the object, without polling, and with an error that says what was
-/// missing.
+/// Waits for a condition of an object, without polling. The error at the deadline shows which part was false.
 #[kina::test(crds = [Greeting], fixtures = ["manifests/samples.yaml"])]
 async fn conditions_are_waited_for(cluster: kina::Cluster) -> anyhow::Result<()> {
     tokio::spawn(kina_example_operator::run(cluster.client()));
@@ -42,14 +41,14 @@ async fn conditions_are_waited_for(cluster: kina::Cluster) -> anyhow::Result<()>
     Ok(())
 }
 
-/// The controller runs as its service account, with the rights that its manifest gives it. If one were missing, this
-/// would not end well.
+/// The controller runs as its service account, with the rights in its manifest. If one were missing, this test would
+/// fail.
 #[kina::test(crds = [Greeting], fixtures = ["manifests/rbac.yaml", "manifests/samples.yaml"])]
-async fn the_manifest_gives_the_controller_all_rights_that_it_needs(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn the_manifest_grants_the_controller_all_necessary_rights(cluster: kina::Cluster) -> anyhow::Result<()> {
     let controller = cluster.as_service_account("greetings", "greeting-controller")?;
     let greetings: Api<Greeting> = Api::default_namespaced(controller.clone());
     let refused = greetings.delete("world", &Default::default()).await;
-    assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 403), "it may not delete Greetings");
+    assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 403), "Greetings are read-only");
 
     tokio::spawn(kina_example_operator::run(controller));
     for name in ["world", "moon"] {
@@ -58,7 +57,7 @@ async fn the_manifest_gives_the_controller_all_rights_that_it_needs(cluster: kin
     Ok(())
 }
 
-/// A webhook that the test itself answers stands between the controller and the cluster.
+/// A webhook in the test process controls the controller's writes.
 #[kina::test(crds = [Greeting])]
 async fn a_webhook_can_refuse_what_the_controller_writes(cluster: kina::Cluster) -> anyhow::Result<()> {
     let webhook = cluster
@@ -66,14 +65,14 @@ async fn a_webhook_can_refuse_what_the_controller_writes(cluster: kina::Cluster)
         .validating("quiet.example.kina.dev")
         .on::<ConfigMap>([Operation::Create])
         .start(|request: AdmissionRequest<ConfigMap>| async move {
-            AdmissionResponse::from(&request).deny("nobody shall be greeted today")
+            AdmissionResponse::from(&request).deny("no greetings today")
         })
         .await?;
     tokio::spawn(kina_example_operator::run(cluster.client()));
     let greetings: Api<Greeting> = Api::default_namespaced(cluster.client());
     let spec = GreetingSpec { name: "world".to_owned(), salutation: "Hello".to_owned() };
     greetings.create(&PostParams::default(), &Greeting::new("world", spec)).await?;
-    // It tries, fails, and tries again; once the webhook is gone it succeeds.
+    // The controller tries, fails and tries again; once the webhook is gone it succeeds.
     while webhook.request_count() == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -82,7 +81,7 @@ async fn a_webhook_can_refuse_what_the_controller_writes(cluster: kina::Cluster)
     Ok(())
 }
 
-/// The API server goes away, and the controller recovers when it is back.
+/// The API server becomes unreachable, and the controller recovers afterwards.
 #[kina::test(crds = [Greeting], fixtures = ["manifests/samples.yaml"])]
 async fn the_controller_survives_the_loss_of_its_api_server(cluster: kina::Cluster) -> anyhow::Result<()> {
     cluster.network().cut().await?;
@@ -95,7 +94,7 @@ async fn the_controller_survives_the_loss_of_its_api_server(cluster: kina::Clust
 
 /// Two clusters at once, for controllers that work on several.
 #[kina::test(crds = [Greeting])]
-async fn one_cluster_knows_nothing_of_the_other(here: kina::Cluster, there: kina::Cluster) -> anyhow::Result<()> {
+async fn two_clusters_are_independent(here: kina::Cluster, there: kina::Cluster) -> anyhow::Result<()> {
     let spec = GreetingSpec { name: "world".to_owned(), salutation: "Hello".to_owned() };
     Api::<Greeting>::default_namespaced(here.client())
         .create(&PostParams::default(), &Greeting::new("world", spec))
@@ -104,7 +103,7 @@ async fn one_cluster_knows_nothing_of_the_other(here: kina::Cluster, there: kina
     Ok(())
 }
 
-/// Where the cluster is shared and the namespace is not. The CRD is there, the namespace is empty.
+/// The cluster is shared, the namespace is not. The CRD exists, the namespace is empty.
 #[kina::test(crds = [Greeting], isolation = "namespace")]
 async fn a_namespace_may_be_enough(namespace: kina::Namespace) -> anyhow::Result<()> {
     let greetings: Api<Greeting> = namespace.api();
@@ -114,7 +113,7 @@ async fn a_namespace_may_be_enough(namespace: kina::Namespace) -> anyhow::Result
     Ok(())
 }
 
-/// With controllers a Deployment becomes available, on nodes that only seem to run its pods.
+/// With controllers, a Deployment becomes available, on nodes that only simulate its pods.
 #[kina::test(profile = "controllers")]
 async fn a_deployment_becomes_available(cluster: kina::Cluster, deployments: Api<Deployment>) -> anyhow::Result<()> {
     let labels = json!({"app": "web"});

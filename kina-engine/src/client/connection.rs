@@ -11,7 +11,7 @@ use crate::paths::{EnginePaths, PathsError};
 use crate::protocol::{ClientMessage, EngineMessage, LINE_BYTES_MAX, LeaseGrant, PROTOCOL, RefusalKind};
 use crate::settings::SettingsError;
 
-/// The engine says something at least every 10 s to who waits.
+/// The engine sends a message at least every 10 s to a waiting client.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// A connection to the engine.
@@ -21,26 +21,26 @@ pub(super) struct Connection {
     paths: EnginePaths,
 }
 
-/// A lease. It ends when this value is dropped, or when the process ends, however it does.
+/// A lease. It ends when this value is dropped, or when the process ends in any way.
 #[derive(Debug)]
 pub struct Lease {
-    /// How to reach the cluster.
+    /// The cluster's address and credentials.
     pub grant: LeaseGrant,
     stream: StdUnixStream,
 }
 
-/// Why the engine could not be asked, or did not give what was asked for.
+/// The reason that a request to the engine failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// No private directory for the socket.
+    /// There is no private directory for the socket.
     #[error("no engine can be reached")]
     Paths(#[from] PathsError),
-    /// A setting makes no sense.
-    #[error("the settings make no sense")]
+    /// A setting is not valid.
+    #[error("the settings are not valid")]
     Settings(#[from] SettingsError),
-    /// There is no such provider.
-    #[error("no engine can be asked")]
+    /// The provider does not exist.
+    #[error("no engine can be chosen")]
     Provider(#[from] UnknownProvider),
     /// This process should have become the engine.
     #[error(
@@ -57,7 +57,7 @@ pub enum ClientError {
         /// The version looked for.
         version: &'static str,
     },
-    /// What the engine does cannot be written where it was asked for.
+    /// The engine cannot write its timing log.
     #[error("no timings can be written to {path}: make its directory, or name another file in KINA_TIMING_LOG")]
     TimingLog {
         /// The file.
@@ -84,19 +84,19 @@ pub enum ClientError {
     NotAnEngine {
         /// The program.
         program: PathBuf,
-        /// How it ended.
+        /// Its exit status.
         status: String,
         /// The engine's log.
         log: PathBuf,
         /// Its last lines.
         log_tail: String,
     },
-    /// The socket did not appear, or the engine did not go, in time.
+    /// The socket did not appear, or the engine did not end, in time.
     #[error("{what} took more than {waited_seconds} s; the engine's log is {log}")]
     TooSlow {
-        /// What was waited for.
+        /// The expected event.
         what: &'static str,
-        /// How long.
+        /// The time waited, in seconds.
         waited_seconds: u64,
         /// The engine's log.
         log: PathBuf,
@@ -121,62 +121,62 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
-    /// The engine went away while it was asked.
+    /// The engine closed the connection before it answered.
     #[error("the engine closed the connection without an answer; its log is {log}")]
     Closed {
         /// The engine's log.
         log: PathBuf,
     },
-    /// The engine that gave a lease has ended, and the lease with it.
-    #[error("no engine is running any more: it has ended, and every lease with it; its log is {log}")]
+    /// The engine that granted a lease has ended, and the lease with it.
+    #[error("the engine has ended, and every lease with it; its log is {log}")]
     EngineEnded {
         /// The engine's log.
         log: PathBuf,
     },
-    /// The engine said something that is no answer to the question.
-    #[error("the engine gave an answer that makes no sense here ({answer}); its log is {log}")]
+    /// The engine's answer does not fit the request.
+    #[error("the engine's answer does not fit the request ({answer}); its log is {log}")]
     Unexpected {
-        /// What it said.
+        /// The answer.
         answer: String,
         /// The engine's log.
         log: PathBuf,
     },
-    /// What was asked for cannot be had as it was asked for.
+    /// The request cannot be fulfilled in this form.
     #[error("{message}")]
     UserError {
-        /// What was tried, what happened, what to do.
+        /// The text: the attempt, the failure, and a remedy.
         message: String,
     },
     /// No cluster became free in time.
     #[error("{message}")]
     Timeout {
-        /// What the queue looked like.
+        /// The text, which describes the queue.
         message: String,
     },
-    /// There can never be so many clusters at the same time.
+    /// The engine never runs this many clusters at once.
     #[error(
-        "{count} clusters were asked for at the same time, but the engine may have {slots_max}: raise `slots_max` in your \
-         own kina.toml, or KINA_SLOTS_MAX, and run `cargo kina stop`, or take fewer"
+        "{count} clusters were requested at the same time, but the engine runs {slots_max} at most: raise `slots_max` in \
+         your own kina.toml, or KINA_SLOTS_MAX, and run `cargo kina stop`, or take fewer"
     )]
     TooManyClusters {
-        /// How many were asked for.
+        /// The requested number.
         count: usize,
-        /// How many there may be.
+        /// The engine's limit.
         slots_max: usize,
     },
-    /// Others who want several clusters took too long to get theirs.
+    /// Other clients that request several clusters took too long to get theirs.
     #[error(
-        "several clusters were asked for, but others who did the same took more than {waited_seconds} s to get theirs: \
-         raise `slots_max` if the machine has room for more clusters, or `acquire_timeout_seconds`"
+        "several clusters were requested, but other clients that did the same took more than {waited_seconds} s to get \
+         theirs: raise `slots_max` if the machine has room for more clusters, or `acquire_timeout_seconds`"
     )]
     NoTicket {
-        /// How long this client waited.
+        /// The time this client waited, in seconds.
         waited_seconds: u64,
     },
-    /// Something in the engine failed that should not.
+    /// An unexpected failure in the engine.
     #[error("{message}; the engine's log is {log}")]
     Engine {
-        /// What failed.
+        /// The failure.
         message: String,
         /// The engine's log.
         log: PathBuf,
@@ -184,7 +184,7 @@ pub enum ClientError {
 }
 
 impl Connection {
-    /// Connects to a running engine; `None` where there is none.
+    /// Connects to a running engine; `None` if there is none.
     pub(super) async fn open_running(paths: &EnginePaths) -> Result<Option<Self>, ClientError> {
         match UnixStream::connect(&paths.socket).await {
             Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream), greeted: false, paths: paths.clone() })),
@@ -204,7 +204,7 @@ impl Connection {
         written.map_err(|source| self.lost(source))
     }
 
-    /// Waits for an answer that is no progress.
+    /// Waits for an answer, and passes progress on meanwhile.
     pub(super) async fn receive(
         &mut self,
         progress: &(dyn Fn(&str) + Send + Sync),
@@ -218,7 +218,7 @@ impl Connection {
                 Some(Err(source)) => return Err(self.lost(source)),
                 None => {
                     return Err(ClientError::TooSlow {
-                        what: "the engine's next word",
+                        what: "the engine's next message",
                         waited_seconds: SILENCE_MAX.as_secs(),
                         log: self.paths.log.clone(),
                     });
@@ -244,7 +244,7 @@ impl Connection {
 
     pub(super) fn into_lease(self, grant: LeaseGrant) -> Result<Lease, ClientError> {
         let paths = self.paths;
-        // Off this runtime: the lease may outlive it, and nothing is read any more.
+        // Detached from this runtime: the lease may outlive it, and no more messages are read.
         let stream = self.stream.into_inner().into_std().map_err(|source| socket_error(&paths, source))?;
         Ok(Lease { grant, stream })
     }
@@ -260,16 +260,16 @@ impl Connection {
 }
 
 impl Lease {
-    /// Whether the engine has ended the lease: it is not there any more, or was asked to end.
+    /// Returns true if the lease has ended: by the engine's end, or at the engine's or the client's request.
     pub fn has_ended(&self) -> bool {
-        // Nothing is ever said on it: what can be read is its end.
+        // The engine sends nothing more on it, so the only thing to read is its end.
         let read = (&self.stream).read(&mut [0]);
         !read.is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))
     }
 
-    /// Ends the lease now, also where copies of the connection exist in forked children.
+    /// Ends the lease now, even if forked children hold copies of the connection.
     pub fn release(&self) {
-        // Fails only where the engine has closed it already.
+        // Fails only if the engine has closed it already.
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
     }
 }
@@ -285,7 +285,7 @@ impl ClientError {
         Self::Unexpected { answer: format!("{answer:?}"), log: paths.log.clone() }
     }
 
-    /// Whether the user can do something about it, rather than the engine's makers.
+    /// Returns true if the user can fix it, false if it is a bug in kina.
     pub fn is_user_error(&self) -> bool {
         matches!(
             self,
@@ -302,7 +302,7 @@ impl ClientError {
     }
 }
 
-/// No engine: no socket, or one that nobody listens at any more.
+/// Returns true if no engine runs: there is no socket, or no process listens on it any more.
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
@@ -312,7 +312,7 @@ fn socket_error(paths: &EnginePaths, source: io::Error) -> ClientError {
 }
 
 fn push_line(lines: &mut Vec<u8>, message: &ClientMessage) {
-    // Messages are plain data: there is no map with keys that are no strings, nothing else can fail.
+    // Messages are plain data with string keys, so this cannot fail.
     serde_json::to_writer(&mut *lines, message).expect("client messages can be written as JSON");
     lines.push(b'\n');
 }

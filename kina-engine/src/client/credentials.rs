@@ -1,4 +1,4 @@
-//! From a lease's certificates to what clients want.
+//! From a lease's certificates to the credentials of clients.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -12,17 +12,17 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::protocol::LeaseGrant;
 
-/// How long a connection may take, TLS included, on a busy machine.
+/// Time limit of a connection, including TLS, on a busy machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long nothing may be heard on a connection while something is expected. An API server ends what is no watch after a
-/// minute, and a watch of kube's lasts less than five, so this cuts neither; it ends what would hang for ever.
+/// Time limit of silence on a connection while an answer is due. An API server ends requests other than watches after a
+/// minute, and kube's watches last less than five, so this cuts neither; it ends requests that would hang forever.
 const READ_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long an API server may not read what it is sent.
+/// Time limit for an API server to read what it is sent.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Names of tests are cut to this: an API server refuses long headers.
+/// Names of tests are cut to this length: an API server refuses long headers.
 const USER_AGENT_NAME_BYTES_MAX: usize = 200;
 
-/// A certificate is no PEM.
+/// A certificate is not valid PEM.
 #[derive(Debug, thiserror::Error)]
 #[error("the certificate authority of {address} cannot be read")]
 pub struct BadCertificate {
@@ -33,14 +33,14 @@ pub struct BadCertificate {
 
 /// A configuration for `kube::Client` that reads no kubeconfig and no environment.
 ///
-/// It does not retry: a test sees what the server answered, also where that is 429, 503 or 504. Its timeouts end what
-/// hangs: half a minute for a connection, five minutes for an answer, counted from the request.
+/// It does not retry: a test sees the server's own answers, including 429, 503 and 504. Its timeouts end requests that
+/// hang: 30 seconds for a connection, five minutes for an answer, counted from the request.
 ///
 /// # Errors
-/// If `ca_pem` is no certificate.
+/// If `ca_pem` is not a certificate.
 pub fn kube_config(address: SocketAddr, ca_pem: &str, auth_info: AuthInfo) -> Result<kube::Config, BadCertificate> {
-    // With two TLS providers in the graph and none installed, kube's client would panic. One that the user installed
-    // first stays.
+    // With two TLS providers in the graph and none installed, kube's client would panic. A provider that the user
+    // installed first stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes()).map_err(|source| BadCertificate { address, source })?;
     let uri = http::Uri::builder().scheme("https").authority(address.to_string()).path_and_query("/").build();
@@ -51,17 +51,17 @@ pub fn kube_config(address: SocketAddr, ca_pem: &str, auth_info: AuthInfo) -> Re
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.write_timeout = Some(WRITE_TIMEOUT);
-    // Or the time that a connection was idle before would count.
+    // Otherwise the connection's idle time before a request would count.
     config.reset_reader_on_write = true;
-    // Nothing between a test and loopback.
+    // No proxy between a test and loopback.
     config.proxy_url = None;
     Ok(config)
 }
 
-/// The same for a lease's cluster, as the client that the lease was granted to; in its namespace, if it has only that.
+/// The same for a lease's cluster, with the lease's credentials, and its namespace if it is limited to one.
 ///
 /// # Errors
-/// If the lease's authority is no certificate.
+/// If the lease's authority is not a certificate.
 pub fn config_of_lease(grant: &LeaseGrant) -> Result<kube::Config, BadCertificate> {
     let who = auth_info(&grant.client_certificate_pem, &grant.client_key_pem);
     let mut config = kube_config(grant.address, &grant.ca_pem, who)?;
@@ -71,10 +71,10 @@ pub fn config_of_lease(grant: &LeaseGrant) -> Result<kube::Config, BadCertificat
     Ok(config)
 }
 
-/// What the clients of a test call themselves: `kina/<version> (<test>)`. The part before the slash is what API servers
-/// take for the field manager of a client that names none.
+/// The user agent of a test's clients: `kina/<version> (<test>)`. API servers use the part before the slash as the
+/// field manager of a client that names none.
 pub fn user_agent(test: &str) -> http::HeaderValue {
-    // What has a meaning in a header, or no place there, would make it another one or none.
+    // Characters that have a meaning in a header, or are not allowed there, are replaced.
     let is_plain = |character: char| (character.is_ascii_graphic() || character == ' ') && !"()\\".contains(character);
     let name = test.chars().take(USER_AGENT_NAME_BYTES_MAX);
     let name = name.map(|character| if is_plain(character) { character } else { '_' }).collect::<String>();
@@ -82,7 +82,7 @@ pub fn user_agent(test: &str) -> http::HeaderValue {
     http::HeaderValue::try_from(text).unwrap_or_else(|_| http::HeaderValue::from_static("kina"))
 }
 
-/// Client certificate and key, in the form that kube wants.
+/// Client certificate and key, in kube's form.
 pub fn auth_info(certificate_pem: &str, key_pem: &str) -> AuthInfo {
     AuthInfo {
         client_certificate_data: Some(STANDARD.encode(certificate_pem)),
@@ -91,7 +91,7 @@ pub fn auth_info(certificate_pem: &str, key_pem: &str) -> AuthInfo {
     }
 }
 
-/// A kubeconfig for this lease, with everything it needs inside.
+/// A self-contained kubeconfig for this lease.
 pub fn kubeconfig_text(grant: &LeaseGrant) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_agent_is_a_header_whatever_the_test_is_called() {
+    fn every_test_name_gives_a_valid_user_agent() {
         let version = env!("CARGO_PKG_VERSION");
         for (test, expected) in
             [("scale::up", "scale::up"), ("a (b) \\c\nd: e", "a _b_ _c_d: e"), ("größe", "gr__e"), ("", "")]

@@ -1,8 +1,8 @@
-//! The client's side: find the engine or start one, ask it for something, keep the connection that is the lease.
+//! The client's side: finds or starts the engine, sends requests, and keeps the connection that is the lease.
 //!
 //! - `connection`: the socket and the messages on it.
-//! - `several`: more than one lease at once.
-//! - `starter`: starting the engine, once, whoever else wants to.
+//! - `several`: several leases at once.
+//! - `starter`: starts the engine, once for all clients that need it.
 //! - `credentials`: from a lease to a `kube::Config` and to a kubeconfig.
 
 mod connection;
@@ -27,7 +27,7 @@ use crate::settings::WorkspaceSettings;
 use crate::timings::{self, TimingLine};
 use connection::Connection;
 
-/// Talks to the engine of this user and version.
+/// A client of the engine of this user and version.
 #[derive(Clone, Debug)]
 pub struct EngineClient {
     paths: EnginePaths,
@@ -36,10 +36,10 @@ pub struct EngineClient {
 }
 
 impl EngineClient {
-    /// A client of the engine that settings and environment name, which is started from `program` where there is none.
+    /// A client of the engine that settings and environment select. It is started from `program` if it is not running.
     ///
     /// # Errors
-    /// If a setting cannot be understood, or there is no private directory for the engine's socket.
+    /// If a setting is not valid, or there is no private directory for the engine's socket.
     pub fn from_environment(program: EngineProgram) -> Result<Self, ClientError> {
         Self::for_provider(WorkspaceSettings::of_this_process()?.provider, program)
     }
@@ -50,7 +50,7 @@ impl EngineClient {
     /// If there is no private directory for the engine's socket.
     pub fn for_provider(provider: ProviderName, program: EngineProgram) -> Result<Self, ClientError> {
         if std::env::var_os(BECOME_ENGINE).is_some() {
-            // This process was started to be the engine and runs a test instead. Starting another would never end.
+            // This process was started as the engine but runs a test. Starting another engine would never end.
             return Err(ClientError::ConstructorMissing);
         }
         Ok(Self { paths: EnginePaths::from_environment(provider)?, provider, program })
@@ -61,7 +61,7 @@ impl EngineClient {
         Self { paths, provider, program }
     }
 
-    /// What the engine's clusters are made of.
+    /// The provider of the engine's clusters.
     pub fn provider(&self) -> ProviderName {
         self.provider
     }
@@ -71,7 +71,7 @@ impl EngineClient {
         &self.paths
     }
 
-    /// Asks for a lease, starting the engine if need be. `progress` is told what is being waited for.
+    /// Requests a lease, starting the engine if necessary. `progress` receives the reasons for waiting.
     ///
     /// # Errors
     /// If no engine can be reached or started, or if it refuses.
@@ -83,7 +83,7 @@ impl EngineClient {
         self.acquire_from(request, &FixtureSet::default(), progress).await
     }
 
-    /// The same, for a request that names a template. Its content is sent if the engine asks for it.
+    /// The same, for a request that names a template. The template's content is sent if the engine requests it.
     ///
     /// # Errors
     /// As for [`Self::acquire`], and if the content cannot be applied.
@@ -105,7 +105,7 @@ impl EngineClient {
         }
     }
 
-    /// Boots clusters until `count` exist, starting the engine if need be.
+    /// Boots clusters until `count` exist, starting the engine if necessary.
     ///
     /// # Errors
     /// As for [`Self::acquire`].
@@ -120,10 +120,10 @@ impl EngineClient {
         self.expect_done(answer)
     }
 
-    /// What the engine is doing; `None` where none runs. Memory is only measured where asked for: it takes a while.
+    /// The engine's state; `None` if no engine runs. Memory is measured only on request, because it takes a while.
     ///
     /// # Errors
-    /// If an engine is there but does not answer.
+    /// If an engine runs but does not answer.
     pub async fn status(&self, with_memory: bool) -> Result<Option<Status>, ClientError> {
         match self.ask_running(&ClientMessage::Status { with_memory }).await? {
             Some(EngineMessage::Status(status)) => Ok(Some(*status)),
@@ -132,7 +132,7 @@ impl EngineClient {
         }
     }
 
-    /// What the engine did when, itself first; `None` where none runs.
+    /// The engine's timings, the line about itself first; `None` if no engine runs.
     ///
     /// # Errors
     /// As for [`Self::status`].
@@ -153,10 +153,10 @@ impl EngineClient {
         }
     }
 
-    /// What the engine counts and measures; `None` where none runs.
+    /// The engine's metrics; `None` if no engine runs.
     ///
     /// # Errors
-    /// If an engine is there but does not answer.
+    /// If an engine runs but does not answer.
     pub async fn metrics(&self) -> Result<Option<MetricsText>, ClientError> {
         match self.ask_running(&ClientMessage::Metrics).await? {
             Some(EngineMessage::Metrics(metrics)) => Ok(Some(metrics)),
@@ -165,7 +165,7 @@ impl EngineClient {
         }
     }
 
-    /// Stops all clusters that nobody has leased, keeping their state. `false` where no engine runs.
+    /// Stops all clusters without a lease, keeping their state. `false` if no engine runs.
     ///
     /// # Errors
     /// As for [`Self::status`].
@@ -176,10 +176,11 @@ impl EngineClient {
         }
     }
 
-    /// Changes how the network between a lease's clients and its cluster behaves. When this returns, it does.
+    /// Changes the behaviour of the network between a lease's clients and its cluster. The change is in force when this
+    /// returns.
     ///
     /// # Errors
-    /// If the lease has ended, or a delay is longer than the engine holds anything back.
+    /// If the lease has ended, or a delay exceeds the engine's limit.
     pub async fn change_network(&self, grant: &LeaseGrant, change: NetworkChange) -> Result<(), ClientError> {
         let message = ClientMessage::Network { lease: grant.lease, cluster: grant.cluster.clone(), change };
         match self.ask_running(&message).await? {
@@ -188,10 +189,10 @@ impl EngineClient {
         }
     }
 
-    /// Waits until rules of these kinds that a lease has written are in force.
+    /// Waits until rules of these kinds that the lease's client has written are in force.
     ///
     /// # Errors
-    /// If the lease has ended, or nothing shows within a bounded time that they are in force.
+    /// If the lease has ended, or it cannot be confirmed in time that they are in force.
     pub async fn bring_in_force(&self, grant: &LeaseGrant, kinds: BTreeSet<RuleKind>) -> Result<(), ClientError> {
         let message = ClientMessage::InForce { lease: grant.lease, cluster: grant.cluster.clone(), kinds };
         match self.ask_running(&message).await? {
@@ -200,7 +201,7 @@ impl EngineClient {
         }
     }
 
-    /// Ends the engine and all that belongs to it, and waits until it is gone. `false` where none runs.
+    /// Ends the engine with all its processes, and waits until it is gone. `false` if no engine runs.
     ///
     /// # Errors
     /// As for [`Self::status`].
@@ -235,7 +236,7 @@ impl EngineClient {
             };
             match answer {
                 Ok(answer) => return Ok((connection, answer)),
-                // An engine that was just ending: the next attempt meets, or makes, a new one.
+                // The engine was just ending: the next attempt finds, or starts, a new one.
                 Err(ClientError::Closed { .. }) if attempt < ATTEMPTS_MAX => attempt += 1,
                 Err(error) => return Err(error),
             }
@@ -256,7 +257,7 @@ impl EngineClient {
     }
 }
 
-/// The engine could tell nobody but its own log that it cannot write there.
+/// Checked here, since the engine could report a failure to write only in its own log.
 fn expect_timing_log(request: &AcquireRequest) -> Result<(), ClientError> {
     let Some(path) = &request.timing_log else { return Ok(()) };
     let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
@@ -264,16 +265,16 @@ fn expect_timing_log(request: &AcquireRequest) -> Result<(), ClientError> {
 }
 
 impl AcquireRequest {
-    /// A request with what the workspace's settings and the environment say. A `kubernetes` that a test names itself
-    /// comes first.
+    /// A request with the values of the workspace's settings and the environment. A test's own `kubernetes` takes
+    /// precedence.
     ///
     /// # Errors
-    /// If a setting cannot be understood.
+    /// If a setting is not valid.
     pub fn from_environment(test: &str, kubernetes: Option<&str>) -> Result<Self, ClientError> {
         Ok(Self::with_settings(test, kubernetes, WorkspaceSettings::of_this_process()?))
     }
 
-    /// The same, with settings that are known already.
+    /// The same, with settings that were read before.
     pub fn with_settings(test: &str, kubernetes: Option<&str>, settings: WorkspaceSettings) -> Self {
         let kubebuilder_assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty());
         Self {
@@ -283,7 +284,7 @@ impl AcquireRequest {
             assets_directory: settings.assets_directory,
             profile: settings.profile,
             isolation: settings.isolation,
-            // The engine has another working directory.
+            // The engine has a different working directory.
             kubebuilder_assets: kubebuilder_assets
                 .map(PathBuf::from)
                 .map(|path| std::path::absolute(&path).unwrap_or(path)),

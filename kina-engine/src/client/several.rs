@@ -1,8 +1,9 @@
-//! Several leases at once, without two clients that wait for each other's.
+//! Several leases at once, without clients that wait for each other's clusters.
 //!
-//! Who holds a cluster and waits for another can be waited for by somebody who does the same. So whoever wants several
-//! takes a ticket first, of which there is one: a lock on a file beside the engine's socket, which goes with its process.
-//! He holds it until he has all of his clusters. Those who want one never wait while they hold one.
+//! Two clients that each hold a cluster and wait for another could wait for each other forever. So a client that needs
+//! several takes a ticket first, of which there is one: a lock on a file beside the engine's socket, released when its
+//! process ends. It holds the ticket until it has all its clusters. Clients that need one cluster never wait while they
+//! hold one.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,17 +15,17 @@ use super::connection::{ClientError, Lease};
 use crate::fixtures::FixtureSet;
 use crate::protocol::AcquireRequest;
 
-/// Rare, and none of them waits for anything that takes less.
+/// Contention is rare, and every wait for the ticket takes longer than this.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// After which somebody who waits is told for what.
+/// Time after which a waiting client reports the reason.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl EngineClient {
-    /// Asks for `count` leases of the same kind, starting the engine if need be. All or none.
+    /// Requests `count` leases of the same kind, starting the engine if necessary. All or none.
     ///
     /// # Errors
-    /// As for [`Self::acquire_from`]; if there can never be so many clusters; and if other clients that want several
-    /// take longer than this one may wait.
+    /// As for [`Self::acquire_from`]; if the engine never runs so many clusters; and if other clients that request
+    /// several take longer than this one's time limit.
     pub async fn acquire_several(
         &self,
         mut request: AcquireRequest,
@@ -48,14 +49,14 @@ impl EngineClient {
         while leases.len() < count {
             leases.push(self.acquire_from(request.clone(), template, progress).await?);
             if !was_known && leases.len() == 1 {
-                // Now an engine runs that can be asked.
+                // An engine runs now, so its limit is known.
                 self.expect_room(count).await?;
             }
         }
         Ok(leases)
     }
 
-    /// Whether the engine may have so many clusters. `false` if none runs that could be asked.
+    /// Checks that the engine may run so many clusters. `false` if no engine runs.
     async fn expect_room(&self, count: usize) -> Result<bool, ClientError> {
         let Some(status) = self.status(false).await? else { return Ok(false) };
         let slots_max = status.high_water.slots_max;

@@ -1,4 +1,4 @@
-//! Starting the engine, once, however many want to at the same time.
+//! Starting the engine, once, even if several clients do it at the same time.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,13 +13,13 @@ use crate::paths::EnginePaths;
 use crate::protocol::VERSION;
 use crate::settings::EngineSettings;
 
-/// Set for the process that shall become the engine, and for no other: to the name of the engine's provider.
+/// Set only for the process that is to become the engine, to the name of the engine's provider.
 pub const BECOME_ENGINE: &str = "KINA_BECOME_ENGINE";
 
-/// Should the constructor be missing, these arguments make a test executable run no test.
+/// If the constructor is missing, these arguments keep a test executable from running tests.
 const NO_TEST_ARGUMENTS: [&str; 2] = ["--exact", "kina-engine-is-not-a-test"];
-/// What the engine, and the programs it runs, may need of the environment. Nothing else is passed on: no coverage or
-/// nextest variable may outlive the test that happened to come first.
+/// The environment variables that the engine and its programs may need. No other is passed on: a coverage or nextest
+/// variable must not outlive the test that happened to start the engine.
 const ENVIRONMENT_NAMES: [&str; 16] = [
     "PATH",
     "HOME",
@@ -39,35 +39,35 @@ const ENVIRONMENT_NAMES: [&str; 16] = [
     "all_proxy",
 ];
 const ENVIRONMENT_PREFIXES: [&str; 3] = ["KINA_", "XDG_", "GO"];
-/// To glibc's allocator, the only one that knows these: what was large is given back to the system at once, whatever
-/// came before. Without it, one listing of a large template stays in the engine's memory for its life.
+/// For glibc's allocator, and ignored by others: large allocations are returned to the system at once, regardless of
+/// earlier ones. Without it, one listing of a large template stays in the engine's memory for its life.
 const MEMORY_IS_GIVEN_BACK: [(&str, &str); 3] =
     [("MALLOC_MMAP_THRESHOLD_", "262144"), ("MALLOC_TRIM_THRESHOLD_", "524288"), ("MALLOC_ARENA_MAX", "2")];
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(3);
 
-/// What is started as the engine, after `KINA_ENGINE` and an installed `cargo-kina` of the same version.
+/// The program to start as the engine, after `KINA_ENGINE` and an installed `cargo-kina` of the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineProgram {
-    /// This very executable, which has a constructor (or a `main`) that looks for [`BECOME_ENGINE`].
+    /// This executable, which has a constructor (or a `main`) that checks [`BECOME_ENGINE`].
     ThisExecutable,
-    /// Nothing else.
+    /// No other program.
     InstalledOnly,
 }
 
-/// Starts an engine unless somebody else does, and connects to it.
+/// Starts an engine unless another process does, and connects to it.
 pub(super) async fn start(
     paths: &EnginePaths,
     provider: ProviderName,
     program: &EngineProgram,
 ) -> Result<Connection, ClientError> {
     let _lock = lock(paths).await?;
-    // Whoever had the lock before may have started one.
+    // The previous holder of the lock may have started an engine.
     if let Some(connection) = Connection::open_running(paths).await? {
         return Ok(connection);
     }
-    // An engine that cannot understand them would end, and tell nobody but its log.
+    // An engine with invalid settings would end, with the reason only in its log.
     EngineSettings::of_this_process()?;
     let program = choose(program)?;
     let mut child = command(&program, provider)
@@ -76,12 +76,12 @@ pub(super) async fn start(
     let start = Instant::now();
     loop {
         if let Some(connection) = Connection::open_running(paths).await? {
-            // An engine outlives whoever started it. Should it end first, somebody has to take note of it.
+            // An engine outlives the process that started it. If it ends first, it has to be reaped.
             std::thread::spawn(move || child.wait());
             return Ok(connection);
         }
         if let Ok(Some(status)) = child.try_wait() {
-            // It ends where another serves already: one that was started by somebody who is dead by now.
+            // The new engine ends if another already serves, started by a process that has died since.
             if let Some(connection) = Connection::open_running(paths).await? {
                 return Ok(connection);
             }
@@ -101,8 +101,8 @@ pub(super) async fn start(
     }
 }
 
-/// Opens the lock that the running engine holds. To be done before it is asked to end: the file of that name can be
-/// the next engine's soon after.
+/// Opens the lock that the running engine holds. Must be called before the engine is asked to end: the file of that
+/// name can soon belong to the next engine.
 pub(super) fn open_running_lock(paths: &EnginePaths) -> Result<Option<File>, ClientError> {
     match std::fs::OpenOptions::new().write(true).open(&paths.running_lock) {
         Ok(file) => Ok(Some(file)),
@@ -112,7 +112,7 @@ pub(super) fn open_running_lock(paths: &EnginePaths) -> Result<Option<File>, Cli
     }
 }
 
-/// Waits until the engine has let go of its lock.
+/// Waits until the engine has released its lock.
 pub(super) async fn wait_ended(running_lock: &File, paths: &EnginePaths) -> Result<(), ClientError> {
     poll_lock(running_lock, &paths.running_lock, END_TIMEOUT, paths, "the end of the engine").await
 }
@@ -161,7 +161,7 @@ fn choose(program: &EngineProgram) -> Result<Chosen, ClientError> {
     }
 }
 
-/// A `cargo-kina` on `PATH` that says it is of this version.
+/// A `cargo-kina` on `PATH` that reports this version.
 fn installed_engine() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let candidate =
@@ -172,7 +172,7 @@ fn installed_engine() -> Option<PathBuf> {
 }
 
 fn this_executable() -> Result<PathBuf, ClientError> {
-    // On Linux this works also when the file was replaced by a build meanwhile.
+    // On Linux this works even if a build has replaced the file meanwhile.
     if cfg!(target_os = "linux") {
         return Ok(PathBuf::from("/proc/self/exe"));
     }

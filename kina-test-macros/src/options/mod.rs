@@ -1,5 +1,5 @@
-//! What stands in the parentheses of `#[kina::test(…)]` and `#[kina::tests(…)]`: parsed token by token, so that every
-//! error sits on the user's own token and one bad option does not hide the next.
+//! The options in the parentheses of `#[kina::test(…)]` and `#[kina::tests(…)]`: parsed token by token, so that every
+//! error is at the user's own token and one bad option does not hide the next.
 
 mod template;
 mod value;
@@ -10,7 +10,7 @@ use syn::{Error, ExprPath, LitStr, Path};
 use crate::complaints::Complaints;
 pub(crate) use template::{Entry, EntryKind};
 
-/// How `#[kina::tests(…)]` hands its options on to the tests of its module. Not for use by hand.
+/// The option by which `#[kina::tests(…)]` passes its options on to the tests of its module. Not for use by hand.
 pub(crate) const OF_MODULE: &str = "__of_module";
 
 /// The options, as the error messages show them.
@@ -28,39 +28,39 @@ const KNOWN_OPTIONS: [(&str, &str); 11] = [
     ("crate", "crate = \"path\""),
 ];
 
-/// The options of one test, checked. What is not there is as the settings say.
+/// The options of one test, checked. `None` stands for the value in the settings.
 #[derive(Default)]
 pub(crate) struct Options {
-    /// Where CRDs come from.
+    /// The CRDs.
     pub(crate) crds: Option<Vec<Entry>>,
-    /// Where other objects come from.
+    /// The other objects.
     pub(crate) fixtures: Option<Vec<Entry>>,
-    /// The function that gives a template.
+    /// The function that returns a template.
     pub(crate) template: Option<ExprPath>,
-    /// The Kubernetes minor, one that is known.
+    /// The Kubernetes minor, one that kina knows.
     pub(crate) kubernetes: Option<LitStr>,
-    /// How much of a cluster it is.
+    /// The parts of a cluster to run.
     pub(crate) profile: Option<Choice>,
-    /// What the cluster is made of.
+    /// The provider of the cluster.
     pub(crate) provider: Option<LitStr>,
-    /// What the test holds alone.
+    /// The part of a cluster that the test has to itself.
     pub(crate) isolation: Option<Choice>,
-    /// How long the test may take.
+    /// The time limit of the test.
     pub(crate) timeout_ms: Option<u64>,
-    /// On how many threads its runtime runs.
+    /// The flavor of its runtime.
     pub(crate) flavor: Option<Choice>,
-    /// How many those are.
+    /// The number of its worker threads.
     pub(crate) worker_threads: Option<Count>,
-    /// Where the crate `kina` is found. None: `::kina`.
+    /// The path of the crate `kina`. None: `::kina`.
     pub(crate) crate_path: Option<Path>,
 }
 
-/// One of a few words.
+/// A word out of a few known ones.
 #[derive(Clone, Copy)]
 pub(crate) struct Choice {
-    /// Which of the known ones.
+    /// The word.
     pub(crate) name: &'static str,
-    /// Where it stands. None: around the module.
+    /// Its place. None: at the module.
     pub(crate) place: Option<Span>,
 }
 
@@ -69,12 +69,12 @@ pub(crate) struct Choice {
 pub(crate) struct Count {
     /// Its value.
     pub(crate) number: usize,
-    /// Where it stands.
+    /// Its place.
     place: Span,
 }
 
 impl Options {
-    /// Reads the options. What is wrong with one is complained about, and the others still count.
+    /// Parses the options. Complains about a wrong option and still uses the others.
     pub(crate) fn parse(tokens: TokenStream, complaints: &mut Complaints) -> Options {
         let mut options = Options::default();
         let mut of_module = None;
@@ -82,7 +82,7 @@ impl Options {
         for option in split_at_commas(tokens) {
             match option.as_slice() {
                 [TokenTree::Ident(name), TokenTree::Group(group)] if name == OF_MODULE => {
-                    // What is wrong there was told at the module.
+                    // Complaints about these were made at the module.
                     of_module = Some(Options::parse(group.stream(), &mut Complaints::default()));
                 }
                 tokens => {
@@ -105,16 +105,16 @@ impl Options {
         };
         let name = name_token.to_string();
         if name == "start_paused" {
-            let text = "kina has no `start_paused`: a paused clock jumps to the next timeout whenever the test waits for \
-                        its cluster. Call `tokio::time::pause()` where nothing but the clock is waited for, and \
-                        `resume()` after it";
+            let text = "kina has no `start_paused`: a paused clock jumps to the next timeout whenever the test waits \
+                         for its cluster. Call `tokio::time::pause()` where only the clock is waited for, and \
+                         `resume()` after it";
             return Err(error_at(name_token, text));
         }
         if !KNOWN_OPTIONS.iter().any(|(known, _)| *known == name) {
             return Err(error_at(name_token, format!("unknown option `{name}`; {}", known_options())));
         }
         if names_seen.contains(&name) {
-            return Err(error_at(name_token, format!("option `{name}` stands here twice; keep one of them")));
+            return Err(error_at(name_token, format!("option `{name}` is given twice; keep one of them")));
         }
         names_seen.push(name.clone());
         let (equals, value) = match value_tokens {
@@ -153,9 +153,9 @@ impl Options {
         Ok(())
     }
 
-    /// What is said around the module counts where the test says nothing.
+    /// The options of the module apply where the test has none.
     fn take_missing_from(&mut self, of_module: Options) {
-        // A number of threads belongs to its flavor.
+        // A number of threads belongs to the flavor it was given with.
         if self.flavor.is_none() {
             self.worker_threads = self.worker_threads.or(of_module.worker_threads);
         }
@@ -184,7 +184,7 @@ impl Options {
     }
 }
 
-/// All options, in words.
+/// All options, as a text.
 fn known_options() -> String {
     let forms: Vec<String> = KNOWN_OPTIONS.iter().map(|(_, form)| format!("`{form}`")).collect();
     format!("the options are {}", forms.join(", "))
@@ -202,7 +202,7 @@ fn split_at_commas(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
     options
 }
 
-/// What is inside the invisible group that a `macro_rules!` macro puts around what it passes on.
+/// The content of the invisible group that a `macro_rules!` macro puts around tokens it passes on.
 fn bare(token: &TokenTree) -> TokenStream {
     match token {
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => group.stream(),

@@ -1,4 +1,4 @@
-//! Values that say where the objects of a template come from.
+//! Values that name the objects of a template.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use syn::parse::{ParseStream, Parser};
@@ -14,17 +14,17 @@ pub(crate) enum Entry {
     Type(Box<Type>),
     /// Files, relative to the package.
     Files {
-        /// As the user wrote it.
+        /// The path as the user wrote it.
         pattern: LitStr,
-        /// What it is.
+        /// The kind of the path.
         kind: EntryKind,
     },
 }
 
-/// What a path of the user's names.
+/// The kinds of paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
-    /// One file, which has to exist.
+    /// One file, which must exist.
     File,
     /// A pattern or a folder, whose files are found at run time.
     Several,
@@ -91,7 +91,7 @@ fn entries(group: &Group) -> syn::Result<Vec<TokenStream>> {
     parser.parse2(group.stream()).map(|entries| entries.into_iter().collect())
 }
 
-/// A path of the user's, if there is something behind it.
+/// A user's path, if it matches files.
 fn files(pattern: LitStr) -> syn::Result<Entry> {
     match paths::look_up(&pattern.value()) {
         Ok(kind) => Ok(Entry::Files { pattern, kind }),

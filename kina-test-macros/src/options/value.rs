@@ -6,13 +6,13 @@ use syn::{Error, Lit, LitStr, Path};
 
 use super::{Choice, bare, error_at};
 
-/// The Kubernetes minors that can be asked for: those whose types k8s-openapi has.
+/// The supported Kubernetes minors: those whose types k8s-openapi has.
 const KNOWN_MINORS: [&str; 5] = ["1.33", "1.34", "1.35", "1.36", "1.37"];
 
-/// What a cluster can be made of.
+/// The providers that can be chosen.
 const KNOWN_PROVIDERS: [&str; 2] = ["process", "apple"];
 
-/// Units of a duration, and how many milliseconds each has.
+/// Units of a duration, with their milliseconds.
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 const TIMEOUT_MS_MAX: u64 = 24 * 3_600_000;
 const WORKER_THREADS_MAX: usize = 1024;
@@ -47,7 +47,7 @@ pub(super) fn kubernetes_minor(value: &TokenTree) -> syn::Result<LitStr> {
     });
     let reason = match meant {
         Some(minor) if text.matches('.').count() > 1 => {
-            format!("only the minor is chosen, kina takes its newest patch: write `{minor}` instead of `{text}`")
+            format!("only the minor can be chosen, kina takes its newest patch: write `{minor}` instead of `{text}`")
         }
         Some(minor) => format!("a minor is two numbers and nothing else: write `{minor}` instead of `{text}`"),
         None if text.is_empty() => "no Kubernetes minor given".to_owned(),
@@ -56,7 +56,7 @@ pub(super) fn kubernetes_minor(value: &TokenTree) -> syn::Result<LitStr> {
     Err(error_at(value, format!("{reason}; the known minors are {known}")))
 }
 
-/// The value of `provider`, if kina has that.
+/// The value of `provider`, if kina knows that provider.
 pub(super) fn provider(value: &TokenTree) -> syn::Result<LitStr> {
     let known = KNOWN_PROVIDERS.map(|name| format!("`{name}`")).join(", ");
     match literal(value) {
@@ -103,12 +103,12 @@ pub(super) fn duration_ms(value: &TokenTree) -> syn::Result<u64> {
     let duration_ms = match (digits.parse::<u64>(), factor) {
         (Ok(number), Some(factor)) => number.saturating_mul(*factor),
         (Err(_), Some(factor)) if !digits.is_empty() => factor.saturating_mul(u64::MAX),
-        _ => return Err(error_at(value, format!("`{text}` is no duration; {FORMS}"))),
+        _ => return Err(error_at(value, format!("`{text}` is not a duration; {FORMS}"))),
     };
     match duration_ms {
-        0 => Err(error_at(value, "a test that may take no time would always fail; leave `timeout` out for no limit")),
+        0 => Err(error_at(value, "a test with a limit of zero would always fail; leave `timeout` out for no limit")),
         1..=TIMEOUT_MS_MAX => Ok(duration_ms),
-        _ => Err(error_at(value, "a test may take a day at most; leave `timeout` out for no limit")),
+        _ => Err(error_at(value, "the limit of a test is at most one day; leave `timeout` out for no limit")),
     }
 }
 
@@ -131,12 +131,12 @@ pub(super) fn crate_path(value: &TokenTree) -> syn::Result<Path> {
     literal.parse_with(Path::parse_mod_style).map_err(|_| {
         Error::new(
             literal.span(),
-            format!("`{}` is no path to the crate kina; it looks like `crate = \"my_crate::kina\"`", literal.value()),
+            format!("`{}` is not a path to the crate kina; write `crate = \"my_crate::kina\"`", literal.value()),
         )
     })
 }
 
-/// The literal that a token is.
+/// The literal in a token.
 pub(super) fn literal(token: &TokenTree) -> Option<Lit> {
     (|input: ParseStream<'_>| input.parse::<Lit>()).parse2(bare(token)).ok()
 }

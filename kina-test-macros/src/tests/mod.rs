@@ -1,4 +1,4 @@
-//! Tests of the whole way from tokens to tokens. What users read is checked word by word in kina-test's UI tests.
+//! Tests of the whole way from tokens to tokens. The messages to users are checked in kina-test's UI tests.
 
 mod module;
 mod options;
@@ -10,12 +10,12 @@ use crate::complaints::Complaints;
 use crate::expand::expand;
 use crate::function::TestFunction;
 
-/// Compares tokens, blind to white space.
+/// Compares tokens regardless of white space.
 fn check_expansion(options: TokenStream, item: TokenStream, expected: TokenStream) {
     assert_eq!(expand(options, item).to_string(), expected.to_string());
 }
 
-/// Each of the expected texts starts the complaint at its place, and there are no others.
+/// Checks that there are exactly these complaints, each with the start of its text.
 fn check_complaints(complaints: &Complaints, expected: &[&str]) {
     let texts = complaints.texts();
     assert_eq!(texts.len(), expected.len(), "{texts:#?}");
@@ -175,7 +175,7 @@ fn a_function_that_cannot_be_called_is_left_as_written() {
 }
 
 #[test]
-fn what_is_no_function_is_left_as_written() {
+fn an_item_that_is_not_a_function_is_left_as_written() {
     check_expansion(
         quote! {},
         quote! { pub struct Thing; },
@@ -191,7 +191,7 @@ fn what_is_no_function_is_left_as_written() {
 }
 
 #[test]
-fn signatures_that_are_no_test() {
+fn signatures_that_are_refused() {
     check_function("async fn f(client: Client) -> Result<()> {}", &[]);
     check_function("async fn f(client: Client, cluster: Cluster) {}", &[]);
     check_function("async fn f() {}", &["a kina test takes its cluster as an argument"]);
@@ -223,7 +223,7 @@ fn signatures_that_are_no_test() {
 }
 
 #[test]
-fn other_test_attributes_are_refused_and_taken_away() {
+fn other_test_attributes_are_refused_and_removed() {
     for attribute in
         ["#[test]", "#[tokio::test]", "#[tokio::test(start_paused = true)]", "#[test_log::test(tokio::test)]"]
     {
@@ -245,10 +245,10 @@ fn other_test_attributes_are_refused_and_taken_away() {
 }
 
 #[test]
-fn the_compilers_attribute_that_other_macros_leave_is_made_once() {
+fn the_compilers_attribute_is_not_duplicated() {
     let item = quote! { async fn f(client: Client) {} };
     check_expansion(quote! {}, quote! { #[::core::prelude::v1::test] #item }, expand(quote! {}, item.clone()));
-    // Where test_log comes later, it makes the test.
+    // If test_log comes later, it makes the test.
     let sound = expand(quote! {}, item.clone()).to_string();
     let without_attribute = sound.replace(&quote! { #[::core::prelude::v1::test] }.to_string(), "");
     let expected: TokenStream = format!("#[test_log::test] {without_attribute}").parse().expect("tokens");
@@ -271,7 +271,7 @@ fn rstest_goes_first() {
             async fn f(#[case] number: u8, #[ignore] client: Client) { half written . ; }
         },
     );
-    // What was told once is not told again for each case.
+    // Complaints made once are not repeated for each case.
     check_expansion(
         quote! { crate = "my::kina", kubernetes = "1.2" },
         quote! { #[rstest::rstest] fn f() {} },
@@ -289,7 +289,7 @@ fn a_plain_function_has_no_runtime_on_its_own_thread() {
     let item = quote! { fn f(client: Client) {} };
     let text = expand(quote! { flavor = "current_thread" }, item.clone()).to_string();
     assert!(text.contains("keeps its thread to itself"), "{text}");
-    // Said around the module, it is for the others.
+    // On the module, it applies to the other tests.
     let of_module = quote! { __of_module(flavor = "current_thread") };
     check_expansion(of_module, item.clone(), expand(quote! {}, item));
 }

@@ -10,7 +10,7 @@ fn check_module(options: TokenStream, item: TokenStream, expected: TokenStream) 
 }
 
 #[test]
-fn a_module_hands_its_options_on_and_changes_nothing_else() {
+fn a_module_passes_its_options_on_and_changes_nothing_else() {
     check_module(
         quote! { timeout = "30s", crate = "my::support" },
         quote! {
@@ -71,7 +71,7 @@ fn a_module_hands_its_options_on_and_changes_nothing_else() {
 }
 
 #[test]
-fn what_is_no_module_with_tests_is_left_as_written() {
+fn an_item_that_is_not_a_module_with_tests_is_left_as_written() {
     const TEXT: &str = "#[kina::tests] goes on a module with its tests in braces: `mod tests { … }`";
     for item in [quote! { mod elsewhere; }, quote! { fn f() {} }] {
         check_module(quote! {}, item.clone(), quote! { #item ::core::compile_error! { #TEXT } });

@@ -30,7 +30,7 @@ fn known_options() {
 }
 
 #[test]
-fn a_minor_that_a_macro_handed_on() {
+fn a_minor_passed_on_by_a_macro() {
     let literal: TokenStream = "\"1.36\"".parse().expect("the test's own tokens");
     let invisible_group = Group::new(Delimiter::None, literal);
     let mut complaints = Complaints::default();
@@ -54,7 +54,7 @@ fn wrong_values_of_kubernetes_list_the_known_minors() {
     let cases = [
         (r#""1.2""#, "kina has no Kubernetes minor `1.2`"),
         (r#""1.370""#, "kina has no Kubernetes minor `1.370`"),
-        (r#""1.37.1""#, "only the minor is chosen, kina takes its newest patch: write `1.37` instead of `1.37.1`"),
+        (r#""1.37.1""#, "only the minor can be chosen, kina takes its newest patch: write `1.37` instead of `1.37.1`"),
         (r#""v1.37""#, "a minor is two numbers and nothing else: write `1.37` instead of `v1.37`"),
         (r#"" 1.37""#, "a minor is two numbers and nothing else: write `1.37` instead of ` 1.37`"),
         (r#""""#, "no Kubernetes minor given"),
@@ -80,20 +80,20 @@ fn one_wrong_option_does_not_hide_another() {
             "unknown option `timeouts`; the options are `crds = [Type, \"path\"]`, ",
             "expected a comma or the end after the value of `kubernetes`",
             "option `crate` has no value",
-            "option `crate` stands here twice",
-            "option `kubernetes` stands here twice",
+            "option `crate` is given twice",
+            "option `kubernetes` is given twice",
             "unknown option `\"1.37\"`",
-            "option `crate` stands here twice",
+            "option `crate` is given twice",
         ],
     );
     assert_eq!(options_of(&options), (Some("1.36".to_owned()), None));
-    check_options("crate = \"a b\"", &["`a b` is no path to the crate kina"]);
+    check_options("crate = \"a b\"", &["`a b` is not a path to the crate kina"]);
     check_options("crate = kina", &["expected a path in quotes"]);
     check_options("kubernetes: \"1.37\"", &["expected `=`"]);
 }
 
 #[test]
-fn a_tests_own_options_come_before_its_modules() {
+fn options_of_a_test_override_those_of_its_module() {
     let options = check_options(
         r#"kubernetes = "1.36", flavor = "multi_thread",
            __of_module(kubernetes = "1.35", timeout = "3s", flavor = "current_thread",
@@ -105,7 +105,7 @@ fn a_tests_own_options_come_before_its_modules() {
     assert_eq!(options.provider.map(|literal| literal.value()).as_deref(), Some("apple"));
     assert_eq!(options.flavor.map(|flavor| flavor.name), Some("multi_thread"));
     assert!(options.profile.is_none());
-    // A number of threads goes with the flavor that it was said for.
+    // A number of threads belongs to the flavor it was given with.
     let options =
         check_options(r#"flavor = "current_thread", __of_module(flavor = "multi_thread", worker_threads = 3)"#, &[]);
     assert!(options.worker_threads.is_none());
@@ -117,14 +117,14 @@ fn durations() {
         assert_eq!(check_options(&format!("timeout = \"{text}\""), &[]).timeout_ms, Some(expected), "{text}");
     }
     for (value, start) in [
-        (r#""30""#, "`30` is no duration; a duration is a whole number and a unit"),
-        (r#""s""#, "`s` is no duration"),
-        (r#""1.5s""#, "`1.5s` is no duration"),
-        (r#""-1s""#, "`-1s` is no duration"),
-        (r#""3 s""#, "`3 s` is no duration"),
-        (r#""0s""#, "a test that may take no time would always fail"),
-        (r#""25h""#, "a test may take a day at most"),
-        (r#""99999999999999999999s""#, "a test may take a day at most"),
+        (r#""30""#, "`30` is not a duration; a duration is a whole number and a unit"),
+        (r#""s""#, "`s` is not a duration"),
+        (r#""1.5s""#, "`1.5s` is not a duration"),
+        (r#""-1s""#, "`-1s` is not a duration"),
+        (r#""3 s""#, "`3 s` is not a duration"),
+        (r#""0s""#, "a test with a limit of zero would always fail"),
+        (r#""25h""#, "the limit of a test is at most one day"),
+        (r#""99999999999999999999s""#, "the limit of a test is at most one day"),
         ("30", "write `timeout = \"30s\"`"),
         ("5m", "write `timeout = \"5m\"`"),
         ("LIMIT", "expected a duration in quotes, as in `timeout = \"30s\"`"),
@@ -159,10 +159,10 @@ fn lists_of_files_and_types() {
         ("crds = [3]", "expected types with a CRD and paths of files"),
         ("crds = [\"nowhere.yaml\"]", "there is no file `nowhere.yaml`; paths are relative to the directory of"),
         ("crds = [\"\"]", "an empty path names nothing"),
-        ("crds = [\"/etc/*.yaml\"]", "`/etc/*.yaml` is there on one machine only"),
+        ("crds = [\"/etc/*.yaml\"]", "`/etc/*.yaml` exists on one machine only"),
         ("fixtures = [\"src/*.yaml\"]", "no file matches `src/*.yaml`"),
         ("fixtures = [\"src\"]", "no .yaml, .yml or .json file is in the folder `src`"),
-        ("fixtures = [\"***\"]", "`***` is no pattern"),
+        ("fixtures = [\"***\"]", "`***` is not a pattern"),
         ("fixtures = [Widget]", "expected paths of files in quotes"),
         ("fixtures = \"src\"", "expected a list of paths of files in quotes"),
         ("template = 3", "expected the path of a function that returns a `kina::Template`"),

@@ -1,5 +1,5 @@
-//! From the signature of a test to its call. The function pointer says which arguments it takes; for each there is an
-//! [`Argument`] that makes it, so that a type that cannot be made is an error at its own place in the user's signature.
+//! From a test's signature to its call. The function pointer determines the arguments; each has an [`Argument`] that
+//! makes it, so that the compiler reports an unsupported type at its own place in the user's signature.
 
 use std::pin::Pin;
 
@@ -7,18 +7,18 @@ use crate::{Context, Error, FromTest};
 
 type Making<'a, Value> = Pin<Box<dyn Future<Output = Result<Value, Error>> + 'a>>;
 
-/// What makes one argument.
+/// Makes one argument.
 pub struct Argument<Value> {
     make: for<'a> fn(&'a Context) -> Making<'a, Value>,
     cluster_count: usize,
 }
 
-/// What makes all arguments of a test.
+/// Makes all arguments of a test.
 pub trait Arguments {
     /// The arguments, in their order.
     type Values;
 
-    /// How many clusters they take.
+    /// The number of clusters they take.
     fn cluster_count(&self) -> usize;
 
     /// Makes them, one after the other.
@@ -27,14 +27,14 @@ pub trait Arguments {
 
 /// A function that takes these arguments.
 pub trait TestFunction<Args: Arguments> {
-    /// What it returns.
+    /// Its return type.
     type Output;
 
-    /// Calls it.
+    /// Calls the function.
     fn call(self, values: Args::Values) -> Self::Output;
 }
 
-/// What makes an argument of this type.
+/// The maker of an argument of this type.
 pub fn argument<Value: FromTest + 'static>() -> Argument<Value> {
     Argument { make: make::<Value>, cluster_count: Value::CLUSTER_COUNT }
 }

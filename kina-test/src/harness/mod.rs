@@ -1,6 +1,6 @@
-//! What a test runs in.
+//! The environment that a test runs in.
 //!
-//! - `call`: from the function's signature to its arguments, and to the call.
+//! - `call`: from the function's signature to its arguments and its call.
 
 mod call;
 
@@ -19,45 +19,45 @@ pub use call::{Argument, Arguments, TestFunction, argument};
 use crate::cluster::Wanted;
 use crate::{Cluster, Context, Error, Template};
 
-/// Of a test that is no `async fn`: enough for its clients.
+/// Workers of a test that is not an `async fn`: enough for its clients.
 const PLAIN_WORKER_THREADS: usize = 1;
 
-/// A test as the attribute saw it. `None` is what the settings say.
+/// A test as the attribute describes it. `None` stands for the value in the settings.
 #[derive(Clone, Copy, Debug)]
 pub struct TestCase {
     /// Module path and name.
     pub name: &'static str,
     /// `CARGO_MANIFEST_DIR` of the package it is in.
     pub package_directory: &'static str,
-    /// The Kubernetes minor that was asked for.
+    /// The requested Kubernetes minor.
     pub kubernetes: Option<&'static str>,
-    /// How much of a cluster it shall be.
+    /// The parts of a cluster to run.
     pub profile: Option<Profile>,
-    /// What the cluster shall be made of.
+    /// The provider of the cluster.
     pub provider: Option<&'static str>,
-    /// What the test shall hold alone.
+    /// The part of a cluster that the test has to itself.
     pub isolation: Option<Isolation>,
-    /// How long it may take.
+    /// The time limit of the test.
     pub timeout_ms: Option<u64>,
-    /// What its runtime is like.
+    /// The flavor of its runtime.
     pub flavor: Option<Flavor>,
-    /// How many threads that has, where it has several.
+    /// The number of worker threads, for a multi-threaded runtime.
     pub worker_threads: Option<usize>,
-    /// What the cluster starts from.
+    /// The template that the cluster starts from.
     pub template: Option<fn() -> Template>,
 }
 
-/// On which threads a test's runtime runs.
+/// The threads that a test's runtime runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
-    /// The test's own.
+    /// Only the test's own thread.
     CurrentThread,
-    /// Others beside it.
+    /// Additional worker threads.
     MultiThread,
 }
 
 impl TestCase {
-    /// One that says nothing else.
+    /// A test without options.
     pub const fn new(name: &'static str, package_directory: &'static str) -> Self {
         Self {
             name,
@@ -74,11 +74,11 @@ impl TestCase {
     }
 }
 
-/// Leases what the test needs, runs it, ends the leases however it ends.
+/// Leases the test's clusters, runs the test and ends the leases, however the test ends.
 ///
 /// # Panics
-/// If there is no cluster to be had, or the test takes longer than it may; the message says why and what to do. And where
-/// the test panics.
+/// If no cluster is available or the test exceeds its time limit; the message says why and what to do. Also if the test
+/// panics.
 pub fn run_test<Args, Function>(
     case: TestCase,
     function: Function,
@@ -101,15 +101,16 @@ where
         }
     });
     finished.unwrap_or_else(|timeout| {
-        // Whatever still runs on its threads is not waited for.
+        // Does not wait for work that is still running on its threads.
         runtime.shutdown_background();
         panic!("{}", too_slow(&case, timeout))
     })
 }
 
-/// The same for a test that is no `async fn`: it runs on its thread, beside a runtime that drives its clients.
+/// Like [`run_test`], for a test that is not an `async fn`: it runs on its thread, beside a runtime that drives its
+/// clients.
 ///
-/// Nobody can interrupt it. When its time is over its leases end, so that all it asks of its clusters fails from then on.
+/// Such a test cannot be interrupted. At its time limit its leases end, so that all its later requests fail.
 ///
 /// # Panics
 /// As [`run_test`].
@@ -144,7 +145,7 @@ where
     output
 }
 
-/// A test that has its clusters. Ends their leases when the test ends, whatever clones its threads still hold.
+/// A test that has its clusters. Ends their leases when the test ends, even if its threads still hold clones.
 struct LeasedTest {
     context: Context,
     timeout: Option<Duration>,
@@ -167,7 +168,7 @@ impl LeasedTest {
             profile: case.profile,
             isolation: case.isolation,
             template: template.as_deref(),
-            // Also a test that takes none by name has one.
+            // A test that takes no cluster by name still has one.
             count: cluster_count.max(1),
         };
         let clusters = Cluster::acquire_all(wanted, settings).await?;
@@ -182,7 +183,7 @@ impl Drop for LeasedTest {
     }
 }
 
-/// Where the package is now: nextest can run tests elsewhere than they were compiled.
+/// The package's current directory: nextest can run tests on another machine than they were compiled on.
 fn package_directory(case: &TestCase) -> PathBuf {
     let now = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     now.unwrap_or_else(|| case.package_directory.into())
@@ -201,7 +202,7 @@ fn runtime(case: &TestCase, flavor: Flavor, worker_threads: Option<usize>) -> Ru
 
 fn too_slow(case: &TestCase, timeout: Duration) -> String {
     format!(
-        "the test {} took longer than it may, which is {timeout:?}: raise its `timeout` if it needs more, or find out \
+        "the test {} exceeded its time limit of {timeout:?}: raise its `timeout` if it needs more time, or find out \
          what it waits for",
         case.name
     )

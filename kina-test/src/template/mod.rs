@@ -1,6 +1,6 @@
-//! What a cluster starts from.
+//! The initial content of a cluster.
 //!
-//! - `read`: from the entries of a template to texts, once for each process.
+//! - `read`: reads the entries of a template into texts, once per process.
 
 mod read;
 
@@ -8,10 +8,10 @@ use kube::CustomResourceExt;
 
 pub(crate) use read::ReadTemplate;
 
-/// What a test's cluster has in it when the test starts: CRDs and other objects.
+/// The content of a test's cluster when the test starts: CRDs and other objects.
 ///
-/// Mostly the options `crds` and `fixtures` of [`#[kina::test]`](macro@crate::test) say all there is to say. For a
-/// template that many tests share, or that is generated, there is the option `template`, which names a function:
+/// Mostly the options `crds` and `fixtures` of [`#[kina::test]`](macro@crate::test) are enough. For a template that
+/// many tests share, or that is generated, the option `template` names a function:
 ///
 /// ```rust,test_harness,no_run
 /// use k8s_openapi::api::core::v1::ConfigMap;
@@ -29,18 +29,18 @@ pub(crate) use read::ReadTemplate;
 /// }
 /// ```
 ///
-/// The engine applies the content once, and keeps what came of it by the hash of the content. Every other test with the
-/// same content starts from there in milliseconds. So the content must not change from test to test: no random names, no
-/// time of day.
+/// The engine applies the content once and stores the result under the content's hash. Every other test with the same
+/// content starts from there in milliseconds. So the content must be the same for each test: no random names, no time
+/// of day.
 ///
-/// All CRDs are applied first, and each may be there once. Each entry of the other objects is a layer of its own: what a
-/// later one says of an object replaces what an earlier one said.
+/// All CRDs are applied first, and each may occur once. Each entry of other objects is a layer of its own: a later
+/// version of an object replaces an earlier one.
 ///
-/// Paths are relative to the package's directory, which is where it is when the test runs: see
-/// [`Context::package_directory`](crate::Context::package_directory). A path names a file, or a folder, or is a pattern
-/// with `*`, `?`, `[…]`, or `**` for folders of any depth. Of a folder all `.yaml`, `.yml` and `.json` files are taken, in
-/// the order of their names; one with a `kustomization.yaml` or a `Chart.yaml` is rendered by your own `kustomize` or
-/// `helm`.
+/// Paths are relative to the package's directory at run time: see
+/// [`Context::package_directory`](crate::Context::package_directory). A path names a file or a folder, or is a pattern
+/// with `*`, `?`, `[…]`, or `**` for folders of any depth. A folder stands for all its `.yaml`, `.yml` and `.json`
+/// files, in the order of their names; a folder with a `kustomization.yaml` or a `Chart.yaml` is rendered by your own
+/// `kustomize` or `helm`.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Template {
@@ -60,14 +60,14 @@ enum Entry {
 }
 
 impl Template {
-    /// An empty one: as if there were none.
+    /// An empty template, equivalent to none.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The CRD of this type, which derives `kube::CustomResource`.
     pub fn crd<K: CustomResourceExt>(self) -> Self {
-        // A definition is plain data: there is no map with keys that are no strings, nothing else can fail.
+        // A definition is plain data with string keys, so this cannot fail.
         let crd_json = || serde_json::to_string(&K::crd()).expect("a CRD can be written as JSON");
         self.with(Entry::CrdOfType { type_name: std::any::type_name::<K>(), crd_json })
     }
@@ -87,7 +87,7 @@ impl Template {
         self.with(Entry::Yaml { name: name.into(), text: text.into() })
     }
 
-    /// All that is in another one, after what is in this one.
+    /// Adds all entries of another template, after the entries of this one.
     pub fn and(mut self, other: Template) -> Self {
         self.entries.extend(other.entries);
         self

@@ -8,12 +8,13 @@ use once_cell::sync::OnceCell;
 use super::{Entry, Template};
 use crate::Error;
 
-/// Contents that are kept. A program has a few; more come from a function that makes up another one each time.
+/// Limit of the cached contents. A program has a few; more come only from a function that generates a new one each
+/// time.
 const KEPT_MAX: usize = 64;
 
 type Cache = HashMap<Key, Arc<OnceCell<Arc<ReadTemplate>>>>;
 
-/// What this process has read. Files do not change while tests run.
+/// Everything this process has read. Files do not change while tests run.
 static CACHE: Mutex<Option<Cache>> = Mutex::new(None);
 
 /// The content of a template.
@@ -21,11 +22,11 @@ static CACHE: Mutex<Option<Cache>> = Mutex::new(None);
 pub(crate) struct ReadTemplate {
     /// All texts.
     pub(crate) set: FixtureSet,
-    /// Their name.
+    /// The hash of all texts.
     pub(crate) hash: String,
 }
 
-/// What tells contents apart before they are read.
+/// The identity of a content before it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     package_directory: PathBuf,
@@ -33,13 +34,13 @@ struct Key {
 }
 
 impl Template {
-    /// Reads everything, or takes what was read before. `None` if it is empty.
+    /// Reads everything, or returns the cached content. `None` if the template is empty.
     pub(crate) fn read(self, package_directory: &Path) -> Result<Option<Arc<ReadTemplate>>, Error> {
         if self.entries.is_empty() {
             return Ok(None);
         }
         let cell = self.cell(package_directory);
-        // Not under the lock: a `helm` can take its time.
+        // Not under the lock: `helm` can be slow.
         let read = cell.get_or_try_init(|| self.read_anew(package_directory).map(Arc::new));
         read.cloned().map(Some).map_err(Error::Template)
     }
@@ -81,7 +82,7 @@ impl Template {
 }
 
 impl Entry {
-    /// Which entry it is, and what is in it as far as that is known without a file.
+    /// The identity of the entry, with its content if that is known without reading a file.
     fn identity(&self) -> (&'static str, String, String) {
         match self {
             Self::CrdOfType { type_name, .. } => ("type", (*type_name).to_owned(), String::new()),
@@ -106,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// As its derive macro would write it.
+    /// A type with the impl that the derive macro would write.
     struct Widget;
 
     impl CustomResourceExt for Widget {
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_an_error_and_the_users() {
+    fn an_unreadable_template_is_a_user_error() {
         let package = package(&[]);
         let error = Template::new().crds("nowhere/*.yaml").read(package.path()).expect_err("there is none");
         assert!(matches!(error, Error::Template(_)) && error.is_user_error());
@@ -183,7 +184,7 @@ mod tests {
             text.starts_with("reading the files of the template failed: no file matches `nowhere/*.yaml` in "),
             "{text}"
         );
-        // What is wrong now can be right later.
+        // Errors are not cached: the next read can succeed.
         std::fs::create_dir(package.path().join("nowhere")).expect("made");
         std::fs::write(package.path().join("nowhere/a.yaml"), "a").expect("written");
         read(Template::new().crds("nowhere/*.yaml"), &package);

@@ -1,62 +1,62 @@
 use super::Unmet;
 
-/// Why a wait did not end as it should.
+/// The reason that a wait failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// The deadline came first.
+    /// The deadline passed.
     #[error(transparent)]
     Unmet(Box<Unmet>),
-    /// What was waited for is no condition.
+    /// The condition is not valid.
     #[error("{object} cannot be waited for")]
     Condition {
-        /// Which object.
+        /// The object.
         object: String,
-        /// What is wrong, and where.
+        /// The mistake, and its place.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The condition cannot fit the object, whatever becomes of it.
-    #[error("waiting for {object} is in vain, as it was in version {resource_version}")]
+    /// The condition can never fit the object.
+    #[error("the condition can never fit {object}, as seen in version {resource_version}")]
     Unfit {
-        /// Which object.
+        /// The object.
         object: String,
-        /// The version that was looked at.
+        /// The version that was examined.
         resource_version: String,
-        /// Which part does not fit, and why.
+        /// The part that does not fit, and the reason.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The reference names no object.
-    #[error("a {kind} without a name cannot be waited for: create it first, and wait for what the server returns")]
+    #[error("a {kind} without a name cannot be waited for: create it first, and wait for the result")]
     NoName {
-        /// Of which kind.
+        /// Its kind.
         kind: String,
     },
-    /// The server refuses to tell of the object.
-    #[error("the server does not tell of {object}{}", remark(source))]
+    /// The server refuses to show the object.
+    #[error("the server does not show {object}{}", remark(source))]
     Refused {
-        /// Which object.
+        /// The object.
         object: String,
-        /// What the server said.
+        /// The server's answer.
         #[source]
         source: Box<kube::Error>,
     },
-    /// The server sent something else than the type of the object.
+    /// The server's object does not fit its Rust type.
     #[error("{object}, as it was in version {resource_version}, does not fit its Rust type")]
     Unreadable {
-        /// Which object.
+        /// The object.
         object: String,
         /// The version that was read.
         resource_version: String,
-        /// What does not fit.
+        /// The part that does not fit.
         #[source]
         source: serde_json::Error,
     },
 }
 
 impl WaitError {
-    /// Whether you, or the code under test, can do something about it, rather than kina's makers.
+    /// Returns true if the user of kina, or the code under test, can fix it, false if it is a bug in kina.
     pub fn is_user_error(&self) -> bool {
         match self {
             Self::Unmet(_) | Self::Condition { .. } | Self::Unfit { .. } | Self::NoName { .. } => true,
@@ -65,7 +65,7 @@ impl WaitError {
         }
     }
 
-    /// What is known at the deadline, if that came first.
+    /// The state at the deadline, if the deadline passed.
     pub fn unmet(&self) -> Option<&Unmet> {
         match self {
             Self::Unmet(unmet) => Some(unmet),
@@ -76,7 +76,7 @@ impl WaitError {
 
 fn remark(error: &kube::Error) -> &'static str {
     match error {
-        kube::Error::Api(status) if status.code == 404 => ": it knows no such kind; is its CRD installed?",
+        kube::Error::Api(status) if status.code == 404 => ": it does not know this kind; is its CRD installed?",
         kube::Error::Api(status) if status.code == 403 => ": the client may not list and watch it",
         _ => "",
     }

@@ -4,19 +4,19 @@ use kube::api::ListParams;
 use kube::core::Request;
 use serde_json::Value;
 
-/// Events that are shown, the newest.
+/// Limit of the events shown; the newest are taken.
 const SHOWN_MAX: usize = 10;
-/// Events that are read. What controllers repeat is one event with a count.
+/// Limit of the events read. Repetitions by a controller are one event with a count.
 const READ_MAX: u32 = 200;
-/// The deadline has passed: nobody waits for long.
+/// The deadline has passed already, so this must not take long.
 const TIMEOUT: Duration = Duration::from_secs(2);
 const MESSAGE_CHARACTERS_MAX: usize = 300;
 
-/// The newest events about the object, the oldest of them first, each in a line.
+/// The newest events about the object, one per line, oldest first.
 pub(super) async fn of(client: &kube::Client, object: &Value) -> Result<Vec<String>, String> {
     let metadata = &object["metadata"];
     let Some(uid) = metadata["uid"].as_str() else { return Ok(Vec::new()) };
-    // Those about objects without a namespace are in some namespace that their author chose.
+    // Events about cluster-wide objects are in a namespace that their author chose.
     let path = match metadata["namespace"].as_str() {
         Some(namespace) => format!("/api/v1/namespaces/{namespace}/events"),
         None => "/api/v1/events".to_owned(),
@@ -38,7 +38,7 @@ fn newest(events: &[Value]) -> Vec<String> {
     earlier.into_iter().chain(events[skipped..].iter().map(|event| line(event))).collect()
 }
 
-/// When it happened last. Texts of this format sort by time.
+/// The time of the last occurrence. Texts of this format sort by time.
 fn time(event: &Value) -> &str {
     let fields = [&event["series"]["lastObservedTime"], &event["lastTimestamp"], &event["eventTime"]];
     let time = fields.into_iter().find_map(Value::as_str);
@@ -63,7 +63,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_newest_events_are_told_in_their_order() {
+    fn the_newest_events_are_listed_in_order() {
         let event = |second: usize, count: i64| {
             json!({
                 "type": "Warning", "reason": "Failed", "message": format!("at\n{second} "),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn long_messages_are_cut() {
+    fn long_messages_are_truncated() {
         let shown = line(&json!({"type": "Normal", "reason": "Long", "message": "ü".repeat(1000)}));
         assert_eq!(shown.chars().count(), "Normal Long: ".len() + MESSAGE_CHARACTERS_MAX + 1);
     }

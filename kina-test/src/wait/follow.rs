@@ -12,18 +12,18 @@ use super::error::WaitError;
 use super::goal::Ready;
 use super::object_ref::{Object, ObjectRef, Scope};
 
-/// Between the end of a watch and the next one: none is started more often than this.
+/// Pause between the end of a watch and the next one, so that a server that ends them at once is not flooded.
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
-/// How long a server may refuse what it may soon allow: a kind whose CRD is being installed, a right that was just given.
+/// Time in which a refusal may still turn into an answer: a kind whose CRD is being installed, a right just granted.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
-/// No request takes longer, lest a connection that died without a word takes the whole of the time. What a server answers at
-/// all, it answers sooner.
+/// Limit of one request, so that a dead connection does not take all of the time. A server that answers at all is
+/// faster.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The object that is followed.
+/// The followed object.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// For people.
+    /// For messages.
     pub(super) object: String,
     pub(super) kind: String,
     api_version: String,
@@ -31,17 +31,17 @@ pub(super) struct Target {
     name: String,
 }
 
-/// What was seen of it.
+/// Everything seen of the object.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// As it was last, also where it is gone since.
+    /// Its last known state, also if it is gone now.
     last: Option<Value>,
     is_there: bool,
-    /// How many versions of it were seen.
+    /// The number of versions seen.
     pub(super) versions: usize,
-    /// How many objects of this name were seen, one after the other.
+    /// The number of objects of this name seen, one after the other.
     pub(super) objects: usize,
-    /// How often the server could not be heard.
+    /// The number of failed requests and watches.
     pub(super) interruptions: usize,
     pub(super) last_interruption: Option<String>,
 }
@@ -60,11 +60,11 @@ struct ListMetadata {
     resource_version: String,
 }
 
-/// How a watch ended without the goal.
+/// The reasons that a watch ends before the goal.
 enum Ended {
     /// The server ends each watch after a while.
     InOrder,
-    /// The server has forgotten the version that the watch was to begin with.
+    /// The server has forgotten the version from which the watch was to start.
     Expired,
     Broken(kube::Error),
 }
@@ -96,12 +96,12 @@ impl Target {
 }
 
 impl History {
-    /// The object as it was last.
+    /// The last known state of the object.
     pub(super) fn last(&self) -> Option<&Value> {
         self.last.as_ref()
     }
 
-    /// The object, if it is there.
+    /// The object, if it exists.
     pub(super) fn present(&self) -> Option<&Value> {
         self.last.as_ref().filter(|_| self.is_there)
     }
@@ -122,8 +122,8 @@ impl History {
     }
 }
 
-/// Follows the object until the goal is reached, however long that takes. Returns the object that reached it; none where the
-/// goal is that there is none.
+/// Follows the object until the goal is reached, without a time limit. Returns the object that reached it; `None` if
+/// the goal is that the object is gone.
 pub(super) async fn follow<K: Object>(
     client: &kube::Client,
     target: &Target,
@@ -133,7 +133,7 @@ pub(super) async fn follow<K: Object>(
 ) -> Result<Option<K>, WaitError> {
     let patience_ends = Instant::now() + REFUSAL_PATIENCE.min(timeout / 2);
     let mut version: Option<String> = None;
-    // Each round waits for the server or pauses, and the caller has a deadline.
+    // Each round waits for the server or pauses, and the caller sets a deadline.
     loop {
         let ended = match version.take() {
             None => match list(client, target).await {
@@ -227,7 +227,7 @@ fn look<K: Object>(
     goal.look(target, history.present())
 }
 
-/// Items of lists do not say what they are.
+/// Items of lists lack `kind` and `apiVersion`.
 fn with_kind(mut object: Value, target: &Target) -> Value {
     if let Some(fields) = object.as_object_mut() {
         for (field, value) in [("kind", &target.kind), ("apiVersion", &target.api_version)] {
@@ -256,7 +256,7 @@ impl Ended {
     }
 }
 
-/// Whether it makes no sense to ask again.
+/// Returns true if a retry makes no sense.
 fn is_final(error: &kube::Error, is_patient: bool) -> bool {
     match error {
         kube::Error::Api(status) => match status.code {
@@ -265,7 +265,7 @@ fn is_final(error: &kube::Error, is_patient: bool) -> bool {
             code => code < 500,
         },
         kube::Error::BuildRequest(_) => true,
-        // No answer: the way to the server, or what lies on it.
+        // No answer: the connection to the server failed.
         _ => false,
     }
 }

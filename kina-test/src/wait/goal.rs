@@ -9,7 +9,7 @@ use super::object_ref::Object;
 
 type Predicate<'a, K> = Box<dyn FnMut(&K) -> bool + Send + 'a>;
 
-/// What is waited for.
+/// The goal of a wait.
 pub(super) enum Goal<'a, K> {
     #[cfg(feature = "cel")]
     Expression(String),
@@ -18,13 +18,13 @@ pub(super) enum Goal<'a, K> {
         status: String,
     },
     Predicate(Predicate<'a, K>),
-    /// The end of the object with this UID; of the first one, where it is not known yet.
+    /// The end of the object with this UID, or of the first one seen if it is not known yet.
     Deletion {
         uid: Option<String>,
     },
 }
 
-/// A goal that can be reached.
+/// A valid goal.
 pub(super) struct Ready<'goal, 'a, K> {
     check: Check<'goal, 'a, K>,
     object: PhantomData<fn() -> K>,
@@ -51,7 +51,7 @@ impl<'a, K: Object> Goal<'a, K> {
     }
 
     pub(super) fn prepare<'goal>(&'goal mut self, target: &Target) -> Result<Ready<'goal, 'a, K>, WaitError> {
-        // Only an expression can be wrong.
+        // Only an expression can be invalid.
         #[cfg(not(feature = "cel"))]
         let _ = target;
         let check =
@@ -73,7 +73,7 @@ impl<'a, K: Object> Goal<'a, K> {
 }
 
 impl<K: Object> Ready<'_, '_, K> {
-    /// Looks at a version of the object, or at its absence.
+    /// Checks a version of the object, or its absence.
     pub(super) fn look(
         &mut self,
         target: &Target,
@@ -117,7 +117,7 @@ impl<K: Object> Ready<'_, '_, K> {
         }
     }
 
-    /// The goal in a few words.
+    /// The goal as a short text.
     pub(super) fn describe(&self) -> String {
         match &self.check {
             #[cfg(feature = "cel")]
@@ -128,7 +128,7 @@ impl<K: Object> Ready<'_, '_, K> {
         }
     }
 
-    /// Why this object has not reached it.
+    /// The reasons that this object has not reached it.
     pub(super) fn problems(&self, object: &Value) -> Vec<String> {
         match &self.check {
             #[cfg(feature = "cel")]
@@ -152,7 +152,7 @@ pub(super) fn resource_version(object: &Value) -> String {
     object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Why the condition has not this status; `None` where it has.
+/// The reason that the condition does not have this status; `None` if it has it.
 fn condition_problem(object: &Value, name: &str, status: &str) -> Option<String> {
     let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let Some(condition) = conditions.iter().find(|condition| condition["type"] == name) else {
@@ -162,13 +162,13 @@ fn condition_problem(object: &Value, name: &str, status: &str) -> Option<String>
             others => format!("it has no condition {name}, but {}", others.join(", ")),
         });
     };
-    // Some controllers say for the whole status which generation it is about.
+    // Some controllers set one observed generation for the whole status.
     let observed = condition["observedGeneration"].as_i64().or(object["status"]["observedGeneration"].as_i64());
     let generation = object["metadata"]["generation"].as_i64();
     if let (Some(observed), Some(generation)) = (observed, generation)
         && observed < generation
     {
-        return Some(format!("its status is of generation {observed}, and it has generation {generation}"));
+        return Some(format!("its status is of generation {observed}, not {generation}"));
     }
     let is = condition["status"].as_str().unwrap_or_default();
     if is.eq_ignore_ascii_case(status) {
@@ -187,9 +187,9 @@ fn deletion_problem(object: &Value) -> String {
     let finalizers = metadata["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let finalizers: Vec<&str> = finalizers.iter().filter_map(Value::as_str).collect();
     match (metadata["deletionTimestamp"].as_str(), finalizers.as_slice()) {
-        (None, _) => "nobody has deleted it".to_owned(),
-        (Some(_), []) => "it is being deleted, and has no finalizers left".to_owned(),
-        (Some(_), finalizers) => format!("it is being deleted, and waits for {}", finalizers.join(", ")),
+        (None, _) => "it is not being deleted".to_owned(),
+        (Some(_), []) => "it is being deleted and has no finalizers left".to_owned(),
+        (Some(_), finalizers) => format!("it is being deleted and waits for finalizers: {}", finalizers.join(", ")),
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn conditions_count_when_they_are_of_this_generation() {
+    fn only_conditions_of_the_current_generation_count() {
         let object = |observed: Option<i64>, status: &str| {
             json!({
                 "metadata": {"generation": 2},
@@ -216,7 +216,7 @@ mod tests {
             (object(None, "False"), "Ready", "False", None),
             (object(None, "False"), "Ready", "True", Some("condition Ready is False, not True (Starting: one moment)")),
             (object(None, "True"), "Other", "False", Some("condition Other is True, not False")),
-            (object(Some(1), "True"), "Ready", "True", Some("its status is of generation 1, and it has generation 2")),
+            (object(Some(1), "True"), "Ready", "True", Some("its status is of generation 1, not 2")),
             (object(None, "True"), "Done", "True", Some("it has no condition Done, but Ready, Other")),
             (json!({}), "Done", "True", Some("it has no condition Done, and no other")),
         ] {
@@ -225,11 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_gone_says_why() {
+    fn an_object_that_is_not_gone_has_a_reason() {
         for (metadata, expected) in [
-            (json!({}), "nobody has deleted it"),
-            (json!({"deletionTimestamp": "x"}), "it is being deleted, and has no finalizers left"),
-            (json!({"deletionTimestamp": "x", "finalizers": ["a", "b"]}), "it is being deleted, and waits for a, b"),
+            (json!({}), "it is not being deleted"),
+            (json!({"deletionTimestamp": "x"}), "it is being deleted and has no finalizers left"),
+            (
+                json!({"deletionTimestamp": "x", "finalizers": ["a", "b"]}),
+                "it is being deleted and waits for finalizers: a, b",
+            ),
         ] {
             assert_eq!(deletion_problem(&json!({"metadata": metadata})), expected);
         }

@@ -1,14 +1,13 @@
-//! Waiting until an object of the cluster is as a test wants it.
+//! Waiting until an object of the cluster meets a condition.
 //!
-//! Nothing is polled: a wait reads the object once, and then watches it from that version on. A watch that breaks off is
-//! taken up again where it was, or from a fresh reading where the server has forgotten that version. One deadline counts for
-//! all of it.
+//! A wait does not poll: it reads the object once and then watches it from that version on. A broken watch is resumed
+//! at its last version, or from a new read if the server has forgotten that version. One deadline covers all of it.
 //!
-//! - `object_ref`: which object is meant.
-//! - `goal`: what is waited for.
+//! - `object_ref`: the reference to the object.
+//! - `goal`: the goal of the wait.
 //! - `follow`: the object's versions, one after the other.
-//! - `error`, `unmet`: what is said where nothing came of it.
-//! - `events`, `yaml`: what that is made of.
+//! - `error`, `unmet`: the errors of a failed wait.
+//! - `events`, `yaml`: the parts of their messages.
 
 mod error;
 mod events;
@@ -30,12 +29,12 @@ use crate::Cluster;
 use follow::{History, Target};
 use goal::Goal;
 
-/// How long a wait takes at most, unless it says otherwise: longer than anything should that a test waits for, and shorter
-/// than the patience of test runners.
+/// The default time limit of a wait: longer than anything should take that a test waits for, and shorter than the
+/// timeouts of test runners.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
-/// A wait that ends with the object. It begins when it is awaited.
-#[must_use = "it waits when it is awaited"]
+/// A wait that returns the object. It starts when awaited.
+#[must_use = "a wait does nothing unless awaited"]
 pub struct Wait<'a, K: Object> {
     client: kube::Client,
     reference: ObjectRef<K>,
@@ -43,8 +42,8 @@ pub struct Wait<'a, K: Object> {
     timeout: Duration,
 }
 
-/// A wait for the end of an object. It begins when it is awaited.
-#[must_use = "it waits when it is awaited"]
+/// A wait for the deletion of an object. It starts when awaited.
+#[must_use = "a wait does nothing unless awaited"]
 pub struct WaitDeleted<K: Object> {
     client: kube::Client,
     reference: ObjectRef<K>,
@@ -54,17 +53,18 @@ pub struct WaitDeleted<K: Object> {
 impl Cluster {
     /// Waits until an object meets a condition, written in CEL, and returns it.
     ///
-    /// The object need not be there yet, and it may be deleted and made again meanwhile: what counts is its name. Fields
-    /// of the object are names in the condition; `object` is the whole of it. A condition that depends on a field that is
-    /// missing is false, so `status.readyReplicas == spec.replicas` waits until both are there and equal, and
-    /// `!has(metadata.deletionTimestamp)` says that one is missing. Conditions are compiled first, so that mistakes are
-    /// errors at once, and not at the deadline.
+    /// The object need not exist yet, and it may be deleted and created again meanwhile: only its name counts. The
+    /// object's fields are variables of the condition; `object` is the whole object. A condition that depends on a
+    /// missing field is false, so `status.readyReplicas == spec.replicas` waits until both exist and are equal, while
+    /// `!has(metadata.deletionTimestamp)` requires that a field is missing. Conditions are compiled first, so that
+    /// mistakes are reported at once, not at the deadline.
     ///
-    /// The deadline is after [`TIMEOUT_DEFAULT`], or what [`Wait::timeout`] says.
+    /// The time limit is [`TIMEOUT_DEFAULT`], or the one set with [`Wait::timeout`].
     ///
     /// # Errors
-    /// At the deadline; the message has the object as it was last seen, the parts of the condition that were false, with
-    /// their values, and the object's events. If the condition is none, or cannot fit the object. If the server refuses.
+    /// At the deadline; the message contains the last seen version of the object, the parts of the condition that were
+    /// false, with their values, and the object's events. If the condition is invalid or can never fit the object. If
+    /// the server refuses.
     ///
     /// ```rust,test_harness
     /// use k8s_openapi::api::core::v1::ConfigMap;
@@ -91,10 +91,10 @@ impl Cluster {
         self.wait(object, Goal::Expression(condition.to_owned()))
     }
 
-    /// Waits until a condition of an object's status is true, by its name, and returns the object.
+    /// Waits until the named condition of an object's status is true, and returns the object.
     ///
     /// `Available=False` waits for another status, as `kubectl wait --for condition=…` does. A condition that its
-    /// controller said of an earlier generation of the object does not count.
+    /// controller set for an earlier generation of the object does not count.
     ///
     /// # Errors
     /// As for [`Self::wait_until`].
@@ -110,11 +110,11 @@ impl Cluster {
         self.wait(object, Goal::condition(condition))
     }
 
-    /// Waits until a predicate says yes to an object, and returns the object. The predicate sees each version of the
-    /// object that the server tells of, and is not asked while there is no object.
+    /// Waits until a predicate is true for an object, and returns the object. The predicate sees each version of the
+    /// object that the server sends, and is not called while the object does not exist.
     ///
     /// # Errors
-    /// At the deadline; the message has the object as it was last seen, and its events. If the server refuses.
+    /// At the deadline; the message contains the last seen version of the object and its events. If the server refuses.
     ///
     /// ```rust,no_run
     /// # use k8s_openapi::api::core::v1::Pod;
@@ -135,10 +135,10 @@ impl Cluster {
         self.wait(object, Goal::Predicate(Box::new(predicate)))
     }
 
-    /// Waits until an object is gone. Another one of the same name is not it.
+    /// Waits until an object is gone. A later object of the same name does not count.
     ///
-    /// Given an object that the server has returned, that very one is meant, by its UID; given a name, the one that is
-    /// there when the wait begins. Where there is none, it is gone already.
+    /// An object that the server has returned is identified by its UID; a name stands for the object that exists when
+    /// the wait starts. If there is none, the wait ends at once.
     ///
     /// # Errors
     /// As for [`Self::wait_until`].
@@ -148,7 +148,7 @@ impl Cluster {
     /// use kube::api::{Api, DeleteParams, PostParams};
     ///
     /// #[kina::test]
-    /// async fn what_is_deleted_goes(cluster: kina::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// async fn a_deleted_object_goes(cluster: kina::Cluster) -> Result<(), Box<dyn std::error::Error>> {
     ///     let config_maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
     ///     let mut settings = ConfigMap::default();
     ///     settings.metadata.name = Some("settings".to_owned());
@@ -168,14 +168,14 @@ impl Cluster {
 }
 
 impl<K: Object> Wait<'_, K> {
-    /// Waits no longer than this.
+    /// Sets the time limit.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 }
 
 impl<K: Object> WaitDeleted<K> {
-    /// Waits no longer than this.
+    /// Sets the time limit.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }

@@ -2,9 +2,9 @@ use kube::Resource;
 use kube::core::{ClusterResourceScope, DynamicResourceScope, NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 
-/// Which object is meant: a kind, a name, and where it applies a namespace.
+/// A reference to an object: its kind, its name and, if it has one, its namespace.
 ///
-/// Made by [`object`], by [`ObjectRef::of_kind`], or from an object that is there ([`AsObjectRef`]).
+/// Made by [`object`], by [`ObjectRef::of_kind`], or from an existing object ([`AsObjectRef`]).
 #[derive(Clone, Debug)]
 pub struct ObjectRef<K: Resource> {
     name: String,
@@ -13,9 +13,9 @@ pub struct ObjectRef<K: Resource> {
     dynamic_type: K::DynamicType,
 }
 
-/// What names an object: an [`ObjectRef`], or any object with a name.
+/// A value that refers to an object: an [`ObjectRef`], or any object with a name.
 ///
-/// Of an object, name and namespace are taken, and its UID where it has one.
+/// An object is identified by its name and namespace, and by its UID if it has one.
 pub trait AsObjectRef {
     /// The type of the object.
     type Object: Object;
@@ -29,9 +29,9 @@ pub trait Object: Resource<Scope: Scope, DynamicType: Clone> + DeserializeOwned 
 
 impl<K: Resource<Scope: Scope, DynamicType: Clone> + DeserializeOwned + Send + 'static> Object for K {}
 
-/// Whether objects of a kind live in namespaces.
+/// The scope of a kind: namespaced or cluster-wide.
 pub trait Scope {
-    /// The namespace of an object, of which this one was given.
+    /// The namespace of an object, if the given one is `given`.
     fn namespace(given: Option<&str>, default: &str) -> Option<String>;
 }
 
@@ -50,9 +50,9 @@ pub fn object<K: Resource<DynamicType = ()>>(name: impl Into<String>) -> ObjectR
 }
 
 impl<K: Resource> ObjectRef<K> {
-    /// The object of this name, of a kind that is only known at run time (`kube::api::DynamicObject`).
+    /// An object of this name, of a kind that is only known at run time (`kube::api::DynamicObject`).
     ///
-    /// Whether such an object lives in a namespace cannot be known: it does if [`Self::within`] names one.
+    /// The scope of such a kind is not known: the object is namespaced if [`Self::within`] names a namespace.
     pub fn of_kind(dynamic_type: K::DynamicType, name: impl Into<String>) -> Self {
         Self { name: name.into(), namespace: None, uid: None, dynamic_type }
     }
@@ -67,12 +67,12 @@ impl<K: Resource> ObjectRef<K> {
         &self.name
     }
 
-    /// Its namespace, where that was said.
+    /// Its namespace, if set.
     pub fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
     }
 
-    /// For people: kind, namespace and name.
+    /// For messages: kind, namespace and name.
     pub fn describe(&self) -> String {
         let kind = K::kind(&self.dynamic_type);
         match &self.namespace {

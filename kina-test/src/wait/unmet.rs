@@ -6,7 +6,7 @@ use super::goal::{Ready, resource_version};
 use super::object_ref::Object;
 use super::yaml;
 
-/// What was known of an object when the deadline came.
+/// The known state of an object at the deadline.
 #[derive(Debug)]
 pub struct Unmet {
     object: String,
@@ -14,7 +14,7 @@ pub struct Unmet {
     timeout: Duration,
     problems: Vec<String>,
     last_seen: Option<serde_json::Value>,
-    /// How the object is, in a sentence.
+    /// The state of the object, as a sentence.
     state: String,
     interruption: Option<String>,
     events: Result<Vec<String>, String>,
@@ -31,7 +31,7 @@ impl Unmet {
         let problems = history.present().map(|object| goal.problems(object)).unwrap_or_default();
         let interruption = history.last_interruption.as_ref().map(|last| {
             let times = times(history.interruptions);
-            format!("the server could not be heard {times}, the last time because: {last}")
+            format!("the server could not be reached {times}, the last time because: {last}")
         });
         Self {
             object: target.object.clone(),
@@ -45,17 +45,17 @@ impl Unmet {
         }
     }
 
-    /// The parts of the goal that were not met, with their values. Empty where there was no object.
+    /// The parts of the goal that were not met, with their values. Empty if the object did not exist.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
 
-    /// The object as it was last seen, without `managedFields`.
+    /// The last seen version of the object, without `managedFields`.
     pub fn last_seen(&self) -> Option<&serde_json::Value> {
         self.last_seen.as_ref()
     }
 
-    /// The newest events about the object, each in a line. Empty where they could not be read.
+    /// The newest events about the object, one per line. Empty if they could not be read.
     pub fn events(&self) -> &[String] {
         self.events.as_deref().unwrap_or_default()
     }
@@ -64,7 +64,7 @@ impl Unmet {
 impl Display for Unmet {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
         let seconds = self.timeout.as_secs_f64();
-        write!(formatter, "waited {seconds} s in vain for {}: {}", self.object, self.goal)?;
+        write!(formatter, "timed out after {seconds} s waiting for {}: {}", self.object, self.goal)?;
         for problem in &self.problems {
             write!(formatter, "\n{problem}")?;
         }
@@ -92,9 +92,9 @@ fn state(history: &History) -> String {
     let mut state = String::new();
     // Writing to a string cannot fail.
     let _ = match (history.last(), history.present()) {
-        (None, _) => write!(state, "there was no such object"),
-        (Some(_), None) => write!(state, "it is gone, after {}", versions(history.versions)),
-        (Some(_), Some(_)) => write!(state, "it is there, after {}", versions(history.versions)),
+        (None, _) => write!(state, "no such object was seen"),
+        (Some(_), None) => write!(state, "it is gone, seen in {}", versions(history.versions)),
+        (Some(_), Some(_)) => write!(state, "it exists, seen in {}", versions(history.versions)),
     };
     if 1 < history.objects {
         let _ = write!(state, " of {} objects, one after the other", history.objects);

@@ -1,11 +1,11 @@
-//! Objects for people to read.
+//! Objects in a readable form.
 
 use serde_json::Value;
 
 const LINES_MAX: usize = 120;
 const LINE_CHARACTERS_MAX: usize = 200;
 
-/// The object without what nobody wants to read.
+/// The object without the fields that are noise in a message.
 pub(super) fn without_noise(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -14,7 +14,7 @@ pub(super) fn without_noise(object: &Value) -> Value {
     object
 }
 
-/// The value as lines of YAML, not too many, and none too long.
+/// The value as lines of YAML, limited in number and length.
 pub(super) fn lines(value: &Value) -> Vec<String> {
     let mut lines = all_lines(value);
     if LINES_MAX < lines.len() {
@@ -60,7 +60,7 @@ fn all_lines(value: &Value) -> Vec<String> {
     }
 }
 
-/// What fits in a line. JSON is YAML, too.
+/// A value that fits on a line. JSON is YAML, too.
 fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) if is_plain(text) => text.clone(),
@@ -68,7 +68,7 @@ fn scalar(value: &Value) -> String {
     }
 }
 
-/// Whether a text without quotes is that text, and nothing else.
+/// Returns true if the text without quotes is parsed as the same text.
 fn is_plain(text: &str) -> bool {
     let is_word = |letter: char| letter.is_alphanumeric() || "-_./ +@=:".contains(letter);
     text.starts_with(|letter: char| letter.is_alphabetic() || letter == '/')
@@ -84,7 +84,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn objects_are_written_as_people_write_them() {
+    fn objects_are_written_in_the_usual_style() {
         let object = json!({
             "kind": "Pod",
             "metadata": {"name": "web", "labels": {}, "managedFields": [{"manager": "kina"}]},
@@ -125,7 +125,7 @@ spec:
     }
 
     #[test]
-    fn what_is_written_is_bounded() {
+    fn the_output_is_bounded() {
         let many: Value = (0..1000).map(|number| json!(number)).collect::<Vec<_>>().into();
         let lines_of_many = lines(&many);
         assert_eq!((lines_of_many.len(), lines_of_many[LINES_MAX].as_str()), (LINES_MAX + 1, "# 880 more lines"));

@@ -12,10 +12,10 @@ use super::reviewer::{Handler, HandlerError};
 use super::{HANDLER_TIMEOUT, Webhook, WebhookError};
 use crate::Cluster;
 
-/// The longest that an API server waits for a webhook.
+/// The longest time that an API server waits for a webhook.
 const API_SERVER_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
-/// An admission webhook to be. From [`WebhookBuilder`](super::WebhookBuilder).
+/// The builder of an admission webhook. From [`WebhookBuilder`](super::WebhookBuilder).
 #[must_use = "nothing is served until `start`"]
 pub struct AdmissionWebhookBuilder {
     cluster: Cluster,
@@ -26,8 +26,8 @@ pub struct AdmissionWebhookBuilder {
     fields: Map<String, Value>,
 }
 
-/// What the handler of an admission webhook may return: a response, or a result with one. An error is denied, and is a
-/// failure of the handler; to deny something is no error.
+/// The return type of an admission webhook's handler: a response, or a result with one. An error denies the request and
+/// counts as a failure of the handler; a denial in a response does not.
 pub trait AdmissionOutcome {
     /// As a result.
     fn into_result(self) -> Result<AdmissionResponse, Box<dyn std::error::Error + Send + Sync>>;
@@ -39,7 +39,7 @@ impl AdmissionWebhookBuilder {
         Self { cluster, kind, name: name.to_owned(), rules, timeout: HANDLER_TIMEOUT, fields }
     }
 
-    /// Asks it about these operations on objects of this type. Can be said several times.
+    /// Registers the webhook for these operations on objects of this type. Can be called several times.
     pub fn on<K: Resource<DynamicType = ()>>(mut self, operations: impl IntoIterator<Item = Operation>) -> Self {
         self.rules.push(json!({
             "apiGroups": [K::group(&())],
@@ -50,14 +50,15 @@ impl AdmissionWebhookBuilder {
         self
     }
 
-    /// Asks it about whatever fits this rule: subresources, say, or all resources of a group. Can be said several times.
+    /// Registers the webhook for this rule: subresources, say, or all resources of a group. Can be called several
+    /// times.
     pub fn rule(mut self, rule: RuleWithOperations) -> Self {
-        // A rule is plain data. One that could not be written would be missed by the API server, which says so.
+        // A rule is plain data. The API server would report it as missing.
         self.rules.push(serde_json::to_value(rule).unwrap_or_default());
         self
     }
 
-    /// How long the handler may take, 10 s by default. After that the request is denied.
+    /// The time limit of the handler, 10 s by default. After that the request is denied.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -70,13 +71,12 @@ impl AdmissionWebhookBuilder {
         self
     }
 
-    /// Serves and registers it, and waits until the API server asks it.
+    /// Serves and registers the webhook, and waits until the API server calls it.
     ///
     /// `K` is the type of the objects, or [`DynamicObject`](kube::api::DynamicObject) for any.
     ///
     /// # Errors
-    /// If the API server refuses the registration, or does not act upon it; and for a cluster that cannot reach this
-    /// process.
+    /// If the API server refuses the registration or does not act on it, or if the cluster cannot reach this process.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -92,7 +92,7 @@ impl AdmissionWebhookBuilder {
         if rules.is_empty() {
             return Err(WebhookError::NoRules { name });
         }
-        // The API server waits a little longer, so that it hears what happened.
+        // The API server waits a little longer, so that it gets kina's error message.
         let api_server_seconds = timeout.as_secs() + 1 + u64::from(timeout.subsec_nanos() != 0);
         if timeout.is_zero() || API_SERVER_TIMEOUT_MAX.as_secs() < api_server_seconds {
             return Err(WebhookError::Timeout { name, timeout });

@@ -9,15 +9,15 @@ use super::reviewer::{Handler, HandlerError};
 use super::{HANDLER_TIMEOUT, Webhook, WebhookError};
 use crate::Cluster;
 
-/// A conversion webhook to be. From [`WebhookBuilder`](super::WebhookBuilder).
+/// The builder of a conversion webhook. From [`WebhookBuilder`](super::WebhookBuilder).
 #[must_use = "nothing is served until `start`"]
 pub struct ConversionWebhookBuilder {
     cluster: Cluster,
     custom_resource_definition: String,
 }
 
-/// What the handler of a conversion webhook may return: a response, or a result with one. An error is a failed
-/// conversion, and a failure of the handler.
+/// The return type of a conversion webhook's handler: a response, or a result with one. An error fails the conversion
+/// and counts as a failure of the handler.
 pub trait ConversionOutcome {
     /// As a result.
     fn into_result(self) -> Result<ConversionResponse, Box<dyn std::error::Error + Send + Sync>>;
@@ -28,12 +28,12 @@ impl ConversionWebhookBuilder {
         Self { cluster, custom_resource_definition: custom_resource_definition.to_owned() }
     }
 
-    /// Serves it, makes it the conversion of its CustomResourceDefinition, and waits until the API server acts upon
-    /// that. To find out when, a printer column is added to the definition for a moment.
+    /// Serves the webhook, sets it in its CustomResourceDefinition, and waits until the API server uses it. To detect
+    /// this, kina briefly adds a printer column to the definition.
     ///
     /// # Errors
-    /// If there is no such CustomResourceDefinition, or the API server does not act upon its change; and for a cluster
-    /// that cannot reach this process.
+    /// If the CustomResourceDefinition does not exist, if the API server does not act on the change, or if the cluster
+    /// cannot reach this process.
     ///
     /// # Panics
     /// Outside a tokio runtime.

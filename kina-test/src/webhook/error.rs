@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use kina_engine::ProviderName;
 
-/// A webhook could not be started or taken away, or its handler failed.
+/// A webhook could not be started or removed, or its handler failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebhookError {
@@ -13,54 +13,54 @@ pub enum WebhookError {
          process: run this test with provider = \"process\""
     )]
     OutOfReach {
-        /// What the cluster is made of.
+        /// The provider of the cluster.
         provider: ProviderName,
     },
-    /// A webhook without rules would never be asked.
-    #[error("the webhook {name} has no rules, so it would never be asked: say what it is for, with `on` or `rule`")]
+    /// A webhook without rules would never be called.
+    #[error("the webhook {name} has no rules, so it would never be called: add one with `on` or `rule`")]
     NoRules {
         /// The webhook.
         name: String,
     },
-    /// API servers wait for a webhook between one second and half a minute.
+    /// API servers wait for a webhook between one second and thirty seconds.
     #[error(
-        "the handler of the webhook {name} cannot have {timeout:?}: an API server waits between one and thirty seconds, \
-         and kina keeps one of them to say what happened"
+        "the handler of the webhook {name} cannot have a time limit of {timeout:?}: an API server waits between one \
+         and thirty seconds, and kina keeps one of them for its own error message"
     )]
     Timeout {
         /// The webhook.
         name: String,
-        /// What was asked for.
+        /// The requested time limit.
         timeout: Duration,
     },
-    /// No certificate or no TLS for it.
+    /// The certificate or the TLS setup failed.
     #[error("setting up the webhook's TLS failed")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No port on loopback.
+    /// No loopback port could be opened.
     #[error("opening a loopback port for the webhook failed")]
     Listen(#[source] std::io::Error),
-    /// The API server did not do what was asked.
+    /// The API server refused a request.
     #[error("{action} {object} failed")]
     Api {
-        /// What was tried.
+        /// The action.
         action: &'static str,
-        /// With what.
+        /// The object.
         object: String,
-        /// Its answer.
+        /// The API server's answer.
         #[source]
         source: Box<kube::Error>,
     },
-    /// The API server took the registration and then never acted upon it.
+    /// The API server accepted the registration but never acted on it.
     #[error(
-        "{waited_seconds} s after {object} was changed the API server still does not act upon it; it answered last: \
+        "{waited_seconds} s after {object} was changed the API server still does not act on it; its last answer was: \
          {last_answer}"
     )]
     NotNoticed {
         /// The registration.
         object: String,
-        /// How long it was waited for.
+        /// The time waited, in seconds.
         waited_seconds: u64,
-        /// What it said to the last probe.
+        /// Its answer to the last probe.
         last_answer: String,
     },
     /// The handler panicked, returned errors, or took too long.
@@ -68,18 +68,18 @@ pub enum WebhookError {
     Handler {
         /// The webhook.
         name: String,
-        /// Each time.
+        /// Its failures.
         failures: Vec<HandlerFailure>,
     },
 }
 
-/// Once that a handler failed. The API server was told the same, and denied the request.
+/// A failure of a handler. The API server got the same message, and denied the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandlerFailure {
-    /// What was asked, such as `CREATE configmaps default/settings`.
+    /// The request, such as `CREATE configmaps default/settings`.
     pub request: String,
-    /// What the handler did.
+    /// The handler's failure.
     pub cause: String,
 }
 

@@ -10,7 +10,7 @@ const REQUESTS_KEPT: usize = 1000;
 const BYTES_KEPT: usize = 64 << 20;
 const FAILURES_KEPT: usize = 100;
 
-/// A request of the API server, and the answer.
+/// A request of the API server, with its answer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WebhookRequest {
@@ -18,11 +18,11 @@ pub struct WebhookRequest {
     pub request: Value,
     /// Its `response`.
     pub response: Value,
-    /// How long the handler took.
+    /// The time the handler took.
     pub duration: Duration,
 }
 
-/// What was asked, what went wrong, and which probes came through.
+/// The requests, the failures, and the probes that arrived.
 #[derive(Debug, Default)]
 pub(super) struct Journal(Mutex<Entries>);
 
@@ -36,8 +36,7 @@ struct Entries {
 }
 
 impl WebhookRequest {
-    /// Whether the answer was yes: for an admission webhook that the request was allowed, for a conversion webhook that
-    /// the objects were converted.
+    /// Returns true if an admission webhook allowed the request, or a conversion webhook converted the objects.
     pub fn succeeded(&self) -> bool {
         self.response["allowed"] == true || self.response["result"]["status"] == "Success"
     }
@@ -56,7 +55,7 @@ impl Journal {
         std::mem::take(&mut self.entries().failures)
     }
 
-    /// Writes a request down; `bytes` is how long it was, which tells roughly what keeping it costs.
+    /// Records a request; `bytes` is its length, roughly the cost of keeping it.
     pub(super) fn add(&self, request: WebhookRequest, bytes: usize, failure: Option<HandlerFailure>) {
         let mut entries = self.entries();
         entries.count += 1;
@@ -71,12 +70,12 @@ impl Journal {
         }
     }
 
-    /// A probe of that name came.
+    /// Records the arrival of a probe of this name.
     pub(super) fn probed(&self, name: &str) {
         self.entries().probes.insert(name.to_owned());
     }
 
-    /// Whether it has, since this was last asked.
+    /// Returns true if the probe has arrived since the last call.
     pub(super) fn take_probe(&self, name: &str) -> bool {
         self.entries().probes.remove(name)
     }
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_told_once_and_bounded() {
+    fn failures_are_reported_once_and_bounded() {
         let journal = Journal::default();
         let failure = HandlerFailure { request: "CREATE".to_owned(), cause: "panicked".to_owned() };
         for number in 0..FAILURES_KEPT + 1 {

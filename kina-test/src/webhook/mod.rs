@@ -1,10 +1,10 @@
-//! Webhooks that the test itself answers. They begin with [`Cluster::webhook`].
+//! Webhooks that the test itself answers, starting with [`Cluster::webhook`].
 
-// - `admission`, `conversion`: what is served, and how a handler of it is called.
-// - `registration`: telling the API server, and waiting until it has taken notice.
+// - `admission`, `conversion`: the two sorts of webhooks, and the calls of their handlers.
+// - `registration`: registers a webhook with the API server, and waits until that takes effect.
 // - `server`: HTTP over TLS on a loopback port.
-// - `reviewer`: from a request to the handler and back, whatever the handler does.
-// - `journal`: what was asked, and what went wrong.
+// - `reviewer`: from a request to the handler and back, even if the handler fails.
+// - `journal`: the requests and the failures.
 
 mod admission;
 mod conversion;
@@ -25,24 +25,24 @@ use self::reviewer::{Handler, Reviewer};
 use self::server::Server;
 use crate::Cluster;
 
-/// How long a handler may take unless it is said otherwise: what API servers allow admission webhooks by default.
+/// The default time limit of a handler, the same as API servers' default for admission webhooks.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Chooses what kind of webhook it shall be. From [`Cluster::webhook`].
+/// Chooses the sort of webhook. From [`Cluster::webhook`].
 #[derive(Debug)]
 #[must_use = "nothing is served until `start`"]
 pub struct WebhookBuilder {
     cluster: Cluster,
 }
 
-/// A webhook that is being served, by the test's own process.
+/// A webhook that the test's own process serves.
 ///
-/// When this is dropped nobody answers any more: what the API server would ask it fails, as where a webhook's pod is
-/// gone. The registration goes with the lease, or with [`Webhook::stop`].
+/// Once this is dropped, the webhook no longer answers: the API server's calls fail, as if a webhook's pod were gone.
+/// The registration is removed at the end of the lease, or by [`Webhook::stop`].
 ///
 /// # Panics
-/// When it is dropped while there are failures that neither [`Webhook::stop`] nor [`Webhook::failures`] has told, since
-/// the API server has told the client under test only that something was denied. Not while a panic is under way.
+/// When it is dropped with failures that neither [`Webhook::stop`] nor [`Webhook::failures`] has reported, since the
+/// client under test has only seen a denial. Not during another panic.
 #[derive(Debug)]
 pub struct Webhook {
     name: String,
@@ -54,8 +54,8 @@ pub struct Webhook {
 impl Cluster {
     /// Serves an admission or conversion webhook from this test, over TLS with a certificate that the cluster trusts.
     ///
-    /// When `start` returns, the API server asks it: no test races its own registration. The registration is taken away
-    /// with the lease.
+    /// When `start` returns, the API server calls the webhook: no test races its own registration. The registration is
+    /// removed at the end of the lease.
     ///
     /// ```rust,test_harness
     /// use k8s_openapi::api::core::v1::ConfigMap;
@@ -88,21 +88,21 @@ impl Cluster {
     /// }
     /// ```
     ///
-    /// Handlers run on the runtime that called `start`. So a test that blocks its only thread is not answered by its
-    /// own webhook, and the API server gives up on it after a while.
+    /// Handlers run on the runtime that called `start`. So a test that blocks its only thread also blocks its own
+    /// webhook, until the API server's timeout.
     pub fn webhook(&self) -> WebhookBuilder {
         WebhookBuilder { cluster: self.clone() }
     }
 }
 
 impl WebhookBuilder {
-    /// A webhook that says yes or no to writes. Names have at least three parts, such as `names.example.com`; the
-    /// `ValidatingWebhookConfiguration` and the webhook in it are called the same.
+    /// A webhook that allows or denies writes. Names have at least three parts, such as `names.example.com`; the
+    /// `ValidatingWebhookConfiguration` and the webhook in it have the same name.
     pub fn validating(self, name: &str) -> AdmissionWebhookBuilder {
         AdmissionWebhookBuilder::new(self.cluster, AdmissionKind::Validating, name)
     }
 
-    /// A webhook that may also change what is written ([`with_patch`]). Otherwise like [`Self::validating`].
+    /// A webhook that may also change the written object ([`with_patch`]). Otherwise like [`Self::validating`].
     ///
     /// [`with_patch`]: kube::core::admission::AdmissionResponse::with_patch
     pub fn mutating(self, name: &str) -> AdmissionWebhookBuilder {
@@ -117,43 +117,44 @@ impl WebhookBuilder {
 }
 
 impl Webhook {
-    /// Its name: that of the webhook configuration, or of the CustomResourceDefinition.
+    /// The name of the webhook configuration, or of the CustomResourceDefinition.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where the API server reaches it.
+    /// The URL at which the API server reaches it.
     pub fn url(&self) -> &str {
         self.server.url()
     }
 
-    /// The authority of its certificate, PEM: the `caBundle` of its registration.
+    /// The CA of its certificate, PEM: the `caBundle` of its registration.
     pub fn ca_pem(&self) -> &str {
         self.server.ca_pem()
     }
 
-    /// How many requests there were so far.
+    /// The number of requests so far.
     pub fn request_count(&self) -> usize {
         self.reviewer.journal().request_count()
     }
 
-    /// The latest requests and what was answered, oldest first: up to a thousand, or 64 MiB of them.
+    /// The latest requests with their answers, oldest first: up to a thousand, or 64 MiB of them.
     pub fn requests(&self) -> Vec<WebhookRequest> {
         self.reviewer.journal().requests()
     }
 
-    /// What went wrong in the handler since this was last asked: panics, errors, answers that took too long.
+    /// The failures of the handler since the last call: panics, errors, answers that took too long.
     pub fn failures(&self) -> Vec<HandlerFailure> {
         self.reviewer.journal().take_failures()
     }
 
-    /// Takes the registration away, waits until the API server has taken notice, and ends.
+    /// Removes the registration, waits until that takes effect, and stops serving.
     ///
-    /// What is registered when the lease ends goes with it. But then the API server has to be restarted, to be sure of
-    /// it, which takes a second or more before the next test can have the cluster.
+    /// A registration that still exists at the end of the lease is removed with it. But then the API server has to be
+    /// restarted, which delays the cluster's next lease by a second or more.
     ///
     /// # Errors
-    /// If the handler failed since [`Self::failures`] was last asked, or if the API server does not forget it.
+    /// If the handler has failed since the last call of [`Self::failures`], or if the API server keeps using the
+    /// webhook.
     pub async fn stop(self) -> Result<(), WebhookError> {
         let unregistered = self.registration.remove(&self.reviewer).await;
         let failures = self.failures();
@@ -174,7 +175,7 @@ impl Drop for Webhook {
     }
 }
 
-/// Serves, then registers: from the first moment on there is an answer.
+/// Serves before registering, so that the first request gets an answer.
 async fn start(
     cluster: &Cluster,
     name: &str,

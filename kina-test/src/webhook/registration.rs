@@ -8,22 +8,22 @@ use super::WebhookError;
 use super::reviewer::Reviewer;
 use super::server::{Server, random_name};
 
-/// The label by which a probe is told from what a test writes.
+/// The label that distinguishes a probe from a test's own objects.
 pub(super) const PROBE_LABEL: &str = "kina.local/webhook-probe";
-/// How long an API server may take to act upon a registration: it does within milliseconds.
+/// Time limit for an API server to act on a registration; usually it takes milliseconds.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(30);
 const PROBE_PAUSE: Duration = Duration::from_millis(2);
-/// How long an API server may take for one probe, in seconds.
+/// Time limit of one probe, in seconds.
 const PROBE_TIMEOUT_SECONDS: u64 = 5;
 
-/// Which of the two kinds of admission webhooks.
+/// The two kinds of admission webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdmissionKind {
     Validating,
     Mutating,
 }
 
-/// What the API server was told about a webhook.
+/// A webhook's registration with the API server.
 #[derive(Debug)]
 pub(super) struct Registration {
     target: Target,
@@ -42,7 +42,7 @@ impl Registration {
         Self { target, name: name.to_owned(), client_config: client_config(server) }
     }
 
-    /// Registers an admission webhook and waits until it is asked.
+    /// Registers an admission webhook and waits until the API server calls it.
     pub(super) async fn create_admission(&self, mut webhook: Value, reviewer: &Reviewer) -> Result<(), WebhookError> {
         let Target::Admission { client, kind } = &self.target else { return Ok(()) };
         webhook["clientConfig"] = self.client_config.clone();
@@ -50,7 +50,7 @@ impl Registration {
         self.wait_noticed(client, *kind, reviewer).await
     }
 
-    /// Makes the server the conversion of a CustomResourceDefinition, and waits until that is in force.
+    /// Sets the server as the conversion of a CustomResourceDefinition, and waits until that is in force.
     pub(super) async fn create_conversion(
         client: kube::Client,
         name: &str,
@@ -66,7 +66,7 @@ impl Registration {
         Ok(registration)
     }
 
-    /// Takes it back and waits until nobody is asked any more.
+    /// Removes the registration and waits until the webhook is no longer called.
     pub(super) async fn remove(&self, reviewer: &Reviewer) -> Result<(), WebhookError> {
         match &self.target {
             Target::Admission { client, kind } => {
@@ -76,7 +76,7 @@ impl Registration {
             Target::Conversion { before, .. } => {
                 let mut before = before.clone();
                 if before["strategy"] != "Webhook" {
-                    // A merge patch leaves what it does not name.
+                    // A merge patch keeps the fields that it does not name.
                     before["webhook"] = Value::Null;
                 }
                 self.change_conversion(before).await
@@ -84,8 +84,8 @@ impl Registration {
         }
     }
 
-    /// Waits until the API server acts upon all that it was told about webhooks so far. It learns of them in order: once
-    /// it asks one that was registered later, it has heard of those before.
+    /// Waits until the API server acts on all changes of webhooks so far. It learns of them in order: once it calls a
+    /// webhook that was registered later, it knows the earlier ones.
     async fn wait_noticed(
         &self,
         client: &kube::Client,
@@ -110,7 +110,7 @@ impl Registration {
         noticed
     }
 
-    /// Writes, without writing, until the API server asks about it.
+    /// Sends dry-run writes until the API server calls the webhook.
     async fn probe(
         &self,
         client: &kube::Client,
@@ -129,7 +129,7 @@ impl Registration {
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         let start = Instant::now();
         loop {
-            // Somebody else may deny it, and that proves nothing in either direction.
+            // A denial may come from another webhook, and proves nothing in either direction.
             let answer = config_maps.create(&dry_run, &config_map).await;
             if reviewer.journal().take_probe(probe) {
                 return Ok(());
@@ -142,8 +142,8 @@ impl Registration {
         }
     }
 
-    /// Sets the conversion of the definition, and waits until the API server serves it that way. That cannot be asked
-    /// for; but the columns of a table come from the same state, so one more column shows when it is in force.
+    /// Sets the conversion of the definition, and waits until the API server uses it. It has no direct sign of that;
+    /// but the columns of a table come from the same state, so an additional column shows that the change is in force.
     async fn change_conversion(&self, conversion: Value) -> Result<(), WebhookError> {
         let Target::Conversion { client, .. } = &self.target else { return Ok(()) };
         let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &definition_resource());
@@ -164,14 +164,14 @@ impl Registration {
             let version = version["name"].as_str().unwrap_or_default();
             format!("/apis/{}/{version}/{}?limit=1", text("/spec/group"), text("/spec/names/plural"))
         });
-        // With the resource version that was read, so that no other client's change of the versions is lost.
+        // With the resource version just read, so that no other client's change of the versions is lost.
         let resource_version = found.metadata.resource_version.take();
         let patch = |resource_version: Option<String>, spec: Value| {
             Patch::Merge(json!({"metadata": {"resourceVersion": resource_version}, "spec": spec}))
         };
         let probe = patch(resource_version, json!({"conversion": conversion, "versions": probed}));
         let changed = definitions.patch(&self.name, &PatchParams::default(), &probe).await.map_err(changing)?;
-        // If no version is served, nothing is converted.
+        // If no version is served, no object is converted.
         let noticed = match &path {
             Some(path) => self.wait_for_columns(client, path, |columns| columns.contains(&column.as_str())).await,
             None => Ok(()),
@@ -179,16 +179,15 @@ impl Registration {
         let restored = patch(changed.metadata.resource_version, json!({"versions": versions}));
         definitions.patch(&self.name, &PatchParams::default(), &restored).await.map_err(changing)?;
         noticed?;
-        // A create that begins on the handlers of a definition before its change is refused if it outlives them: they
-        // end one second after the change, and the API server holds a create of a new kind back for two seconds
-        // (`crdHandler.serveResource`).
+        // A create that starts on a definition's old handlers is refused if it outlives them: they end one second after
+        // the change, and the API server delays creates of a new kind by two seconds (`crdHandler.serveResource`).
         match &path {
             Some(path) => self.wait_for_columns(client, path, |columns| !columns.contains(&column.as_str())).await,
             None => Ok(()),
         }
     }
 
-    /// Waits until the names of the columns of a table are as wanted.
+    /// Waits until the table has these column names.
     async fn wait_for_columns(
         &self,
         client: &kube::Client,
@@ -219,7 +218,7 @@ impl Registration {
     }
 }
 
-/// Clients have no other form.
+/// The only form that clients need.
 impl std::fmt::Debug for Target {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
@@ -252,7 +251,7 @@ async fn create(client: &kube::Client, kind: AdmissionKind, name: &str, webhook:
     created.map(drop).map_err(|source| failed("creating", kind.object(name), source))
 }
 
-/// Whoever deleted it before: it is gone.
+/// Deletes the configuration. One that is gone already is no error.
 async fn delete(client: &kube::Client, kind: AdmissionKind, name: &str) -> Result<(), WebhookError> {
     let configurations: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
     match configurations.delete(name, &DeleteParams::default()).await {

@@ -9,14 +9,14 @@ use super::HandlerFailure;
 use super::journal::{Journal, WebhookRequest};
 use super::registration::PROBE_LABEL;
 
-/// What a handler says that fails.
+/// The error of a failed handler.
 pub(super) type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A handler with its types erased: takes a review with a request, gives the response.
+/// A handler with its types erased: from a review with a request to the response.
 pub(super) type Handler =
     Box<dyn Fn(Value) -> Pin<Box<dyn Future<Output = Result<Value, HandlerError>> + Send>> + Send + Sync>;
 
-/// Calls the handler, and answers whatever it does.
+/// Calls the handler, and answers in any case.
 pub(super) struct Reviewer {
     name: String,
     timeout: Duration,
@@ -33,7 +33,7 @@ impl Reviewer {
         &self.journal
     }
 
-    /// The answer to a review of `bytes` bytes; `None` to what is no review.
+    /// The answer to a review of `bytes` bytes; `None` if the document is not a review.
     pub(super) async fn review(&self, mut review: Value, bytes: usize) -> Option<Value> {
         let request = review.get("request")?.clone();
         let uid = request["uid"].clone();
@@ -62,17 +62,17 @@ impl Reviewer {
                 json!({"allowed": false, "status": status})
             }
         });
-        // Without it no answer counts, and a response that was not made from its request has none.
+        // No answer counts without it, and a response that was not made from its request lacks it.
         response["uid"] = uid;
         answer["response"] = response.clone();
         self.journal.add(WebhookRequest { request, response, duration }, bytes, failure);
         Some(answer)
     }
 
-    /// The handler's response, or what it did instead.
+    /// The handler's response, or a description of its failure.
     async fn call(&self, review: Value) -> Result<Value, String> {
         let handler = Arc::clone(&self.handler);
-        // A task of its own, so that a panic ends nothing else.
+        // A task of its own, so that a panic ends only this call.
         let mut task = AbortedWhenDropped(tokio::spawn(async move { handler(review).await }));
         match tokio::time::timeout(self.timeout, &mut task.0).await {
             Ok(Ok(Ok(response))) => Ok(response),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_denial_and_is_told() {
+    async fn a_panic_is_a_denial_and_is_reported() {
         let reviewer = reviewer(Duration::from_secs(60), Box::new(|_| Box::pin(async { panic!("on purpose {}", 1) })));
         assert_eq!(denial(&reviewer).await, "the handler of the webhook names.example.com panicked: on purpose 1");
         let failures = reviewer.journal().take_failures();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_conversion_that_fails_says_so_in_its_own_form() {
+    async fn a_failed_conversion_has_its_own_form() {
         let handler: Handler = Box::new(|_| Box::pin(async { Err("no such field".into()) }));
         let review = json!({
             "apiVersion": "apiextensions.k8s.io/v1",
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_review_gets_no_answer() {
+    async fn a_document_that_is_not_a_review_gets_no_answer() {
         let reviewer = reviewer(Duration::from_secs(60), Box::new(|_| Box::pin(async { Ok(Value::Null) })));
         assert!(reviewer.review(json!({"kind": "AdmissionReview"}), 10).await.is_none());
         assert!(reviewer.review(json!([]), 10).await.is_none());

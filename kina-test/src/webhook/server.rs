@@ -22,17 +22,17 @@ use super::reviewer::Reviewer;
 
 /// An object may have 3 MiB, and a review of an update holds the old one too.
 const BODY_BYTES_MAX: usize = 16 << 20;
-/// An API server keeps one connection for each request that it has under way.
+/// An API server keeps one connection for each request in flight.
 const CONNECTIONS_MAX: usize = 1024;
-/// How long a client may take for its TLS handshake.
+/// Time limit of a client's TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may be idle. Go's clients give up their own after 90 s.
+/// Time limit of an idle connection. Go's clients close their own after 90 s.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a client may take for the body of its request.
+/// Time limit for reading the body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A listener on loopback. It ends, with all its connections, when this is dropped.
+/// A listener on loopback. It closes, with all its connections, when this is dropped.
 #[derive(Debug)]
 pub(super) struct Server {
     url: String,
@@ -69,8 +69,8 @@ impl Drop for Server {
     }
 }
 
-/// Thirty-two hexadecimal digits that nobody guesses. Every user of a machine can reach a loopback port, and only the API
-/// server is told the path.
+/// Thirty-two random hexadecimal digits. Every user of a machine can reach a loopback port, and only the API server
+/// knows the path.
 pub(super) fn random_name() -> Result<String, WebhookError> {
     let mut bytes = [0; 16];
     let filled = default_provider().secure_random.fill(&mut bytes);
@@ -106,7 +106,7 @@ async fn accept_all(listener: TcpListener, acceptor: TlsAcceptor, path: Arc<str>
                 let _ = stream.set_nodelay(true);
                 connections.spawn(serve(stream, acceptor.clone(), Arc::clone(&path), Arc::clone(&reviewer)));
             }
-            // Out of descriptors, most likely: others will end.
+            // Most likely out of file descriptors: other connections will close.
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
@@ -119,7 +119,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, path: Arc<str>, reviewe
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    // It is the client's to notice: an API server tries again, or denies.
+    // The client handles errors: an API server tries again, or denies.
     let _ = connection.await;
 }
 

@@ -1,4 +1,4 @@
-//! Things that are no function, or no whole one.
+//! Items that are not functions, or that lack a body.
 
 #[kina::test]
 struct Thing;

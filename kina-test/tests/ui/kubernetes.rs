@@ -1,4 +1,4 @@
-//! Values of `kubernetes` that are no known minor.
+//! Values of `kubernetes` that are not known minors.
 
 #[kina::test(kubernetes = "1.2")]
 async fn unknown(client: kube::Client) {}

@@ -1,4 +1,4 @@
-//! Options of modules. What is wrong with them is told once.
+//! Options of modules. Their errors are reported once.
 
 #[kina::tests(kubernetes = "1.2", timeouts = "3s")]
 mod with_wrong_options {
@@ -12,7 +12,7 @@ mod with_wrong_options {
 #[kina::tests(flavor = "current_thread")]
 mod with_a_plain_function {
     #[kina::test]
-    fn suits_it_not_and_runs_all_the_same(client: kube::Client) {}
+    fn is_not_affected_by_the_option(client: kube::Client) {}
 }
 
 #[kina::tests(timeout = "3s")]

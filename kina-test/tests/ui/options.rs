@@ -1,4 +1,4 @@
-//! Options that do not exist, stand twice or are written wrongly.
+//! Options that do not exist, are given twice or are written wrongly.
 
 #[kina::test(flavour = "multi_thread")]
 async fn unknown(client: kube::Client) {}

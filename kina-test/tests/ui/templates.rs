@@ -1,4 +1,4 @@
-//! Templates that name nothing, or something that has no place in one.
+//! Templates with files that do not exist, or with entries of the wrong type.
 
 #[kina::test(crds = ["nowhere/widget.yaml"])]
 async fn no_file(client: kube::Client) {}

@@ -40,7 +40,7 @@ fn every_rule_is_in_force_each_time_it_is_applied() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Without controllers a quota limits nothing: there is no one to count.
+/// Without controllers a quota limits nothing: nothing counts the objects.
 #[kina::test(profile = "controllers")]
 async fn a_quota_that_was_applied_is_in_force_at_once(cluster: Cluster) -> anyhow::Result<()> {
     for round in 0..repetitions(20, 5) {
@@ -57,7 +57,7 @@ async fn parameters_of_a_policy_are_known_at_once(cluster: Cluster) -> anyhow::R
     rules::expect_no_canary(&cluster.client()).await
 }
 
-/// Nothing can tell then when a policy is in force.
+/// Then there is no sign of a policy's being in force.
 #[kina::test]
 async fn a_webhook_that_refuses_every_probe_is_named(cluster: Cluster) -> anyhow::Result<()> {
     let error = match cluster.apply_fixtures(rules::of_a_policy_behind_a_webhook("a")).await {
@@ -79,7 +79,7 @@ async fn a_limit_is_in_force_at_once_in_a_namespace_that_is_leased_alone(cluster
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}},
     });
     let path = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims");
-    // The API server remembers from this request that the namespace has no limits.
+    // With this request the API server caches that the namespace has no limits.
     let config_map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "any"}});
     rules::ask(&cluster.client(), &format!("/api/v1/namespaces/{namespace}/configmaps"), Some(config_map)).await?;
     cluster.apply_fixtures(range.to_string()).await?;

@@ -1,4 +1,4 @@
-//! Writes to a cluster on which a template is made that belong to none of its objects.
+//! Foreign writes to a cluster on which a template is being made.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use super::scene::{Scene, client};
 use crate::common::children::Realm;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// A lease is proven pristine until then, and the template is being applied for far longer.
+/// By then a lease is proven pristine; applying the template takes far longer.
 const AFTER_GRANT: Duration = Duration::from_millis(700);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_something_else_writes_to_becomes_no_template() -> anyhow::Result<()> {
+async fn a_cluster_with_foreign_writes_does_not_become_a_template() -> anyhow::Result<()> {
     let scene = Scene::new(1)?;
     let intruder = Intruder::start(&scene.realm, 1);
     let lease = scene.lease(&rules::large_definitions("i"), Profile::Api).await?;
@@ -29,7 +29,7 @@ async fn a_cluster_that_something_else_writes_to_becomes_no_template() -> anyhow
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_writes_to_three_clusters_is_named() -> anyhow::Result<()> {
+async fn a_foreign_key_on_three_clusters_is_named() -> anyhow::Result<()> {
     let scene = Scene::new(1)?;
     let intruder = Intruder::start(&scene.realm, usize::MAX);
     let error = match scene.lease(&rules::large_definitions("j"), Profile::Api).await {
@@ -41,7 +41,7 @@ async fn what_writes_to_three_clusters_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A key that an API server makes of the objects by itself is no intruder.
+/// A key that an API server derives from the objects is not an intruder.
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_of_many_kinds_become_a_template() -> anyhow::Result<()> {
     let scene = Scene::new(1)?;
@@ -49,13 +49,13 @@ async fn objects_of_many_kinds_become_a_template() -> anyhow::Result<()> {
     let lease = scene.lease(text, Profile::Api).await?;
     let found = rules::ask(&client(&lease)?.0, "/apis/many.example.com/v1/widgets", None).await?;
     ensure!(found.contains("\"name\":\"a\""), "{found}");
-    // It was its first cluster, and no other was tried.
+    // The first cluster was enough.
     let broken = scene.realm.status_of_running().counters.broken;
     ensure!(broken == 0, "{broken} clusters were given up");
     Ok(())
 }
 
-/// Writes a ConfigMap into the storage of each cluster, once it is leased. Ends with this value.
+/// Writes a ConfigMap into the storage of each cluster once it is leased, until this value is dropped.
 struct Intruder {
     written: Arc<Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,

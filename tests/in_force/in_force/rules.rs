@@ -7,7 +7,7 @@ use futures::future::join_all;
 use http::Request;
 use serde_json::{Value, json};
 
-/// One rule of each kind that an API server judges by alone. `unique` makes them, and a template of them, new.
+/// One rule of each kind that an API server applies by itself. `unique` makes them, and a template of them, new.
 pub fn of_every_kind(unique: &str) -> String {
     format!(
         r#"
@@ -128,7 +128,8 @@ spec: {{cidrs: [10.77.0.0/24]}}
     )
 }
 
-/// Those of [`of_every_kind`] that are no admission: a cluster that is put to them keeps its policies and webhooks.
+/// Those of [`of_every_kind`] that are not about admission: a cluster that is put to them keeps its policies and
+/// webhooks.
 pub const NO_ADMISSION: [&str; 6] =
     ["PriorityClass", "StorageClass", "IngressClass", "ClusterRole", "Role", "ServiceCIDR"];
 
@@ -142,7 +143,7 @@ pub fn of_no_admission(unique: &str) -> String {
     all.split("---").filter(is_wanted).collect::<Vec<_>>().join("---")
 }
 
-/// The rule that was seen to let writes through.
+/// The rule that once let writes through.
 pub fn of_a_policy(unique: &str) -> String {
     let all = of_every_kind(unique);
     all.split("---").take(2).collect::<Vec<_>>().join("---")
@@ -225,7 +226,7 @@ spec:
     )
 }
 
-/// A policy, and a webhook that answers no request but those for the namespace `free-<unique>`.
+/// A policy, and a webhook without a server for all requests except those for the namespace `free-<unique>`.
 pub fn of_a_policy_behind_a_webhook(unique: &str) -> String {
     format!(
         r#"{}---
@@ -293,7 +294,7 @@ async fn expect(client: &kube::Client, path: &str, object: Value, mark: &str) ->
     Ok(())
 }
 
-/// Nothing of kina's own is left of the rules that it waited with.
+/// Checks that none of kina's own probing rules is left.
 pub async fn expect_no_canary(client: &kube::Client) -> anyhow::Result<()> {
     for path in [
         "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
@@ -319,7 +320,7 @@ pub async fn expect_no_canary(client: &kube::Client) -> anyhow::Result<()> {
         "/apis/rbac.authorization.k8s.io/v1/roles",
         "/apis/rbac.authorization.k8s.io/v1/rolebindings",
     ] {
-        // Once as storage has it, and once as the watch cache has it.
+        // Once from storage, and once from the watch cache.
         for version in ["", "?resourceVersion=0"] {
             let list = ask(client, &format!("{path}{version}"), None).await?;
             ensure!(list.contains("\"items\":") && !list.contains("canary"), "{path}: {list}");
@@ -328,7 +329,7 @@ pub async fn expect_no_canary(client: &kube::Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks for each rule of [`of_every_kind`] once, all at the same time. Returns what was not as it must be.
+/// Sends a request for each rule of [`of_every_kind`], all at the same time. Returns the violations.
 pub async fn violations(client: &kube::Client, config: &kube::Config, unique: &str) -> anyhow::Result<Vec<String>> {
     let mut as_alice = config.clone();
     as_alice.auth_info.impersonate = Some("alice".to_owned());
@@ -429,7 +430,7 @@ pub async fn violations(client: &kube::Client, config: &kube::Config, unique: &s
     Ok(join_all(asked).await.into_iter().flatten().collect())
 }
 
-/// Sends one request, whatever its answer is.
+/// Sends one request, and returns any answer.
 pub async fn ask(client: &kube::Client, path: &str, body: Option<Value>) -> anyhow::Result<String> {
     let method = if body.is_some() { "POST" } else { "GET" };
     let bytes = body.map(|body| serde_json::to_vec(&body)).transpose()?.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! An engine of its own, asked for leases on templates.
+//! An engine of its own, for leases on templates.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::common::children::Realm;
 
 pub struct Scene {
     pub realm: Arc<Realm>,
-    /// The directory where it keeps templates: no test finds one of another.
+    /// The directory of its templates: no test finds one of another.
     _cache: tempfile::TempDir,
     client: EngineClient,
 }
@@ -53,7 +53,7 @@ impl Scene {
     }
 }
 
-/// The directory of an engine of its own, once a test of this binary wants one.
+/// The directory of an engine of its own, which the first test of this binary starts.
 pub fn realm(cache: &tempfile::TempDir, slots: usize) -> anyhow::Result<Realm> {
     let assets = common::untouched::assets()?;
     let assets = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();

@@ -7,8 +7,8 @@ use super::rules;
 use super::scene::{Scene, client};
 use crate::common::repetitions;
 
-/// Each with a template that no engine has seen. The second lease has another cluster, which was put to the template and
-/// did not make it.
+/// Each with a template that no engine has seen. The second lease has another cluster, to which the template was
+/// applied by a rewind.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rule_of_a_new_template_is_in_force_at_once() -> anyhow::Result<()> {
     let scene = Scene::new(2)?;
@@ -59,7 +59,7 @@ async fn a_policy_beside_large_definitions_is_in_force_at_once() -> anyhow::Resu
     Ok(())
 }
 
-/// The API server knows the parameters at once, no matter what it does between two templates.
+/// The API server knows the parameters at once, regardless of its state between two templates.
 #[tokio::test(flavor = "multi_thread")]
 async fn parameters_of_a_policy_are_known_at_once() -> anyhow::Result<()> {
     let scene = Scene::new(2)?;
@@ -83,7 +83,7 @@ async fn a_policy_behind_a_webhook_that_refuses_every_probe_is_in_force_at_once(
     rules::expect_no_canary(&client).await
 }
 
-/// Without controllers a quota limits nothing: there is no one to count.
+/// Without controllers a quota limits nothing: nothing counts the objects.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_of_a_new_template_is_in_force_at_once() -> anyhow::Result<()> {
     let scene = Scene::new(1)?;
