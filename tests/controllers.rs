@@ -147,7 +147,7 @@ async fn tenant() -> anyhow::Result<()> {
             Err(_) => std::fs::write(&path, serde_json::to_vec(&state)?)?,
         }
     }
-    anyhow::ensure!(count(server, "/api/v1/events").await? == 0, "somebody else's events");
+    anyhow::ensure!(count(server, "/api/v1/events").await? == 0, "events of another lease");
     make_namespace(server, "team").await?;
     server.create("/apis/apps/v1/namespaces/team/deployments", &deployment("web", 3)).await?;
     wait_available(server, "/apis/apps/v1/namespaces/team/deployments/web", 3).await?;

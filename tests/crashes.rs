@@ -132,7 +132,7 @@ fn an_engine_kills_the_processes_of_a_dead_one_and_no_others() {
     assert!(is_running(recycled.0.id()), "it only has the number of a process that did");
     assert!(is_running(held.0.id()), "its engine lives");
     assert_eq!(states.map(|state| state.exists()), [false, false, true]);
-    assert!(outside.exists(), "nobody's state");
+    assert!(outside.exists(), "a directory outside the states was removed");
     crashed.realm.stop();
     assert!(engine.wait().expect("reaped").success());
     assert_eq!(crashed.journals(), ["3.journal", "5.journal.set-aside-1", "6.journal.set-aside-2"]);

@@ -89,7 +89,10 @@ async fn no_credential_of_the_cluster_itself_is_exposed(cluster: kina::Cluster) 
     let published = server.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication").await?;
     let data = published["data"].as_object().context("data")?;
     let authorities: Vec<_> = data.iter().filter(|(name, _)| name.ends_with("ca-file")).collect();
-    ensure!(!authorities.is_empty(), "the server publishes the authorities of client certificates that it trusts: {data:?}");
+    ensure!(
+        !authorities.is_empty(),
+        "the server publishes the authorities of client certificates that it trusts: {data:?}"
+    );
     let own_ca = STANDARD.encode(own_ca);
     for (name, pem) in authorities {
         let body: String = pem.as_str().unwrap_or_default().lines().filter(|line| !line.starts_with("---")).collect();

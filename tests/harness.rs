@@ -114,10 +114,7 @@ fn a_test_that_takes_too_long_fails_and_its_lease_ends() {
         let output = realm.run(test);
         let text = text_of(&output);
         assert!(!output.status.success(), "{test} passed");
-        assert!(
-            text.contains(&format!("the test harness::{test} exceeded its time limit of {limit}")),
-            "{text}"
-        );
+        assert!(text.contains(&format!("the test harness::{test} exceeded its time limit of {limit}")), "{text}");
         expect_no_lease(&realm);
     }
 }

@@ -135,7 +135,7 @@ async fn a_whole_cluster_has_no_namespace_of_its_own(cluster: kina::Cluster) -> 
 async fn a_test_in_a_namespace_cannot_become_an_administrator() -> anyhow::Result<()> {
     let tenant = Tenant::acquire().await?;
     let administrator = client_of(&tenant.lease, |config| {
-        config.auth_info.impersonate = Some("anybody".to_owned());
+        config.auth_info.impersonate = Some("alice".to_owned());
         config.auth_info.impersonate_groups = Some(vec!["system:masters".to_owned()]);
     })?;
     forbidden(Server(administrator).get("/api/v1/namespaces").await)?;

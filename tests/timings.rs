@@ -88,7 +88,10 @@ fn a_run_is_recorded_phase_by_phase() {
     let boot = told.iter().find(|line| line.phase == Phase::Booting).expect("a boot");
     let first = told.iter().find(|line| line.lease == Some(1)).expect("a lease");
     let booted_for_ms = boot.duration_ms.expect("over");
-    assert!(first.wait_ms.is_some_and(|wait_ms| booted_for_ms < wait_ms), "the first test waits for the boot: {first:?} {boot:?}");
+    assert!(
+        first.wait_ms.is_some_and(|wait_ms| booted_for_ms < wait_ms),
+        "the first test waits for the boot: {first:?} {boot:?}"
+    );
     for line in &told {
         assert!(0 == line.memory_bytes || line.slot == Some(1), "{line:?}");
     }

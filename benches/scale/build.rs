@@ -12,7 +12,8 @@ fn main() -> io::Result<()> {
         Ok(text) => text.parse().map_err(|_| io::Error::other(format!("{COUNT} must be a number, not `{text}`")))?,
         Err(_) => 0,
     };
-    let directory = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set: run this under cargo"))?;
+    let directory =
+        env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set: run this under cargo"))?;
     fs::write(Path::new(&directory).join("tests.rs"), source(count).map_err(io::Error::other)?)
 }
 

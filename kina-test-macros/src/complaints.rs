@@ -20,7 +20,7 @@ impl Complaints {
         result.map_err(|error| self.push(error)).ok()
     }
 
-    /// How many errors there are.
+    /// The number of errors.
     pub(crate) fn count(&self) -> usize {
         self.0.iter().flatten().count()
     }

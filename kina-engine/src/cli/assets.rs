@@ -14,39 +14,39 @@ use crate::assets::{self, AssetRequest, Assets, AssetsError, KubernetesMinor, Pl
 use crate::image::Architecture;
 use crate::protocol::Profile;
 
-/// What can be done with the binaries.
+/// Commands on the binaries.
 #[derive(Debug, Subcommand)]
 pub(super) enum AssetsCommand {
-    /// List what is there, in kina's store and elsewhere
+    /// List the available binaries, in kina's store and elsewhere
     List {
-        /// How to print it
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Get binaries into the store: by a download, or where none is possible by a build with Go
+    /// Get binaries into the store: by a download or, if that is not possible, by a build with Go
     Fetch(Wanted),
-    /// Build binaries with Go into the store, also where they could be downloaded
+    /// Build binaries with Go into the store, even if they could be downloaded
     Build(Wanted),
     /// Print the directory of the binaries that tests would use
     Path(Wanted),
-    /// Remove from kina's store what no test would get: older patches, and what is incomplete
+    /// Remove binaries that no test would use from kina's store: older patches, and incomplete ones
     Prune {
         /// Remove everything
         #[arg(long)]
         all: bool,
-        /// Only say what would be removed
+        /// Only print what would be removed
         #[arg(long)]
         dry_run: bool,
     },
 }
 
-/// Which binaries.
+/// A selection of binaries.
 #[derive(Debug, Args)]
 pub(super) struct Wanted {
-    /// Kubernetes minor, such as 1.36 [default: as the workspace's settings say]
+    /// Kubernetes minor, such as 1.36 [default: from the workspace's settings]
     #[arg(long, value_name = "MINOR")]
     kubernetes: Option<KubernetesMinor>,
-    /// Also kube-controller-manager, kube-scheduler and kwok [default: as the workspace's settings say]
+    /// Also kube-controller-manager, kube-scheduler and kwok [default: from the workspace's settings]
     #[arg(long)]
     controllers: bool,
     /// Operating system and processor, such as linux/arm64 [default: those of the provider's clusters]
@@ -80,7 +80,7 @@ pub(super) fn run(provider: Option<ProviderName>, command: AssetsCommand) -> any
             request.offline = true;
             match assets::provide(&request, &|_| {}) {
                 Err(AssetsError::NoSource(missing)) => Err(UserError(format!(
-                    "the binaries of Kubernetes {} for {} are not here: get them with `cargo kina assets fetch`",
+                    "the binaries of Kubernetes {} for {} are missing: get them with `cargo kina assets fetch`",
                     missing.minor, missing.platform
                 ))
                 .into()),
@@ -95,7 +95,7 @@ pub(super) fn run(provider: Option<ProviderName>, command: AssetsCommand) -> any
 }
 
 impl Situation {
-    /// What tests would ask for here, but for what the options say.
+    /// The request that tests here would make, changed by the options.
     fn request(&self, wanted: Option<&Wanted>) -> anyhow::Result<AssetRequest> {
         let of_settings = self.settings.kubernetes.as_deref().map(str::parse).transpose()?;
         let minor = wanted.and_then(|wanted| wanted.kubernetes).or(of_settings).unwrap_or_default();
@@ -113,7 +113,7 @@ impl Situation {
     }
 }
 
-/// What is in the store is asked for, wherever tests would look first.
+/// Leaves out directories named by the user, so that the store is used.
 fn without_named_directories(request: AssetRequest) -> AssetRequest {
     for (name, directory) in
         [("KINA_ASSETS_DIR", &request.explicit_directory), ("KUBEBUILDER_ASSETS", &request.kubebuilder_assets)]
@@ -153,7 +153,7 @@ fn list(stored: &[StoredAssets], format: Format) -> anyhow::Result<()> {
         return print_json(&listed);
     }
     if stored.is_empty() {
-        return print_lines(["no binaries are here; the first test gets them, or `cargo kina assets fetch`"]);
+        return print_lines(["there are no binaries yet; the first test gets them, or `cargo kina assets fetch`"]);
     }
     let mut table = Table::new(&["KUBERNETES", "PLATFORM", "SIZE", "PROGRAMS", "DIRECTORY", "SOURCE"]);
     for assets in stored {
@@ -191,7 +191,7 @@ fn prune(request: &AssetRequest, prune: Prune, is_dry_run: bool) -> anyhow::Resu
     Ok(())
 }
 
-/// An engine starts its stopped clusters again from where their binaries were.
+/// An engine restarts its stopped clusters from the same binaries.
 fn expect_no_engine() -> anyhow::Result<()> {
     let is_running = runtime()?.block_on(async {
         for provider in ProviderName::ALL {
@@ -202,7 +202,7 @@ fn expect_no_engine() -> anyhow::Result<()> {
         Ok(false)
     })?;
     if is_running {
-        let text = "an engine is running, whose clusters may need what would be removed: `cargo kina stop` it first";
+        let text = "an engine is running, and its clusters may need these binaries: run `cargo kina stop` first";
         return Err(UserError(text.to_owned()).into());
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The binaries of commands that make clusters themselves.
+//! The binaries for commands that make clusters themselves.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use crate::ProviderName;
 use crate::assets::{self, AssetRequest, Assets, KubernetesMinor, Platform};
 use crate::paths::EnginePaths;
 
-/// The binaries that the user's tests would have, for a private engine with a cache of its own.
+/// The binaries that the user's tests would use, for a private engine with a cache of its own.
 pub(super) async fn find_binaries() -> anyhow::Result<Assets> {
     find_binaries_for(Platform::host()).await
 }

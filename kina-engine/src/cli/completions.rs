@@ -5,15 +5,15 @@ use clap_complete::Shell;
 
 use super::output::print_bytes;
 
-/// What is completed: the program. A shell that completes `cargo` does so by cargo's own completions.
+/// The program to complete. Shells complete `cargo` with cargo's own completions.
 const PROGRAM: &str = "cargo-kina";
 
-/// Print what a shell needs to complete the arguments of `cargo-kina`
+/// Print shell completions for `cargo-kina`
 ///
 /// For bash: cargo kina completions bash > ~/.local/share/bash-completion/completions/cargo-kina
 #[derive(Clone, Debug, Args)]
 pub(super) struct CompletionsArguments {
-    /// For which shell
+    /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }

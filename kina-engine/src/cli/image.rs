@@ -11,31 +11,31 @@ use crate::assets::{self, AssetRequest, AssetsError, KubernetesMinor, UnknownMin
 use crate::image::{self, Architecture, BuiltImage, ImageError, UnknownArchitecture};
 use crate::paths::EnginePaths;
 
-/// What can be done with the image.
+/// Commands on the image.
 #[derive(Debug, Subcommand)]
 pub(super) enum ImageCommand {
-    /// Make the image, or find the one that was made before
+    /// Make the image, or find an existing one
     Build {
         #[command(flatten)]
         wanted: Wanted,
-        /// Put a copy of the archive there
+        /// Write a copy of the archive to this file
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// How to print it
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Print where the archive is that was made or asked for last
+    /// Print the path of the archive that was made or requested last
     Path {
         #[command(flatten)]
         wanted: Wanted,
     },
 }
 
-/// Which image.
+/// A selection of images.
 #[derive(Debug, Args)]
 pub(super) struct Wanted {
-    /// The processor of the virtual machine; this machine's if not given
+    /// The processor of the virtual machine [default: this machine's]
     #[arg(long, value_enum)]
     architecture: Option<Architecture>,
     /// Kubernetes minor, such as 1.36
@@ -43,7 +43,7 @@ pub(super) struct Wanted {
     kubernetes: Option<String>,
 }
 
-/// There is none yet.
+/// No image has been made yet.
 #[derive(Debug, thiserror::Error)]
 #[error("no image for {architecture}{} has been made in `{}`: make one with `cargo kina image build`", OfMinor(*.minor), directory.display())]
 struct NoImage {
@@ -96,7 +96,7 @@ pub(super) fn run(command: ImageCommand) -> anyhow::Result<()> {
     }
 }
 
-/// Whether `error` is one of this command's that the user can do something about.
+/// Returns true if `error` is an error of this command that the user can fix.
 pub(super) fn is_user_error(error: &anyhow::Error) -> bool {
     error.is::<NoImage>()
         || error.is::<UnknownArchitecture>()
@@ -115,14 +115,14 @@ impl Wanted {
     }
 }
 
-/// Copies beside and renames, so that nobody finds half of it.
+/// Copies to a temporary file and renames, so that readers never see an incomplete file.
 fn copy(archive: &Path, output: &Path) -> anyhow::Result<()> {
     let directory = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = || format!("copying the image to `{}` failed: name a file that can be written", output.display());
     let mut staged = tempfile::NamedTempFile::new_in(directory).with_context(failed)?;
     let mut archive = std::fs::File::open(archive).with_context(failed)?;
     std::io::copy(&mut archive, &mut staged).with_context(failed)?;
-    // Unlike other temporary files, this one is for everybody whom the directory lets in.
+    // Unlike other temporary files, this one is readable by all users.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     staged.as_file().set_permissions(mode).with_context(failed)?;
     staged.persist(output).map(drop).with_context(failed)

@@ -1,17 +1,17 @@
-//! Waiting for the end that others want: Ctrl-C, the system's wish, a terminal that goes.
+//! Waiting for an external end: Ctrl-C, a signal from the system, a closed terminal.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// From its making on these signals end nothing by themselves.
+/// Catches these signals from its creation on, so that they do not end the process.
 pub(super) struct Interruption(Vec<Signal>);
 
-/// Resolves when the user, or the system, wants this to end: then everything private has to be taken down first.
+/// Resolves when the user or the system requests the end, before which private processes and files have to be removed.
 pub(super) async fn interrupted() {
     Interruption::watch().happens().await;
 }
 
 impl Interruption {
-    /// To be called inside a runtime. A signal that cannot be watched for ends the process as it always does.
+    /// Must be called inside a runtime. A signal that cannot be watched ends the process as usual.
     pub(super) fn watch() -> Self {
         let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
         if !outlives_its_terminal() {
@@ -28,12 +28,12 @@ impl Interruption {
     }
 }
 
-/// Whether somebody started this with `nohup`. Known on Linux alone.
+/// Returns true if this process was started with `nohup`. Detected on Linux only.
 fn outlives_its_terminal() -> bool {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
 }
 
-/// Reads what the kernel says about a process: a mask of what it ignores, of which the first bit is SIGHUP.
+/// Reads the mask of ignored signals from the kernel's status of a process; its first bit is SIGHUP.
 fn ignores_hangup(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nohup_does_is_seen() {
+    fn nohup_is_detected() {
         let status =
             |mask: &str| format!("Name:\tcargo-kina\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\tf\n");
         assert!(ignores_hangup(&status("0000000000001001")));

@@ -13,25 +13,26 @@ use super::situation::Situation;
 use super::wanted::WantedLease;
 use crate::client::Lease;
 
-/// How often the engine is looked for.
+/// The interval of checks that the engine still runs.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Lease a cluster until Ctrl-C, and print where its kubeconfig is
+/// Lease a cluster until Ctrl-C, and print the path of its kubeconfig
 ///
-/// What is printed can be pasted into another shell: export KUBECONFIG=…
-/// Your own kubeconfig is neither read nor changed. With the lease ends what the kubeconfig is good for, and its file.
+/// The output can be pasted into another shell: export KUBECONFIG=…
+/// Your own kubeconfig is neither read nor changed. When the lease ends, the kubeconfig's file is removed and its
+/// credentials become invalid.
 ///
-/// Exit codes: 0 ended by Ctrl-C, SIGTERM or SIGHUP; 1 the engine has ended, or something failed; 2 there is something
-/// for you to do.
+/// Exit codes: 0 ended by Ctrl-C, SIGTERM or SIGHUP; 1 the engine has ended, or an unexpected failure; 2 an error that
+/// you can fix.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct KubeconfigArguments {
-    /// Hold the lease until Ctrl-C: a kubeconfig is good for as long as somebody does
+    /// Hold the lease until Ctrl-C: the kubeconfig is valid as long as the lease
     #[arg(long, required = true)]
     hold: bool,
     #[command(flatten)]
     wanted: WantedLease,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -52,7 +53,7 @@ pub(super) async fn run(situation: Situation, arguments: &KubeconfigArguments) -
     let mut interruption = Interruption::watch();
     let request = arguments.wanted.request("cargo kina kubeconfig", situation.settings)?;
     let lease = tokio::select! {
-        // Whoever waits in vain leaves the queue.
+        // An interrupted client leaves the queue.
         () = interruption.happens() => return Ok(()),
         lease = request.acquire(&engine) => lease?,
     };

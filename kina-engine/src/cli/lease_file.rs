@@ -1,5 +1,5 @@
-//! The kubeconfig of a lease as a file. It lies in the lease's own directory, which the engine removes when the lease
-//! ends: so it goes however the program ends that asked for it.
+//! The kubeconfig of a lease as a file. It is in the lease's own directory, which the engine removes when the lease
+//! ends: so it disappears even if the program is killed.
 
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -10,7 +10,7 @@ use anyhow::Context;
 use crate::client::kubeconfig_text;
 use crate::protocol::LeaseGrant;
 
-/// Writes it, for this user only.
+/// Writes the file, readable by the current user only.
 pub(super) fn write_kubeconfig(grant: &LeaseGrant) -> anyhow::Result<PathBuf> {
     let path = grant.lease_directory.join("kubeconfig");
     write_private(&path, &kubeconfig_text(grant))
@@ -18,7 +18,7 @@ pub(super) fn write_kubeconfig(grant: &LeaseGrant) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// A path as a shell takes it for one word.
+/// A path, quoted as one word of a shell.
 pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+".contains(character);

@@ -2,7 +2,7 @@
 
 use super::situation::Situation;
 
-/// Prints what the engine counts and measures, as a scraper would get it.
+/// Prints the engine's metrics in the form that a scraper gets.
 pub(super) async fn run(situation: &Situation) -> anyhow::Result<()> {
     match situation.client()?.metrics().await? {
         Some(metrics) => {
@@ -11,7 +11,7 @@ pub(super) async fn run(situation: &Situation) -> anyhow::Result<()> {
                 eprintln!("kina: Prometheus can scrape this from http://{address}/metrics");
             }
         }
-        // An exposition without families: whoever reads it need not know the difference.
+        // An exposition without families is valid for every reader.
         None => {
             println!("# EOF");
             eprintln!("kina: no engine is running; the first test starts it");

@@ -1,11 +1,11 @@
-//! The program `cargo-kina`. Each command has a module of its own, which says what it does.
+//! The program `cargo-kina`. Each command has a module of its own.
 //!
-//! What they share:
-//! - `situation`: settings, the engine, the runtime; errors that are the user's.
-//! - `wanted`: options that say what kind of cluster is wanted. `lease_file`: the kubeconfig of a lease as a file.
-//! - `output`, `table`: what is printed, and whether it has colours.
-//! - `binaries`, `private_realm`: for commands that make clusters themselves, and touch no engine of the user's.
-//! - `interrupted`: for those that have something to take down first.
+//! Shared modules:
+//! - `situation`: settings, the engine, the runtime; user errors.
+//! - `wanted`: options for the kind of cluster. `lease_file`: the kubeconfig of a lease as a file.
+//! - `output`, `table`: printing, with or without colours.
+//! - `binaries`, `private_realm`: for commands that make clusters themselves, apart from the user's engines.
+//! - `interrupted`: for commands that have to clean up first.
 
 mod assets;
 mod bench;
@@ -47,24 +47,24 @@ use crate::client::ClientError;
 use crate::fixtures::ReadError;
 use crate::paths::PathsError;
 
-/// Exit code where the user has to do something.
+/// Exit code for errors that the user can fix.
 const EXIT_USER_ERROR: u8 = 2;
-/// Exit code where something failed that should not.
+/// Exit code for unexpected failures.
 const EXIT_FAILED: u8 = 1;
-/// Exit code of `cargo kina bench --compare` where something has become slower.
+/// Exit code of `cargo kina bench --compare` if something has become slower.
 const EXIT_REGRESSION: u8 = 3;
 
-/// Real Kubernetes clusters for tests: run anything with one, look at the engine, warm it up, stop it, measure it
+/// Real Kubernetes clusters for tests: run a program with one, inspect, warm up, stop and measure the engine
 ///
 /// Results go to standard output, everything else to standard error. Colours are for terminals; NO_COLOR turns them off.
 ///
-/// Exit codes: 0 done; 1 something failed that should not, and the engine's log (`cargo kina logs`) knows more; 2 there
-/// is something for you to do, or no cluster became free in time. `run` has codes of its own: `cargo kina run --help`;
-/// `bench --compare` exits with 3 where something has become slower.
+/// Exit codes: 0 success; 1 an unexpected failure: see the engine's log (`cargo kina logs`); 2 an error that you can
+/// fix, or no cluster became free in time. `run` has codes of its own: `cargo kina run --help`; `bench --compare` exits
+/// with 3 if something has become slower.
 #[derive(Debug, Parser)]
 #[command(name = "cargo-kina", bin_name = "cargo kina", version = crate::protocol::VERSION)]
 struct Arguments {
-    /// What clusters are made of: process or apple [default: as the workspace's settings say]
+    /// Provider of the clusters: process or apple [default: from the workspace's settings]
     #[arg(long, global = true)]
     provider: Option<ProviderName>,
     #[command(subcommand)]
@@ -80,7 +80,7 @@ enum Command {
     Logs(logs::LogsArguments),
     Warm(warm::WarmArguments),
     Stop(stop::StopArguments),
-    /// Print what the engine counts and measures, as OpenMetrics text
+    /// Print the engine's metrics, as OpenMetrics text
     Metrics,
     Doctor(doctor::DoctorArguments),
     /// The binaries that clusters are made from: list, get, remove them
@@ -100,13 +100,13 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let start = Instant::now();
-    // As a subcommand of cargo, the program gets its own name as first argument.
+    // As a subcommand of cargo, the program gets its own name as the first argument.
     let arguments = std::env::args_os().enumerate().filter(|(index, text)| !(*index == 1 && text == "kina"));
     let arguments = Arguments::parse_from(arguments.map(|(_, text)| text));
     let exit_failed = if matches!(arguments.command, Command::Run(_)) { Some(run::EXIT_NO_CLUSTER) } else { None };
     match run(arguments, start) {
         Ok(exit_code) => exit_code,
-        // Whoever does not want to read on has had enough.
+        // A reader that closes the pipe has read enough.
         Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", crate::with_causes(error.as_ref()));
@@ -141,7 +141,7 @@ fn run(arguments: Arguments, start: Instant) -> anyhow::Result<ExitCode> {
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// Whether the user can do something about it.
+/// Returns true if the user can fix the error.
 fn is_user_error(error: &anyhow::Error) -> bool {
     error.downcast_ref::<ClientError>().is_some_and(ClientError::is_user_error)
         || error.downcast_ref::<AssetsError>().is_some_and(AssetsError::is_user_error)
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_page_of_commands_has_all_of_them() {
-        // The package alone, as it is published, comes without it.
+        // The published package does not contain the page.
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/commands.md");
         let Ok(page) = std::fs::read_to_string(path) else { return };
         for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_is_given_is_its_own() {
+    fn a_commands_arguments_are_not_parsed_as_options() {
         let parse = |words: &[&str]| Arguments::try_parse_from([&["cargo-kina"], words].concat());
         for words in [&["run", "--each", "ls", "--each"][..], &["run", "--", "ls", "--", "-l"]] {
             assert!(matches!(parse(words).expect("understood").command, Command::Run(_)), "{words:?}");

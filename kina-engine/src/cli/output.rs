@@ -1,11 +1,11 @@
-//! What the commands print: results to standard output, everything else to standard error.
+//! The commands' output: results to standard output, everything else to standard error.
 
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// How a result is printed.
+/// The format of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// For people
@@ -15,18 +15,18 @@ pub(super) enum Format {
     Json,
 }
 
-/// Nobody reads what this program prints any more.
+/// The reader of standard output has closed it.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output was closed")]
 pub(super) struct OutputClosed;
 
-/// Whether text may have colours.
+/// The use of colours in text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Style {
     has_colours: bool,
 }
 
-/// What a colour is for.
+/// The meaning of a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Paint {
     Plain,
@@ -42,7 +42,7 @@ impl Style {
     /// Without colours.
     pub(super) const PLAIN: Self = Self { has_colours: false };
 
-    /// Of standard output: colours on a terminal, unless `NO_COLOR` is set.
+    /// The style of standard output: colours on a terminal, unless `NO_COLOR` is set.
     pub(super) fn of_stdout() -> Self {
         Self { has_colours: may_have_colours(io::stdout().is_terminal(), &|name| std::env::var_os(name)) }
     }
@@ -84,12 +84,12 @@ pub(super) fn print_lines<Line: AsRef<str>>(lines: impl IntoIterator<Item = Line
     print_text(&text)
 }
 
-/// Prints text to standard output as it is.
+/// Prints text unchanged to standard output.
 pub(super) fn print_text(text: &str) -> anyhow::Result<()> {
     print_bytes(text.as_bytes())
 }
 
-/// The same for what may be no text.
+/// The same for bytes that may not be text.
 pub(super) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
     match output.write_all(bytes).and_then(|()| output.flush()) {
@@ -112,13 +112,13 @@ pub(super) fn print_report(report: &impl Serialize, format: Format) -> anyhow::R
     }
 }
 
-/// Tells who waits what for.
+/// Prints the reason for a wait.
 pub(super) fn print_progress(text: &str) {
-    // Nobody may listen, which is no reason to end.
+    // A closed standard error must not end the program.
     let _ = writeln!(io::stderr(), "kina: {text}");
 }
 
-/// A duration, as people say it.
+/// A duration in a readable form.
 pub(super) fn duration_text(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     match milliseconds {
@@ -130,7 +130,7 @@ pub(super) fn duration_text(milliseconds: u64) -> String {
     }
 }
 
-/// A number of bytes, as people say it.
+/// A number of bytes in a readable form.
 pub(super) fn bytes_text(bytes: u64) -> String {
     match bytes {
         0..10_000_000_000 => format!("{} MB", bytes.div_ceil(1_000_000)),
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_for_terminals_whose_users_want_them() {
+    fn colours_are_for_terminals_without_no_color() {
         let variables = |set: &'static [(&'static str, &'static str)]| {
             move |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into())
         };
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn people_read_durations_and_sizes() {
+    fn durations_and_sizes_are_readable() {
         let durations = [0, 999, 1_250, 59_999, 61_000, 7_500_000].map(duration_text);
         assert_eq!(durations, ["0 ms", "999 ms", "1.2 s", "59 s", "1 min 1 s", "2 h 5 min"]);
         assert_eq!([1, 270_400_000, 12_340_000_000].map(bytes_text), ["1 MB", "271 MB", "12.3 GB"]);

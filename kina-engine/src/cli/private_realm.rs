@@ -1,5 +1,5 @@
-//! A provider of this process's own, in directories of its own: nothing of the user's engines is touched, and all of it
-//! goes at the end.
+//! A provider for this process alone, in directories of its own: the user's engines are not touched, and everything is
+//! removed at the end.
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
@@ -21,16 +21,16 @@ use crate::rewind::{PREFIX, read_fingerprint};
 use crate::settings::EngineSettings;
 use crate::snapshot::Snapshot;
 
-/// Surroundings of a provider.
+/// The surroundings of a provider.
 pub(super) struct PrivateRealm {
     name: ProviderName,
     paths: EnginePaths,
-    /// After everything that works in it.
+    /// Dropped after everything that works in it.
     _directory: tempfile::TempDir,
 }
 
 impl PrivateRealm {
-    /// Makes the directories; `purpose` is part of their name.
+    /// Creates the directories; `purpose` is part of their name.
     pub(super) fn prepare(name: ProviderName, purpose: &str) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix(&format!("kina-{purpose}-"))
@@ -46,7 +46,7 @@ impl PrivateRealm {
         Ok(Self { name, paths, _directory: directory })
     }
 
-    /// Makes a provider, as an engine does. Any number of them may be there at the same time, like engines of one user.
+    /// Makes a provider, as an engine does. Several can exist at the same time, like engines of one user.
     pub(super) async fn connect(&self) -> anyhow::Result<Arc<dyn Provider>> {
         let journal = Arc::new(Journal::start(&self.paths.journal_directory).context("beginning a journal failed")?);
         let settings = EngineSettings::of_this_process()?;
@@ -54,12 +54,12 @@ impl PrivateRealm {
         Ok(provider::connect(self.name, surroundings).await?)
     }
 
-    /// Where the cluster of this name has its state.
+    /// The state directory of the cluster of this name.
     pub(super) fn state_directory(&self, cluster: &str) -> PathBuf {
         self.paths.cluster_directory.join(cluster)
     }
 
-    /// Where all clusters have their states.
+    /// The directory of all clusters' states.
     pub(super) fn cluster_directory(&self) -> &Path {
         &self.paths.cluster_directory
     }
@@ -70,7 +70,7 @@ pub(super) async fn binaries_of(provider: &Arc<dyn Provider>) -> anyhow::Result<
     find_binaries_for(provider.capabilities().binaries_platform).await
 }
 
-/// Bootstraps a cluster from nothing, has `change` write into it, and takes its state; the cluster goes.
+/// Bootstraps a cluster from nothing, lets `change` write into it, and reads its state; then removes the cluster.
 pub(super) async fn bootstrap(
     provider: &Arc<dyn Provider>,
     assets: &Assets,
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_realm_is_nobody_elses_and_goes() {
+    fn a_realm_is_private_and_is_removed() {
         let realms = [(); 2].map(|()| PrivateRealm::prepare(ProviderName::Process, "test").expect("made"));
         let directories = realms.each_ref().map(|realm| realm.cluster_directory().to_owned());
         assert_ne!(directories[0], directories[1]);

@@ -1,4 +1,4 @@
-//! What most commands start from: the workspace's settings, and the engine that they name.
+//! The starting point of most commands: the workspace's settings, and the engine that they select.
 
 use anyhow::Context;
 
@@ -6,14 +6,14 @@ use crate::ProviderName;
 use crate::client::{ClientError, EngineClient, EngineProgram};
 use crate::settings::WorkspaceSettings;
 
-/// Where the program was called.
+/// The program's settings and command line.
 pub(super) struct Situation {
-    /// What the command line says.
+    /// The provider on the command line.
     asked: Option<ProviderName>,
     pub(super) settings: WorkspaceSettings,
 }
 
-/// Something that the user has to do, told in one sentence.
+/// An error that the user can fix, in one sentence.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct UserError(pub(super) String);
@@ -24,7 +24,7 @@ impl Situation {
         Ok(Self { asked, settings: WorkspaceSettings::of_this_process()? })
     }
 
-    /// What clusters are made of.
+    /// The provider of the clusters.
     pub(super) fn provider(&self) -> ProviderName {
         self.asked.unwrap_or(self.settings.provider)
     }
@@ -34,7 +34,7 @@ impl Situation {
         client_of(self.provider())
     }
 
-    /// The engine that was asked for; if none was, all there can be, that of the workspace first.
+    /// The selected engine; without a selection, all possible ones, that of the workspace first.
     pub(super) fn clients(&self) -> Result<Vec<EngineClient>, ClientError> {
         let mut providers = vec![self.provider()];
         if self.asked.is_none() {
@@ -49,7 +49,7 @@ pub(super) fn client_of(provider: ProviderName) -> Result<EngineClient, ClientEr
     EngineClient::for_provider(provider, EngineProgram::ThisExecutable)
 }
 
-/// What commands run on.
+/// The runtime of commands.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime failed")
 }

@@ -8,23 +8,24 @@ use super::table::{Cell, Table};
 use crate::client::EngineClient;
 use crate::protocol::{ClientStatus, NamespaceStatus, SlotStatus, Status};
 
-/// What is said where no engine runs.
+/// The text if no engine runs.
 pub(super) const NO_ENGINE: &str = "no engine is running; the first test starts it";
-/// Clients that wait and are named in one line.
+/// Limit of the waiting clients named in one line.
 const WAITERS_NAMED_MAX: usize = 3;
 
-/// Show the engine and its clusters: state, memory, and which test has which
+/// Show the engine and its clusters: state, memory, and the test that holds each
 #[derive(Clone, Debug, Args)]
 pub(super) struct StatusArguments {
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Measure memory now (`pss_bytes` in JSON), which takes a while; else it is as last measured (`memory_bytes`)
+    /// Measure memory now (`pss_bytes` in JSON), which takes a while; by default, show the last measurement
+    /// (`memory_bytes`)
     #[arg(long)]
     measure_memory: bool,
 }
 
-/// What a cluster takes of the processors, where that is known: in percent of one.
+/// A cluster's processor use, if known: in percent of one processor.
 pub(super) type ProcessorUse<'a> = &'a dyn Fn(&SlotStatus) -> Option<f64>;
 
 /// Runs the command.
@@ -35,7 +36,7 @@ pub(super) async fn run(situation: &Situation, arguments: &StatusArguments) -> a
     }
 }
 
-/// Prints, for people, what those of the engines that run are doing.
+/// Prints the state of the running engines as text.
 pub(super) async fn print(engines: &[EngineClient]) -> anyhow::Result<()> {
     print_measured(engines, false).await
 }
@@ -53,7 +54,7 @@ async fn print_measured(engines: &[EngineClient], with_memory: bool) -> anyhow::
     print_lines(lines)
 }
 
-/// One engine, for people.
+/// The text for one engine.
 pub(super) fn engine_lines(
     status: &Status,
     style: Style,
@@ -64,7 +65,7 @@ pub(super) fn engine_lines(
     lines.extend(cluster_table(status, processor_use).lines(style, width_max));
     lines.extend(waiting_line(status));
     if let Some(width_max) = width_max {
-        // What has colours is in the table, which knows how wide it is; the heading is short.
+        // Only the table has colours, and it keeps within the width; the heading is short.
         lines.iter_mut().filter(|line| !line.contains('\x1b')).for_each(|line| {
             *line = line.chars().take(width_max).collect();
         });
@@ -90,7 +91,7 @@ fn head_lines(status: &Status, style: Style) -> Vec<String> {
         ),
     ];
     if !status.sabotage.is_empty() {
-        let text = format!("SABOTAGED on purpose, trust nothing of it: {}", status.sabotage.join(", "));
+        let text = format!("SABOTAGED on purpose, do not trust it: {}", status.sabotage.join(", "));
         lines.push(style.paint(Paint::Bad, &text));
     }
     lines
@@ -131,7 +132,7 @@ fn cluster_table(status: &Status, processor_use: Option<ProcessorUse<'_>>) -> Ta
     table
 }
 
-/// Which test has it.
+/// The test that holds the slot.
 fn whose(slot: &SlotStatus) -> String {
     match (&slot.lease, slot.namespaces.len()) {
         (Some(lease), 0) => match &lease.holder {
@@ -203,7 +204,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn people_see_each_cluster_and_whose_it_is() {
+    fn each_cluster_is_shown_with_its_holder() {
         let lines = engine_lines(&status(), Style::PLAIN, None, None);
         assert_eq!(
             lines,

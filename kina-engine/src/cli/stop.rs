@@ -6,13 +6,13 @@ use super::output::print_lines;
 use super::situation::client_of;
 use crate::ProviderName;
 
-/// End the engine and everything that belongs to it
+/// End the engine with all its processes
 ///
 /// Without --provider, the engines of all providers. Tests that are running lose their clusters; the next test starts a
 /// new engine.
 #[derive(Clone, Debug, Args)]
 pub(super) struct StopArguments {
-    /// Only stop the clusters that nobody has leased, and keep their states: the engine goes on
+    /// Only stop clusters without a lease, and keep their states: the engine goes on
     #[arg(long)]
     idle: bool,
 }

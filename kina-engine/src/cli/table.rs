@@ -1,10 +1,10 @@
-//! Columns.
+//! Tables with columns.
 
 use super::output::{Paint, Style};
 
 const GAP: &str = "  ";
 
-/// Rows of cells, printed in columns as wide as they need to be.
+/// Rows of cells, printed in columns as wide as necessary.
 #[derive(Debug)]
 pub(super) struct Table {
     headings: Vec<&'static str>,
@@ -28,7 +28,7 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// The lines; none where there is no row. Nothing is wider than `width_max` characters.
+    /// The lines; empty without rows. No line is wider than `width_max` characters.
     pub(super) fn lines(&self, style: Style, width_max: Option<usize>) -> Vec<String> {
         if self.rows.is_empty() {
             return Vec::new();
@@ -54,12 +54,12 @@ impl Cell {
     }
 
     pub(super) fn painted(text: impl Into<String>, paint: Paint) -> Self {
-        // Nothing that a name holds may move the cursor.
+        // Control characters in a name must not move the cursor.
         let text = text.into().chars().map(|character| if character.is_control() { '?' } else { character }).collect();
         Self { text, paint, is_number: false }
     }
 
-    /// To the right.
+    /// Aligned to the right.
     pub(super) fn number(text: impl Into<String>) -> Self {
         Self { is_number: true, ..Self::text(text) }
     }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_as_wide_as_they_need_to_be() {
+    fn columns_are_as_wide_as_necessary() {
         let lines = table().lines(Style::PLAIN, None);
         assert_eq!(lines, ["NAME     SIZE  WHOSE", "a           1  a?b", "longer  12345"]);
         assert!(Table::new(&["NAME"]).lines(Style::PLAIN, None).is_empty());

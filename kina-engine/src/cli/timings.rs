@@ -10,24 +10,24 @@ use crate::client::{EngineClient, EngineProgram};
 use crate::timings::page::{self, Report};
 use crate::timings::{PhaseLine, TimingLine};
 
-/// Where the page goes if nobody says.
+/// The default file of the page.
 const DEFAULT_PAGE: &str = "kina-timings.html";
 /// A log ends at 64 MiB.
 const LOG_BYTES_MAX: u64 = 128 << 20;
 
-/// One HTML page of what the engine did when: each slot, the queue, memory, and each test's wait
+/// One HTML page with the history of the engine's work: each slot, the queue, memory, and each test's wait
 #[derive(Debug, Args)]
 pub(super) struct TimingsArguments {
-    /// Where the page goes; `-` is standard output
+    /// File for the page; `-` is standard output
     #[arg(short, long, default_value = DEFAULT_PAGE)]
     output: PathBuf,
-    /// Show this file, which was written for KINA_TIMING_LOG, instead of what the engine remembers; may be repeated
+    /// Show this file, which was written for KINA_TIMING_LOG, instead of the engine's memory; may be repeated
     #[arg(long, value_name = "LOG")]
     from: Vec<PathBuf>,
-    /// Leave out what was over so long before the end, such as 90s, 10m or 2h
+    /// Leave out phases that ended longer than this before the end, such as 90s, 10m or 2h
     #[arg(long, value_parser = parse_duration)]
     since: Option<Duration>,
-    /// A page for people, or the lines of a log for programs, on standard output
+    /// An HTML page, or the lines of a log as JSON, on standard output
     #[arg(long, value_enum, default_value_t)]
     format: TimingsFormat,
 }
@@ -41,10 +41,10 @@ enum TimingsFormat {
     Json,
 }
 
-/// Why there is no page. All of it is the user's to put right.
+/// Reasons that there is no page. The user can fix all of them.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TimingsError {
-    #[error("there is nothing to show: no engine is running that has done anything; name a log with --from")]
+    #[error("there is nothing to show: no running engine has done any work; name a log with --from")]
     NoEngine,
     #[error("there is nothing to show: no line of the log is a phase")]
     EmptyLog,
@@ -62,7 +62,7 @@ pub(super) enum TimingsError {
     },
 }
 
-/// Writes the page. Without the name of a provider, the engines of all.
+/// Writes the page. Without a provider, for the engines of all providers.
 pub(super) async fn run(provider: Option<ProviderName>, arguments: TimingsArguments) -> anyhow::Result<()> {
     let TimingsArguments { output, from, since, format } = arguments;
     let (lines, unreadable_lines) = if from.is_empty() { (ask(provider).await?, 0) } else { read(&from)? };
@@ -95,7 +95,7 @@ pub(super) async fn run(provider: Option<ProviderName>, arguments: TimingsArgume
     Ok(())
 }
 
-/// Whether `error` is one of this command's.
+/// Returns true if `error` is one of this command's.
 pub(super) fn is_user_error(error: &anyhow::Error) -> bool {
     error.is::<TimingsError>()
 }
@@ -110,7 +110,7 @@ async fn ask(provider: Option<ProviderName>) -> anyhow::Result<Vec<TimingLine>> 
     Ok(lines)
 }
 
-/// The lines of all logs, and how many nobody could make sense of.
+/// The lines of all logs, and the number of lines that could not be parsed.
 fn read(logs: &[PathBuf]) -> Result<(Vec<TimingLine>, usize), TimingsError> {
     let (mut lines, mut unreadable) = (Vec::new(), 0);
     for log in logs {
@@ -144,7 +144,7 @@ fn end_unix_ms(phase: &PhaseLine) -> f64 {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wanted = || format!("`{text}` is no duration: write a whole number and s, m or h, such as 90s, 10m or 2h");
+    let wanted = || format!("`{text}` is not a duration: write a whole number and s, m or h, such as 90s, 10m or 2h");
     let unit = text.chars().next_back().ok_or_else(wanted)?;
     let seconds_of_unit = match unit {
         's' => 1,

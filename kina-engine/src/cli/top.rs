@@ -16,39 +16,39 @@ use crate::client::EngineClient;
 use crate::process_time;
 use crate::protocol::{SlotStatus, Status};
 
-/// The other screen of the terminal, and no cursor.
+/// The alternate screen of the terminal, without a cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 const TO_THE_TOP: &str = "\x1b[H";
 const CLEAR_REST_OF_LINE: &str = "\x1b[K";
 const CLEAR_REST_OF_SCREEN: &str = "\x1b[J";
-/// Of a frame that is printed once: over this time processor use is measured.
+/// The time over which processor use is measured for a single frame.
 const ONCE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Watch the engine and its clusters, until Ctrl-C
 ///
-/// Where standard output is no terminal, one frame is printed, and that is the end.
+/// If standard output is not a terminal, prints one frame and exits.
 #[derive(Clone, Debug, Args)]
 pub(super) struct TopArguments {
-    /// Print one frame and end
+    /// Print one frame and exit
     #[arg(long)]
     once: bool,
-    /// How often to look
+    /// Seconds between two frames
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
     interval: u64,
 }
 
-/// What processes had taken of the processors when they were last looked at.
+/// The processor time of processes at the last frame.
 #[derive(Default)]
 struct Processors {
-    /// In seconds, and when that was.
+    /// In seconds, with the time of the measurement.
     taken: HashMap<u32, f64>,
     looked_at: Option<Instant>,
     /// By cluster, in percent of one processor.
     percents: HashMap<u64, f64>,
 }
 
-/// Puts the terminal back as it was.
+/// Restores the terminal when dropped.
 struct Screen;
 
 /// Runs the command.
@@ -89,7 +89,7 @@ async fn frame(
         match engine.status(true).await {
             Ok(Some(status)) => statuses.push(status),
             Ok(None) => {}
-            // It may just be ending; the next frame knows.
+            // It may just be ending; the next frame will show it.
             Err(error) => lines.push(crate::with_causes(&error)),
         }
     }
@@ -104,7 +104,7 @@ async fn frame(
     Ok(lines)
 }
 
-/// What the terminal is sent for a frame.
+/// The text that is sent to the terminal for a frame.
 fn drawn(lines: &[String], rows: usize) -> String {
     let mut text = TO_THE_TOP.to_owned();
     for (number, line) in lines.iter().take(rows).enumerate() {
@@ -119,7 +119,7 @@ fn drawn(lines: &[String], rows: usize) -> String {
 }
 
 fn key_of(status: &Status, slot: &SlotStatus) -> u64 {
-    // Numbers of slots are an engine's own.
+    // Slot numbers are unique only within an engine.
     (u64::from(status.process_id) << 32) | (slot.slot & u64::from(u32::MAX))
 }
 
@@ -164,7 +164,7 @@ impl Screen {
         Ok(Self)
     }
 
-    /// Stops this process as Ctrl-Z should, with the terminal as it was, until it is continued.
+    /// Stops this process on Ctrl-Z, with the terminal restored, until it is continued.
     fn lend(&self) -> anyhow::Result<()> {
         print_text(LEAVE)?;
         rustix::process::kill_process(rustix::process::getpid(), Signal::STOP)?;
@@ -174,7 +174,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // A terminal that is gone needs no putting back.
+        // A closed terminal needs no restoring.
         let _ = print_text(LEAVE);
     }
 }
@@ -184,19 +184,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_covers_the_one_before_and_does_not_scroll() {
+    fn a_frame_replaces_the_previous_one_and_does_not_scroll() {
         let lines = ["a", "b", "c"].map(str::to_owned);
         assert_eq!(drawn(&lines, 2), "\x1b[Ha\x1b[K\r\nb\x1b[K\x1b[J");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn processor_use_is_what_came_between_two_looks() {
+    fn processor_use_is_measured_between_two_frames() {
         let mut status = super::super::status::tests::status();
         status.slots[0].process_ids = vec![std::process::id()];
         let mut processors = Processors::default();
         processors.look(std::slice::from_ref(&status));
-        assert!(processors.percents.is_empty(), "one look says nothing");
+        assert!(processors.percents.is_empty(), "one measurement is not enough");
         processors.look(std::slice::from_ref(&status));
         let percents: Vec<_> = processors.percents.values().collect();
         assert!(matches!(percents.as_slice(), [percent] if 0.0 <= **percent), "{percents:?}");

@@ -1,4 +1,4 @@
-//! What kind of cluster a command wants: what its options say, and else what the workspace's settings say.
+//! The kind of cluster for a command: from its options, or from the workspace's settings.
 
 use anyhow::Context;
 use clap::Args;
@@ -10,13 +10,13 @@ use crate::fixtures::{FixtureSet, read_glob};
 use crate::protocol::{AcquireRequest, Isolation, Profile};
 use crate::settings::WorkspaceSettings;
 
-/// Options of all commands that take clusters.
+/// Options of all commands that use clusters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(super) struct WantedCluster {
-    /// Kubernetes minor, such as 1.36 [default: as the workspace's settings say]
+    /// Kubernetes minor, such as 1.36 [default: from the workspace's settings]
     #[arg(long, value_name = "MINOR")]
     pub(super) kubernetes: Option<String>,
-    /// How much of a cluster [default: as the workspace's settings say]
+    /// Parts of the cluster to run [default: from the workspace's settings]
     #[arg(long, value_parser = profile_parser())]
     pub(super) profile: Option<Profile>,
 }
@@ -26,7 +26,7 @@ pub(super) struct WantedCluster {
 pub(super) struct WantedLease {
     #[command(flatten)]
     pub(super) cluster: WantedCluster,
-    /// What is held alone [default: as the workspace's settings say]
+    /// The part of a cluster to lease: a whole one or a namespace [default: from the workspace's settings]
     #[arg(long, value_parser = isolation_parser())]
     pub(super) isolation: Option<Isolation>,
     /// CRDs and other objects that the cluster starts from: files, by a pattern, or a folder. Can be given several times
@@ -34,14 +34,14 @@ pub(super) struct WantedLease {
     pub(super) fixtures: Vec<String>,
 }
 
-/// What the engine is asked for.
+/// A request to the engine.
 pub(super) struct LeaseRequest {
     request: AcquireRequest,
     template: FixtureSet,
 }
 
 impl WantedCluster {
-    /// The request that it comes to; `who` is shown to whoever looks at the engine.
+    /// The resulting request; `who` is shown in the engine's status.
     pub(super) fn request(&self, who: &str, settings: WorkspaceSettings) -> AcquireRequest {
         let mut request = AcquireRequest::with_settings(who, self.kubernetes.as_deref(), settings);
         request.profile = self.profile.unwrap_or(request.profile);
@@ -50,7 +50,7 @@ impl WantedCluster {
 }
 
 impl WantedLease {
-    /// The request that it comes to. Reads the fixtures.
+    /// The resulting request. Reads the fixtures.
     pub(super) fn request(&self, who: &str, settings: WorkspaceSettings) -> anyhow::Result<LeaseRequest> {
         let mut request = self.cluster.request(who, settings);
         request.isolation = self.isolation.unwrap_or(request.isolation);
@@ -63,7 +63,7 @@ impl WantedLease {
 }
 
 impl LeaseRequest {
-    /// Waits for the lease, and tells for what.
+    /// Waits for the lease, and prints the reasons for waiting.
     pub(super) async fn acquire(self, engine: &EngineClient) -> Result<Lease, ClientError> {
         engine.acquire_from(self.request, &self.template, &print_progress).await
     }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_come_before_settings() {
+    fn options_take_precedence_over_settings() {
         let settings = || WorkspaceSettings {
             kubernetes: Some("1.35".to_owned()),
             profile: Profile::Controllers,

@@ -7,10 +7,10 @@ use super::situation::Situation;
 use super::status;
 use super::wanted::WantedCluster;
 
-/// Boot clusters until so many are ready
+/// Boot clusters until this many are ready
 #[derive(Clone, Debug, Args)]
 pub(super) struct WarmArguments {
-    /// How many
+    /// Number of clusters
     count: usize,
     #[command(flatten)]
     wanted: WantedCluster,

@@ -18,9 +18,9 @@ use crate::earlier_logs;
 use crate::paths::EnginePaths;
 use crate::settings::WorkspaceSettings;
 
-/// How often files are looked at that are followed.
+/// The interval at which followed files are read.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Names that an error lists.
+/// Limit of the names in an error.
 const NAMED_MAX: usize = 10;
 
 /// Print the log of the engine, or the logs of one cluster
@@ -28,12 +28,12 @@ const NAMED_MAX: usize = 10;
 /// Logs outlive their clusters for a while: those of the newest 40 are kept.
 #[derive(Clone, Debug, Args)]
 pub(super) struct LogsArguments {
-    /// Name of a cluster, as `cargo kina status` shows it, or how it ends; without one, the engine's own log
+    /// Name of a cluster, as `cargo kina status` shows it, or the end of the name; without one, the engine's own log
     cluster: Option<String>,
-    /// Go on with what is written from now on, until Ctrl-C
+    /// Keep printing new lines, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
-    /// Begin with the last so many lines of each file [default: all]
+    /// Begin with this many last lines of each file [default: all]
     #[arg(short = 'n', long, value_name = "LINES")]
     lines: Option<usize>,
     /// Only this component of the cluster, such as kube-apiserver
@@ -43,7 +43,7 @@ pub(super) struct LogsArguments {
 
 /// Runs the command.
 pub(super) fn run(provider: Option<ProviderName>, arguments: &LogsArguments) -> anyhow::Result<()> {
-    // Settings that make no sense are no reason to withhold a log.
+    // Invalid settings are no reason to withhold a log.
     let provider = provider.or_else(|| WorkspaceSettings::of_this_process().ok().map(|settings| settings.provider));
     let paths = EnginePaths::from_environment(provider.unwrap_or_default())?;
     let component = arguments.component.as_deref();
@@ -64,7 +64,7 @@ pub(super) fn run(provider: Option<ProviderName>, arguments: &LogsArguments) -> 
         if !arguments.follow {
             return Ok(());
         }
-        // Lines that are written there from now on were printed already.
+        // New lines in these files were printed already.
         tails.retain(|tail| !is_earlier(tail.path()));
         std::thread::sleep(POLL_INTERVAL);
         for path in source.files(component)? {
@@ -75,14 +75,14 @@ pub(super) fn run(provider: Option<ProviderName>, arguments: &LogsArguments) -> 
     }
 }
 
-/// Where logs are.
+/// The source of logs.
 enum Source {
     File(PathBuf),
     Directory(PathBuf),
 }
 
 impl Source {
-    /// The files that are there now.
+    /// The existing files.
     fn files(&self, component: Option<&str>) -> anyhow::Result<Vec<PathBuf>> {
         let directory = match self {
             Self::File(path) => return Ok(path.exists().then(|| path.clone()).into_iter().collect()),
@@ -91,7 +91,7 @@ impl Source {
         files_in(directory, component).with_context(|| format!("reading {} failed", directory.display()))
     }
 
-    /// Those with the lines of earlier leases.
+    /// The files with the lines of earlier leases.
     fn earlier_files(&self, component: Option<&str>) -> Vec<PathBuf> {
         match self {
             Self::File(_) => Vec::new(),
@@ -129,7 +129,7 @@ fn is_earlier(path: &Path) -> bool {
     path.parent().is_some_and(|directory| directory.ends_with(earlier_logs::DIRECTORY))
 }
 
-/// The logs of the cluster of that name, or of the only one whose name ends so.
+/// The logs of the cluster of that name, or of the only one whose name ends like that.
 fn find_cluster(directory: &Path, name: &str) -> Result<PathBuf, UserError> {
     let mut known: Vec<_> = std::fs::read_dir(directory)
         .into_iter()
@@ -140,7 +140,7 @@ fn find_cluster(directory: &Path, name: &str) -> Result<PathBuf, UserError> {
             Some((std::cmp::Reverse(modified), entry.file_name().into_string().ok()?))
         })
         .collect();
-    // The newest first.
+    // Sorted so that the newest come first.
     known.sort();
     let names: Vec<_> = known.into_iter().map(|(_, known)| known).collect();
     if names.iter().any(|known| known == name) {
@@ -149,7 +149,7 @@ fn find_cluster(directory: &Path, name: &str) -> Result<PathBuf, UserError> {
     let mut ending: Vec<_> = names.iter().filter(|known| known.ends_with(&format!("-{name}"))).cloned().collect();
     match ending.len() {
         1 => Ok(directory.join(ending.swap_remove(0))),
-        0 if names.is_empty() => Err(UserError(format!("there is no cluster `{name}`, nor has there been any"))),
+        0 if names.is_empty() => Err(UserError(format!("there is no cluster `{name}`, nor any log of one"))),
         0 => Err(UserError(format!("there is no cluster `{name}`; the newest with logs are {}", list(&names)))),
         _ => Err(UserError(format!("several clusters end with `{name}`: {}; name one of them", list(&ending)))),
     }
@@ -163,7 +163,7 @@ fn list(names: &[String]) -> String {
     shown
 }
 
-/// Prints what has been written since the last time. Where there are several files, each line says whose it is.
+/// Prints the new lines. With several files, each line names its file.
 fn print_new(tails: &mut [Tail], is_last_time: bool) -> anyhow::Result<()> {
     let style = Style::of_stdout();
     let width = tails.iter().map(|tail| label_of(tail.path()).len()).max().unwrap_or_default();
@@ -189,11 +189,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_is_found_by_its_name_or_by_how_only_that_name_ends() {
+    fn a_cluster_is_found_by_its_name_or_by_a_unique_ending() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path();
         let message = |name| find_cluster(path, name).expect_err("not found").0;
-        assert!(message("1").contains("nor has there been any"));
+        assert!(message("1").contains("nor any log of one"));
         for name in ["cluster-10-1", "cluster-10-2", "cluster-20-1"] {
             std::fs::create_dir(path.join(name)).expect("made");
         }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_that_is_not_there_is_an_error_that_names_those_that_are() {
+    fn a_missing_component_is_an_error_that_names_the_existing_ones() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(directory.path().join("etcd.log"), "").expect("written");
         let source = Source::Directory(directory.path().to_owned());

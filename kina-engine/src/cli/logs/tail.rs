@@ -1,4 +1,4 @@
-//! A file that may grow, be started anew, or go.
+//! A file that may grow, be started anew, or be removed.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// A line that is longer is printed as several.
+/// A longer line is printed as several.
 const LINE_BYTES_MAX: u64 = 1 << 20;
-/// The search for the last lines reads backwards by so much.
+/// The block size of the backward search for the last lines.
 const BLOCK_BYTES: u64 = 64 << 10;
 
-/// The file, and how much of it has been read.
+/// The file, and the length that has been read.
 #[derive(Debug)]
 pub(super) struct Tail {
     path: PathBuf,
@@ -29,7 +29,7 @@ impl Tail {
         &self.path
     }
 
-    /// Leaves out all but the last lines.
+    /// Skips all but the last lines.
     pub(super) fn skip_to_last(&mut self, lines: Option<usize>) -> anyhow::Result<()> {
         let Some(lines) = lines else { return Ok(()) };
         let found = File::open(&self.path).and_then(|mut file| {
@@ -40,7 +40,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Reads whole lines from where it was; a last one without an end only if `takes_unfinished`.
+    /// Reads whole lines from the last position; an unfinished last line only if `takes_unfinished`.
     pub(super) fn read_lines(
         &mut self,
         takes_unfinished: bool,
@@ -48,7 +48,7 @@ impl Tail {
     ) -> anyhow::Result<()> {
         let failed = |path: &Path| format!("reading {} failed", path.display());
         let mut file = match File::open(&self.path) {
-            // Logs of old clusters are removed in time.
+            // Logs of old clusters are removed after a while.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             opened => opened.with_context(|| failed(&self.path))?,
         };
@@ -56,7 +56,7 @@ impl Tail {
         if self.inode.replace(metadata.ino()).is_some_and(|inode| inode != metadata.ino())
             || metadata.len() < self.offset
         {
-            // Another file of that name, or the same started anew.
+            // Another file of that name, or the same one started anew.
             self.offset = 0;
         }
         file.seek(SeekFrom::Start(self.offset)).with_context(|| failed(&self.path))?;
@@ -75,7 +75,7 @@ impl Tail {
     }
 }
 
-/// Where the last so many lines begin.
+/// The start of the last lines.
 fn start_of_last(file: &mut File, lines: usize) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let mut end = length;
@@ -87,7 +87,7 @@ fn start_of_last(file: &mut File, lines: usize) -> io::Result<u64> {
         file.read_exact(&mut block)?;
         for (index, byte) in block.iter().enumerate().rev() {
             let at = start + u64::try_from(index).unwrap_or_default();
-            // The end of the last line is not the beginning of another.
+            // The end of the last line does not start another line.
             if *byte == b'\n' && at + 1 != length {
                 found += 1;
             }
@@ -117,11 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_is_read_in_whole_lines_and_what_is_started_anew_from_its_beginning() {
+    fn growth_is_read_in_whole_lines_and_a_restarted_file_from_its_start() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("a.log");
         let mut tail = Tail::new(path.clone());
-        assert!(read(&mut tail, false).is_empty(), "nothing is there yet");
+        assert!(read(&mut tail, false).is_empty(), "there is no complete line yet");
         let mut file = File::create(&path).expect("made");
         write!(file, "one\ntwo\nthr").expect("written");
         assert_eq!(read(&mut tail, false), ["one", "two"]);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lines_are_found_however_long_the_file_is() {
+    fn the_last_lines_are_found_in_a_file_of_any_length() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("a.log");
         let text: String = (0..30_000).map(|number| format!("line {number}\n")).collect();

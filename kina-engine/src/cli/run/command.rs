@@ -14,31 +14,31 @@ use tokio::sync::oneshot;
 use super::environment::Change;
 use super::signals::Arrived;
 
-/// How long what a command leaves in its group may take to end.
+/// Time limit for the processes that a command leaves in its group.
 const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(2);
 const LEFTOVERS_POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// What a shell adds to the number of the signal that ended a command.
+/// The base of exit codes for commands ended by a signal, as in shells.
 const EXIT_SIGNALLED: i32 = 128;
 
-/// Signals by which people, and those who act for them, end programs.
+/// Signals by which users and their tools end programs.
 const FOLLOWED: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
-/// A command that runs.
+/// A running command.
 pub(super) struct RunningCommand {
     child: Child,
     process_id: Pid,
-    /// Without a terminal, nobody but this program could reach all that the command starts. With one, the command is in
-    /// this program's group: it may read from the terminal, and Ctrl-C and Ctrl-Z reach all of them.
+    /// Without a terminal, only this program can reach all processes of the command. With one, the command is in this
+    /// program's group: it may read from the terminal, and Ctrl-C and Ctrl-Z reach all of them.
     has_own_group: bool,
     ended: oneshot::Receiver<()>,
 }
 
-/// How it ended.
+/// The command's exit status.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending(ExitStatus);
 
 impl RunningCommand {
-    /// Starts it. Should this program be killed, it is asked to end.
+    /// Starts it. If this program is killed, the command gets SIGTERM.
     pub(super) fn start(command: &[OsString], changes: &[Change]) -> io::Result<Self> {
         let has_own_group = !has_terminal();
         let mut child = Command::new(&command[0]);
@@ -57,24 +57,24 @@ impl RunningCommand {
         let process_id = Pid::from_child(&child);
         let (sender, ended) = oneshot::channel();
         std::thread::spawn(move || {
-            // The child stays to be taken note of, so its number stays its own. An error means that it has been, which
-            // nobody does.
+            // The child is not reaped here, so that its number stays valid. An error would mean that it was reaped,
+            // which does not happen elsewhere.
             let _ = waitid(WaitId::Pid(process_id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             let _ = sender.send(());
         });
         Ok(Self { child, process_id, has_own_group, ended })
     }
 
-    /// Waits for its end. May be given up and called again until then, and not after it.
+    /// Waits for its end. May be cancelled and called again until the end, but not after it.
     pub(super) async fn wait(&mut self) {
-        // An error means that the thread could not be there any more, and so not wait.
+        // An error means that the thread is gone, which ends the wait as well.
         let _ = (&mut self.ended).await;
     }
 
-    /// Takes note of its end, and ends what it has left in its group: that has no cluster any more.
+    /// Reaps it, and ends the processes left in its group: they have no cluster any more.
     pub(super) async fn finish(mut self) -> io::Result<Ending> {
         if self.has_own_group {
-            // Before its number can be anybody else's.
+            // Before its number can be reused.
             let _ = kill_process_group(self.process_id, Signal::TERM);
         }
         let status = self.child.wait()?;
@@ -84,10 +84,10 @@ impl RunningCommand {
         Ok(Ending(status))
     }
 
-    /// Passes a signal on to whoever has not got it yet.
+    /// Passes a signal on to the processes that have not received it yet.
     pub(super) fn pass_on(&self, arrived: Arrived) {
         let Arrived { signal, is_from_process } = arrived;
-        // It may have ended just now.
+        // The command may have ended just now.
         let _ = match (self.has_own_group, is_from_process) {
             (true, _) => kill_process_group(self.process_id, signal),
             (false, true) => kill_process(self.process_id, signal),
@@ -97,25 +97,25 @@ impl RunningCommand {
 }
 
 impl Ending {
-    /// Ends this program as the command ended, where that was by a signal that is meant for both: a shell's loop goes on
-    /// after a program that only says so by its exit code. Returns where it was not, or that is impossible.
+    /// Ends this program like the command, if that ended by a signal that is meant for both: a shell's loop continues
+    /// after a program that reports it only by its exit code. Returns if it was not, or if that is impossible.
     pub(super) fn follow(self) {
         let Some(signal) = self.0.signal().filter(|signal| FOLLOWED.iter().any(|known| known.as_raw() == *signal))
         else {
             return;
         };
-        // What is executed forgets the handlers of this program, which has no other way.
+        // An executed program has no signal handlers of this one; there is no other way to reset them.
         let _ = Command::new("/bin/sh").args(["-c", "kill -\"$0\" $$", &signal.to_string()]).exec();
     }
 
-    /// As a shell would tell it.
+    /// The exit code as in shells.
     pub(super) fn exit_code(self) -> u8 {
         let code = self.0.code().or_else(|| Some(EXIT_SIGNALLED + self.0.signal()?));
         code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
     }
 }
 
-/// Waits until nothing of the group runs, which has been asked to end, and kills it after a while.
+/// Waits until no process of the group runs, after SIGTERM, and kills the rest after a while.
 async fn end_leftovers(group: Pid) {
     let start = Instant::now();
     while test_kill_process_group(group).is_ok() {
@@ -127,12 +127,12 @@ async fn end_leftovers(group: Pid) {
     }
 }
 
-/// Whether some terminal can send signals to this program.
+/// Returns true if a terminal can send signals to this program.
 fn has_terminal() -> bool {
     std::fs::File::open("/dev/tty").is_ok()
 }
 
-/// Lets the kernel ask the command to end when this program has been killed.
+/// Makes the kernel send SIGTERM to the command when this program is killed.
 #[cfg(target_os = "linux")]
 fn end_with_this_program(command: &mut Command) {
     let parent = rustix::process::getpid();
@@ -148,7 +148,7 @@ fn end_with_this_program(command: &mut Command) {
     }
 }
 
-/// Elsewhere there is no such signal: the command goes on, without its cluster.
+/// Elsewhere there is no such signal: the command continues without its cluster.
 #[cfg(not(target_os = "linux"))]
 fn end_with_this_program(_command: &mut Command) {}
 
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exit_code_is_told_as_a_shell_tells_it() {
+    fn exit_codes_are_those_of_shells() {
         let code = |wait_status| Ending(ExitStatus::from_raw(wait_status)).exit_code();
         assert_eq!([0, 7 << 8, 255 << 8, 2, 9].map(code), [0, 7, 255, 130, 137]);
     }

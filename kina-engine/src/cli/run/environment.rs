@@ -1,17 +1,17 @@
-//! What a command's environment says of its cluster, and must not say of any other.
+//! The command's environment: the variables that lead to its cluster, without those that lead elsewhere.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-/// Names the cluster that a command has from `cargo kina run`, for those that it runs itself.
+/// Names the cluster of a command from `cargo kina run`, for commands that it runs in turn.
 const LEASED_CLUSTER: &str = "KINA_LEASED_CLUSTER";
 const KUBECONFIG: &str = "KUBECONFIG";
-/// Go's envtest takes the cluster of KUBECONFIG when this says so, and starts none; it asks for no other variable then.
+/// Makes Go's envtest use the cluster of KUBECONFIG and start none; it needs no other variable then.
 const USE_EXISTING_CLUSTER: &str = "USE_EXISTING_CLUSTER";
-/// Where Terraform's providers look instead of KUBECONFIG.
+/// The variable of Terraform's providers, instead of KUBECONFIG.
 const KUBE_CONFIG_PATH: &str = "KUBE_CONFIG_PATH";
-/// With these, clients would look past the kubeconfig: the cluster that a CI job itself runs in, or one that the user
-/// has chosen for some tool.
+/// With these, clients would ignore the kubeconfig: they lead to the cluster that runs the CI job, or to one that the
+/// user has chosen for a tool.
 const MISLEADING: [&str; 13] = [
     "KUBERNETES_MASTER",
     "KUBERNETES_SERVICE_HOST",
@@ -28,27 +28,27 @@ const MISLEADING: [&str; 13] = [
     "KUBE_TOKEN",
 ];
 const PROXIES: [&str; 6] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"];
-/// Not every client knows by itself that nothing lies between it and loopback.
+/// Not every client bypasses proxies for loopback by itself.
 const NO_PROXIES: [&str; 2] = ["NO_PROXY", "no_proxy"];
 const LOOPBACK: &str = "127.0.0.1";
 
-/// A variable, and its new value; `None` takes it away.
+/// A variable, and its new value; `None` removes it.
 pub(super) type Change = (&'static str, Option<OsString>);
 
-/// A cluster that the environment of this program speaks of, since `cargo kina run` started it.
+/// A cluster in this program's environment, which `cargo kina run` started.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Surrounding;
 
 impl Surrounding {
-    /// `None` where there is no such cluster, or none any more.
+    /// `None` if there is no such cluster, or no longer.
     pub(super) fn find(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
         variable(LEASED_CLUSTER)?;
         Path::new(&variable(KUBECONFIG)?).is_file().then_some(Self)
     }
 }
 
-/// What a command's environment has to have that this program's has not. With `each`, no `cargo kina run` in it is to use
-/// this cluster.
+/// The differences between the command's environment and this program's. With `each`, no `cargo kina run` inside it
+/// uses this cluster.
 pub(super) fn changes(
     kubeconfig: &Path,
     cluster: &str,
@@ -96,19 +96,19 @@ mod tests {
         assert_eq!(value(&changes, "USE_EXISTING_CLUSTER"), Some(&Some("true".into())));
         assert_eq!(value(&changes, "KUBERNETES_SERVICE_HOST"), Some(&None));
         assert_eq!(value(&changes, "KINA_LEASED_CLUSTER"), Some(&Some("cluster-1-1".into())));
-        assert_eq!(value(&changes, "NO_PROXY"), None, "without a proxy there is nothing to except");
+        assert_eq!(value(&changes, "NO_PROXY"), None, "without a proxy no exception is needed");
         assert_eq!(value(&changes_with(true, &[]), "KINA_LEASED_CLUSTER"), Some(&None));
     }
 
     #[test]
-    fn no_proxy_comes_between() {
+    fn no_proxy_is_used_for_the_cluster() {
         let changes = changes_with(false, &[("https_proxy", "http://proxy:1"), ("NO_PROXY", "example.org")]);
         assert_eq!(value(&changes, "NO_PROXY"), Some(&Some("example.org,127.0.0.1".into())));
         assert_eq!(value(&changes, "no_proxy"), Some(&Some("127.0.0.1".into())));
     }
 
     #[test]
-    fn a_surrounding_cluster_is_one_whose_kubeconfig_is_still_there() {
+    fn a_surrounding_cluster_is_one_whose_kubeconfig_still_exists() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let kubeconfig = directory.path().join("kubeconfig");
         let find = |is_leased: bool| {

@@ -1,8 +1,8 @@
 //! `cargo kina run`
 //!
-//! - `environment`: what the command's environment says of the cluster. Pure.
+//! - `environment`: the variables of the command. Pure.
 //! - `command`: the command as a child, and its end.
-//! - `signals`: what this program is sent meanwhile.
+//! - `signals`: signals that this program receives meanwhile.
 
 mod command;
 mod environment;
@@ -24,26 +24,27 @@ use super::situation::Situation;
 use super::wanted::WantedLease;
 use crate::client::Lease;
 
-/// No cluster could be had. Not 1 or 2, which are many commands' own.
+/// No cluster could be acquired. Not 1 or 2, which many commands use.
 pub(super) const EXIT_NO_CLUSTER: u8 = 125;
 const EXIT_NOT_EXECUTABLE: u8 = 126;
 const EXIT_NOT_FOUND: u8 = 127;
-/// How often the engine is looked for.
+/// The interval of checks that the engine still runs.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Run any command with a cluster of its own: go test, pytest, helm, kubectl, …
 ///
-/// KUBECONFIG names a file that is there until the command ends, and USE_EXISTING_CLUSTER is set for Go's envtest. However
-/// the command or this program ends, the cluster is taken back. Your own kubeconfig is neither read nor changed.
+/// KUBECONFIG names a file that exists until the command ends, and USE_EXISTING_CLUSTER is set for Go's envtest. When
+/// the
+/// command or this program ends in any way, the cluster is returned. Your own kubeconfig is neither read nor changed.
 ///
-/// Inside of it, `cargo kina run` uses the same cluster, unless it is asked for another kind, or one of them says --each.
+/// Inside the command, `cargo kina run` uses the same cluster, unless it needs another kind, or one of them has --each.
 ///
-/// Exit codes: that of the command; 128+N if signal N ended it; 127 there is no such command, 126 it cannot be run;
-/// 125 no cluster could be had. Signals are passed on.
+/// Exit codes: that of the command; 128+N if signal N ended it; 127 the command was not found, 126 it cannot be run;
+/// 125 no cluster could be acquired. Signals are passed on.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct RunArguments {
-    /// Each `cargo kina run` inside of COMMAND takes a cluster of its own
+    /// Each `cargo kina run` inside COMMAND leases a cluster of its own
     #[arg(long)]
     each: bool,
     #[command(flatten)]
@@ -76,7 +77,7 @@ pub(super) async fn run(situation: Situation, arguments: RunArguments) -> anyhow
     Ok(ExitCode::from(ending.exit_code()))
 }
 
-/// Waits for the command's end, however long that takes, and passes signals on.
+/// Waits for the command's end, without a time limit, and passes signals on.
 async fn wait(mut running: RunningCommand, mut signals: Signals, lease: &Lease) -> anyhow::Result<Ending> {
     let mut is_lost = false;
     loop {
@@ -94,7 +95,7 @@ async fn wait(mut running: RunningCommand, mut signals: Signals, lease: &Lease) 
     }
 }
 
-/// Becomes the command, with the cluster that is there already.
+/// Becomes the command, with the existing cluster.
 fn run_in_place(command: &[OsString]) -> ExitCode {
     let error = std::process::Command::new(&command[0]).args(&command[1..]).exec();
     not_started(command, &error)
@@ -108,7 +109,7 @@ fn not_started(command: &[OsString], error: &std::io::Error) -> ExitCode {
     })
 }
 
-/// For whoever looks at the engine.
+/// The command as a text, for the engine's status.
 fn words(command: &[OsString]) -> String {
     command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
