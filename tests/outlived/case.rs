@@ -26,8 +26,8 @@ const CREATED_AT_A_TIME: usize = 8;
 /// After this long, nothing of an earlier lease may have appeared.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Work that goes on when its lease ends.
-# Work that continues when its lease ends.
+/// Work that continues when its lease ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writer {
     /// The deletion of a collection.
     Deletion,
