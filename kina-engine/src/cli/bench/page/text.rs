@@ -29,41 +29,41 @@ const ABOUT: [(&str, &str); 5] = [
 const HEAD: &str = "\
 # Benchmarks
 
-This page is written by a program, from files that lie beside it in [benchmarks/](benchmarks):
+This page is generated from the files in [benchmarks/](benchmarks):
 
 ```sh
 cargo kina bench report                    # measures, and writes this page
-cargo kina bench report --scenarios warm   # measures one scenario anew
-cargo kina bench report --render           # measures nothing: the page from the files that are there
+cargo kina bench report --scenarios warm   # measures one scenario again
+cargo kina bench report --render           # only writes the page, from existing files
 ```
 
-Milliseconds are those of one machine; ratios say more.
-What is compared was measured in the same run, in turns.
+Times in milliseconds are those of one machine; ratios are more meaningful.
+Compared values were measured in the same run, alternately.
 Run it on your own machine, in a release build.
 ";
 
 const METHOD: &str = "\
-## How it is measured
+## Method
 
-- Every sample is a process of its own, against an engine of its own that nobody else uses; times are taken from the first line of that process to the answer of its first list of namespaces.
-- What is taken before, to warm up, is not counted, and the files say how many samples that were.
-- Medians have 95 % intervals that assume nothing about the shape of the samples (those of the sign test); fewer than six samples have none.
+- Every sample is a process of its own, against a private engine; the time is from the first line of that process to the answer of its first list of namespaces.
+- Samples for warming up are not counted; the files contain their number.
+- Medians have 95 % intervals that assume no distribution (those of the sign test); fewer than six samples have none.
 - Outliers (Tukey: further than 1.5 times the distance of the quartiles beyond these) are counted and are part of every figure.
-- A p95 is given of 20 samples or more, a p99 of 100 or more.
-- The files hold every single sample, and what the machine was doing.
+- A p95 is given for 20 samples or more, a p99 for 100 or more.
+- The files contain every single sample, and the load of the machine.
 ";
 
 const GATE: &str = "\
 ## The gate
 
-`cargo kina bench --save NAME` measures and saves, `cargo kina bench --compare NAME` measures and compares; its exit code is 3 if something has become slower (1 and 2 are errors, 0 is well).
+`cargo kina bench --save NAME` measures and saves, `cargo kina bench --compare NAME` measures and compares; its exit code is 3 if something has become slower (1 and 2 are errors, 0 is success).
 Every value is divided by a yardstick that is measured around it: the same list straight to a running cluster, objects created and deleted straight in one, or hashing on all cores.
-Slower is what is so by 15 % or more, with a chance below 1 % (over all series together, Mann and Whitney's test) that nothing has changed, and is so again when it is measured again, for twice as long.
+A value counts as slower if it is slower by 15 % or more, with a chance below 1 % (over all series together, Mann and Whitney's test) that nothing has changed, and if a second measurement, twice as long, confirms it.
 Each run is a line of `target/kina-bench/history.jsonl` and a point of `target/kina-bench/trend.html`.
 ";
 
 const NOT_MEASURED: &str = "\
-- Anything on a Mac, and anything of Apple's `container`: there was none. What the emulator of it says about kina's own part is no figure of a virtual machine, and is not on this page.
+- Anything on a Mac or with Apple's `container`: none was available. Figures from its emulator are not figures of a virtual machine, and are not on this page.
 - The profile `nodes` (kubelet, pods), which does not exist yet.
 - Networks, disks and machines other than the one above.
 ";
@@ -74,18 +74,18 @@ pub(super) fn page(data: &Data, pictures: &[&str], has_flamegraph: bool) -> Stri
     page += &machines(data);
     page += "\n## Budgets\n\n";
     page += &budget_table(data, &BUDGETS);
-    page += &picture(pictures, "budgets", "how much of each budget is used up");
-    page += "\n## Targets\n\nWhat kina was asked for at the beginning, as process on this machine:\n\n";
+    page += &picture(pictures, "budgets", "the used part of each budget");
+    page += "\n## Targets\n\nkina's original goals, with plain processes on this machine:\n\n";
     page += &budget_table(data, &TARGETS);
     page += &published(data);
-    page += "\n## Where a cluster comes from\n";
-    page += &picture(pictures, "ways", "how long a test waits, by where its cluster comes from");
+    page += "\n## Sources of clusters\n";
+    page += &picture(pictures, "ways", "the wait of a test, by the source of its cluster");
     page += &picture(pictures, "warm", "the distribution of warm leases beside direct lists");
     for (name, _, _) in SCENARIOS {
         page += &scenario(data, name, pictures);
     }
     if has_flamegraph {
-        page += "\n## Where the engine's time goes\n\n`cargo kina bench flamegraph` takes this picture (it needs Linux's \
+        page += "\n## The engine's processor time\n\n`cargo kina bench flamegraph` takes this picture (it needs Linux's \
                  `perf`): the engine's processor time while two test processes at a time lease clusters, one of them leaving \
                  250 ConfigMaps each time. Frames of the async runtime are left out, and of each \
                  library only the outermost and the innermost frame is shown. Open it by itself to point at \
@@ -169,7 +169,7 @@ fn budget_table(data: &Data, budgets: &[Budget]) -> String {
 
 fn published(data: &Data) -> String {
     let mut text = "\n## Beside KRO's published figures\n\nFigures of KRO's own report, from another machine and another \
-                    language: only the order of magnitude means anything.\n\n| what | KRO | goal | kina | times KRO | |\n\
+                    language: only the order of magnitude is meaningful.\n\n| what | KRO | goal | kina | times KRO | |\n\
                     |---|---|---|---|---|---|\n"
         .to_owned();
     for row in &PUBLISHED {

@@ -181,8 +181,7 @@ async fn docker_desktop(arguments: &PeersArguments) -> Measured {
     let mut measured = Measured::named("docker_desktop");
     measured.never_fresh = true;
     let Some(kubeconfig) = &arguments.docker_desktop_kubeconfig else {
-        let reason =
-            "nobody said where it is, and no kubeconfig is looked for: name it with --docker-desktop-kubeconfig";
+        let reason = "its kubeconfig is not named, and none is searched for: use --docker-desktop-kubeconfig";
         measured.add(Err(anyhow::anyhow!(reason)));
         return measured;
     };
