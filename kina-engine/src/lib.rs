@@ -29,6 +29,7 @@
 //! - `journal`, `living_file`, `process_identity`, `set_aside`: the leftovers of crashes, and their removal.
 //! - `budget`, `machine`, `process_memory`: the memory of this engine and of all engines of the user.
 //! - `cluster_name`: the names of clusters.
+//! - `open_files`, `peer_user`: the bounds of connections, and the user that each comes from.
 //! - `earlier_logs`: the logs of clusters from before the current lease.
 //! - `process_time`: the CPU time of a process.
 //! - `etcd`, `certificates`, `snapshot`, `state_file`: the foundations of the above.
@@ -71,7 +72,11 @@ mod living_file;
 mod log_tail;
 #[cfg(feature = "engine")]
 mod machine;
+#[cfg(feature = "engine")]
+mod open_files;
 pub mod paths;
+#[cfg(feature = "engine")]
+mod peer_user;
 #[cfg(feature = "engine")]
 pub mod pool;
 #[cfg(feature = "engine")]

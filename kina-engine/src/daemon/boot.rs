@@ -9,7 +9,7 @@ use super::slot::SlotHandle;
 use crate::api_client::{ApiClient, NoAnswer};
 use crate::assets::Assets;
 use crate::etcd::{EtcdClient, EtcdError};
-use crate::gateway::GatewayError;
+use crate::gateway::{Entrance, GatewayError};
 use crate::protocol::Profile;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError, Readiness};
 use crate::rewind::{
@@ -75,6 +75,8 @@ impl BootError {
 pub(super) struct Booter {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) snapshots: SnapshotStore,
+    /// The bounds that all gateways share.
+    pub(super) entrance: Arc<Entrance>,
     /// Where the values of baselines are, in files without a name.
     pub(super) baseline_directory: PathBuf,
     /// Held by whoever bootstraps from nothing, so that others wait for its snapshot.
@@ -105,7 +107,8 @@ impl Booter {
         match taken {
             Ok((rewinder, version)) => {
                 let from_snapshot = snapshot.is_some();
-                let handle = SlotHandle::new(name, cluster, rewinder, version, from_snapshot);
+                let entrance = Arc::clone(&self.entrance);
+                let handle = SlotHandle::new(name, cluster, rewinder, version, from_snapshot, entrance);
                 handle.prepare_gateway().await?;
                 tracing::info!(cluster = handle.name(), from_snapshot, boot_ms = start.elapsed().as_millis(), "booted");
                 Ok(handle)

@@ -2,7 +2,7 @@
 //!
 //! - `detach`: the first acts of the new process.
 //! - `server`: the socket, and the end of everything.
-//! - `connection`: one client.
+//! - `client_socket`: the socket's connections. `connection`: one client.
 //! - `clients`: who waits or has a lease.
 //! - `dispatcher`: feeds the pool with events and carries its actions out; the only owner of its state.
 //! - `slot`: what stands behind a slot: cluster, rewinder, gateway.
@@ -18,6 +18,7 @@
 
 mod binaries;
 pub(crate) mod boot;
+mod client_socket;
 mod clients;
 mod connection;
 mod controllers;
@@ -64,12 +65,13 @@ fn run(provider: &str) -> Result<(), Box<dyn std::error::Error>> {
     detach::start_log(&paths.log)?;
     crate::sabotage::read_environment()?;
     let settings = crate::settings::EngineSettings::of_this_process()?;
+    let open_files = std::sync::Arc::new(crate::open_files::OpenFiles::new(crate::open_files::raise_limit()));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("kina-engine")
         .enable_all()
         .build()?;
-    let result = runtime.block_on(server::serve(provider, paths, settings));
+    let result = runtime.block_on(server::serve(provider, paths, settings, open_files));
     // Whatever still runs must not hold the process back.
     runtime.shutdown_background();
     result

@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::binaries::Binaries;
 use super::boot::Booter;
-use super::connection::{self, Engine};
+use super::client_socket::ClientSocket;
+use super::connection::Engine;
 use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
 use super::limits::{MachineLimits, pool_limits};
 use super::metrics::{Listener, MeteredProvider, Metrics, MetricsSource};
@@ -25,7 +26,9 @@ use super::template_store::TemplateStore;
 use super::templates::Templates;
 use crate::ProviderName;
 use crate::budget::{Budget, Total};
+use crate::gateway::Entrance;
 use crate::journal::{Journal, SweepReport, sweep};
+use crate::open_files::OpenFiles;
 use crate::paths::EnginePaths;
 use crate::protocol::VERSION;
 use crate::provider::{self, Provider, Surroundings};
@@ -50,6 +53,7 @@ pub(super) async fn serve(
     provider_name: ProviderName,
     paths: EnginePaths,
     settings: EngineSettings,
+    open_files: Arc<OpenFiles>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     // A constructor runs before Rust's own preparation of `main`, which would have ignored it.
     let _ignored_pipe_signal = signal(SignalKind::pipe())?;
@@ -87,6 +91,7 @@ pub(super) async fn serve(
     let booter = Booter {
         provider,
         snapshots: SnapshotStore::new(paths.cache_directory.join("snapshots")),
+        entrance: Arc::new(Entrance::new(Arc::clone(&open_files))),
         baseline_directory: paths.cache_directory.join("baselines"),
         bootstrapping: tokio::sync::Mutex::new(()),
     };
@@ -111,7 +116,7 @@ pub(super) async fn serve(
     );
     let next_waiter = Arc::new(AtomicU64::new(1));
     let namespaces = Namespaces::start(&settings, paths.clone(), messages.clone(), Arc::clone(&next_waiter));
-    let metrics_listener = listen_for_scrapes(settings.metrics_port).await;
+    let metrics_listener = listen_for_scrapes(settings.metrics_port, &open_files).await;
     let engine = Arc::new(Engine {
         messages,
         namespaces,
@@ -130,7 +135,8 @@ pub(super) async fn serve(
         stop,
     });
     let scrapes = metrics_listener.map(|listener| listener.serve(Arc::clone(&engine)));
-    let connection_count = Arc::new(AtomicUsize::new(0));
+    let mut client_socket = ClientSocket::serve(listener, Arc::clone(&engine), open_files);
+    let mut accepted_before = 0;
     let mut next_tick = tokio::time::Instant::now();
     let mut tick_count: u64 = 0;
     let mut idle_since = Instant::now();
@@ -144,29 +150,14 @@ pub(super) async fn serve(
                     next_tick = next_tick.min(tokio::time::Instant::now() + TICK_INTERVAL);
                 }
             }
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    idle_since = Instant::now();
-                    let open = OpenConnection::count(&connection_count);
-                    let engine = Arc::clone(&engine);
-                    tokio::spawn(async move {
-                        if let Err(error) = connection::serve(stream, engine).await {
-                            tracing::info!(error = crate::error_text::with_causes(&error), "a connection ended");
-                        }
-                        drop(open);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the engine cannot accept");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
             () = tokio::time::sleep_until(next_tick) => {
                 tick_count += 1;
                 let interval = if dispatcher.is_at_rest() { TICK_INTERVAL_AT_REST } else { TICK_INTERVAL };
                 next_tick = tokio::time::Instant::now() + interval;
                 dispatcher.handle(Message::Tick { looks_after: tick_count.is_multiple_of(TICKS_PER_LOOK) });
-                if 0 < connection_count.load(Ordering::Relaxed) || !dispatcher.is_idle() {
+                let accepted = client_socket.accepted();
+                let is_used = std::mem::replace(&mut accepted_before, accepted) != accepted || 0 < client_socket.open();
+                if is_used || !dispatcher.is_idle() {
                     idle_since = Instant::now();
                 } else if Duration::from_secs(settings.idle_exit_seconds) < idle_since.elapsed() {
                     tracing::info!("nobody has used the engine for a while: it ends");
@@ -186,7 +177,7 @@ pub(super) async fn serve(
     }
 
     // From here on a new client finds no socket, and starts the next engine, which waits for the lock.
-    drop(listener);
+    client_socket.close().await;
     let _ = std::fs::remove_file(&paths.socket);
     engine.namespaces.end();
     if let Some(scrapes) = scrapes {
@@ -208,26 +199,10 @@ pub(super) async fn serve(
     }
     // The connections that asked get a moment to pass the answer on.
     let patience = Instant::now();
-    while 0 < connection_count.load(Ordering::Relaxed) && patience.elapsed() < Duration::from_millis(200) {
+    while 0 < client_socket.open() && patience.elapsed() < Duration::from_millis(200) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     Ok(())
-}
-
-/// Counts an open connection for as long as it lives.
-struct OpenConnection(Arc<AtomicUsize>);
-
-impl OpenConnection {
-    fn count(counter: &Arc<AtomicUsize>) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(counter))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Takes the lock that only one engine holds; waits for one that is just ending, but not for one that serves: should it
@@ -266,9 +241,9 @@ fn is_same_file(file: &File, path: &Path) -> bool {
 
 /// Opens the port for Prometheus, where one is wanted. One that is taken, by another engine perhaps, is no reason to run
 /// no tests.
-async fn listen_for_scrapes(port: Option<u16>) -> Option<Listener> {
+async fn listen_for_scrapes(port: Option<u16>, open_files: &OpenFiles) -> Option<Listener> {
     let port = port?;
-    match Listener::bind(port).await {
+    match Listener::bind(port, open_files).await {
         Ok(listener) => {
             tracing::info!(address = %listener.address(), "metrics can be scraped");
             Some(listener)

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::earlier_logs;
-use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
+use crate::gateway::{Admission, Entrance, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
 use crate::lingering::LeftBehind;
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 use crate::rewind::{ExpectedKeys, RewindError, RewindReport, Rewinder, Template};
@@ -25,6 +25,7 @@ pub(super) struct SlotHandle {
     kubernetes: String,
     cluster: Arc<dyn ProvidedCluster>,
     rewinder: tokio::sync::Mutex<Rewinder>,
+    entrance: Arc<Entrance>,
     prepared_gateway: Mutex<Option<PreparedGateway>>,
     /// Whether the API server has been fully ready since it was started.
     is_fully_ready: AtomicBool,
@@ -89,12 +90,14 @@ impl SlotHandle {
         rewinder: Rewinder,
         kubernetes: String,
         is_from_snapshot: bool,
+        entrance: Arc<Entrance>,
     ) -> Self {
         Self {
             name,
             kubernetes,
             cluster,
             rewinder: tokio::sync::Mutex::new(rewinder),
+            entrance,
             prepared_gateway: Mutex::new(None),
             is_fully_ready: AtomicBool::new(false),
             is_frozen: AtomicBool::new(false),
@@ -123,6 +126,11 @@ impl SlotHandle {
         &self.cluster
     }
 
+    /// Returns the bounds of gateways in front of this cluster.
+    pub(super) fn entrance(&self) -> &Arc<Entrance> {
+        &self.entrance
+    }
+
     pub(super) fn log_directory(&self) -> PathBuf {
         self.cluster.log_directory().to_owned()
     }
@@ -148,10 +156,10 @@ impl SlotHandle {
     pub(super) async fn open_gateway(&self) -> Result<(OpenGateway, Admission, GatewayCredentials), GatewayError> {
         let prepared = match self.take_gateway() {
             Some(prepared) => prepared,
-            None => PreparedGateway::prepare(self.cluster.access()).await?,
+            None => PreparedGateway::prepare(self.cluster.access(), &self.entrance).await?,
         };
         self.lease_count.fetch_add(1, Ordering::Relaxed);
-        Ok(prepared.open())
+        prepared.open()
     }
 
     /// Proves once more that the slot is pristine, rewinds it if it is not, and begins its logs anew. Returns how often it
@@ -321,7 +329,7 @@ impl SlotHandle {
         if self.gateway_lock().is_some() {
             return Ok(());
         }
-        let prepared = PreparedGateway::prepare(self.cluster.access()).await?;
+        let prepared = PreparedGateway::prepare(self.cluster.access(), &self.entrance).await?;
         self.put_gateway(prepared);
         Ok(())
     }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_rustls::client::TlsStream;
 
 use super::requests::RequestObserver;
+use crate::open_files::Files;
 use crate::sabotage::{self, Part};
 
 const READ_BUFFER_BYTES: usize = 16 << 10;
@@ -40,6 +41,8 @@ pub(super) struct UpstreamConnection {
     requests: RequestObserver,
     has_ended: bool,
     draining: Draining,
+    /// Given back when it has ended, which may be after its client's side.
+    files: Option<Files>,
 }
 
 /// Counts a connection that is being drained for as long as it exists.
@@ -74,7 +77,13 @@ impl Draining {
 impl UpstreamConnection {
     pub(super) fn new(stream: TlsStream<TcpStream>, speaks_http_2: bool, draining: Draining) -> Self {
         let requests = RequestObserver::new(speaks_http_2);
-        Self { stream: Some(Box::new(stream)), requests, has_ended: false, draining }
+        Self { stream: Some(Box::new(stream)), requests, has_ended: false, draining, files: None }
+    }
+
+    /// Counts it as open files until it has been read to its end.
+    pub(super) fn holding(mut self, files: Files) -> Self {
+        self.files = Some(files);
+        self
     }
 
     fn stream(&mut self) -> Result<&mut TlsStream<TcpStream>, std::io::Error> {
@@ -150,8 +159,9 @@ impl Drop for UpstreamConnection {
             }
             let requests = std::mem::replace(&mut self.requests, RequestObserver::new(false));
             draining.0.open.send_modify(|open| *open += 1);
-            let mut connection =
-                DrainingConnection { connection: Self { stream: Some(stream), requests, has_ended: false, draining } };
+            let files = self.files.take();
+            let connection = Self { stream: Some(stream), requests, has_ended: false, draining, files };
+            let mut connection = DrainingConnection { connection };
             runtime.spawn(async move { connection.connection.drain().await });
             return;
         }

@@ -12,10 +12,12 @@
 //! - `network`: how, and who says so.
 //! - `delay_line`: bytes that are held back.
 //! - `traffic`: how much went through.
+//! - `entrance`: how many connections are let in.
 //! - `upstream`: the cluster's side. `requests`: what runs there. `draining`: how it ends.
 
 mod delay_line;
 mod draining;
+mod entrance;
 mod network;
 mod requests;
 mod stream;
@@ -28,7 +30,7 @@ mod upstream;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -36,26 +38,31 @@ use tokio_rustls::server::TlsStream;
 
 pub(crate) use self::draining::Draining;
 use self::draining::UpstreamConnection;
+pub(crate) use self::entrance::Entrance;
+use self::entrance::{Entering, Permits};
 use self::network::{Command, Network, NetworkState};
 pub(crate) use self::network::{NetworkControl, NetworkError};
 use self::stream::ClientStream;
 pub(crate) use self::traffic::TrafficLedger;
 use self::upstream::Upstream;
 use crate::certificates::{CertificateAuthority, CertificateError, IssuedIdentity};
+use crate::open_files::Acceptor;
 use crate::provider::ClusterAccess;
 
 /// Bytes in flight in each direction of one connection.
 const RELAY_BUFFER_BYTES: usize = 32 << 10;
 /// How many connections one lease may have at a time; beyond, new ones wait.
 const CONNECTIONS_MAX: usize = 4096;
-/// How long a client may take for its TLS handshake.
-const HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+/// The connections that the kernel keeps until they are accepted.
+const QUEUE_MAX: u32 = 1024;
 /// How long connections that have lost bytes may take to end by themselves when the network comes back.
 const LOSSY_END_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A gateway that is ready to be opened: everything that takes time is done.
 pub(crate) struct PreparedGateway {
-    listener: TcpListener,
+    /// Bound, and not listening before it is opened: strangers would fill its queue.
+    socket: TcpSocket,
+    entrance: Arc<Entrance>,
     acceptor: TlsAcceptor,
     upstream: Arc<Upstream>,
     credentials: GatewayCredentials,
@@ -96,16 +103,17 @@ pub enum GatewayError {
 
 impl PreparedGateway {
     /// Makes certificates and listener. [`Upstream::warm_up`] then opens connections to the API server in advance.
-    pub(crate) async fn prepare(access: &ClusterAccess) -> Result<Self, GatewayError> {
+    pub(crate) async fn prepare(access: &ClusterAccess, entrance: &Arc<Entrance>) -> Result<Self, GatewayError> {
         let authority = CertificateAuthority::generate("kina gateway")?;
         let server = authority.issue_server("kina-gateway", &[])?;
         let client = authority.issue_client("kina", None)?;
         let acceptor = tls::acceptor(&authority, &server)?;
         let upstream = Arc::new(Upstream::new(access)?);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(GatewayError::Listen)?;
-        let address = listener.local_addr().map_err(GatewayError::Listen)?;
+        let socket = TcpSocket::new_v4().map_err(GatewayError::Listen)?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).map_err(GatewayError::Listen)?;
+        let address = socket.local_addr().map_err(GatewayError::Listen)?;
         let credentials = GatewayCredentials { address, ca_pem: authority.certificate_pem(), client };
-        Ok(Self { listener, acceptor, upstream, credentials })
+        Ok(Self { socket, entrance: Arc::clone(entrance), acceptor, upstream, credentials })
     }
 
     /// The way to the API server, to be kept warm: it closes connections on which nothing was asked for a while.
@@ -115,15 +123,16 @@ impl PreparedGateway {
 
     /// Starts to accept. Clients get as far as their TLS handshake; nothing of theirs reaches the cluster until
     /// [`Admission::admit`]. So the last proof of a cluster takes none of its client's time.
-    pub(crate) fn open(self) -> (OpenGateway, Admission, GatewayCredentials) {
-        let Self { listener, acceptor, upstream, credentials } = self;
+    pub(crate) fn open(self) -> Result<(OpenGateway, Admission, GatewayCredentials), GatewayError> {
+        let Self { socket, entrance, acceptor, upstream, credentials } = self;
+        let listener = socket.listen(QUEUE_MAX).map_err(GatewayError::Listen)?;
         let (stop, stopped) = oneshot::channel();
         let (admission, admitted) = watch::channel(false);
         let (control, commands) = NetworkControl::new();
         let draining = Draining::default();
         let relay = Relay { acceptor, upstream, admitted, network: control.network(), draining: draining.clone() };
-        let accepting = tokio::spawn(accept_all(listener, relay, commands, stopped));
-        (OpenGateway { stop, accepting, control, draining }, Admission(admission), credentials)
+        let accepting = tokio::spawn(accept_all(listener, entrance, relay, commands, stopped));
+        Ok((OpenGateway { stop, accepting, control, draining }, Admission(admission), credentials))
     }
 }
 
@@ -156,49 +165,79 @@ impl OpenGateway {
 
 async fn accept_all(
     listener: TcpListener,
+    entrance: Arc<Entrance>,
     relay: Relay,
     mut commands: mpsc::Receiver<Command>,
     mut stopped: oneshot::Receiver<()>,
 ) {
+    let mut acceptor = Acceptor::new(listener, "gateway", entrance.open_files());
     let mut connections = JoinSet::new();
+    // At most one: those behind it wait in the listener's queue.
+    let mut entering = None;
     loop {
         while connections.try_join_next().is_some() {}
-        let accepted = tokio::select! {
+        let has_room = entering.is_none() && connections.len() + relay.draining.len() < CONNECTIONS_MAX;
+        let (stream, permits) = tokio::select! {
             biased;
             // Also when the gateway was dropped without being closed.
             _ = &mut stopped => break,
             Some(command) = commands.recv() => {
+                if command.state == NetworkState::Cut
+                    && let Some((stream, _)) = entering.take()
+                {
+                    reset(stream);
+                }
                 obey(command, &relay.network, &mut connections).await;
                 continue;
             }
-            accepted = listener.accept(), if connections.len() + relay.draining.len() < CONNECTIONS_MAX => accepted,
+            Some(entered) = entered(&mut entering) => entered,
+            (stream, peer) = acceptor.accept(), if has_room => {
+                // The port itself is kept, or it could become another program's.
+                if relay.network.state() == NetworkState::Cut {
+                    reset(stream);
+                    continue;
+                }
+                match entrance.decide(&stream, peer) {
+                    Entering::Now(permits) => (stream, permits),
+                    Entering::Later(permits) => {
+                        entering = Some((stream, permits));
+                        continue;
+                    }
+                    Entering::Refused => {
+                        reset(stream);
+                        continue;
+                    }
+                }
+            }
             Some(_) = connections.join_next() => continue,
         };
-        match accepted {
-            Ok((stream, _)) if relay.network.state() == NetworkState::Cut => {
-                // Closed without a farewell: a reset, as from a port at which nobody listens. The port itself is kept,
-                // or somebody else could get it.
-                let _ = stream.set_zero_linger();
+        let relay = relay.clone();
+        let _ = stream.set_nodelay(true);
+        let stream = ClientStream::new(stream, Arc::clone(&relay.network));
+        connections.spawn(async move {
+            if let Err(error) = relay.run(stream, permits).await {
+                tracing::debug!(%error, "a gateway connection ended");
             }
-            Ok((stream, _)) => {
-                let relay = relay.clone();
-                let _ = stream.set_nodelay(true);
-                let stream = ClientStream::new(stream, Arc::clone(&relay.network));
-                connections.spawn(async move {
-                    if let Err(error) = relay.run(stream).await {
-                        tracing::debug!(%error, "a gateway connection ended");
-                    }
-                });
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: others will end.
-                tracing::warn!(%error, "the gateway cannot accept");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        }
+        });
     }
-    drop(listener);
+    drop(acceptor);
     connections.shutdown().await;
+}
+
+/// A connection that waits until it may enter.
+type Waiting = (TcpStream, std::pin::Pin<Box<dyn Future<Output = Permits> + Send>>);
+
+/// Waits until the connection that waits, if there is one, may enter. Dropping the future changes nothing.
+async fn entered(entering: &mut Option<Waiting>) -> Option<(TcpStream, Permits)> {
+    let (_, permits) = entering.as_mut()?;
+    let permits = permits.await;
+    entering.take().map(|(stream, _)| (stream, permits))
+}
+
+/// Closes a connection without a farewell, as a port does at which no program listens. Nothing of it is left, not even
+/// in the kernel.
+fn reset(stream: TcpStream) {
+    let _ = stream.set_zero_linger();
 }
 
 /// Sets the network's state and answers when no connection behaves as before.
@@ -232,37 +271,48 @@ struct Relay {
 }
 
 impl Relay {
-    async fn run(mut self, stream: ClientStream) -> Result<(), std::io::Error> {
-        let mut client = self.shake_hands(stream).await?;
-        let relayed = self.relay(&mut client).await;
+    async fn run(mut self, stream: ClientStream, mut permits: Permits) -> Result<(), std::io::Error> {
+        let mut client = self.shake_hands(stream, &permits).await?;
+        let relayed = self.relay(&mut client, &mut permits).await;
         if relayed.is_err() {
             client.get_mut().0.linger_while_dropped().await;
         }
         relayed
     }
 
-    async fn shake_hands(&self, stream: ClientStream) -> Result<TlsStream<ClientStream>, std::io::Error> {
+    async fn shake_hands(
+        &self,
+        stream: ClientStream,
+        permits: &Permits,
+    ) -> Result<TlsStream<ClientStream>, std::io::Error> {
         let mut accepting = std::pin::pin!(self.acceptor.accept(stream));
+        let mut patience = permits.patience();
         loop {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, &mut accepting).await {
+            match tokio::time::timeout(patience.step, &mut accepting).await {
                 Ok(accepted) => return accepted,
-                // A client cannot be quicker than its network. One that lost its first words hears nothing, ever.
-                Err(_) if !self.network.is_normal() => {}
-                Err(timeout) => return Err(timeout.into()),
+                // One that lost its first words hears nothing, ever.
+                Err(timeout) if patience.is_over(permits, self.network.is_normal()) => return Err(timeout.into()),
+                Err(_) => {}
             }
         }
     }
 
-    async fn relay(&mut self, client: &mut TlsStream<ClientStream>) -> Result<(), std::io::Error> {
+    async fn relay(
+        &mut self,
+        client: &mut TlsStream<ClientStream>,
+        permits: &mut Permits,
+    ) -> Result<(), std::io::Error> {
         let session = client.get_ref().1;
         let shows_certificate = session.peer_certificates().is_some();
+        permits.shook_hands(shows_certificate);
         let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
         if self.admitted.wait_for(|is_admitted| *is_admitted).await.is_err() {
             return Err(std::io::Error::other("the cluster could not be proven pristine"));
         }
         let speaks_http_2 = protocol.as_deref() == Some(tls::HTTP_2);
         let server = self.upstream.connect(shows_certificate, speaks_http_2).await?;
-        let mut server = UpstreamConnection::new(server, speaks_http_2, self.draining.clone());
+        let mut server =
+            UpstreamConnection::new(server, speaks_http_2, self.draining.clone()).holding(permits.split_upstream());
         tokio::io::copy_bidirectional_with_sizes(client, &mut server, RELAY_BUFFER_BYTES, RELAY_BUFFER_BYTES).await?;
         Ok(())
     }

@@ -10,6 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::backoff::Backoff;
 use crate::certificates::CertificateAuthority;
+use crate::open_files::OpenFiles;
+use crate::peer_user::{PeerUser, PeerUsers};
 use crate::protocol::NetworkChange;
 
 /// How long anything may take that happens: far longer than it ever does.
@@ -28,6 +30,11 @@ struct Echo {
 
 impl Echo {
     async fn start() -> Self {
+        let files = Arc::new(OpenFiles::new(1024));
+        Self::behind(&Arc::new(Entrance::new(files))).await
+    }
+
+    async fn behind(entrance: &Arc<Entrance>) -> Self {
         let authority = CertificateAuthority::generate("echo").expect("an authority");
         let server = authority.issue_server("echo", &[]).expect("a certificate");
         let admin = authority.issue_client("admin", None).expect("a certificate");
@@ -56,7 +63,8 @@ impl Echo {
                 });
             }
         });
-        let (gateway, admission, credentials) = PreparedGateway::prepare(&access).await.expect("a gateway").open();
+        let (gateway, admission, credentials) =
+            PreparedGateway::prepare(&access, entrance).await.expect("a gateway").open().expect("it listens");
         admission.admit();
         Self { gateway, credentials, server }
     }
@@ -332,4 +340,72 @@ async fn a_connection_that_does_not_end_is_drained_for_as_long() {
     within(draining.wait_ended()).await;
     assert!(!draining.may_still_run(), "it was answered after its client had gone");
     assert!(draining.may_have_written(), "but not before");
+}
+
+/// Says the same of each connection.
+struct AllAre(PeerUser);
+
+impl PeerUsers for AllAre {
+    fn user_of(&self, _: SocketAddr, _: SocketAddr) -> PeerUser {
+        self.0
+    }
+}
+
+fn entrance_for(user: PeerUser) -> Arc<Entrance> {
+    Arc::new(Entrance::with_users(Arc::new(OpenFiles::new(10_000)), Arc::new(AllAre(user))))
+}
+
+async fn connect_silently(echo: &Echo, count: usize) -> Vec<TcpStream> {
+    let mut silent = Vec::new();
+    for _ in 0..count {
+        silent.push(TcpStream::connect(echo.credentials.address).await.expect("connected"));
+    }
+    silent
+}
+
+#[tokio::test]
+async fn silent_connections_of_the_user_are_not_counted() {
+    let echo = Echo::behind(&entrance_for(PeerUser::Own)).await;
+    let silent = connect_silently(&echo, 200).await;
+    assert!(is_answered(&mut within(echo.connect()).await.expect("connected"), "hello").await);
+    let is_open = |stream: &TcpStream| {
+        stream.try_read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    assert!(silent.iter().all(is_open));
+    echo.end().await;
+}
+
+#[tokio::test]
+async fn strangers_share_a_bound_over_all_gateways_and_leave_it_by_a_certificate() {
+    let entrance = entrance_for(PeerUser::Other);
+    let (first, second) = (Echo::behind(&entrance).await, Echo::behind(&entrance).await);
+    let mut with_certificate = Vec::new();
+    // More than the bound, one after another.
+    for _ in 0..100 {
+        let mut client = within(first.connect()).await.expect("connected");
+        assert!(is_answered(&mut client, "hello").await);
+        with_certificate.push(client);
+    }
+    let mut silent = connect_silently(&first, 64).await;
+    // A gateway accepts in order, so those have all places by then.
+    assert!(within(first.connect()).await.is_err());
+    assert!(within(second.connect()).await.is_err());
+    assert!(is_answered(&mut with_certificate[0], "again").await, "a client stays inside");
+    silent.truncate(32);
+    let patience = Backoff::poll(Duration::from_millis(1), PATIENCE);
+    let entered = patience.run(async || second.connect().await, |_| true, |_, _| {});
+    assert!(is_answered(&mut entered.await.expect("there is room again"), "hello").await);
+    first.end().await;
+    second.end().await;
+}
+
+#[tokio::test]
+async fn where_users_are_not_known_handshakes_wait_for_silent_ones_to_give_way() {
+    let echo = Echo::behind(&entrance_for(PeerUser::Unknown)).await;
+    let mut silent = connect_silently(&echo, 70).await;
+    // Not refused, although so many are before it.
+    assert!(is_answered(&mut within(echo.connect()).await.expect("connected"), "hello").await);
+    let end = within(silent[0].read(&mut [0])).await;
+    assert!(!matches!(end, Ok(1..)), "the oldest gave way");
+    echo.end().await;
 }

@@ -1,27 +1,33 @@
-//! The loopback port, where one is asked for: one request a connection, one connection at a time.
+//! The loopback port, where one is asked for: one request a connection, and few connections at a time.
+//!
+//! Prometheus is mostly another user, so any user may ask. A connection beyond the bound takes the place of the oldest one,
+//! which has had the most time for its request: connections that say nothing keep no scrape waiting.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::daemon::connection::Engine;
+use crate::open_files::{Acceptor, OpenFiles};
 
-/// How long a client may take for its request, or to take the answer. Others wait meanwhile.
+/// The connections at a time.
+const CONNECTIONS_MAX: usize = 16;
+/// A client may take so long for its request, and twice as long for all.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest head of a request that is read.
 const HEAD_BYTES_MAX: u64 = 8 << 10;
 const PATH: &str = "/metrics";
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// A pause after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound port. Every user of this machine can read what it says, so that names no test and holds no secret.
 pub(in crate::daemon) struct Listener {
-    listener: TcpListener,
+    acceptor: Acceptor<TcpListener>,
     address: SocketAddr,
 }
 
@@ -36,10 +42,10 @@ enum Refused {
 
 impl Listener {
     /// Binds the port on loopback; 0 is any that is free.
-    pub(in crate::daemon) async fn bind(port: u16) -> std::io::Result<Self> {
+    pub(in crate::daemon) async fn bind(port: u16, open_files: &OpenFiles) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self { acceptor: Acceptor::new(listener, "metrics", open_files), address })
     }
 
     pub(in crate::daemon) fn address(&self) -> SocketAddr {
@@ -48,33 +54,51 @@ impl Listener {
 
     /// Answers until the task is aborted.
     pub(in crate::daemon) fn serve(self, engine: Arc<Engine>) -> AbortHandle {
-        let serving = tokio::spawn(async move {
-            loop {
-                match self.listener.accept().await {
-                    Ok((stream, _)) => {
-                        let answered = tokio::time::timeout(2 * CLIENT_TIMEOUT, answer(stream, &engine)).await;
-                        if let Ok(Err(error)) = answered {
-                            tracing::debug!(%error, "a client of the metrics was not answered");
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "the metrics' port cannot accept");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
+        let turn = Arc::new(Semaphore::new(1));
+        let serving = serve_few(self.acceptor, move |stream| {
+            let (engine, turn) = (Arc::clone(&engine), Arc::clone(&turn));
+            async move {
+                let answered = tokio::time::timeout(2 * CLIENT_TIMEOUT, answer(stream, &engine, &turn)).await;
+                if let Ok(Err(error)) = answered {
+                    tracing::debug!(%error, "a client of the metrics was not answered");
                 }
             }
         });
-        serving.abort_handle()
+        tokio::spawn(serving).abort_handle()
     }
 }
 
-async fn answer(mut stream: TcpStream, engine: &Engine) -> std::io::Result<()> {
+/// Serves connections, of which a new one ends the oldest one if there are too many.
+async fn serve_few<Serving: Future<Output = ()> + Send + 'static>(
+    mut acceptor: Acceptor<TcpListener>,
+    serve: impl Fn(TcpStream) -> Serving,
+) {
+    let mut serving = JoinSet::new();
+    let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let (stream, _) = acceptor.accept().await;
+        while serving.try_join_next().is_some() {}
+        by_age.retain(|connection| !connection.is_finished());
+        if CONNECTIONS_MAX <= by_age.len()
+            && let Some(oldest) = by_age.pop_front()
+        {
+            oldest.abort();
+        }
+        by_age.push_back(serving.spawn(serve(stream)));
+    }
+}
+
+async fn answer(mut stream: TcpStream, engine: &Engine, turn: &Semaphore) -> std::io::Result<()> {
     let Ok(head) = tokio::time::timeout(CLIENT_TIMEOUT, read_head(&mut stream)).await else { return Ok(()) };
     let response = match check(&head?) {
-        Ok(()) => match super::text(engine).await {
-            Some(text) => response("200 OK", CONTENT_TYPE, &text),
-            None => response("503 Service Unavailable", TEXT, "the engine is ending\n"),
-        },
+        Ok(()) => {
+            // Each text asks the dispatcher and measures memory: one at a time.
+            let _turn = turn.acquire().await;
+            match super::text(engine).await {
+                Some(text) => response("200 OK", CONTENT_TYPE, &text),
+                None => response("503 Service Unavailable", TEXT, "the engine is ending\n"),
+            }
+        }
         Err(refused) => refused.response(),
     };
     stream.write_all(response.as_bytes()).await?;
@@ -171,6 +195,34 @@ mod tests {
         ] {
             assert_eq!(check(head), expected, "{head:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn silent_connections_give_way_to_new_ones() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let acceptor = Acceptor::new(listener, "test", &OpenFiles::new(1024));
+        // Says one byte back, and then is silent for as long as its client.
+        let serving = tokio::spawn(serve_few(acceptor, async |mut stream: TcpStream| {
+            let mut byte = [0];
+            while stream.read_exact(&mut byte).await.is_ok() && stream.write_all(&byte).await.is_ok() {}
+        }));
+        let mut silent = Vec::new();
+        for number in 0..3 * CONNECTIONS_MAX {
+            let mut client = TcpStream::connect(address).await.expect("connected");
+            client.write_all(b"x").await.expect("sent");
+            client.read_exact(&mut [0]).await.unwrap_or_else(|error| panic!("{number} was not served: {error}"));
+            silent.push(client);
+        }
+        let newest = silent.split_off(silent.len() - CONNECTIONS_MAX);
+        for mut client in silent {
+            assert!(!matches!(client.read(&mut [0]).await, Ok(1..)), "an old one has ended");
+        }
+        for mut client in newest {
+            client.write_all(b"y").await.expect("sent");
+            client.read_exact(&mut [0]).await.expect("a new one is served");
+        }
+        serving.abort();
     }
 
     #[test]

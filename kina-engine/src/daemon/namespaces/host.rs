@@ -104,7 +104,7 @@ impl Host {
             self.prepare_gateway(namespace),
             self.prepare_namespace(namespace, awaits_service_account)
         )?;
-        let (gateway, admission, credentials) = gateway.open();
+        let (gateway, admission, credentials) = gateway.open()?;
         admission.admit();
         Ok(Tenancy { gateway, credentials })
     }
@@ -131,7 +131,7 @@ impl Host {
         let access = self.handle.cluster().access();
         let identity = access.client_authority.issue_client(USER, Some(&access::group(namespace)))?;
         let access = ClusterAccess { admin: identity, ..access.clone() };
-        let gateway = PreparedGateway::prepare(&access).await?;
+        let gateway = PreparedGateway::prepare(&access, self.handle.entrance()).await?;
         gateway.upstream().warm_up().await;
         Ok(gateway)
     }
