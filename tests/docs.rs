@@ -1,7 +1,11 @@
-//! The documentation: links lead to existing targets, and programs are compiled.
+//! The documentation: the targets of its links are there, its pages are in the book, and its programs are compiled.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// Links out of the book, whose pages are published without the rest of the repository.
+const REPOSITORY_PREFIXES: [&str; 2] =
+    ["https://github.com/kina-rs/kina/blob/main/", "https://github.com/kina-rs/kina/tree/main/"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -58,10 +62,19 @@ fn every_link_leads_somewhere() {
     for (page, text) in pages() {
         let prose = prose(&text);
         let targets = prose.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
-        for target in targets.filter(|target| !target.contains("://")) {
+        for target in targets {
+            let inside = REPOSITORY_PREFIXES.iter().find_map(|prefix| target.strip_prefix(prefix));
+            if inside.is_none() && target.contains("://") {
+                continue;
+            }
             count += 1;
-            let (file, anchor) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
-            let file = if file.is_empty() { page.clone() } else { page.parent().expect("a parent").join(file) };
+            let path = inside.unwrap_or(target);
+            let (file, anchor) = path.split_once('#').map_or((path, None), |(file, anchor)| (file, Some(anchor)));
+            let file = match inside {
+                Some(_) => root().join(file),
+                None if file.is_empty() => page.clone(),
+                None => page.parent().expect("a parent").join(file),
+            };
             let has_anchor = |name| std::fs::read_to_string(&file).is_ok_and(|text| anchors(&text).contains(name));
             if !file.exists() || anchor.is_some_and(|name| !has_anchor(name)) {
                 broken.push(format!("{}: {target}", page.display()));
@@ -70,6 +83,27 @@ fn every_link_leads_somewhere() {
     }
     assert!(30 < count, "the pages have links: {count}");
     assert_eq!(broken, [""; 0]);
+}
+
+#[test]
+fn every_page_is_in_the_table_of_contents() {
+    let summary = std::fs::read_to_string(root().join("docs/SUMMARY.md")).expect("readable");
+    let missing: Vec<_> = pages()
+        .into_iter()
+        .filter_map(|(page, _)| Some(page.strip_prefix(root().join("docs")).ok()?.display().to_string()))
+        .filter(|page| page != "SUMMARY.md" && !summary.contains(&format!("]({page})")))
+        .collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn no_page_of_the_book_links_to_a_file_outside_of_it() {
+    for (page, text) in pages() {
+        let Ok(inside) = page.strip_prefix(root().join("docs")) else { continue };
+        let depth = inside.components().count() - 1;
+        let outside = format!("]({}", "../".repeat(depth + 1));
+        assert!(!prose(&text).contains(&outside), "{}: link by {}", inside.display(), REPOSITORY_PREFIXES[0]);
+    }
 }
 
 #[test]
