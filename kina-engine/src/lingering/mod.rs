@@ -31,6 +31,8 @@ const END_TIMEOUT: Duration = Duration::from_millis(250);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// The number of consecutive looks that must show something before it counts as not ending.
 const LOOKS_BEFORE_RESTART: u32 = 2;
+/// The number of looks after which the next one that shows something is the last.
+const LOOKS_MAX: u32 = 100;
 
 /// The result of waiting for the remains of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,19 +57,22 @@ pub(crate) async fn wait_ended(
         tracing::info!("a connection of an ended lease does not close: restarting the API server");
         return Ok(End::NeedsRestart);
     }
-    let (mut clean_looks, mut other_looks) = (0, 0);
-    // Ends with enough clean looks in a row, or with enough others in a row after the deadline.
+    let (mut clean_looks, mut other_looks, mut all_looks) = (0, 0, 0);
+    // Ends with enough clean looks in a row, with enough others in a row after the deadline, or with a restart after too
+    // many of either.
     while clean_looks < left_behind.looks() {
-        if 0 < clean_looks + other_looks {
+        if 0 < all_looks {
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
+        all_looks += 1;
         let profile = profile::take(&cluster.goroutine_profile(), api).await?;
         match stacks::at_work(&profile) {
             None => (clean_looks, other_looks) = (clean_looks + 1, 0),
             Some(function) => {
                 (clean_looks, other_looks) = (0, other_looks + 1);
                 tracing::debug!(function, other_looks, "something still runs in the API server");
-                if LOOKS_BEFORE_RESTART <= other_looks && deadline < Instant::now() {
+                let is_over = LOOKS_BEFORE_RESTART <= other_looks && deadline < Instant::now();
+                if is_over || LOOKS_MAX <= all_looks {
                     tracing::info!(function, "work of an ended lease still runs in the API server: restarting it");
                     return Ok(End::NeedsRestart);
                 }
