@@ -24,6 +24,8 @@ pub(super) struct Kind {
     pub(super) goes_last: bool,
     /// The engine's work for other kinds would end it too.
     pub(super) is_alone: bool,
+    /// A template may have an object that refuses its deed.
+    pub(super) is_without_template: bool,
     pub(super) start: Start,
     pub(super) deed: Deed,
 }
@@ -136,6 +138,7 @@ impl Kind {
             look_writes: false,
             goes_last: false,
             is_alone: false,
+            is_without_template: false,
             start: Start::Bare,
             deed,
         }
@@ -168,6 +171,12 @@ impl Kind {
     /// The engine's work for other kinds would end it too.
     pub(super) const fn alone(mut self) -> Self {
         self.is_alone = true;
+        self
+    }
+
+    /// Not planted in a lease that starts from a template: an object of that may refuse its deed.
+    pub(super) const fn without_template(mut self) -> Self {
+        self.is_without_template = true;
         self
     }
 

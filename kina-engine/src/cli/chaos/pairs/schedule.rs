@@ -41,7 +41,7 @@ impl Schedule {
                 Start::NewTemplate(_) | Start::IntrudedTemplate(..) => !has_template,
                 Start::SameTemplate(_) => !has_template && looked_for.is_empty(),
             };
-            !is_in_the_way && has_its_start
+            !is_in_the_way && has_its_start && !(kind.is_without_template && has_template)
         };
         let mut free: Vec<usize> = (0..self.kinds.len())
             .filter(|index| 0 < self.left.get(*index).copied().unwrap_or(0))
@@ -99,6 +99,19 @@ mod tests {
             let rounds = if kind.cost == Cost::Restart { 2 } else { 7 };
             assert_eq!(planted.get(kind.name), Some(&rounds), "{}", kind.name);
         }
+    }
+
+    #[test]
+    fn a_kind_that_a_template_may_refuse_waits_for_a_bare_lease() {
+        let mut schedule = Schedule::new(kinds::all(), 1, 5, 1);
+        let mut has_waited = false;
+        for number in 0..10_000 {
+            let has_template = number % 2 == 0;
+            let group = schedule.next_group(&[], has_template);
+            assert!(!has_template || group.iter().all(|kind| !kind.is_without_template));
+            has_waited |= group.iter().any(|kind| kind.is_without_template);
+        }
+        assert!(has_waited);
     }
 
     #[test]

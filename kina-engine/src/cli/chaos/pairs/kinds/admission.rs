@@ -69,7 +69,8 @@ pub(super) static KINDS: [Kind; 11] = [
         |side| Box::pin(set_default_priority(side)),
         |side, former| Box::pin(is_default_priority(side, former)),
     )
-    .restarting(),
+    .restarting()
+    .without_template(),
     Kind::own(
         "priority-class",
         "a PriorityClass that pods name",

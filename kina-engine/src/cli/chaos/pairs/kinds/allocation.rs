@@ -16,8 +16,10 @@ const MANY: usize = 200;
 const LOOKED_AT: usize = 3;
 const CONCURRENCY: usize = 8;
 const NODE_PORT: u16 = 30_777;
-const CLUSTER_IP: &str = "10.0.0.77";
-const SECOND_CLUSTER_IP: &str = "10.0.0.78";
+/// In the part of the range from which the API server gives no address by itself (KEP-3070), so that no Service of another
+/// kind has it.
+const CLUSTER_IP: &str = "10.0.0.12";
+const SECOND_CLUSTER_IP: &str = "10.0.0.13";
 const OTHER_CIDR: &str = "10.9.0.0/24";
 const OTHER_CLUSTER_IP: &str = "10.9.0.5";
 
