@@ -9,6 +9,7 @@
 //! - [`paths`]: the places of files.
 //! - [`settings`]: the users' choices, and where they are read from.
 //! - [`timings`]: the record of the engine's work.
+//! - [`trust`]: files and programs that no other user can have put there.
 //! - [`fixtures`]: CRDs and other objects that a test starts from, and their way into a cluster.
 //! - `rule_kind`: the kinds of objects that an API server applies to other requests.
 //! - [`backoff`]: all retry policies.
@@ -102,6 +103,7 @@ mod snapshot;
 #[cfg(feature = "engine")]
 mod state_file;
 pub mod timings;
+pub mod trust;
 
 #[cfg(feature = "engine")]
 pub use daemon::become_engine_if_asked;

@@ -8,6 +8,7 @@ use etcetera::BaseStrategy;
 
 use crate::ProviderName;
 use crate::protocol::{PROTOCOL, VERSION};
+use crate::trust::{Distrust, Rule, TRUSTED_DIRECTORY, expect_directory};
 
 /// A socket's path may have 108 bytes on Linux and 104 on macOS, the final zero included.
 pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 100;
@@ -48,6 +49,16 @@ pub enum PathsError {
     /// Neither `KINA_CACHE_DIR` nor a home directory.
     #[error("kina keeps its binaries below the home directory, and there is none: set KINA_CACHE_DIR to a directory")]
     NoHome,
+    /// Another user could have put something into the cache.
+    #[error(
+        "the cache {path} is not used, because kina runs programs in it: {distrust}, or set KINA_CACHE_DIR to a directory of your own"
+    )]
+    DistrustedCache {
+        /// The directory.
+        path: PathBuf,
+        /// The fault, and its repair.
+        distrust: Distrust,
+    },
     /// The directory could not be made or looked at.
     #[error("preparing the runtime directory {path} failed: set KINA_RUNTIME_DIR to a directory that can be used")]
     Unusable {
@@ -94,7 +105,7 @@ impl EnginePaths {
     /// The paths of this provider's engine that the environment asks for. Makes the runtime directory, or refuses one that is not private.
     ///
     /// # Errors
-    /// If a directory cannot be made, or others could get into it.
+    /// If a directory cannot be made, or others could get into it, or another user could have put something into the cache.
     pub fn from_environment(provider: ProviderName) -> Result<Self, PathsError> {
         Self::resolve(provider, &|name| std::env::var_os(name).filter(|value| !value.is_empty()))
     }
@@ -108,6 +119,9 @@ impl EnginePaths {
             Some(directory) => absolute(directory.into()),
             None => etcetera::choose_base_strategy().map_err(|_| PathsError::NoHome)?.cache_dir().join("kina"),
         };
+        let rule = Rule::new(variable(TRUSTED_DIRECTORY));
+        expect_directory(&rule, &cache_directory)
+            .map_err(|distrust| PathsError::DistrustedCache { path: cache_directory.clone(), distrust })?;
         let user = rustix::process::getuid().as_raw();
         let private_directory = |path: PathBuf| prepare_private_directory(path, user);
         let kind = match provider {

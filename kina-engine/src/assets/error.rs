@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::binaries::CONTROLLER_COMPONENTS;
 use super::platform::Platform;
 use super::version::KubernetesMinor;
+use crate::trust::Distrust;
 
 /// Where a set of binaries comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +41,12 @@ pub enum AssetsError {
         directory: PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// Another user could have put a program, or a directory of the store, there.
+    #[error("Kubernetes' binaries are not run where another user could have put them: {distrust}")]
+    Distrusted {
+        /// The fault, and its repair.
+        distrust: Distrust,
     },
     /// A directory that the user named holds no controllers, and does not say of which version they would have to be.
     #[error("a cluster with controllers needs {} beside kube-apiserver in `{}`, and the name of that directory says no version to get them for; put them there, or unset what names it", missing.join(", "), directory.display())]
@@ -124,7 +131,7 @@ pub(super) enum SourceFailure {
 impl AssetsError {
     /// Whether something that the user named is wrong, so that another try can only fail the same way.
     pub fn is_user_error(&self) -> bool {
-        matches!(self, Self::GivenDirectory { .. } | Self::NoControllers { .. })
+        matches!(self, Self::GivenDirectory { .. } | Self::NoControllers { .. } | Self::Distrusted { .. })
     }
 
     /// The error for a failed operation on kina's store.

@@ -17,6 +17,7 @@ mod platform;
 mod release;
 mod request;
 mod store;
+mod trusted;
 mod unpack;
 mod version;
 
@@ -36,6 +37,7 @@ pub use self::version::{InvalidVersion, KubernetesMinor, KubernetesVersion, Unkn
 use self::binaries::Binaries;
 use self::error::SourceFailure;
 use self::store::StoreLock;
+use self::trusted::Trusted;
 
 /// The binaries of a control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Assets {
     pub source: AssetSource,
     /// What controllers need, where that was asked for.
     pub controllers: Option<ControllerAssets>,
+    /// The rule by which they can be run.
+    pub(crate) trusted: Trusted,
 }
 
 /// The programs that make a control plane act by itself.
@@ -85,11 +89,13 @@ type Report<'a> = dyn Fn(Progress) + 'a;
 ///
 /// # Errors
 ///
-/// When the user named a directory that does not hold the binaries, when the store cannot be written, when cancelled, and, with the
+/// When the user named a directory that does not hold the binaries, when another user could have put them there, when the store cannot be written, when cancelled, and, with the
 /// answer of each, when no source has them.
 pub fn provide(request: &AssetRequest, report: &dyn Fn(Progress)) -> Result<Assets, AssetsError> {
     let assets = provide_control_plane(request, report)?;
-    if request.with_controllers { controllers::add(request, assets, report) } else { Ok(assets) }
+    let assets = if request.with_controllers { controllers::add(request, assets, report)? } else { assets };
+    assets.expect_all_trusted()?;
+    Ok(assets)
 }
 
 fn provide_control_plane(request: &AssetRequest, report: &Report<'_>) -> Result<Assets, AssetsError> {
@@ -156,7 +162,8 @@ fn from_given_directory(request: &AssetRequest, report: &Report<'_>) -> Result<O
             )));
         }
         let fingerprint = binaries.fingerprint(true).map_err(|error| user_error(format!("cannot be read: {error}")))?;
-        return Ok(Some(assets(binaries, format!("given-{fingerprint}"), version, source)));
+        let trusted = Trusted::new(request.rule(), vec![directory.clone(), request.cache_directory.clone()]);
+        return Ok(Some(assets(binaries, format!("given-{fingerprint}"), version, source, trusted)));
     }
     Ok(None)
 }
@@ -176,7 +183,8 @@ fn from_stores(request: &AssetRequest, answers: &mut Vec<SourceAnswer>) -> Resul
                 let fingerprint =
                     binaries.fingerprint(false).map_err(|error| AssetsError::store("read", &root, error))?;
                 let identity = format!("{version}-{}-{fingerprint}", request.platform);
-                return Ok(Some(assets(binaries, identity, Some(version), asked)));
+                let trusted = Trusted::new(request.rule(), vec![request.cache_directory.clone(), root]);
+                return Ok(Some(assets(binaries, identity, Some(version), asked, trusted)));
             }
             Err(answer) => answers.push(SourceAnswer {
                 asked,
@@ -222,7 +230,13 @@ fn from_network(
     Ok(None)
 }
 
-fn assets(binaries: Binaries, identity: String, version: Option<KubernetesVersion>, source: AssetSource) -> Assets {
+fn assets(
+    binaries: Binaries,
+    identity: String,
+    version: Option<KubernetesVersion>,
+    source: AssetSource,
+    trusted: Trusted,
+) -> Assets {
     Assets {
         kube_apiserver: binaries.kube_apiserver,
         etcd: binaries.etcd,
@@ -230,6 +244,7 @@ fn assets(binaries: Binaries, identity: String, version: Option<KubernetesVersio
         version,
         source,
         controllers: None,
+        trusted,
     }
 }
 
@@ -267,7 +282,7 @@ impl Assets {
         version: Option<KubernetesVersion>,
         source: AssetSource,
     ) -> Self {
-        assets(Binaries { kube_apiserver, etcd }, "test".to_owned(), version, source)
+        assets(Binaries { kube_apiserver, etcd }, "test".to_owned(), version, source, Trusted::default())
     }
 }
 

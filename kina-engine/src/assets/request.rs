@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::platform::Platform;
 use super::version::KubernetesMinor;
+use crate::trust::{Rule, TRUSTED_DIRECTORY, search_path};
 
 /// The release index that is asked unless the request names another one.
 pub const DEFAULT_INDEX_URL: &str =
@@ -89,6 +90,8 @@ pub struct AssetRequest {
     pub offline: bool,
     /// Whether what is not there yet is to be built, even where it could be downloaded.
     pub build_only: bool,
+    /// The value of [`TRUSTED_DIRECTORY`].
+    pub trusted_directory: Option<OsString>,
     /// Where a `go` program may be, in order of preference.
     pub go_programs: Vec<PathBuf>,
     /// The values of [`ENVIRONMENT`] that are set.
@@ -145,6 +148,7 @@ impl AssetRequest {
             kwok_release_url: DEFAULT_KWOK_RELEASE_URL.to_owned(),
             offline: false,
             build_only: false,
+            trusted_directory: None,
             go_programs: Vec::new(),
             environment: Vec::new(),
             limits: AssetLimits::default(),
@@ -167,9 +171,13 @@ impl AssetRequest {
                 .or_else(|| path("HOME").map(|home| home.join(".local/share")))
                 .map(|data| data.join("kubebuilder-envtest")),
         };
+        request.trusted_directory = variable(TRUSTED_DIRECTORY);
         request.go_programs = go_programs(variable);
         request.environment =
             ENVIRONMENT.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect();
+        for (_, search_path) in request.environment.iter_mut().filter(|(name, _)| name == "PATH") {
+            *search_path = search_path::without_relative_entries(search_path);
+        }
         request
     }
 
@@ -184,6 +192,11 @@ impl AssetRequest {
 }
 
 impl AssetRequest {
+    /// By which rule binaries are judged before they are run.
+    pub(super) fn rule(&self) -> Rule {
+        Rule::new(self.trusted_directory.clone())
+    }
+
     /// The same request for a cluster with or without controllers.
     #[must_use]
     pub fn for_controllers(self, with_controllers: bool) -> Self {
@@ -212,12 +225,11 @@ impl Default for AssetLimits {
 
 /// Every place where a `go` program may be: the search path, `GOROOT`, and where the installers put it.
 fn go_programs(variable: &impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
-    let search_path = variable("PATH").unwrap_or_default();
-    let mut directories: Vec<PathBuf> = std::env::split_paths(&search_path).collect();
+    let mut directories: Vec<PathBuf> = search_path::directories(&variable("PATH").unwrap_or_default()).collect();
     directories.extend(variable("GOROOT").map(|root| PathBuf::from(root).join("bin")));
     directories
         .extend(["/usr/local/go/bin", "/opt/homebrew/bin", "/usr/local/bin", "/usr/lib/go/bin"].map(PathBuf::from));
-    // An entry that is relative means the directory of whoever asks, which is not the one where the engine runs.
+    // A relative one would mean the directory where the engine runs.
     directories.retain(|directory| directory.is_absolute());
     directories.into_iter().map(|directory| directory.join("go")).collect()
 }

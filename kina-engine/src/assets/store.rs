@@ -22,6 +22,7 @@ use super::version::{KubernetesMinor, KubernetesVersion};
 use super::{Progress, Report};
 use crate::backoff::Backoff;
 use crate::set_aside::set_aside;
+use crate::trust::{close_to_others, create_directories, expect_directory_below};
 
 /// Staging directories of other minors are left alone until nobody can still be at work in them.
 const STAGING_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -86,7 +87,9 @@ impl<'a> StoreLock<'a> {
     pub(super) fn acquire(request: &'a AssetRequest, report: &Report<'_>) -> Result<Self, AssetsError> {
         let root = root(&request.cache_directory);
         for directory in [versions_directory(&root), root.join("locks"), root.join("staging")] {
-            std::fs::create_dir_all(&directory).map_err(|error| AssetsError::store("create", &directory, error))?;
+            create_directories(&directory).map_err(|error| AssetsError::store("create", &directory, error))?;
+            // Before anything is put there, and not only before it is run.
+            expect_directory_below(&request.rule(), &request.cache_directory, &directory)?;
         }
         let path = root.join("locks").join(format!("{}-{}.lock", request.minor, request.platform));
         let file = File::options()
@@ -136,10 +139,11 @@ impl<'a> StoreLock<'a> {
     /// Moves the binaries in `directory`, which lies in a staging directory, into the store as `version`.
     pub(super) fn publish(&self, directory: &Path, version: KubernetesVersion) -> Result<(), AssetsError> {
         for path in COMPONENTS.iter().map(|name| directory.join(name)) {
-            File::open(&path)
-                .and_then(|file| file.sync_all())
+            close_to_others(&path)
+                .and_then(|()| File::open(&path)?.sync_all())
                 .map_err(|error| AssetsError::store("write to disk", &path, error))?;
         }
+        close_to_others(directory).map_err(|error| AssetsError::store("write to disk", directory, error))?;
         sync_directory(directory)?;
         Binaries::in_directory(directory).map_err(|problem| {
             let problem = io::Error::other(format!("it {problem}, after it was written"));
@@ -207,14 +211,14 @@ impl<'a> StoreLock<'a> {
 
 /// Puts a file that is complete and on disk where it is looked for, by one rename.
 fn add_file(path: &Path, component: &str, destination: &Path) -> Result<(), AssetsError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
+    close_to_others(path)
+        .and_then(|()| File::open(path)?.sync_all())
         .map_err(|error| AssetsError::store("write to disk", path, error))?;
     if let Some(problem) = problem_of(path, component) {
         return Err(AssetsError::store("use", path, io::Error::other(format!("{problem}, after it was written"))));
     }
     let directory = destination.parent().unwrap_or(destination);
-    std::fs::create_dir_all(directory).map_err(|error| AssetsError::store("create", directory, error))?;
+    create_directories(directory).map_err(|error| AssetsError::store("create", directory, error))?;
     std::fs::rename(path, destination).map_err(|error| AssetsError::store("create", destination, error))?;
     sync_directory(directory)
 }

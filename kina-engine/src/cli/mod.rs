@@ -5,9 +5,11 @@
 //! - `wanted`: options for the kind of cluster. `lease_file`: the kubeconfig of a lease as a file.
 //! - `output`, `table`: printing, with or without colours.
 //! - `binaries`, `private_realm`: for commands that make clusters themselves, apart from the user's engines.
+//! - `assets_notice`: the programs that a workspace makes kina run, said once.
 //! - `interrupted`: for commands that have to clean up first.
 
 mod assets;
+mod assets_notice;
 mod bench;
 mod binaries;
 mod chaos;

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 
+use super::assets_notice;
 use crate::ProviderName;
 use crate::client::{ClientError, EngineClient, EngineProgram};
 use crate::settings::WorkspaceSettings;
@@ -21,7 +22,9 @@ pub(super) struct UserError(pub(super) String);
 impl Situation {
     /// Reads the settings, once.
     pub(super) fn of_this_process(asked: Option<ProviderName>) -> Result<Self, ClientError> {
-        Ok(Self { asked, settings: WorkspaceSettings::of_this_process()? })
+        let situation = Self { asked, settings: WorkspaceSettings::of_this_process()? };
+        assets_notice::tell_once(situation.provider(), &situation.settings);
+        Ok(situation)
     }
 
     /// The provider of the clusters.

@@ -12,6 +12,7 @@ use crate::ProviderName;
 use crate::paths::EnginePaths;
 use crate::protocol::VERSION;
 use crate::settings::EngineSettings;
+use crate::trust::search_path;
 
 /// Set only for the process that is to become the engine, to the name of the engine's provider.
 pub const BECOME_ENGINE: &str = "KINA_BECOME_ENGINE";
@@ -150,7 +151,8 @@ struct Chosen {
 
 fn choose(program: &EngineProgram) -> Result<Chosen, ClientError> {
     if let Some(named) = std::env::var_os("KINA_ENGINE").filter(|value| !value.is_empty()) {
-        return Ok(Chosen { path: named.into() });
+        let path = search_path::resolve(Path::new(&named), &search_path::of_this_process());
+        return Ok(Chosen { path: path.map_err(|source| ClientError::Start { program: named.into(), source })? });
     }
     if let Some(installed) = installed_engine() {
         return Ok(Chosen { path: installed });
@@ -163,9 +165,7 @@ fn choose(program: &EngineProgram) -> Result<Chosen, ClientError> {
 
 /// A `cargo-kina` on `PATH` that reports this version.
 fn installed_engine() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let candidate =
-        std::env::split_paths(&path).map(|directory| directory.join("cargo-kina")).find(|path| path.is_file())?;
+    let candidate = search_path::find("cargo-kina", &search_path::of_this_process())?;
     let output = Command::new(&candidate).arg("--version").stdin(Stdio::null()).output().ok()?;
     let says = String::from_utf8_lossy(&output.stdout);
     (says.split_whitespace().last() == Some(VERSION)).then_some(candidate)
@@ -186,6 +186,8 @@ fn command(program: &Chosen, provider: ProviderName) -> Command {
         .args(NO_TEST_ARGUMENTS)
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| is_passed_on(&name.to_string_lossy())))
+        // The engine works in another directory than its client.
+        .env("PATH", search_path::without_relative_entries(&search_path::of_this_process()))
         .env(BECOME_ENGINE, provider.as_str())
         .envs(MEMORY_IS_GIVEN_BACK)
         .stdin(Stdio::null())

@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::architecture::Architecture;
+use crate::trust::Distrust;
 
 /// A failure to build an image.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,12 @@ pub enum ImageError {
         problem: String,
         /// The processor that the image is for.
         architecture: Architecture,
+    },
+    /// Another user could have put something into the image.
+    #[error("no image is made or used where another user could have put a part of it: {distrust}")]
+    Distrusted {
+        /// The fault, and its repair.
+        distrust: Distrust,
     },
     /// A binary was replaced while it was read.
     #[error("`{}` changed while it was copied into an image: try again when no other process writes to it", path.display())]

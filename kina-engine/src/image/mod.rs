@@ -32,6 +32,7 @@ use self::store::{ImageStore, Record};
 use self::supervisor::{Supervisor, SupervisorSource};
 use crate::assets::{Assets, KubernetesMinor};
 use crate::hex;
+use crate::trust::{Rule, TRUSTED_DIRECTORY, expect_directory};
 
 /// The placeholder for the version of binaries that do not report it.
 const UNKNOWN_VERSION: &str = "unknown";
@@ -109,6 +110,12 @@ fn build_with(
     directory: &Path,
     source: &SupervisorSource,
 ) -> Result<BuiltImage, ImageError> {
+    assets.expect_all_trusted().map_err(|distrust| ImageError::Distrusted { distrust })?;
+    let rule = Rule::new(std::env::var_os(TRUSTED_DIRECTORY));
+    // Before the first time it is not there, and then it is made so that no other user can write to it.
+    for directory in [directory, &directory.join("supervisors")] {
+        expect_directory(&rule, directory).map_err(|distrust| ImageError::Distrusted { distrust })?;
+    }
     let etcd = checked_program(&assets.etcd, architecture)?;
     let kube_api_server = checked_program(&assets.kube_apiserver, architecture)?;
     let supervisor = source.provide(architecture, &directory.join("supervisors")).map_err(ImageError::Supervisor)?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::error::SupervisorError;
 use crate::backoff::Backoff;
 use crate::log_tail::log_tail;
+use crate::trust::search_path;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// A second is usual, but rustup's first start may download a whole compiler.
@@ -29,7 +30,7 @@ struct Outcome {
 }
 
 impl Rustc {
-    /// The compiler at `program`; a bare name is looked up in the search path.
+    /// The compiler at `program`; a bare name is looked up in the absolute entries of the search path.
     pub(super) fn new(program: PathBuf) -> Self {
         Self { program }
     }
@@ -63,13 +64,16 @@ impl Rustc {
         // Files instead of pipes, which would have to be read while the compiler runs.
         let (stdout_path, stderr_path) = (scratch.join("stdout"), scratch.join("stderr"));
         let create = |path: &Path| File::create(path).map_err(|error| SupervisorError::store("write", path, error));
-        let mut command = Command::new(&self.program);
+        let no_compiler = |source| SupervisorError::NoCompiler { rustc: self.program.clone(), source };
+        let search_path = search_path::of_this_process();
+        let program = search_path::resolve(&self.program, &search_path).map_err(no_compiler)?;
+        let mut command = Command::new(program);
+        command.env("PATH", search_path::without_relative_entries(&search_path));
         // The working directory stays the caller's: there, rustup chooses the compiler that this project uses.
         command.args(arguments).stdin(Stdio::null()).stdout(create(&stdout_path)?).stderr(create(&stderr_path)?);
         let mut said = vec![self.program.display().to_string()];
         said.extend(arguments.iter().map(|argument| argument.to_string_lossy().into_owned()));
         let said = said.join(" ");
-        let no_compiler = |source| SupervisorError::NoCompiler { rustc: self.program.clone(), source };
         let mut running = Running(Some(command.spawn().map_err(no_compiler)?));
         let status = running.wait(TIMEOUT).map_err(no_compiler)?;
         let Some(status) = status else {

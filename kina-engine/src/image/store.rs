@@ -77,7 +77,8 @@ impl<'a> ImageStore<'a> {
     /// Waits for the right to change the directory, and removes the leftovers of earlier holders.
     pub(super) fn lock(&'a self) -> Result<ImageLock<'a>, ImageError> {
         for directory in [self.directory.to_owned(), self.records(), self.staging()] {
-            std::fs::create_dir_all(&directory).map_err(|error| ImageError::store("create", &directory, error))?;
+            crate::trust::create_directories(&directory)
+                .map_err(|error| ImageError::store("create", &directory, error))?;
         }
         let path = self.directory.join("lock");
         let file = File::options()

@@ -26,6 +26,7 @@ use super::error::SupervisorError;
 use super::rustc::Rustc;
 use crate::assets::program_kind;
 use crate::hex;
+use crate::trust::search_path;
 
 /// The files of the supervisor, by their names.
 const SOURCES: [(&str, &str); 6] = [
@@ -76,8 +77,7 @@ impl SupervisorSource {
     /// The source that the environment chooses; `variable` reads the environment.
     pub(super) fn from_environment(variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> Self {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let in_search_path =
-            || std::env::split_paths(&variable("PATH").unwrap_or_default()).any(|entry| entry.join("rustc").is_file());
+        let in_search_path = || search_path::find("rustc", &variable("PATH").unwrap_or_default()).is_some();
         let where_rustup_puts_it = || {
             let home = path("CARGO_HOME").or_else(|| path("HOME").map(|home| home.join(".cargo")))?;
             Some(home.join("bin/rustc")).filter(|program| program.is_file() && !in_search_path())
@@ -92,7 +92,8 @@ impl SupervisorSource {
             let given = |problem| SupervisorError::Given { path: path.clone(), problem, architecture };
             return Supervisor::at(path, architecture).map_err(given);
         }
-        std::fs::create_dir_all(directory).map_err(|error| SupervisorError::store("create", directory, error))?;
+        crate::trust::create_directories(directory)
+            .map_err(|error| SupervisorError::store("create", directory, error))?;
         remove_abandoned(directory);
         let scratch = tempfile::Builder::new()
             .prefix(SCRATCH_PREFIX)

@@ -250,6 +250,12 @@ pub enum ProviderError {
         #[source]
         source: std::io::Error,
     },
+    /// Another user could have put the program there.
+    #[error("a program is not started where another user could have put it: {distrust}")]
+    Distrusted {
+        /// The fault, and its repair.
+        distrust: crate::trust::Distrust,
+    },
     /// A program ended before it was ready.
     #[error("{component} ended while it started ({status}); its log {log} ends with:\n{log_tail}")]
     Ended {
@@ -306,8 +312,8 @@ pub enum ProviderError {
     },
     /// There is no program `container`.
     #[error(
-        "there is no program `container` on PATH: install Apple's `container` (macOS 26 on Apple silicon), or name the \
-         program in {variable}"
+        "there is no program `container` on PATH, of which only absolute entries count: install Apple's `container` \
+         (macOS 26 on Apple silicon), or name the program in {variable}"
     )]
     NoContainerProgram {
         /// The variable that names it.
@@ -337,7 +343,7 @@ impl ProviderError {
     /// Returns true if only the user can repair the cause, so that trying again before that is no use.
     pub fn is_user_error(&self) -> bool {
         match self {
-            Self::NoContainerProgram { .. } => true,
+            Self::NoContainerProgram { .. } | Self::Distrusted { .. } => true,
             Self::Container { source, .. } | Self::ContainerService(source) => source.kind.is_user_error(),
             _ => false,
         }

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use crate::trust::Distrust;
+
 /// A setting, or the file it should be in, makes no sense.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -12,6 +14,14 @@ pub enum SettingsError {
         /// The system's answer.
         #[source]
         source: std::io::Error,
+    },
+    /// Others could have written the file.
+    #[error("the settings in {path} are not read, because they can name programs to run: {distrust}")]
+    Distrusted {
+        /// The file.
+        path: PathBuf,
+        /// The fault of it, or of its directory, and its repair.
+        distrust: Distrust,
     },
     /// The file is no TOML.
     #[error("{path}, line {line}: this is no TOML ({problem})")]

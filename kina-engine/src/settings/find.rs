@@ -1,31 +1,68 @@
 //! Where settings are looked for.
 
-use std::os::unix::fs::MetadataExt;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::error::SettingsError;
+use crate::trust::{Distrust, OpenError, Opened, Rule, open};
 
 /// What the file is called, in a workspace and in the user's own configuration.
 pub(super) const FILE_NAME: &str = "kina.toml";
 /// Directories that are looked at on the way up; deeper ones are no workspace of anybody's.
 const DEPTH_MAX: usize = 100;
-/// Permission to write for everybody.
-const WRITABLE_BY_ALL: u32 = 0o002;
+/// Files that are told of; a process reads the settings of one workspace, and these are all on its way up.
+const TOLD_MAX: usize = DEPTH_MAX;
+
+/// A file of settings that no other user can have written, opened.
+#[derive(Debug)]
+pub(super) struct SettingsFile {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+}
 
 /// The file of the workspace that `start` is in: the first on the way up.
 ///
 /// The way ends at a directory with a `.git` in it, which is the top of a repository, and at the latest at the parent
-/// of the home directory: what is above belongs to nobody's workspace.
-pub(super) fn workspace_file(start: &Path, home: Option<&Path>) -> Option<PathBuf> {
-    let last = home.and_then(Path::parent);
+/// of the home directory: anything above belongs to no workspace. All links are followed first, so that each directory is
+/// judged by its own owner, however it was reached.
+///
+/// A file of another user's is passed over, as if it were not there: the way goes on. A file further up was written
+/// for everything below it, and is judged in the same way.
+pub(super) fn workspace_file(
+    start: &Path,
+    home: Option<&Path>,
+    rule: &Rule,
+) -> Result<Option<SettingsFile>, SettingsError> {
+    let start = without_links(start);
+    let home = home.map(without_links);
+    let last = home.as_deref().and_then(Path::parent);
     for directory in start.ancestors().take(DEPTH_MAX) {
-        let file = directory.join(FILE_NAME);
-        if file.is_file() && is_trusted(directory, &file) {
-            return Some(file);
+        if let Some(found) = file_in(directory, rule)? {
+            return Ok(Some(found));
         }
         if Some(directory) == last || directory.join(".git").exists() {
             break;
         }
     }
-    None
+    Ok(None)
+}
+
+/// The file of settings in a directory without links.
+pub(super) fn file_in(directory: &Path, rule: &Rule) -> Result<Option<SettingsFile>, SettingsError> {
+    let path = directory.join(FILE_NAME);
+    match open(rule, directory, FILE_NAME) {
+        Ok(Opened::Absent) => Ok(None),
+        Ok(Opened::File(file)) => Ok(Some(SettingsFile { path, file })),
+        Ok(Opened::Strangers(distrust)) => {
+            tell_once(&path, &distrust);
+            Ok(None)
+        }
+        Err(OpenError::Distrusted(distrust)) => Err(SettingsError::Distrusted { path, distrust }),
+        Err(OpenError::Failed(source)) => Err(SettingsError::Unreadable { path, source }),
+    }
 }
 
 /// The user's own file, whether it exists or not.
@@ -35,10 +72,20 @@ pub(super) fn user_file(configuration_home: Option<PathBuf>, home: Option<&Path>
     Some(directory.or_else(|| home.map(|home| home.join(".config")))?.join("kina").join(FILE_NAME))
 }
 
-/// A file can name programs to run. In a directory where everybody can put one, such as `/tmp`, only one's own counts.
-fn is_trusted(directory: &Path, file: &Path) -> bool {
-    let (Ok(of_directory), Ok(of_file)) = (std::fs::metadata(directory), std::fs::metadata(file)) else { return false };
-    of_directory.mode() & WRITABLE_BY_ALL == 0 || of_file.uid() == rustix::process::getuid().as_raw()
+/// The same path with all links followed; as it is, where that is impossible.
+pub(super) fn without_links(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Says on standard error that a file is passed over. Each test reads the settings, so it is said once in a process.
+fn tell_once(path: &Path, distrust: &Distrust) {
+    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.len() < TOLD_MAX && told.insert(path.to_owned()) {
+        // Not by the macro, whose output the test harness keeps to itself. The settings count all the same where this
+        // cannot be written.
+        let _ = writeln!(std::io::stderr(), "kina: passing over {}: {distrust}", path.display());
+    }
 }
 
 #[cfg(test)]
@@ -80,25 +127,42 @@ mod tests {
             (&["w/kina.toml/", "w/.git/"], "w", "h/u", None),
         ] {
             let root = tree(entries);
-            let found = workspace_file(&root.path().join(start), Some(&root.path().join(home)));
-            assert_eq!(found, expected.map(|path| root.path().join(path)), "{entries:?} from {start}");
+            // On macOS, temporary directories are reached through a link.
+            let root = std::fs::canonicalize(root.path()).expect("it is there");
+            let found = workspace_file(&root.join(start), Some(&root.join(home)), &Rule::new(None)).expect("trusted");
+            let found = found.map(|found| found.path);
+            assert_eq!(found, expected.map(|path| root.join(path)), "{entries:?} from {start}");
         }
     }
 
     #[test]
-    fn in_a_directory_that_everybody_can_write_to_only_ones_own_file_counts() {
+    fn a_file_of_ones_own_in_a_directory_that_every_user_can_write_to_is_an_error() {
         let root = tree(&["w/kina.toml", "w/.git/"]);
         let directory = root.path().join("w");
-        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).expect("opened");
-        assert!(workspace_file(&directory, None).is_some());
-        // Only root can give a file away.
-        if rustix::process::getuid().is_root() {
-            let file = directory.join(FILE_NAME);
-            std::os::unix::fs::chown(&file, Some(65534), None).expect("given away");
-            assert_eq!(workspace_file(&directory, None), None);
-            std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).expect("closed");
-            assert_eq!(workspace_file(&directory, None), Some(file));
+        for mode in [0o777, 0o1777] {
+            std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(mode)).expect("opened");
+            let error = workspace_file(&directory, None, &Rule::new(None)).expect_err("others can write there");
+            assert!(matches!(error, SettingsError::Distrusted { .. }), "{error}");
         }
+        // Unless the user trusts all that is there.
+        let rule = Rule::new(Some(root.path().into()));
+        assert!(workspace_file(&directory, None, &rule).expect("trusted").is_some());
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_passed_over_and_the_way_goes_on() {
+        // Only root can give a file away; tests/trust.rs says so where it skips.
+        if !rustix::process::getuid().is_root() {
+            return;
+        }
+        let root = tree(&["w/kina.toml", "w/.git/", "w/a/kina.toml"]);
+        let root_directory = std::fs::canonicalize(root.path()).expect("it is there");
+        std::os::unix::fs::chown(root_directory.join("w/a/kina.toml"), Some(65534), None).expect("given away");
+        let found = |rule: &Rule| workspace_file(&root_directory.join("w/a"), None, rule).expect("no error");
+        let path = |found: Option<SettingsFile>| found.map(|found| found.path);
+        assert_eq!(path(found(&Rule::new(None))), Some(root_directory.join("w/kina.toml")));
+        let trusting = Rule::new(Some(root_directory.join("w/a").into_os_string()));
+        assert_eq!(path(found(&trusting)), Some(root_directory.join("w/a/kina.toml")));
     }
 
     #[test]

@@ -113,9 +113,10 @@ pub(super) const KEYS: [Key; 23] = [
 ];
 
 /// What else kina reads in the environment, and no file can say.
-pub(super) const OTHER_VARIABLES: [&str; 8] = [
+pub(super) const OTHER_VARIABLES: [&str; 9] = [
     "KINA_CACHE_DIR",
     "KINA_RUNTIME_DIR",
+    crate::trust::TRUSTED_DIRECTORY,
     "KINA_ENGINE",
     "KINA_CONTAINER_CLI",
     "KINA_SUPERVISOR",

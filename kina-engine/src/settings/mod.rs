@@ -47,6 +47,8 @@ pub struct WorkspaceSettings {
     pub acquire_timeout_seconds: u64,
     /// Directory with the binaries to use.
     pub assets_directory: Option<PathBuf>,
+    /// The workspace's file, if that names the directory and no variable does.
+    pub assets_directory_named_by: Option<PathBuf>,
 }
 
 /// What the engine may take of the machine. `None`: as much as is good for this one.
@@ -107,6 +109,7 @@ impl WorkspaceSettings {
                 .number(&keys::ACQUIRE_TIMEOUT_SECONDS)
                 .unwrap_or(default.acquire_timeout_seconds),
             assets_directory: values.directory(&keys::ASSETS_DIRECTORY),
+            assets_directory_named_by: values.named_by(&keys::ASSETS_DIRECTORY),
         }
     }
 }
@@ -160,6 +163,7 @@ impl Default for WorkspaceSettings {
             // Long, because a suite with more tests than slots spends it queueing behind tests that take their time.
             acquire_timeout_seconds: 300,
             assets_directory: None,
+            assets_directory_named_by: None,
         }
     }
 }

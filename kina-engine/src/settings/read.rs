@@ -1,19 +1,19 @@
 //! Gathers the settings of one owner: from its file, and over that from the environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use toml_span::value::ValueInner;
 
 use super::error::SettingsError;
-use super::find;
+use super::find::{self, SettingsFile};
 use super::keys::{KEYS, Key, OTHER_VARIABLES, Owner, by_name};
 use super::nearest::nearest;
 use super::value::{self, Value};
 use crate::ProviderName;
+use crate::trust::{Rule, TRUSTED_DIRECTORY};
 
 /// A file of settings has a few hundred bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -30,7 +30,13 @@ pub(super) struct Surroundings {
 
 /// Settings that were understood, by name.
 #[derive(Debug, Default)]
-pub(super) struct Values(BTreeMap<&'static str, Value>);
+pub(super) struct Values {
+    by_name: BTreeMap<&'static str, Value>,
+    /// The file that was read.
+    file: Option<PathBuf>,
+    /// The names of those that a variable says, whatever the file says.
+    of_variables: BTreeSet<&'static str>,
+}
 
 impl Surroundings {
     pub(super) fn of_this_process() -> Self {
@@ -45,8 +51,8 @@ impl Surroundings {
 
     /// The settings that belong to `owner`.
     pub(super) fn read(&self, owner: Owner) -> Result<Values, SettingsError> {
-        let mut values = match self.file(owner) {
-            Some(path) => read_file(&path, owner, &self.place_of_engine_settings())?,
+        let mut values = match self.file(owner)? {
+            Some(found) => read_file(found, owner, &self.place_of_engine_settings())?,
             None => Values::default(),
         };
         self.expect_no_typo()?;
@@ -57,7 +63,8 @@ impl Surroundings {
                 value: text.to_string_lossy().into_owned(),
                 wanted: key.takes.to_string(),
             })?;
-            values.0.insert(key.name, value);
+            values.by_name.insert(key.name, value);
+            values.of_variables.insert(key.name);
         }
         Ok(values)
     }
@@ -67,13 +74,30 @@ impl Surroundings {
         self.variables.get(std::ffi::OsStr::new(name)).filter(|value| !value.is_empty())
     }
 
-    fn file(&self, owner: Owner) -> Option<PathBuf> {
-        let users = self.user_file();
-        match owner {
-            Owner::Engine => users.filter(|path| path.exists()),
-            Owner::Workspace => find::workspace_file(self.directory.as_deref()?, self.home.as_deref())
-                // Who works on his own configuration is in no workspace.
-                .filter(|path| Some(path) != users.as_ref()),
+    fn file(&self, owner: Owner) -> Result<Option<SettingsFile>, SettingsError> {
+        let rule = self.rule()?;
+        // As paths are that were found: with all links followed, but for one in the place of the file.
+        let users = self.user_file().and_then(|path| Some(find::without_links(path.parent()?)));
+        match (owner, &self.directory) {
+            (Owner::Engine, _) => users.map_or(Ok(None), |directory| find::file_in(&directory, &rule)),
+            (Owner::Workspace, None) => Ok(None),
+            (Owner::Workspace, Some(directory)) => {
+                let found = find::workspace_file(directory, self.home.as_deref(), &rule)?;
+                // Work on the user's own configuration is in no workspace.
+                Ok(found.filter(|found| found.path.parent() != users.as_deref()))
+            }
+        }
+    }
+
+    fn rule(&self) -> Result<Rule, SettingsError> {
+        let trusted = self.variable(TRUSTED_DIRECTORY);
+        match trusted.filter(|value| !Path::new(value).is_absolute()) {
+            None => Ok(Rule::new(trusted.cloned())),
+            Some(relative) => Err(SettingsError::BadVariable {
+                name: TRUSTED_DIRECTORY,
+                value: relative.to_string_lossy().into_owned(),
+                wanted: "the absolute path of a directory".to_owned(),
+            }),
         }
     }
 
@@ -99,38 +123,46 @@ impl Surroundings {
 
 impl Values {
     pub(super) fn number(&self, key: &Key) -> Option<u64> {
-        match self.0.get(key.name) {
+        match self.by_name.get(key.name) {
             Some(Value::Number(number)) => Some(*number),
             _ => None,
         }
     }
 
     pub(super) fn text(&self, key: &Key) -> Option<String> {
-        match self.0.get(key.name) {
+        match self.by_name.get(key.name) {
             Some(Value::Text(text)) => Some(text.clone()),
             _ => None,
         }
     }
 
     pub(super) fn provider(&self, key: &Key) -> Option<ProviderName> {
-        match self.0.get(key.name) {
+        match self.by_name.get(key.name) {
             Some(Value::Provider(provider)) => Some(*provider),
             _ => None,
         }
     }
 
     pub(super) fn directory(&self, key: &Key) -> Option<PathBuf> {
-        match self.0.get(key.name) {
+        match self.by_name.get(key.name) {
             Some(Value::Directory(path)) => Some(path.clone()),
             _ => None,
         }
     }
+
+    /// The file that says what this setting is.
+    pub(super) fn named_by(&self, key: &Key) -> Option<PathBuf> {
+        let is_of_file = self.by_name.contains_key(key.name) && !self.of_variables.contains(key.name);
+        self.file.clone().filter(|_| is_of_file)
+    }
 }
 
-fn read_file(path: &Path, owner: Owner, place_of_engine_settings: &str) -> Result<Values, SettingsError> {
+fn read_file(found: SettingsFile, owner: Owner, place_of_engine_settings: &str) -> Result<Values, SettingsError> {
+    let SettingsFile { path, file } = found;
+    let path = path.as_path();
     let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
     let mut text = String::new();
-    File::open(path).map_err(unreadable)?.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
     let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
     let mut document = toml_span::parse(&text).map_err(|mut error| {
         // Else its text would name the line once more.
@@ -142,7 +174,7 @@ fn read_file(path: &Path, owner: Owner, place_of_engine_settings: &str) -> Resul
     let mut entries: Vec<_> = entries.into_iter().collect();
     entries.sort_by_key(|(name, _)| name.span.start);
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let mut values = Values::default();
+    let mut values = Values { file: Some(path.to_owned()), ..Values::default() };
     for (name, mut found) in entries {
         let line = line_of(name.span.start);
         let Some(key) = by_name(&name.name) else {
@@ -160,7 +192,7 @@ fn read_file(path: &Path, owner: Owner, place_of_engine_settings: &str) -> Resul
             found,
             wanted: key.takes.to_string(),
         })?;
-        values.0.insert(key.name, value);
+        values.by_name.insert(key.name, value);
     }
     Ok(values)
 }

@@ -20,6 +20,11 @@ impl Machine {
         machine
     }
 
+    /// As settings are found: with all links followed.
+    fn path(&self) -> PathBuf {
+        std::fs::canonicalize(self.root.path()).expect("it is there")
+    }
+
     fn workspace(self, text: &str) -> Self {
         self.write("home/work/kina.toml", text)
     }
@@ -41,8 +46,8 @@ impl Machine {
     fn surroundings(&self) -> Surroundings {
         Surroundings {
             variables: self.variables.iter().map(|(name, value)| (name.into(), value.clone())).collect(),
-            directory: Some(self.root.path().join("home/work/package")),
-            home: Some(self.root.path().join("home")),
+            directory: Some(self.path().join("home/work/package")),
+            home: Some(self.path().join("home")),
         }
     }
 
@@ -56,7 +61,7 @@ impl Machine {
 
     /// A message, with the made-up machine's root as `/`.
     fn message(&self, error: &SettingsError) -> String {
-        crate::with_causes(error).replace(&self.root.path().display().to_string(), "")
+        crate::with_causes(error).replace(&self.path().display().to_string(), "")
     }
 }
 
@@ -84,7 +89,8 @@ fn a_workspace_says_what_its_tests_want() {
         isolation: Isolation::Namespace,
         test_timeout_seconds: Some(90),
         acquire_timeout_seconds: 20,
-        assets_directory: Some(machine.root.path().join("home/work/binaries")),
+        assets_directory: Some(machine.path().join("home/work/binaries")),
+        assets_directory_named_by: Some(machine.path().join("home/work/kina.toml")),
     };
     assert_eq!(machine.of_workspace().expect("understood"), expected);
     assert_eq!(machine.of_engine().expect("not its file"), EngineSettings::default());
@@ -134,6 +140,7 @@ fn the_environment_lies_over_the_files() {
     let workspace = machine.of_workspace().expect("understood");
     assert_eq!(workspace.kubernetes.as_deref(), Some("1.35"));
     assert_eq!(workspace.assets_directory.as_deref(), Some(Path::new("/opt/binaries")));
+    assert_eq!(workspace.assets_directory_named_by, None);
     assert_eq!((workspace.profile, workspace.isolation), (Profile::Controllers, Isolation::Namespace));
     assert_eq!(workspace.test_timeout_seconds, Some(7));
     let engine = machine.of_engine().expect("understood");
@@ -293,6 +300,28 @@ fn every_mistake_in_the_environment_is_told() {
     let machine = Machine::new().variable("KINA_TEST_DOOMED", "1").variable("SLOTS_MAX", "x");
     machine.of_engine().expect("nothing of kina's");
     machine.of_workspace().expect("nothing of kina's");
+}
+
+#[test]
+fn a_directory_is_trusted_by_its_absolute_path() {
+    let machine = Machine::new().variable("KINA_TRUSTED_DIRECTORY", "work");
+    let message = machine.message(&machine.of_workspace().expect_err("a relative path"));
+    assert_eq!(message, "the variable KINA_TRUSTED_DIRECTORY is `work`, but must be the absolute path of a directory");
+    // A file cannot vouch for itself.
+    let machine = Machine::new().workspace("trusted_directory = \"/\"");
+    let message = machine.message(&machine.of_workspace().expect_err("no setting of a file"));
+    assert!(message.contains("there is no setting `trusted_directory`"), "{message}");
+}
+
+#[test]
+fn a_link_in_the_place_of_a_file_is_not_followed() {
+    let machine = Machine::new().write("home/other.toml", "kubernetes = \"1.36\"\n");
+    for file in ["home/work/kina.toml", "home/.config/kina/kina.toml"] {
+        std::os::unix::fs::symlink(machine.path().join("home/other.toml"), machine.path().join(file)).expect("linked");
+    }
+    for error in [machine.of_workspace().expect_err("a link"), machine.of_engine().expect_err("a link")] {
+        assert!(machine.message(&error).contains("is a link, which kina does not follow"), "{error}");
+    }
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn a_full_disk_is_named_and_nothing_half_written_is_kept() {
     let programs: [(&str, &[u8]); 2] =
         [("controller-tools/envtest/etcd", b"etcd"), ("controller-tools/envtest/kube-apiserver", &[7; 4 << 20])];
     scene.server.release("1.37.1", &archive(&programs));
-    let mount = format!("mount -t tmpfs -o size=1m tmpfs '{}'", scene.cache.path().display());
+    let mount = format!("mount -t tmpfs -o size=1m,mode=0755 tmpfs '{}'", scene.cache.path().display());
     let can_mount = Command::new("unshare").args(["-rm", "sh", "-c", &mount]).output();
     if !can_mount.is_ok_and(|output| output.status.success()) {
         test_support::skip!("this machine permits no mount; the other tests cover the failing write");

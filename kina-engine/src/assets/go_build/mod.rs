@@ -136,7 +136,7 @@ impl<'a> Workshop<'a> {
         match request.go_programs.iter().find(|program| is_executable(program)) {
             Some(program) => Ok(Self { request, report, go: Go::new(request, report, program.clone(), temporary) }),
             None => Err(SourceFailure::Answered(
-                "there is no `go` program on PATH, in GOROOT or in the usual places".to_owned(),
+                "there is no `go` program in the absolute entries of PATH, in GOROOT or in the usual places".to_owned(),
             )),
         }
     }

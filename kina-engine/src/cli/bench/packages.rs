@@ -9,6 +9,8 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use tokio::process::Command;
 
+use crate::trust::search_path;
+
 /// Lines of a failed program's output that are worth showing.
 const LAST_LINES: usize = 20;
 
@@ -61,11 +63,10 @@ pub(super) fn nextest() -> anyhow::Result<PathBuf> {
     )
 }
 
-/// A program on PATH, or in `first` before that.
+/// A program in an absolute directory of PATH, or in `first` before that.
 pub(super) fn find_program(name: &str, first: Option<&Path>) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = first.map(Path::to_owned).into_iter().chain(std::env::split_paths(&path).collect::<Vec<_>>());
-    directories.map(|directory| directory.join(name)).find(|program| program.is_file())
+    let beside = first.map(|directory| directory.join(name)).filter(|program| program.is_file());
+    beside.or_else(|| search_path::find(name, &search_path::of_this_process()))
 }
 
 /// What tells Cargo and nextest to build as this program was built: with its engine or not, it is one comparison.
@@ -77,6 +78,7 @@ pub(super) fn profile_arguments() -> &'static [&'static str] {
 /// it is built already then.
 pub(super) async fn build_test(manifest: &Path, test: &str) -> anyhow::Result<TestExecutable> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let cargo = search_path::resolve(Path::new(&cargo), &search_path::of_this_process())?;
     let output = Command::new(cargo)
         .args(["test", "--no-run", "--workspace", "--message-format", "json-render-diagnostics", "--test", test])
         .arg("--manifest-path")

@@ -15,6 +15,7 @@ use crate::cli::find_binaries;
 use crate::client::{EngineClient, EngineProgram};
 use crate::paths::EnginePaths;
 use crate::protocol::{AcquireRequest, Status};
+use crate::trust::search_path;
 
 /// What etcd writes ahead in whole files for each cluster (it reserves two of 64 MiB), and something for its data.
 const DISK_PER_SLOT_BYTES: u64 = 192 << 20;
@@ -172,7 +173,7 @@ impl Drop for Realm {
         }
         if self.is_small_disk {
             let unmount = || {
-                let mut command = std::process::Command::new("umount");
+                let mut command = system_program("umount");
                 let status = command.arg(self.directory().join("run")).stderr(Stdio::null()).status();
                 status.is_ok_and(|status| status.success())
             };
@@ -190,12 +191,18 @@ impl Drop for Realm {
     }
 }
 
+/// A program of the system; where there is none of this name, its start fails.
+fn system_program(name: &str) -> std::process::Command {
+    let found = search_path::find(name, &search_path::of_this_process());
+    std::process::Command::new(found.unwrap_or_else(|| Path::new("/sbin").join(name)))
+}
+
 fn mount_small_disk(path: &Path, size_bytes: u64) -> bool {
     if !cfg!(target_os = "linux") {
         return false;
     }
     let options = format!("size={size_bytes},mode=0700");
-    std::process::Command::new("mount")
+    system_program("mount")
         .args(["-t", "tmpfs", "-o", &options, "kina-chaos"])
         .arg(path)
         .stdin(Stdio::null())

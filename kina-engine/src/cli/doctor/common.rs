@@ -71,6 +71,9 @@ fn runtime_directory(paths: &Result<EnginePaths, PathsError>) -> Check {
                 PathsError::ForeignOwner { .. } | PathsError::Unusable { .. } => {
                     "export KINA_RUNTIME_DIR=\"$HOME/.kina-run\"".to_owned()
                 }
+                PathsError::DistrustedCache { distrust, .. } => {
+                    distrust.repair().unwrap_or_else(|| "export KINA_CACHE_DIR=/a/directory/of/yours".to_owned())
+                }
                 PathsError::NoHome => "export KINA_CACHE_DIR=/a/directory/of/yours".to_owned(),
             };
             SECTION.wrong(name, with_causes(error), "no engine can be started or found", repair)

@@ -18,6 +18,7 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 
 use crate::provider::group_watcher::Watcher;
+use crate::trust::search_path;
 
 /// Limit of a call's output. A list of a thousand containers takes two megabytes.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
@@ -140,6 +141,7 @@ impl Caller {
         let mut command = Command::new(&self.program);
         command
             .args(arguments)
+            .env("PATH", search_path::without_relative_entries(&search_path::of_this_process()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,8 +1,9 @@
 //! The provider's settings.
 
 use std::ffi::OsStr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::trust::search_path;
 
 /// The variable that names the program.
 pub const PROGRAM_VARIABLE: &str = "KINA_CONTAINER_CLI";
@@ -56,20 +57,19 @@ impl AppleSettings {
     }
 }
 
-/// Finds the program: the one that `named` (the value of [`PROGRAM_VARIABLE`]) names, else the first `container` in
-/// `search_path`, as in a shell. `None` if there is none.
+/// Finds the program: the one that `named` (the value of [`PROGRAM_VARIABLE`]) names, else the first `container` in the
+/// absolute entries of `search_path`. `None` if there is none.
 pub fn find_program(named: Option<&OsStr>, search_path: Option<&OsStr>) -> Option<PathBuf> {
     if let Some(named) = named.filter(|named| !named.is_empty()) {
-        return Some(named.into());
+        return search_path::resolve(Path::new(named), search_path.unwrap_or_default()).ok();
     }
-    let is_program = |path: &Path| {
-        std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-    };
-    std::env::split_paths(search_path?).map(|directory| directory.join(PROGRAM)).find(|path| is_program(path))
+    search_path::find(PROGRAM, search_path?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

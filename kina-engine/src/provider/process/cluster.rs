@@ -197,6 +197,8 @@ impl ProcessCluster {
         program: &Path,
         arguments: Vec<std::ffi::OsString>,
     ) -> Result<Child, ProviderError> {
+        // Found trustworthy once, it may have been exchanged since: a cluster lives for hours.
+        self.assets.expect_trusted(program).map_err(|distrust| ProviderError::Distrusted { distrust })?;
         // The logs of a stopped cluster may have been cleaned up.
         create_private_directory(&self.log_directory)?;
         self.child_starter

@@ -16,6 +16,7 @@ use clap::Args;
 use super::probe::ProbeReport;
 use super::{Bench, say};
 use crate::ProviderName;
+use crate::trust::search_path;
 
 /// One cluster each for both kinds of load, and one that is being rewound meanwhile.
 const SLOTS: usize = 3;
@@ -68,12 +69,16 @@ pub(super) async fn run(provider: ProviderName, arguments: FlamegraphArguments) 
     Ok(())
 }
 
+fn perf_program() -> std::io::Result<PathBuf> {
+    search_path::resolve(Path::new("perf"), &search_path::of_this_process())
+}
+
 async fn take(bench: &Bench, arguments: &FlamegraphArguments) -> anyhow::Result<fold::Stacks> {
     bench.warm_up().await?;
     let process_id = bench.status(false).await?.process_id;
     let recorded = bench.directory.path().join("perf.data");
     say(&format!("the engine under load for {} s", arguments.seconds));
-    let mut perf = tokio::process::Command::new("perf")
+    let mut perf = tokio::process::Command::new(perf_program()?)
         // A clock that virtual machines have too.
         .args(["record", "--quiet", "-e", "cpu-clock", "-F", &arguments.hertz.to_string()])
         .args(["--call-graph", &format!("dwarf,{STACK_BYTES}"), "-p", &process_id.to_string()])
@@ -106,7 +111,7 @@ async fn take(bench: &Bench, arguments: &FlamegraphArguments) -> anyhow::Result<
 }
 
 async fn script(recorded: &Path) -> anyhow::Result<String> {
-    let script = tokio::process::Command::new("perf")
+    let script = tokio::process::Command::new(perf_program()?)
         .args(["script", "--no-inline", "-F", "comm,ip,sym", "-i"])
         .arg(recorded)
         .stdin(Stdio::null())

@@ -8,6 +8,7 @@ use super::super::check::Check;
 use super::{NO_PROGRAM, SECTION};
 use crate::provider::ProviderError;
 use crate::provider::apple::PROGRAM_VARIABLE;
+use crate::trust::search_path;
 use crate::with_causes;
 
 /// The directories that its two installers use.
@@ -19,13 +20,18 @@ pub(super) fn program(chosen: Option<&Path>, is_named: bool) -> Check {
     match chosen {
         Some(path) if is_named => SECTION.ok(name, format!("{}, named by {PROGRAM_VARIABLE}", path.display())),
         Some(path) => SECTION.ok(name, format!("{}, the first on PATH", path.display())),
-        None => SECTION.wrong(name, "there is no `container` on PATH", "this provider has no clusters", INSTALL),
+        None => SECTION.wrong(
+            name,
+            "there is no `container` on PATH, of which only absolute entries count",
+            "this provider has no clusters",
+            INSTALL,
+        ),
     }
 }
 
 /// Finds every `container` on the search path and in the usual places, each once, in this order.
-pub(super) fn all_in(search_path: Option<&OsStr>) -> Vec<PathBuf> {
-    let on_path = search_path.into_iter().flat_map(std::env::split_paths);
+pub(super) fn all_in(path: Option<&OsStr>) -> Vec<PathBuf> {
+    let on_path = path.into_iter().flat_map(search_path::directories);
     let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
     for directory in on_path.chain(USUAL_PLACES.map(PathBuf::from)) {
         let path = directory.join("container");

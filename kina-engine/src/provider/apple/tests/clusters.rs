@@ -79,6 +79,7 @@ fn request() -> CreateRequest {
         version: None,
         source: AssetSource::ExplicitDirectory,
         controllers: None,
+        trusted: Default::default(),
     };
     CreateRequest { name: "c1".to_owned(), assets, profile: Profile::Api, initial_state: Arc::default() }
 }

@@ -46,6 +46,7 @@ fn request(name: &str, initial_state: PackedState) -> CreateRequest {
         version: None,
         source: AssetSource::ExplicitDirectory,
         controllers: None,
+        trusted: Default::default(),
     };
     CreateRequest { name: name.to_owned(), assets, profile: Profile::Api, initial_state: Arc::new(initial_state) }
 }
