@@ -23,6 +23,7 @@
 //! - `daemon`: the background process.
 //! - `pool`: the assignment of clusters to clients. Pure.
 //! - `provider`: the making of clusters.
+//! - `template_intake`: templates on their way into the engine, bounded in memory.
 //! - `rewind`: putting a used cluster back to its baseline.
 //! - `gateway`: a test's access to its cluster.
 //! - `assets`: the binaries, from any source.
@@ -102,6 +103,8 @@ pub mod settings;
 mod snapshot;
 #[cfg(feature = "engine")]
 mod state_file;
+#[cfg(feature = "engine")]
+mod template_intake;
 pub mod timings;
 pub mod trust;
 

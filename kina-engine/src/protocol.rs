@@ -13,14 +13,11 @@ pub use crate::rule_kind::RuleKind;
 use crate::timings::TimingLine;
 
 /// Rises with each change of the messages that an older side would not understand.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 /// The version of kina with a hash of its sources, part of the socket's name: another build is another engine.
 pub const VERSION: &str = env!("KINA_VERSION");
 /// Longest line that either side accepts, in bytes.
 pub const LINE_BYTES_MAX: u64 = 1 << 20;
-
-/// The same, of the line that holds the content of a template.
-pub const TEMPLATE_BYTES_MAX: u64 = 256 << 20;
 
 /// From a client to the engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,8 +68,12 @@ pub enum ClientMessage {
     Timings,
     /// End the engine and everything that belongs to it.
     Stop,
-    /// The content of the template, in answer to [`EngineMessage::TemplateWanted`].
-    Template(crate::fixtures::FixtureSet),
+    /// The content of the template, in answer to [`EngineMessage::TemplateWanted`]. It follows the line as it is, without
+    /// being escaped or parsed on the way.
+    Template {
+        /// Its length, as it was announced in [`AcquireRequest::template_bytes`].
+        bytes: u64,
+    },
 }
 
 /// From the engine to a client.
@@ -128,6 +129,9 @@ pub struct AcquireRequest {
     /// hand, see [`EngineMessage::TemplateWanted`].
     #[serde(default)]
     pub template: Option<String>,
+    /// The length of that content, in bytes. The engine asks for it when it has room for so much.
+    #[serde(default)]
+    pub template_bytes: u64,
     /// The value of `KINA_TIMING_LOG`: a file that the engine appends to what it does while this lease lasts.
     #[serde(default)]
     pub timing_log: Option<PathBuf>,

@@ -3,10 +3,11 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::UnixStream;
 
 use crate::UnknownProvider;
+use crate::fixtures::FixtureSet;
 use crate::paths::{EnginePaths, PathsError};
 use crate::protocol::{ClientMessage, EngineMessage, LINE_BYTES_MAX, LeaseGrant, PROTOCOL, RefusalKind};
 use crate::settings::SettingsError;
@@ -202,6 +203,21 @@ impl Connection {
         push_line(&mut lines, message);
         let written = self.stream.get_mut().write_all(&lines).await;
         written.map_err(|source| self.lost(source))
+    }
+
+    /// Sends the content of a template, straight from where it is.
+    pub(super) async fn send_template(&mut self, template: &FixtureSet) -> Result<(), ClientError> {
+        self.send(&ClientMessage::Template { bytes: template.content_bytes() }).await?;
+        let stream = self.stream.get_mut();
+        let write = async {
+            // The many short parts in few writes.
+            let mut writer = BufWriter::new(stream);
+            for part in template.parts() {
+                writer.write_all(part.bytes()).await?;
+            }
+            writer.flush().await
+        };
+        write.await.map_err(|source| self.lost(source))
     }
 
     /// Waits for an answer, and passes progress on meanwhile.

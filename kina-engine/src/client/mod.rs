@@ -89,14 +89,15 @@ impl EngineClient {
     /// As for [`Self::acquire`], and if the content cannot be applied.
     pub async fn acquire_from(
         &self,
-        request: AcquireRequest,
+        mut request: AcquireRequest,
         template: &FixtureSet,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Lease, ClientError> {
         expect_timing_log(&request)?;
+        request.template_bytes = template.content_bytes();
         let (mut connection, mut answer) = self.ask(&ClientMessage::Acquire(request), progress).await?;
         if matches!(answer, EngineMessage::TemplateWanted) {
-            connection.send(&ClientMessage::Template(template.clone())).await?;
+            connection.send_template(template).await?;
             answer = connection.receive(progress).await?;
         }
         match answer {

@@ -22,13 +22,14 @@ use crate::gateway::{NetworkControl, NetworkError};
 use crate::pool::{ClientId, TemplateName, WaiterId};
 use crate::protocol::{
     AcquireRequest, ClientMessage, EngineMessage, Isolation, LINE_BYTES_MAX, MetricsText, NetworkChange, PROTOCOL,
-    Profile, Refusal, RefusalKind, TEMPLATE_BYTES_MAX,
+    Profile, Refusal, RefusalKind,
 };
 use crate::rewind::Template;
+use crate::template_intake::{NotReceived, TemplateReader, TemplateRoom};
 use crate::timings::{Asker, NamespaceNews, Outcome as TimingOutcome};
 
 /// How long a client may take for its request, or to take an answer.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Who waits hears something at least so often.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// Far below what fits into one line, however long the names of tests are.
@@ -40,6 +41,8 @@ pub(super) struct Engine {
     pub(super) namespaces: Namespaces,
     pub(super) binaries: Binaries,
     pub(super) templates: Arc<Templates>,
+    pub(super) template_room: TemplateRoom,
+    pub(super) template_reader: TemplateReader,
     pub(super) status_source: StatusSource,
     pub(super) metrics_source: MetricsSource,
     /// Where the metrics can be scraped.
@@ -49,8 +52,8 @@ pub(super) struct Engine {
     pub(super) stop: mpsc::Sender<oneshot::Sender<()>>,
 }
 
-struct Client {
-    reader: BufReader<OwnedReadHalf>,
+pub(super) struct Client {
+    pub(super) reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     process_id: Option<rustix::process::Pid>,
 }
@@ -68,6 +71,8 @@ pub(super) enum ConnectionError {
     Message(#[from] serde_json::Error),
     #[error("the engine is ending")]
     Ending,
+    #[error("the client's template could not be taken")]
+    Template(#[from] NotReceived),
 }
 
 /// Serves one client until it is gone.
@@ -124,7 +129,7 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
             let _ = done.await;
             client.send(&EngineMessage::Done).await
         }
-        Some(ClientMessage::Hello { .. } | ClientMessage::Template(_)) | None => Ok(()),
+        Some(ClientMessage::Hello { .. } | ClientMessage::Template { .. }) | None => Ok(()),
     }
 }
 
@@ -141,7 +146,8 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
         Some(name) => {
             let name = TemplateName(name.as_str().into());
             let (kind, spec) = (key.clone(), Arc::clone(&spec));
-            let wanted = TemplateRequest { kind, spec, name, client: client_id, timeout_ms };
+            let bytes = request.template_bytes;
+            let wanted = TemplateRequest { kind, spec, name, bytes, client: client_id, timeout_ms };
             match client.find_template(engine, wanted).await? {
                 Some(Ok(template)) => Some(template),
                 Some(Err(refusal)) => return client.send(&EngineMessage::Refused(refusal)).await,
@@ -286,13 +292,9 @@ impl Engine {
 }
 
 impl Client {
-    async fn receive(&mut self) -> Result<Option<ClientMessage>, ConnectionError> {
-        self.receive_within(LINE_BYTES_MAX).await
-    }
-
-    async fn receive_within(&mut self, bytes_max: u64) -> Result<Option<ClientMessage>, ConnectionError> {
+    pub(super) async fn receive(&mut self) -> Result<Option<ClientMessage>, ConnectionError> {
         let mut line = String::new();
-        let mut reader = (&mut self.reader).take(bytes_max);
+        let mut reader = (&mut self.reader).take(LINE_BYTES_MAX);
         let read = reader.read_line(&mut line);
         match tokio::time::timeout(CLIENT_TIMEOUT, read).await?? {
             0 => Ok(None),
@@ -300,7 +302,7 @@ impl Client {
         }
     }
 
-    async fn send(&mut self, message: &EngineMessage) -> Result<(), ConnectionError> {
+    pub(super) async fn send(&mut self, message: &EngineMessage) -> Result<(), ConnectionError> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
         Ok(tokio::time::timeout(CLIENT_TIMEOUT, self.writer.write_all(&line)).await??)
@@ -349,18 +351,11 @@ impl Client {
             Lookup::Unknown => TemplateFrom::Nowhere,
         });
         let lookup = match lookup {
-            Lookup::Unknown => {
-                self.send(&EngineMessage::TemplateWanted).await?;
-                let content = match self.receive_within(TEMPLATE_BYTES_MAX).await? {
-                    Some(ClientMessage::Template(content)) => content,
-                    _ => return Ok(None),
-                };
-                if content.hash() != *wanted.name.0 {
-                    let message = "the content of the template is not what its name says".to_owned();
-                    return Ok(Some(Err(Refusal { kind: RefusalKind::User, message })));
-                }
-                engine.templates.make(engine, wanted, content)
-            }
+            Lookup::Unknown => match self.take_template_in(engine, wanted).await? {
+                Some(Ok(lookup)) => lookup,
+                Some(Err(refusal)) => return Ok(Some(Err(refusal))),
+                None => return Ok(None),
+            },
             lookup => lookup,
         };
         match lookup {
@@ -374,18 +369,9 @@ impl Client {
         &mut self,
         mut making: Making,
     ) -> Result<Option<Result<Arc<Template>, Refusal>>, ConnectionError> {
-        let mut heartbeat = heartbeat();
-        let mut byte = [0];
-        loop {
-            tokio::select! {
-                biased;
-                made = made(&mut making) => return Ok(Some(made.ok_or(ConnectionError::Ending)?)),
-                // Clients say nothing while they wait: anything to read is their end.
-                _ = self.reader.read(&mut byte) => return Ok(None),
-                _ = heartbeat.tick() => {
-                    self.send(&EngineMessage::Progress { text: "making the template".to_owned() }).await?;
-                }
-            }
+        match self.wait_and_tell(made(&mut making), "making the template").await? {
+            Some(made) => Ok(Some(made.ok_or(ConnectionError::Ending)?)),
+            None => Ok(None),
         }
     }
 
@@ -395,13 +381,23 @@ impl Client {
         answer: oneshot::Receiver<Answer>,
         doing: &str,
     ) -> Result<Option<Answer>, ConnectionError> {
-        tokio::pin!(answer);
+        let answered = self.wait_and_tell(answer, doing).await?;
+        answered.transpose().map_err(|_| ConnectionError::Ending)
+    }
+
+    /// Waits for an event, and tells the client now and then for what; `None` if the client goes first.
+    pub(super) async fn wait_and_tell<Event>(
+        &mut self,
+        event: impl Future<Output = Event>,
+        doing: &str,
+    ) -> Result<Option<Event>, ConnectionError> {
+        tokio::pin!(event);
         let mut heartbeat = heartbeat();
         let mut byte = [0];
         loop {
             tokio::select! {
                 biased;
-                answered = &mut answer => return answered.map(Some).map_err(|_| ConnectionError::Ending),
+                event = &mut event => return Ok(Some(event)),
                 // Clients say nothing while they wait: anything to read is their end.
                 _ = self.reader.read(&mut byte) => return Ok(None),
                 _ = heartbeat.tick() => {

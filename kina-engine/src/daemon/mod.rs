@@ -11,9 +11,11 @@
 //! - `binaries`: the assets, found once for all who want the same.
 //! - `old_logs`: how long logs are kept.
 //! - `high_water`: the most there ever was at a time.
+//! - `lease_files`: the removal of the files that leases leave.
 //! - `limits`: how much this machine can take.
 //! - `metrics`: what it counts and measures, for Prometheus.
 //! - `namespaces`: leases on single namespaces, many on one cluster.
+//! - `templates`, `template_upload`, `template_making`, `template_store`: templates; their way in, how they are made and kept.
 //! - `status`: what the engine tells about itself.
 
 mod binaries;
@@ -26,6 +28,7 @@ mod detach;
 mod dispatcher;
 mod high_water;
 mod in_force;
+mod lease_files;
 mod limits;
 mod metrics;
 mod namespaces;
@@ -36,6 +39,7 @@ mod slot;
 mod status;
 mod template_making;
 mod template_store;
+mod template_upload;
 mod templates;
 
 use crate::client::BECOME_ENGINE;

@@ -17,6 +17,7 @@ use super::boot::Booter;
 use super::client_socket::ClientSocket;
 use super::connection::Engine;
 use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
+use super::lease_files::LeaseFiles;
 use super::limits::{MachineLimits, pool_limits};
 use super::metrics::{Listener, MeteredProvider, Metrics, MetricsSource};
 use super::namespaces::Namespaces;
@@ -34,6 +35,7 @@ use crate::protocol::VERSION;
 use crate::provider::{self, Provider, Surroundings};
 use crate::settings::EngineSettings;
 use crate::snapshot::SnapshotStore;
+use crate::template_intake::{TemplateReader, TemplateRoom};
 use crate::timings::{EngineLine, Recorder};
 
 const TICK_INTERVAL: Duration = Duration::from_millis(500);
@@ -105,23 +107,26 @@ pub(super) async fn serve(
         memory_max_bytes: limits.memory_max_bytes,
         ..EngineLine::default()
     });
+    let lease_files = LeaseFiles::new(paths.lease_directory.clone());
     let mut dispatcher = Dispatcher::new(
         booter,
         limits,
         budget,
         Arc::clone(&templates),
-        paths.clone(),
+        lease_files.clone(),
         (timings, Arc::clone(&metrics)),
         messages.clone(),
     );
     let next_waiter = Arc::new(AtomicU64::new(1));
-    let namespaces = Namespaces::start(&settings, paths.clone(), messages.clone(), Arc::clone(&next_waiter));
+    let namespaces = Namespaces::start(&settings, lease_files, messages.clone(), Arc::clone(&next_waiter));
     let metrics_listener = listen_for_scrapes(settings.metrics_port, &open_files).await;
     let engine = Arc::new(Engine {
         messages,
         namespaces,
         binaries: Binaries::new(paths.cache_directory.clone(), provider_name, &capabilities),
         templates,
+        template_room: TemplateRoom::new(),
+        template_reader: TemplateReader::new(),
         status_source: StatusSource {
             start: Instant::now(),
             log: paths.log.clone(),

@@ -13,6 +13,7 @@ use crate::fixtures::{self, ApplyOptions, FixtureSet, Graph};
 use crate::pool::{SlotKey, TemplateName, WaiterId};
 use crate::protocol::{LeaseGrant, Refusal, RefusalKind};
 use crate::rewind::{ExpectedKeys, Template};
+use crate::template_intake::Admitted;
 use crate::timings::Asker;
 
 /// On so many clusters it is tried, if something else writes to them.
@@ -30,16 +31,18 @@ enum Failure {
 pub(super) async fn make(
     engine: Arc<Engine>,
     request: TemplateRequest,
-    content: FixtureSet,
+    content: Admitted<FixtureSet>,
 ) -> Result<(SlotKey, Arc<Template>), Refusal> {
-    let graph = Graph::new(&content).map_err(|errors| user_error(&with_causes(&errors)))?;
+    let graph = content.read(&engine.template_reader, |content| content.try_map(Graph::consume)).await;
+    let graph = graph.map_err(|error| engine_error(&with_causes(&error)))?;
+    let graph = graph.map_err(|errors| user_error(&with_causes(&errors)))?;
     let (graph, request) = (Arc::new(graph), Arc::new(request));
     let mut intruder = String::new();
     for number in 1..=CLUSTERS_MAX {
         let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
         let making = {
             let (engine, request, graph) = (Arc::clone(&engine), Arc::clone(&request), Arc::clone(&graph));
-            tokio::spawn(async move { make_on_one(&engine, waiter, &request, &graph).await })
+            tokio::spawn(async move { make_on_one(&engine, waiter, &request, &graph.content).await })
         };
         // A panic must neither keep the lease nor let all others wait.
         let made = making.await.unwrap_or_else(|_| Err(Failure::Refused(engine_error("the engine panicked"))));
@@ -65,7 +68,7 @@ async fn make_on_one(
     request: &TemplateRequest,
     graph: &Graph,
 ) -> Result<Arc<Template>, Failure> {
-    let TemplateRequest { kind, spec, name, client, timeout_ms } = request;
+    let TemplateRequest { kind, spec, name, client, timeout_ms, .. } = request;
     let (reply, answer) = oneshot::channel();
     let asker = Asker::internal(&format!("(makes template {:.12})", name.0));
     let (key, spec, client, timeout_ms) = (kind.clone(), Arc::clone(spec), *client, *timeout_ms);

@@ -8,12 +8,13 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::etcd::{PackedKeys, PackedState};
+use crate::etcd::PackedKeys;
 use crate::pool::{SlotKey, TemplateName};
 use crate::rewind::{Template, TemplateWriter};
-use crate::state_file::{self, StateFileKind};
+use crate::state_file::{self, Entries, StateFileKind};
 
-/// Rises with each change of the file's content.
+/// Rises with each change of the file's content. Part of the file's name: an engine of another format never opens it, and
+/// it goes like any other when nothing has used it for long.
 const FORMAT: u32 = 2;
 /// No template is larger: etcd would not take it.
 const FILE_KIND: StateFileKind = StateFileKind { what: "the template", bytes_max: 2 << 30, set_aside_max: 4 };
@@ -50,9 +51,9 @@ impl TemplateStore {
     /// counts as absent, and is set aside.
     pub(super) fn load(&self, kind: &SlotKey, name: &TemplateName) -> Option<Template> {
         let path = self.path(kind, name);
-        let template = state_file::load(&path, &FILE_KIND, |header: Header, state| {
+        let template = state_file::load_entries(&path, &FILE_KIND, |header: Header, entries| {
             let is_this = header.format == FORMAT && *header.name == *name.0;
-            is_this.then(|| self.unpack(&state, header).ok()).flatten()
+            is_this.then(|| self.unpack(entries, header).ok()).flatten()
         })?;
         // Those used last are kept. Where the time cannot be set, it goes a little earlier.
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -61,11 +62,6 @@ impl TemplateStore {
 
     /// Keeps a template; whole or not at all.
     pub(super) fn save(&self, kind: &SlotKey, template: &Template) -> io::Result<()> {
-        let mut state = PackedState::default();
-        for stored in template.read_all() {
-            let stored = stored?;
-            state.push(&stored.key, &stored.value);
-        }
         let header = Header {
             format: FORMAT,
             name: template.name().to_owned(),
@@ -73,7 +69,10 @@ impl TemplateStore {
             removed: template.removed().map(<[u8]>::to_vec).collect(),
             root_certificates: template.root_certificates().iter().cloned().collect(),
         };
-        state_file::save(&self.path(kind, &TemplateName(template.name().into())), header, &state)?;
+        // One value at a time: together they can be larger than all that the engine has in memory.
+        let entries = template.read_all().map(|stored| stored.map(|stored| (stored.key, stored.value)));
+        let path = self.path(kind, &TemplateName(template.name().into()));
+        state_file::save_entries(&path, header, template.lengths(), entries)?;
         self.prune();
         Ok(())
     }
@@ -84,10 +83,10 @@ impl TemplateStore {
         let _ = std::fs::remove_file(self.path(kind, name));
     }
 
-    fn unpack(&self, state: &PackedState, header: Header) -> io::Result<Template> {
+    fn unpack(&self, entries: &mut Entries, header: Header) -> io::Result<Template> {
         let mut writer = TemplateWriter::create(&self.value_directory)?;
-        for (key, value) in state.iter() {
-            writer.add(key, value)?;
+        while let Some((key, value)) = entries.next()? {
+            writer.add(&key, &value)?;
         }
         header.root_certificates.iter().for_each(|key| writer.leave_out(key));
         let mut removed = PackedKeys::default();
@@ -121,7 +120,7 @@ impl TemplateStore {
 
     fn path(&self, kind: &SlotKey, name: &TemplateName) -> PathBuf {
         let identity = Sha256::digest(format!("{}\n{}", kind.0, name.0));
-        self.directory.join(format!("{}.{EXTENSION}", crate::hex::encode(&identity[..16])))
+        self.directory.join(format!("{}-format{FORMAT}.{EXTENSION}", crate::hex::encode(&identity[..16])))
     }
 }
 
@@ -184,6 +183,28 @@ mod tests {
             assert!(store.load(&kind(), &name).is_none());
             assert!(!path.exists(), "it would be met again");
         }
+    }
+
+    #[test]
+    fn a_file_of_another_format_is_never_read_and_goes_with_the_others() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = store(directory.path());
+        let name = TemplateName("t".into());
+        store.save(&kind(), &template(&store, "t")).expect("saved");
+        let path = store.path(&kind(), &name);
+        let file_name = path.file_name().and_then(std::ffi::OsStr::to_str).expect("a name");
+        let others = [format!("-format{}", FORMAT + 1), String::new()];
+        let others = others.map(|other| path.with_file_name(file_name.replace(&format!("-format{FORMAT}"), &other)));
+        std::fs::rename(&path, &others[0]).expect("renamed");
+        std::fs::copy(&others[0], &others[1]).expect("copied");
+        assert!(store.load(&kind(), &name).is_none());
+        assert!(others.iter().all(|other| other.exists()), "an engine of that format may be using it");
+        for other in &others {
+            let file = File::options().write(true).open(other).expect("opened");
+            file.set_modified(SystemTime::now() - AGE_MAX).expect("aged");
+        }
+        store.prune();
+        assert!(!others.iter().any(|other| other.exists()));
     }
 
     #[test]

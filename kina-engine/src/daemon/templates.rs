@@ -14,6 +14,7 @@ use crate::fixtures::FixtureSet;
 use crate::pool::{ClientId, SlotKey, TemplateName};
 use crate::protocol::Refusal;
 use crate::rewind::Template;
+use crate::template_intake::Admitted;
 
 /// Templates that are kept at hand beside those that slots have.
 const AT_HAND_MAX: usize = 32;
@@ -29,6 +30,8 @@ pub(super) struct TemplateRequest {
     pub(super) kind: SlotKey,
     pub(super) spec: Arc<SlotSpec>,
     pub(super) name: TemplateName,
+    /// The length of its content, in bytes.
+    pub(super) bytes: u64,
     pub(super) client: ClientId,
     pub(super) timeout_ms: u64,
 }
@@ -77,7 +80,7 @@ impl Templates {
         self: &Arc<Self>,
         engine: &Arc<Engine>,
         request: TemplateRequest,
-        content: FixtureSet,
+        content: Admitted<FixtureSet>,
     ) -> Lookup {
         let mut known = self.known();
         let key = (request.kind.clone(), request.name.clone());
@@ -120,7 +123,8 @@ impl Templates {
         });
     }
 
-    fn at_hand(&self, kind: &SlotKey, name: &TemplateName) -> Option<Lookup> {
+    /// Looks for a template here.
+    pub(super) fn at_hand(&self, kind: &SlotKey, name: &TemplateName) -> Option<Lookup> {
         self.known().get_mut(&(kind.clone(), name.clone())).map(Entry::look_up)
     }
 

@@ -16,8 +16,10 @@ use crate::certificates::IssuedIdentity;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Keys of one page when only keys are read: about 1.5 MB at the length of usual keys.
 const KEYS_PER_PAGE_MAX: i64 = 10_000;
-/// Keys of one page when values are read as well.
-const VALUES_PER_PAGE_MAX: i64 = 500;
+/// Keys of one page when values are read as well. The first page has as many, whatever their size.
+const VALUES_PER_PAGE_MAX: i64 = 128;
+/// The bytes that a page of values has, if its values are as large as those of the page before.
+const PAGE_BYTES: usize = 4 << 20;
 /// Keys that one transaction writes. All its events share a revision, and reach each watcher in one message.
 pub(crate) const TRANSACTION_KEYS_MAX: usize = 2048;
 /// Values can be 1.5 MB each, so a page of values can be large. gRPC's own default of 4 MB is too small.
@@ -291,8 +293,12 @@ impl Pages<'_> {
             self.revision = page.revision();
             request.revision = self.revision;
         }
+        let value_bytes = page.kvs.iter().map(|kv| kv.value.len()).sum();
         match page.kvs.last() {
-            Some(last) if page.more => request.key = key_after(&last.key),
+            Some(last) if page.more => {
+                request.key = key_after(&last.key);
+                request.limit = keys_of_next_page(page.kvs.len(), value_bytes);
+            }
             _ => self.request = None,
         }
         let stored_keys = page.kvs.into_iter().map(|kv| StoredKey {
@@ -319,7 +325,7 @@ impl WriteOperation {
     }
 
     /// The approximate number of bytes that this takes in a request.
-    fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         match self {
             Self::Put { key, value } => key.len() + value.len() + 16,
             Self::Delete { key } => key.len() + 16,
@@ -369,6 +375,12 @@ fn batch_length(operations: &[WriteOperation]) -> usize {
     operations.iter().take(TRANSACTION_OPERATIONS_MAX).take_while(fits).count().max(1)
 }
 
+/// Returns the number of keys that a page may have after one with so many keys and bytes.
+fn keys_of_next_page(keys: usize, value_bytes: usize) -> i64 {
+    let fitting = keys.saturating_mul(PAGE_BYTES) / value_bytes.max(1);
+    i64::try_from(fitting).unwrap_or(VALUES_PER_PAGE_MAX).clamp(1, VALUES_PER_PAGE_MAX)
+}
+
 fn prefix_request(prefix: &[u8], limit: i64) -> RangeRequest {
     RangeRequest { key: prefix.to_vec(), range_end: prefix_end(prefix), limit, ..RangeRequest::default() }
 }
@@ -401,6 +413,15 @@ mod tests {
         assert_eq!(prefix_end(b"/registry/"), b"/registry0");
         assert_eq!(prefix_end(&[b'a', u8::MAX]), b"b");
         assert_eq!(prefix_end(&[u8::MAX]), [0]);
+    }
+
+    #[test]
+    fn pages_of_large_values_have_few_of_them() {
+        assert_eq!(keys_of_next_page(128, 128 << 10), VALUES_PER_PAGE_MAX);
+        assert_eq!(keys_of_next_page(0, 0), 1);
+        assert_eq!(keys_of_next_page(128, 128 << 20), 4);
+        assert_eq!(keys_of_next_page(4, 4 * PAGE_BYTES), 1);
+        assert_eq!(keys_of_next_page(1, 1 << 10), VALUES_PER_PAGE_MAX);
     }
 
     #[test]

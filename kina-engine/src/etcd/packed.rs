@@ -53,12 +53,6 @@ impl PackedKeys {
 }
 
 impl PackedState {
-    /// Makes a state of packed bytes. Returns `None` unless `lengths`, of each key and its value, cover them exactly.
-    pub(crate) fn from_parts(bytes: Vec<u8>, lengths: Vec<(usize, usize)>) -> Option<Self> {
-        let sum = lengths.iter().try_fold(0_usize, |sum, (key, value)| sum.checked_add(*key)?.checked_add(*value))?;
-        (sum == bytes.len()).then_some(Self { bytes, lengths })
-    }
-
     pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
@@ -69,9 +63,9 @@ impl PackedState {
         self.lengths.is_empty()
     }
 
-    /// The whole state, in the form that [`Self::from_parts`] takes.
-    pub(crate) fn parts(&self) -> (&[u8], &[(usize, usize)]) {
-        (&self.bytes, &self.lengths)
+    /// The lengths of each key and of its value.
+    pub(crate) fn lengths(&self) -> &[(usize, usize)] {
+        &self.lengths
     }
 
     /// Each key with its value.
@@ -106,17 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_restored_only_from_its_own_parts() {
+    fn keys_and_values_come_back_in_order() {
         let mut state = PackedState::default();
         let entries: [(&[u8], &[u8]); 3] = [(b"a", b"1"), (b"b", b""), (b"cc", b"333")];
         entries.iter().for_each(|(key, value)| state.push(key, value));
         assert!(state.iter().eq(entries));
-        let (bytes, lengths) = state.parts();
-        let again = PackedState::from_parts(bytes.to_vec(), lengths.to_vec());
-        assert_eq!(again.as_ref(), Some(&state));
-        assert_eq!(PackedState::from_parts(bytes[1..].to_vec(), lengths.to_vec()), None);
-        assert_eq!(PackedState::from_parts(bytes.to_vec(), lengths[1..].to_vec()), None);
-        assert_eq!(PackedState::from_parts(Vec::new(), vec![(usize::MAX, 1)]), None);
+        assert_eq!(state.lengths(), [(1, 1), (1, 0), (2, 3)]);
         assert!(PackedState::default().is_empty() && !state.is_empty());
     }
 }

@@ -12,7 +12,7 @@ use super::take;
 use super::template::Template;
 use super::{Baseline, ExpectedKeys, PREFIX, RewindError, allocators, settle, transactions};
 use crate::api_client::ApiClient;
-use crate::etcd::{EtcdClient, KeyListing, StoredKey, TRANSACTION_KEYS_MAX, WriteOperation};
+use crate::etcd::{EtcdClient, KeyListing, REQUEST_BYTES_MAX, StoredKey, TRANSACTION_KEYS_MAX, WriteOperation};
 use crate::lingering::{self, End, LeftBehind};
 use crate::provider::{ProvidedCluster, Readiness};
 use crate::sabotage::{self, Part};
@@ -461,14 +461,19 @@ impl Rewinder {
         let mut last_revision = 0;
         let mut others = Some(others);
         let mut rest = changes;
-        // Values are read from disk for one transaction at a time.
+        // Values are read from disk for one transaction at a time, or a little more.
         while !rest.is_empty() || others.is_some() {
-            let batch;
-            (batch, rest) = rest.split_at(rest.len().min(TRANSACTION_KEYS_MAX));
-            let mut operations = Vec::with_capacity(batch.len());
-            for change in batch {
-                operations.push(self.operation(change)?);
+            let (mut operations, mut bytes) = (Vec::new(), 0);
+            for change in rest.iter().take(TRANSACTION_KEYS_MAX) {
+                let operation = self.operation(change)?;
+                bytes += operation.size_bytes();
+                operations.push(operation);
+                if REQUEST_BYTES_MAX / 2 < bytes {
+                    break;
+                }
             }
+            let batch;
+            (batch, rest) = rest.split_at(operations.len());
             operations.extend(if rest.is_empty() { others.take() } else { None }.unwrap_or_default());
             let transactions = self.etcd.write(&operations).await?;
             let mut written = batch;

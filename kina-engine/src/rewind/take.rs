@@ -42,6 +42,8 @@ pub(super) async fn read(etcd: &EtcdClient, baseline: &Baseline, directory: &Pat
             } else if known.is_none_or(|(_, mod_revision)| mod_revision != stored.mod_revision) {
                 taken.writer.add(&stored.key, &stored.value).map_err(RewindError::KeepTemplate)?;
                 taken.revisions.push(stored.mod_revision);
+                // A large value takes a millisecond to hash and to write; others are served in between.
+                tokio::task::yield_now().await;
             }
         }
     }

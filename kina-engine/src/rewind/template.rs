@@ -133,6 +133,11 @@ impl Template {
         &self.discovery_etag
     }
 
+    /// The lengths of each key and its value.
+    pub(crate) fn lengths(&self) -> Vec<(usize, usize)> {
+        self.keys.iter().zip(&self.places).map(|(key, place)| (key.len(), place.value_bytes())).collect()
+    }
+
     /// All of its keys with their values.
     ///
     /// # Errors

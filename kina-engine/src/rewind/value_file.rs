@@ -26,6 +26,13 @@ pub(super) struct ValuePlace {
     length: u32,
 }
 
+impl ValuePlace {
+    /// The length of the value, in bytes.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.length as usize
+    }
+}
+
 impl ValueWriter {
     /// Begins a file in `directory`.
     pub(super) fn create(directory: &Path) -> io::Result<Self> {

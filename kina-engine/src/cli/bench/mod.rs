@@ -2,7 +2,7 @@
 //!
 //! - `scenario`: what there is to be measured.
 //! - `report`, `statistics`, `machine_description`: the one form of all reports, and what samples say.
-//! - `acquisition`, `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`, `scale`, `peers`, `crud`, `stress`, `price`: the scenarios.
+//! - `acquisition`, `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`, `scale`, `peers`, `crud`, `stress`, `price`, `large_template`: the scenarios.
 //! - `gate`: whether something has become slower. `page`: docs/BENCHMARKS.md. `flamegraph`: where the time goes. `plot`: pictures.
 //! - `sampler`, `probe`, `dirt`, `envtest_recipe`: single samples.
 //!
@@ -19,6 +19,7 @@ mod fixtures;
 mod flamegraph;
 mod gate;
 mod gateway;
+mod large_template;
 mod lifecycle;
 mod machine_description;
 mod packages;
@@ -56,8 +57,7 @@ use crate::assets::{self, AssetRequest, Assets, KubernetesMinor};
 use crate::client::{EngineClient, EngineProgram};
 use crate::journal::Journal;
 use crate::paths::EnginePaths;
-use crate::protocol::Profile;
-use crate::protocol::Status;
+use crate::protocol::{AcquireRequest, Profile, Status};
 use crate::provider::process::ProcessProvider;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, Readiness};
 use crate::snapshot::SnapshotStore;
@@ -338,6 +338,12 @@ impl Bench {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         bail!("the clusters were not ready again after a minute")
+    }
+
+    /// The request of a lease that this process takes itself, not a probe.
+    fn request_settings(&self) -> anyhow::Result<AcquireRequest> {
+        let assets_directory = self.assets.kube_apiserver.parent().context("the binaries have a directory")?;
+        Ok(AcquireRequest { assets_directory: Some(assets_directory.to_owned()), ..AcquireRequest::default() })
     }
 
     async fn status(&self, with_memory: bool) -> anyhow::Result<Status> {

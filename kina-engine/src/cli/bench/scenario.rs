@@ -11,8 +11,8 @@ use super::gate::{self, GateArguments, SlowerThanSaved};
 use super::page::{self, PageArguments};
 use super::report::Report;
 use super::{
-    acquisition, compare, crud, fixtures, flamegraph, gateway, lifecycle, peers, price, probe, rewind, scale, stress,
-    wear,
+    acquisition, compare, crud, fixtures, flamegraph, gateway, large_template, lifecycle, peers, price, probe, rewind,
+    scale, stress, wear,
 };
 use crate::ProviderName;
 
@@ -133,6 +133,7 @@ enum Scenario {
     Peers(peers::PeersArguments),
     Crud(crud::CrudArguments),
     Stress(stress::StressArguments),
+    LargeTemplate(large_template::LargeTemplateArguments),
     /// Measure what the page of benchmarks tells of, and write that page
     Report(PageArguments),
     /// Whether the gate does its work here: planted slow-downs are caught, unchanged runs raise no alarm
@@ -203,6 +204,7 @@ async fn measure(provider: ProviderName, arguments: BenchArguments) -> anyhow::R
         Scenario::Peers(arguments) => peers::measure(provider, arguments).await,
         Scenario::Crud(arguments) => crud::measure(provider, arguments).await,
         Scenario::Stress(arguments) => stress::measure(provider, arguments).await,
+        Scenario::LargeTemplate(arguments) => large_template::measure(provider, arguments).await,
         Scenario::SelfTest(arguments) => gate::self_test::run(provider, arguments).await,
         Scenario::Flamegraph(arguments) => flamegraph::run(provider, arguments).await,
         Scenario::Report(_) | Scenario::Probe(_) => Ok(()),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 
 use super::{Dispatcher, Outcome};
+use crate::daemon::lease_files::LeaseFiles;
 use crate::daemon::metrics::Verification;
 use crate::error_text::with_causes;
 use crate::gateway::{Admission, Draining, GatewayCredentials, GatewayError, NetworkControl, OpenGateway};
@@ -26,7 +27,7 @@ pub(crate) struct Release {
     pub(super) lease: u64,
     pub(super) since: Instant,
     pub(super) network: NetworkControl,
-    /// Ends when nothing of the lease can reach the cluster any more.
+    /// Ends when nothing of the lease can reach the cluster any more, and its files are gone.
     closing: Option<JoinHandle<Draining>>,
 }
 
@@ -60,7 +61,7 @@ impl Dispatcher {
             client_certificate_pem: credentials.client.certificate_pem,
             client_key_pem: credentials.client.key_pem,
             kubernetes: handle.kubernetes().to_owned(),
-            lease_directory: self.lease_directory(lease),
+            lease_directory: self.lease_files.directory_of(lease),
             log_directory: handle.log_directory(),
             namespace: None,
         };
@@ -112,13 +113,7 @@ impl Dispatcher {
             return;
         }
         let Some(ActiveLease { slot, lease, gateway }) = self.leases.remove(&waiter) else { return };
-        let directory = self.lease_directory(lease);
-        if let Err(error) = std::fs::remove_dir_all(&directory)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, directory = %directory.display(), "a lease's files could not be removed");
-        }
-        self.ended.insert(slot, Release::new(lease, gateway));
+        self.ended.insert(slot, Release::new(lease, gateway, self.lease_files.clone()));
         self.feed(Event::Released { slot });
     }
 }
@@ -132,12 +127,13 @@ impl ActiveLease {
 
 impl Release {
     /// Cuts the lease off, whenever it may be rewound.
-    fn new(lease: u64, gateway: OpenGateway) -> Self {
+    fn new(lease: u64, gateway: OpenGateway, files: LeaseFiles) -> Self {
         let network = gateway.network().clone();
-        Self { lease, since: Instant::now(), network, closing: Some(tokio::spawn(gateway.close())) }
+        let closing = async move { tokio::join!(gateway.close(), files.remove(lease)).0 };
+        Self { lease, since: Instant::now(), network, closing: Some(tokio::spawn(closing)) }
     }
 
-    /// Waits until the lease is cut off. Returns what may still run of it, to the first caller only.
+    /// Waits until the lease is cut off and its files are gone. Returns what may still run of it, to the first caller only.
     pub(super) async fn wait_closed(&mut self) -> LeftBehind {
         let Some(closing) = self.closing.take() else { return LeftBehind::default() };
         // An error means that closing panicked; its connections are gone all the same.

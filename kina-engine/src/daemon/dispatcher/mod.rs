@@ -24,6 +24,7 @@ use self::refusal::to_refusal;
 use self::template::TemplatesInUse;
 use super::boot::{Booter, SlotSpec};
 use super::high_water::HighWaterMark;
+use super::lease_files::LeaseFiles;
 use super::metrics::{Metrics, StartedFrom, Waits};
 use super::slot::{SlotError, SlotHandle};
 use super::templates::Templates;
@@ -31,7 +32,6 @@ use crate::budget::Budget;
 use crate::cluster_name::cluster_name;
 use crate::error_text::with_causes;
 use crate::gateway::{NetworkControl, TrafficLedger};
-use crate::paths::EnginePaths;
 use crate::pool::{
     Action, ClientId, DestroyCause, Event, Layer, Limits, Pool, SlotId, SlotKey, TemplateName, TimeMs, WaiterId,
 };
@@ -119,7 +119,7 @@ pub(super) struct Dispatcher {
     /// `None` where this engine takes no heed of others.
     memory: Option<MemoryShare>,
     booter: Arc<Booter>,
-    paths: EnginePaths,
+    lease_files: LeaseFiles,
     messages: mpsc::Sender<Message>,
     start: Instant,
     specs: HashMap<SlotKey, Arc<SlotSpec>>,
@@ -151,7 +151,7 @@ impl Dispatcher {
         limits: Limits,
         budget: Option<Budget>,
         templates: Arc<Templates>,
-        paths: EnginePaths,
+        lease_files: LeaseFiles,
         observers: (Recorder, Arc<Metrics>),
         messages: mpsc::Sender<Message>,
     ) -> Self {
@@ -162,7 +162,7 @@ impl Dispatcher {
             limits,
             memory: budget.map(|budget| MemoryShare::new(budget, &limits)),
             booter: Arc::new(booter),
-            paths,
+            lease_files,
             messages,
             start: Instant::now(),
             specs: HashMap::new(),
@@ -454,10 +454,6 @@ impl Dispatcher {
             // Fails only when the engine is ending.
             let _ = messages.send(Message::Outcome(outcome)).await;
         })
-    }
-
-    fn lease_directory(&self, lease: u64) -> std::path::PathBuf {
-        self.paths.lease_directory.join(lease.to_string())
     }
 
     fn now(&self) -> TimeMs {

@@ -1,7 +1,6 @@
 //! Feeds the machine with events and carries its actions out. Everything that takes time is a task, which reports.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,10 +13,10 @@ use super::machine::{Action, Event, HostId, HostKind, Machine, NamespaceLimits, 
 use super::{FIRST_LEASE, NamespaceRequest, NamespacesInspection, Request};
 use crate::daemon::boot::SlotSpec;
 use crate::daemon::dispatcher::{Inspection, LeaseReply, Message};
+use crate::daemon::lease_files::LeaseFiles;
 use crate::error_text::with_causes;
 use crate::gateway::{NetworkControl, OpenGateway, TrafficLedger};
 use crate::lingering::LeftBehind;
-use crate::paths::EnginePaths;
 use crate::pool::{TemplateName, TimeMs, WaiterId};
 use crate::protocol::{LeaseGrant, LeaseStatus, NamespaceStatus, Refusal, RefusalKind};
 use crate::rewind::Template;
@@ -35,7 +34,7 @@ pub(super) enum Outcome {
 
 pub(super) struct Actor {
     machine: Machine,
-    paths: EnginePaths,
+    lease_files: LeaseFiles,
     dispatcher: mpsc::Sender<Message>,
     next_waiter: Arc<AtomicU64>,
     requests: mpsc::Sender<Request>,
@@ -75,14 +74,14 @@ struct ActiveTenancy {
 impl Actor {
     pub(super) fn new(
         limits: NamespaceLimits,
-        paths: EnginePaths,
+        lease_files: LeaseFiles,
         dispatcher: mpsc::Sender<Message>,
         next_waiter: Arc<AtomicU64>,
         requests: mpsc::Sender<Request>,
     ) -> Self {
         Self {
             machine: Machine::new(limits),
-            paths,
+            lease_files,
             dispatcher,
             next_waiter,
             requests,
@@ -265,7 +264,7 @@ impl Actor {
             client_certificate_pem: String::new(),
             client_key_pem: String::new(),
             kubernetes: handle.kubernetes().to_owned(),
-            lease_directory: self.lease_directory(lease),
+            lease_directory: self.lease_files.directory_of(lease),
             log_directory: handle.log_directory(),
             namespace: Some(namespace.clone()),
         };
@@ -287,17 +286,13 @@ impl Actor {
         let tenancy = self.tenants.get_mut(&tenant).and_then(|found| found.tenancy.as_mut());
         let (Some(host), Some(tenancy)) = (host, tenancy) else { return };
         let (gateway, namespace, lease) = (tenancy.gateway.take(), tenancy.namespace.clone(), tenancy.lease);
-        let directory = self.lease_directory(lease);
+        let files = self.lease_files.clone();
         self.spawn(async move {
             let start = Instant::now();
             if let Some(gateway) = gateway {
                 host.handle().leave(LeftBehind::of_gateway(gateway.close().await));
             }
-            if let Err(error) = std::fs::remove_dir_all(&directory)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                tracing::warn!(%error, directory = %directory.display(), "a lease's files could not be removed");
-            }
+            files.remove(lease).await;
             let result = host.clean(&namespace).await;
             tracing::debug!(namespace, clean_ms = start.elapsed().as_millis(), is_clean = result.is_ok(), "cleaned");
             Outcome::Cleaned { tenant, result }
@@ -345,10 +340,6 @@ impl Actor {
             // Fails only when the engine is ending.
             let _ = requests.send(Request::Outcome(outcome)).await;
         });
-    }
-
-    fn lease_directory(&self, lease: u64) -> PathBuf {
-        self.paths.lease_directory.join(lease.to_string())
     }
 
     fn now(&self) -> TimeMs {

@@ -33,8 +33,8 @@ use self::actor::{Actor, Outcome};
 use self::machine::NamespaceLimits;
 use super::boot::SlotSpec;
 use super::dispatcher::{LeaseReply, Message};
+use super::lease_files::LeaseFiles;
 use crate::gateway::NetworkControl;
-use crate::paths::EnginePaths;
 use crate::pool::{ClientId, SlotKey, WaiterId};
 use crate::protocol::{NamespaceStatus, Traffic};
 use crate::rewind::Template;
@@ -96,7 +96,7 @@ pub(super) struct Namespaces {
 impl Namespaces {
     pub(super) fn start(
         settings: &EngineSettings,
-        paths: EnginePaths,
+        lease_files: LeaseFiles,
         dispatcher: mpsc::Sender<Message>,
         next_waiter: Arc<AtomicU64>,
     ) -> Self {
@@ -108,7 +108,7 @@ impl Namespaces {
             waiting_max: settings.waiting_max,
         };
         let (requests, received) = mpsc::channel(MESSAGES_MAX);
-        let actor = Actor::new(limits, paths, dispatcher, next_waiter, requests.clone());
+        let actor = Actor::new(limits, lease_files, dispatcher, next_waiter, requests.clone());
         Self { requests, task: tokio::spawn(actor.run(received)).abort_handle() }
     }
 
