@@ -2,13 +2,14 @@
 //!
 //! Components write into the same files for as long as they run. A test that looks at them should find what its own
 //! cluster did, and not what an earlier test did to it. So at each hand-out what is there goes into a directory beside
-//! them, where it stays for those who look for the reasons of an earlier failure.
+//! them, where it is for those who look for the reasons of an earlier failure, within the bounds of `bounded_log`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::bounded_log::{COMPONENT_PART_BYTES_MAX, ComponentLog, move_to_older};
 use crate::sabotage::{self, Part};
 
 /// The directory, in that of the logs.
@@ -16,41 +17,38 @@ pub(crate) const DIRECTORY: &str = "earlier";
 /// All that a lease can make say something. A supervisor speaks to the engine alone.
 const COMPONENTS: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
 
-/// Moves all lines out of the logs of a cluster's components, which keep them open. Lines that cannot be kept, if the disk
-/// is full, are lost.
-pub(crate) fn set_aside(log_directory: &Path) -> io::Result<()> {
+/// Moves all lines out of the logs of a cluster's components. `written_here` are those that this process writes for them;
+/// components keep others open. Lines that cannot be kept, if the disk is full, are lost.
+pub(crate) fn set_aside(log_directory: &Path, written_here: &[Arc<ComponentLog>]) -> io::Result<()> {
     if sabotage::is_off(Part::ClusterLogs) {
         return Ok(());
     }
     for component in COMPONENTS {
-        let name = format!("{component}.log");
-        let mut log = match OpenOptions::new().read(true).write(true).open(log_directory.join(&name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            opened => opened?,
-        };
-        if log.metadata()?.len() == 0 {
-            continue;
+        let path = log_directory.join(format!("{component}.log"));
+        match written_here.iter().find(|log| log.path() == path) {
+            Some(log) => log.move_to_older()?,
+            None => set_file_aside(&path, 0)?,
         }
-        if let Err(error) = append(&mut log, log_directory, &name) {
-            tracing::warn!(%error, directory = %log_directory.display(), name, "a log's earlier lines were lost");
-        }
-        // The component writes at the end, wherever that is.
-        log.set_len(0)?;
     }
     Ok(())
 }
 
-fn append(log: &mut File, log_directory: &Path, name: &str) -> io::Result<u64> {
-    let directory = log_directory.join(DIRECTORY);
-    let open = || OpenOptions::new().append(true).create(true).mode(0o600).open(directory.join(name));
-    let mut earlier = match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            std::fs::create_dir(&directory)?;
-            open()?
-        }
-        opened => opened?,
-    };
-    io::copy(log, &mut earlier)
+/// Moves the lines out of those logs that have reached their bound, for components that write the files themselves.
+pub(crate) fn keep_bounded(log_directory: &Path) -> io::Result<()> {
+    COMPONENTS.iter().try_for_each(|component| {
+        set_file_aside(&log_directory.join(format!("{component}.log")), COMPONENT_PART_BYTES_MAX)
+    })
+}
+
+/// Does so if there is more in it than this.
+fn set_file_aside(path: &Path, more_than_bytes: u64) -> io::Result<()> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(log) if log.metadata()?.len() <= more_than_bytes => Ok(()),
+        // The component writes at the end, wherever that is.
+        Ok(mut log) => move_to_older(&mut log, path, COMPONENT_PART_BYTES_MAX),
+    }
 }
 
 #[cfg(test)]
@@ -68,10 +66,28 @@ mod tests {
         for text in ["first\n", "second\n", "third\n"] {
             writer.write_all(text.as_bytes()).expect("written");
             assert_eq!(read(&path), text);
-            set_aside(directory.path()).expect("set aside");
+            set_aside(directory.path(), &[]).expect("set aside");
             assert_eq!(read(&path), "");
         }
         assert_eq!(read(&directory.path().join(DIRECTORY).join("etcd.log")), "first\nsecond\nthird\n");
         assert!(!directory.path().join("kwok.log").exists());
+    }
+    #[test]
+    fn what_a_component_writes_itself_is_cut_when_it_is_beyond_the_bound() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("kube-apiserver.log");
+        let mut writer = OpenOptions::new().append(true).create(true).open(&path).expect("opened");
+        writer.write_all(b"short\n").expect("written");
+        keep_bounded(directory.path()).expect("looked at");
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "short\n");
+        let megabyte = vec![b'x'; 1 << 20];
+        for _ in 0..70 {
+            writer.write_all(&megabyte).expect("written");
+        }
+        writer.write_all(b"\nnewest\n").expect("written");
+        keep_bounded(directory.path()).expect("looked at");
+        assert_eq!(std::fs::metadata(&path).expect("known").len(), 0);
+        let earlier = std::fs::read(directory.path().join(DIRECTORY).join("kube-apiserver.log")).expect("read");
+        assert!(earlier.len() as u64 <= COMPONENT_PART_BYTES_MAX && earlier.ends_with(b"x\nnewest\n"));
     }
 }

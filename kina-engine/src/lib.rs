@@ -32,6 +32,7 @@
 //! - `budget`, `machine`, `process_memory`: the memory of this engine and of all engines of the user.
 //! - `cluster_name`: the names of clusters.
 //! - `open_files`, `peer_user`: the bounds of connections, and the user that each comes from.
+//! - `bounded_log`: logs within a bound, of the engine and of components.
 //! - `earlier_logs`: the logs of clusters from before the current lease.
 //! - `process_time`: the CPU time of a process.
 //! - `etcd`, `certificates`, `snapshot`, `state_file`: the foundations of the above.
@@ -41,6 +42,8 @@ mod api_client;
 #[cfg(feature = "engine")]
 pub mod assets;
 pub mod backoff;
+#[cfg(feature = "engine")]
+mod bounded_log;
 #[cfg(feature = "engine")]
 mod budget;
 #[cfg(feature = "cel")]

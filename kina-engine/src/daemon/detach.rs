@@ -1,12 +1,11 @@
 //! The first acts of a process that becomes the engine.
 
-use std::fs::OpenOptions;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Mutex;
 
-/// A log that has grown beyond this is started anew.
-const LOG_BYTES_MAX: u64 = 8 << 20;
+use crate::bounded_log::{BoundedFile, ENGINE_PART_BYTES_MAX};
 
 /// Cuts every tie to whoever started this process: its session, its directory, its open files.
 pub(super) fn detach() {
@@ -22,15 +21,11 @@ pub(super) fn start_log(path: &Path) -> std::io::Result<()> {
     if let Some(directory) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    let is_long = std::fs::metadata(path).is_ok_and(|metadata| LOG_BYTES_MAX < metadata.len());
-    let file = OpenOptions::new().create(true).append(!is_long).write(true).truncate(is_long).mode(0o600).open(path)?;
+    let file = BoundedFile::open(path, ENGINE_PART_BYTES_MAX)?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("KINA_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,h2=warn,hyper=warn,kube_client=off,tower=warn"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(std::sync::Arc::new(file))
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Mutex::new(file)).finish();
     // Before `main` nobody can have set another.
     let _ = tracing::subscriber::set_global_default(subscriber);
     std::panic::set_hook(Box::new(|panic| {

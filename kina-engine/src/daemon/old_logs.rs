@@ -1,4 +1,5 @@
-//! How long logs are kept. They outlast whom they are about, for whoever wants to know why it ended.
+//! How long logs are kept. They outlast the engine or the cluster that they are about, so that it can be seen why it
+//! ended. How long each may become is the matter of `bounded_log`.
 //!
 //! All engines of a cache have theirs in one place, those of clusters each in a directory of its cluster's name.
 
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::cluster_name::engine_of;
+use crate::earlier_logs;
 use crate::journal::living_engines;
 use crate::paths::EnginePaths;
 
@@ -20,7 +22,9 @@ const ENGINE_LOG_AGE_MIN: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) fn prune(paths: &EnginePaths) {
     prune_cluster_logs(&paths.cluster_log_directory, &paths.journal_directory);
     if let Some(directory) = paths.log.parent() {
-        prune_engine_logs(directory, SystemTime::now());
+        for directory in [directory.to_owned(), directory.join(earlier_logs::DIRECTORY)] {
+            prune_engine_logs(&directory, SystemTime::now());
+        }
     }
 }
 

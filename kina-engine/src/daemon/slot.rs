@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::earlier_logs;
 use crate::gateway::{Admission, Entrance, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
 use crate::lingering::LeftBehind;
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
@@ -172,8 +171,8 @@ impl SlotHandle {
 
     /// Begins the components' logs anew: what is in them was not written for the next lease.
     async fn set_logs_aside(&self) -> Result<(), SlotError> {
-        let log_directory = self.log_directory();
-        let set_aside = tokio::task::spawn_blocking(move || earlier_logs::set_aside(&log_directory));
+        let cluster = Arc::clone(&self.cluster);
+        let set_aside = tokio::task::spawn_blocking(move || cluster.set_logs_aside());
         set_aside.await.unwrap_or_else(|panic| Err(panic.into())).map_err(SlotError::Logs)
     }
 

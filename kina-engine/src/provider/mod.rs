@@ -74,6 +74,15 @@ pub trait ProvidedCluster: Send + Sync {
     /// Returns the directory of its components' logs.
     fn log_directory(&self) -> &std::path::Path;
 
+    /// Moves the lines that its components have written so far to where those of earlier leases are. Takes the time of a
+    /// few calls of the system, or of copying what a component has written.
+    ///
+    /// # Errors
+    /// If the files cannot be emptied.
+    fn set_logs_aside(&self) -> std::io::Result<()> {
+        crate::earlier_logs::set_aside(self.log_directory(), &[])
+    }
+
     /// Returns the host name that its API server sees, after which that names a Lease of its own.
     fn host_name(&self) -> Vec<u8> {
         rustix::system::uname().nodename().to_bytes().to_owned()

@@ -4,6 +4,8 @@
 
 #[cfg(target_os = "linux")]
 mod giving_up;
+#[cfg(target_os = "linux")]
+mod long_logs;
 mod lookers;
 mod scene;
 

@@ -25,7 +25,7 @@ const NAMED_MAX: usize = 10;
 
 /// Print the log of the engine, or the logs of one cluster
 ///
-/// Logs outlive their clusters for a while: those of the newest 40 are kept.
+/// Logs outlive their clusters for a while: those of the newest 40 are kept, the newest 16 MB of an engine and 64 MB of each component at most.
 #[derive(Clone, Debug, Args)]
 pub(super) struct LogsArguments {
     /// Name of a cluster, as `cargo kina status` shows it, or the end of the name; without one, the engine's own log
@@ -91,10 +91,14 @@ impl Source {
         files_in(directory, component).with_context(|| format!("reading {} failed", directory.display()))
     }
 
-    /// The files with the lines of earlier leases.
+    /// The files with the lines of earlier leases, or with the older part of a long log.
     fn earlier_files(&self, component: Option<&str>) -> Vec<PathBuf> {
         match self {
-            Self::File(_) => Vec::new(),
+            Self::File(path) => {
+                let beside = path.parent().zip(path.file_name());
+                let earlier = beside.map(|(directory, name)| directory.join(earlier_logs::DIRECTORY).join(name));
+                earlier.filter(|earlier| earlier.exists()).into_iter().collect()
+            }
             Self::Directory(directory) => {
                 files_in(&directory.join(earlier_logs::DIRECTORY), component).unwrap_or_default()
             }
@@ -163,11 +167,11 @@ fn list(names: &[String]) -> String {
     shown
 }
 
-/// Prints the new lines. With several files, each line names its file.
+/// Prints the new lines. With several components, each line names its component.
 fn print_new(tails: &mut [Tail], is_last_time: bool) -> anyhow::Result<()> {
     let style = Style::of_stdout();
     let width = tails.iter().map(|tail| label_of(tail.path()).len()).max().unwrap_or_default();
-    let has_labels = 1 < tails.len();
+    let has_labels = tails.iter().any(|tail| label_of(tail.path()) != label_of(tails[0].path()));
     for tail in tails {
         let label = has_labels.then(|| style.paint(Paint::Cold, &format!("{:<width$} | ", label_of(tail.path()))));
         tail.read_lines(is_last_time, &mut |line| {
@@ -218,6 +222,11 @@ mod tests {
         assert_eq!(source.earlier_files(Some("etcd")), [earlier.join("etcd.log")]);
         assert!(source.earlier_files(Some("kwok")).is_empty());
         assert_eq!(source.files(None).expect("read"), [directory.path().join("etcd.log")]);
+        let engine = directory.path().join("engine.log");
+        let source = Source::File(engine.clone());
+        assert!(source.earlier_files(None).is_empty());
+        std::fs::write(earlier.join("engine.log"), "").expect("written");
+        assert_eq!(source.earlier_files(None), [earlier.join("engine.log")]);
         assert!(is_earlier(&earlier.join("etcd.log")) && !is_earlier(&directory.path().join("etcd.log")));
     }
 

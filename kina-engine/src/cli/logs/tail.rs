@@ -1,4 +1,4 @@
-//! A file that may grow, be started anew, or be removed.
+//! A file that may grow, be started anew, be replaced by another of its name, or be removed.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -16,13 +16,14 @@ const BLOCK_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Tail {
     path: PathBuf,
-    inode: Option<u64>,
+    /// Kept open: what was written to it before another took its name is still to be read.
+    file: Option<File>,
     offset: u64,
 }
 
 impl Tail {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, inode: None, offset: 0 }
+        Self { path, file: None, offset: 0 }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -33,8 +34,9 @@ impl Tail {
     pub(super) fn skip_to_last(&mut self, lines: Option<usize>) -> anyhow::Result<()> {
         let Some(lines) = lines else { return Ok(()) };
         let found = File::open(&self.path).and_then(|mut file| {
-            self.inode = Some(file.metadata()?.ino());
-            start_of_last(&mut file, lines)
+            let start = start_of_last(&mut file, lines)?;
+            self.file = Some(file);
+            Ok(start)
         });
         self.offset = found.with_context(|| format!("reading {} failed", self.path.display()))?;
         Ok(())
@@ -46,25 +48,51 @@ impl Tail {
         takes_unfinished: bool,
         print: &mut dyn FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let failed = |path: &Path| format!("reading {} failed", path.display());
-        let mut file = match File::open(&self.path) {
+        let path = self.path.clone();
+        let failed = || format!("reading {} failed", path.display());
+        let named = match File::open(&self.path) {
             // Logs of old clusters are removed after a while.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            opened => opened.with_context(|| failed(&self.path))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened.with_context(failed)?),
         };
-        let metadata = file.metadata().with_context(|| failed(&self.path))?;
-        if self.inode.replace(metadata.ino()).is_some_and(|inode| inode != metadata.ino())
-            || metadata.len() < self.offset
-        {
-            // Another file of that name, or the same one started anew.
+        if let Some(mut before) = self.file.take() {
+            let is_named = match &named {
+                Some(named) => {
+                    before.metadata().with_context(failed)?.ino() == named.metadata().with_context(failed)?.ino()
+                }
+                None => false,
+            };
+            // One that has lost its name gets no more lines.
+            self.read_from(&mut before, takes_unfinished || !is_named, print).with_context(failed)?;
+            if is_named {
+                self.file = Some(before);
+                return Ok(());
+            }
             self.offset = 0;
         }
-        file.seek(SeekFrom::Start(self.offset)).with_context(|| failed(&self.path))?;
-        let mut reader = BufReader::new(file.take(metadata.len().saturating_sub(self.offset)));
+        let Some(mut named) = named else { return Ok(()) };
+        self.read_from(&mut named, takes_unfinished, print).with_context(failed)?;
+        self.file = Some(named);
+        Ok(())
+    }
+
+    fn read_from(
+        &mut self,
+        file: &mut File,
+        takes_unfinished: bool,
+        print: &mut dyn FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let length = file.metadata()?.len();
+        if length < self.offset {
+            // It was started anew.
+            self.offset = 0;
+        }
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut reader = BufReader::new(file.take(length.saturating_sub(self.offset)));
         loop {
             let mut line = Vec::new();
-            let read = (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
-            let length = u64::try_from(read.with_context(|| failed(&self.path))?).unwrap_or(u64::MAX);
+            let read = (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+            let length = u64::try_from(read).unwrap_or(u64::MAX);
             let is_finished = line.ends_with(b"\n");
             if length == 0 || !(is_finished || takes_unfinished || length == LINE_BYTES_MAX) {
                 return Ok(());
@@ -132,6 +160,21 @@ mod tests {
         assert_eq!(read(&mut tail, true), ["new", "last"]);
         std::fs::remove_file(&path).expect("removed");
         assert!(read(&mut tail, true).is_empty());
+    }
+
+    #[test]
+    fn lines_that_were_written_before_another_file_took_the_name_are_read_too() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("a.log");
+        let mut tail = Tail::new(path.clone());
+        let mut file = File::create(&path).expect("made");
+        writeln!(file, "one").expect("written");
+        assert_eq!(read(&mut tail, false), ["one"]);
+        write!(file, "two\nhalf a line").expect("written");
+        std::fs::rename(&path, directory.path().join("older.log")).expect("renamed");
+        std::fs::write(&path, "three\n").expect("written");
+        assert_eq!(read(&mut tail, false), ["two", "half a line", "three"]);
+        assert!(read(&mut tail, false).is_empty());
     }
 
     #[test]

@@ -91,7 +91,7 @@ struct Guest<'a> {
 impl AppleCluster {
     /// Makes the cluster of a container that runs.
     pub(super) fn new(shared: Arc<Shared>, parts: Parts) -> Result<Self, ProviderError> {
-        let watch = Arc::new(shared.observer.watch(&parts.container.id));
+        let watch = Arc::new(shared.observer.watch(&parts.container.id, &parts.log_directory));
         let (running, running_now) = watch::channel(Some(Running { watch, ended_before: parts.ended_before }));
         Ok(Self {
             shared,
@@ -145,7 +145,7 @@ impl AppleCluster {
             Ok((container, ended_before, served_before))
         };
         let (container, ended_before, served_before) = started.await.map_err(|error| self.failed("starting", error))?;
-        let watch = Arc::new(self.shared.observer.watch(&container.id));
+        let watch = Arc::new(self.shared.observer.watch(&container.id, &self.log_directory));
         running.send_replace(Some(Running { watch, ended_before }));
         self.wait_etcd(served_before).await.map(drop)
     }

@@ -1,6 +1,8 @@
-//! Notices when the container of a running cluster is gone: one observer for all, which lists them every few seconds.
+//! Notices when the container of a running cluster is gone: one observer for all, which lists them every few seconds. And
+//! keeps the logs within their bound that components write in there.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use super::cli::ContainerCli;
 use super::error::ContainerErrorKind as Kind;
 use super::json::{Container, ContainerState};
 use super::service::Service;
+use crate::earlier_logs;
 
 /// Interval between lists, each of which takes the service some milliseconds.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -34,6 +37,7 @@ struct Watched {
 #[derive(Debug)]
 struct Entry {
     container: String,
+    log_directory: PathBuf,
     end: watch::Sender<Option<String>>,
 }
 
@@ -53,12 +57,15 @@ impl Observer {
         Self { watched, task }
     }
 
-    /// Watches a container that was just seen running.
-    pub(super) fn watch(&self, container: &str) -> Watch {
+    /// Watches a container that was just seen running, and the logs in this directory.
+    pub(super) fn watch(&self, container: &str, log_directory: &Path) -> Watch {
         let (sender, end) = watch::channel(None);
         let mut entries = self.watched.lock();
         let number = entries.last_key_value().map_or(0, |(number, _)| number + 1);
-        entries.insert(number, Entry { container: container.to_owned(), end: sender });
+        entries.insert(
+            number,
+            Entry { container: container.to_owned(), log_directory: log_directory.to_owned(), end: sender },
+        );
         drop(entries);
         self.watched.added.notify_one();
         Watch { watched: Arc::clone(&self.watched), number, end }
@@ -107,6 +114,11 @@ impl Watched {
         living.map(|(number, entry)| (*number, entry.container.clone())).collect()
     }
 
+    /// The directories of the logs of those that are watched now.
+    fn log_directories(&self) -> Vec<PathBuf> {
+        self.lock().values().map(|entry| entry.log_directory.clone()).collect()
+    }
+
     fn end(&self, number: u64, how: &str) {
         if let Some(entry) = self.lock().get(&number) {
             entry.end.send_replace(Some(how.to_owned()));
@@ -121,6 +133,7 @@ async fn observe(cli: Arc<ContainerCli>, service: Arc<Service>, watched: Arc<Wat
             watched.added.notified().await;
             continue;
         }
+        keep_logs_bounded(watched.log_directories()).await;
         match cli.list_once().await {
             Ok(containers) => {
                 for (number, name) in &living {
@@ -143,6 +156,18 @@ async fn observe(cli: Arc<ContainerCli>, service: Arc<Service>, watched: Arc<Wat
         }
         tokio::time::sleep(INTERVAL).await;
     }
+}
+
+async fn keep_logs_bounded(log_directories: Vec<PathBuf>) {
+    let kept = tokio::task::spawn_blocking(move || {
+        for directory in log_directories {
+            if let Err(error) = earlier_logs::keep_bounded(&directory) {
+                tracing::warn!(%error, directory = %directory.display(), "logs cannot be kept within their bound");
+            }
+        }
+    });
+    // An error is a panic, which is in the log.
+    let _ = kept.await;
 }
 
 fn end_of(name: &str, containers: &[Container]) -> Option<&'static str> {

@@ -6,8 +6,6 @@
 //! one.
 
 use std::ffi::OsString;
-
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -18,6 +16,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::sync::{oneshot, watch};
 
 use super::ProviderError;
+use crate::bounded_log::ComponentLog;
 use crate::journal::Journal;
 use crate::provider::group_watcher::Watcher;
 use crate::provider::readiness::Awaited;
@@ -56,7 +55,7 @@ pub(super) struct ChildCommand {
 pub(super) struct Child {
     component: &'static str,
     process_id: Pid,
-    log: PathBuf,
+    log: Arc<ComponentLog>,
     exit: watch::Receiver<Option<ExitStatus>>,
     /// True once the process may have been reaped, after which its number can be used again.
     reaped: Arc<Mutex<bool>>,
@@ -126,6 +125,11 @@ impl Child {
         self.process_id.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// All that it has written and will write.
+    pub(super) fn written(&self) -> &Arc<ComponentLog> {
+        &self.log
+    }
+
     /// Waits until it has ended, for whatever reason.
     pub(super) async fn wait(&self) -> ExitStatus {
         let mut exit = self.exit.clone();
@@ -169,7 +173,7 @@ impl Awaited for Child {
     }
 
     fn log(&self) -> &Path {
-        &self.log
+        self.log.path()
     }
 
     fn ended(&self) -> Option<String> {
@@ -214,8 +218,7 @@ impl Registry {
 }
 
 fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::io::Error> {
-    let log = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&command.log);
-    let log = log.map_err(|error| {
+    let (log, output) = ComponentLog::start(command.component, &command.log).map_err(|error| {
         let what = format!("opening its log {} failed: {error}", command.log.display());
         std::io::Error::new(error.kind(), what)
     })?;
@@ -225,8 +228,8 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
         .env_clear()
         .envs(command.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
+        .stdout(output.try_clone()?)
+        .stderr(output)
         .current_dir(&command.working_directory)
         .process_group(0);
     keep_files_private(&mut process);
@@ -246,6 +249,7 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
     let reaped = Arc::new(Mutex::new(false));
     let reaped_by_thread = Arc::clone(&reaped);
     let registry_of_thread = Arc::clone(registry);
+    let log_of_thread = Arc::clone(&log);
     let spawned = reaper.spawn(move || {
         // The first wait does not reap, so that no signal is sent to the number while it is being given back.
         let wait_only = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
@@ -253,6 +257,8 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
         *reaped_by_thread.lock().unwrap_or_else(PoisonError::into_inner) = true;
         registry_of_thread.ended(process_id);
         let status = child.wait().unwrap_or_default();
+        // Its last lines are in the file before its end is told, because the reason is looked for there.
+        log_of_thread.catch_up();
         let _ = sender.send(Some(status));
         registry_of_thread.living_count.send_modify(|count| *count -= 1);
     });
@@ -261,7 +267,7 @@ fn spawn(command: ChildCommand, registry: &Arc<Registry>) -> Result<Child, std::
         let _ = rustix::process::kill_process_group(process_id, Signal::KILL);
         return Err(error);
     }
-    Ok(Child { component: command.component, process_id, log: command.log, exit, reaped })
+    Ok(Child { component: command.component, process_id, log, exit, reaped })
 }
 
 /// Sets the permitted delay of timers, which children inherit, so that the kernel can wake them up for several timers

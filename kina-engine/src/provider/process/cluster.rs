@@ -10,6 +10,7 @@ use super::child::{Child, ChildCommand, ChildStarter, describe_exit};
 use super::state_directory::StateDirectory;
 use crate::api_client::ApiClient;
 use crate::assets::Assets;
+use crate::earlier_logs;
 use crate::etcd::PackedState;
 use crate::process_identity::start_of;
 use crate::process_memory::proportional_bytes;
@@ -229,6 +230,12 @@ impl ProvidedCluster for ProcessCluster {
 
     fn log_directory(&self) -> &Path {
         &self.log_directory
+    }
+
+    fn set_logs_aside(&self) -> std::io::Result<()> {
+        let children = self.running_now.borrow().iter().flat_map(Running::children).collect::<Vec<_>>();
+        let written: Vec<_> = children.iter().map(|child| Arc::clone(child.written())).collect();
+        earlier_logs::set_aside(&self.log_directory, &written)
     }
 
     fn process_ids(&self) -> Vec<u32> {
