@@ -80,11 +80,13 @@ pub enum ClientMessage {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineMessage {
-    /// What is being done for a client that waits.
+    /// What is being done for a client that waits. Said once of each step.
     Progress {
         /// For people.
         text: String,
     },
+    /// A sign of life for a client that waits: the last step goes on.
+    Alive,
     /// The engine has no template of that name and asks for its content ([`ClientMessage::Template`]).
     TemplateWanted,
     /// The lease. Nothing follows it.

@@ -4,7 +4,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kina_engine::client::{self, ClientError, EngineClient, EngineProgram, Lease};
+use kina_engine::client::{self, ClientError, EngineClient, EngineProgram, Lease, News};
 use kina_engine::fixtures::FixtureSet;
 use kina_engine::protocol::{AcquireRequest, Isolation, NetworkChange, Profile, RuleKind};
 use kina_engine::settings::WorkspaceSettings;
@@ -155,7 +155,7 @@ impl Cluster {
         let nothing = FixtureSet::default();
         let template = wanted.template.map_or(&nothing, |template| &template.set);
         let user_agent = client::user_agent(wanted.test);
-        let leases = engine.acquire_several(request, wanted.count, template, &|text| eprintln!("kina: {text}")).await?;
+        let leases = engine.acquire_several(request, wanted.count, template, &print_progress).await?;
         leases.into_iter().map(|lease| Self::from_lease(lease, &engine, user_agent.clone())).collect()
     }
 
@@ -202,6 +202,12 @@ fn engine_program() -> EngineProgram {
     }
     #[cfg(not(feature = "embedded"))]
     EngineProgram::InstalledOnly
+}
+
+/// Says what is waited for: once, if several tests of this process wait for the same.
+fn print_progress(text: &str) {
+    static NEWS: News = News::new();
+    NEWS.tell(text, |text| eprintln!("kina: {text}"));
 }
 
 fn write_private(path: &Path, content: &str) -> std::io::Result<()> {

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Format;
+use super::output::print_progress;
 use crate::assets::{self, AssetRequest, AssetsError, KubernetesMinor, UnknownMinor};
 use crate::image::{self, Architecture, BuiltImage, ImageError, UnknownArchitecture};
 use crate::paths::EnginePaths;
@@ -78,7 +79,7 @@ pub(super) fn run(command: ImageCommand) -> anyhow::Result<()> {
                 });
             request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
             let request = request.for_platform(architecture.platform());
-            let assets = assets::provide(&request, &|progress| eprintln!("kina: {}", progress.text))?;
+            let assets = assets::provide(&request, &|progress| print_progress(&progress.text))?;
             let mut built = image::build_and_describe(&assets, architecture, &directory)?;
             if let Some(output) = output {
                 copy(&built.image.archive, &output)?;

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::client::News;
+
 /// The format of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
@@ -114,8 +116,9 @@ pub(super) fn print_report(report: &impl Serialize, format: Format) -> anyhow::R
 
 /// Prints the reason for a wait.
 pub(super) fn print_progress(text: &str) {
+    static NEWS: News = News::new();
     // A closed standard error must not end the program.
-    let _ = writeln!(io::stderr(), "kina: {text}");
+    NEWS.tell(text, |text| drop(writeln!(io::stderr(), "kina: {text}")));
 }
 
 /// A duration in a readable form.

@@ -242,6 +242,7 @@ impl Connection {
             }
             match serde_json::from_str(&line) {
                 Ok(EngineMessage::Progress { text }) => progress(&text),
+                Ok(EngineMessage::Alive) => {}
                 Ok(EngineMessage::Refused(refusal)) => {
                     let message = refusal.message;
                     return Err(match refusal.kind {

@@ -2,11 +2,13 @@
 //!
 //! - `connection`: the socket and the messages on it.
 //! - `several`: several leases at once.
+//! - `news`: progress for people, without repetitions.
 //! - `starter`: starts the engine, once for all clients that need it.
 //! - `credentials`: from a lease to a `kube::Config` and to a kubeconfig.
 
 mod connection;
 mod credentials;
+mod news;
 mod several;
 mod starter;
 
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 
 pub use connection::{ClientError, Lease};
 pub use credentials::{auth_info, config_of_lease, kube_config, kubeconfig_text, user_agent};
+pub use news::News;
 pub use starter::{BECOME_ENGINE, EngineProgram};
 
 use crate::ProviderName;

@@ -17,6 +17,7 @@ use super::metrics::{self, MetricsSource, TemplateFrom};
 use super::namespaces::{NamespaceRequest, Namespaces};
 use super::process_watch;
 use super::status::StatusSource;
+use super::steps::Steps;
 use super::templates::{Lookup, Making, TemplateRequest, Templates};
 use crate::gateway::{NetworkControl, NetworkError};
 use crate::pool::{ClientId, TemplateName, WaiterId};
@@ -30,7 +31,7 @@ use crate::timings::{Asker, NamespaceNews, Outcome as TimingOutcome};
 
 /// How long a client may take for its request, or to take an answer.
 pub(super) const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Who waits hears something at least so often.
+/// A client that waits hears something at least so often, if only that the engine is still there.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// Far below what fits into one line, however long the names of tests are.
 const TIMING_LINES_AT_ONCE: usize = 500;
@@ -56,6 +57,7 @@ pub(super) struct Client {
     pub(super) reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     process_id: Option<rustix::process::Pid>,
+    steps: Steps,
 }
 
 /// A connection ended otherwise than by the client's will.
@@ -83,7 +85,7 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
     }
     let process_id = peer.pid().and_then(rustix::process::Pid::from_raw);
     let (reader, writer) = stream.into_split();
-    let mut client = Client { reader: BufReader::new(reader), writer, process_id };
+    let mut client = Client { reader: BufReader::new(reader), writer, process_id, steps: Steps::default() };
     let Some(ClientMessage::Hello { protocol }) = client.receive().await? else { return Ok(()) };
     if protocol != PROTOCOL {
         // The socket's name holds the protocol, so this takes a client that was made to do it.
@@ -308,6 +310,11 @@ impl Client {
         Ok(tokio::time::timeout(CLIENT_TIMEOUT, self.writer.write_all(&line)).await??)
     }
 
+    pub(super) async fn tell_step(&mut self, step: &str) -> Result<(), ConnectionError> {
+        let message = self.steps.message(step);
+        self.send(&message).await
+    }
+
     async fn refuse(&mut self, kind: RefusalKind, message: String) -> Result<(), ConnectionError> {
         self.send(&EngineMessage::Refused(Refusal { kind, message })).await
     }
@@ -332,7 +339,7 @@ impl Client {
                 }
                 _ = heartbeat.tick() => last_step.clone(),
             };
-            self.send(&EngineMessage::Progress { text }).await?;
+            self.tell_step(&text).await?;
         }
     }
 
@@ -401,7 +408,7 @@ impl Client {
                 // Clients say nothing while they wait: anything to read is their end.
                 _ = self.reader.read(&mut byte) => return Ok(None),
                 _ = heartbeat.tick() => {
-                    self.send(&EngineMessage::Progress { text: doing.to_owned() }).await?;
+                    self.tell_step(doing).await?;
                 }
             }
         }

@@ -9,6 +9,7 @@
 //! - `boot`: making one.
 //! - `controllers`: what a cluster with controllers needs at its boot.
 //! - `binaries`: the assets, found once for all who want the same.
+//! - `steps`: what it tells a client that waits.
 //! - `old_logs`: how long logs are kept.
 //! - `high_water`: the most there ever was at a time.
 //! - `lease_files`: the removal of the files that leases leave.
@@ -37,6 +38,7 @@ mod process_watch;
 mod server;
 mod slot;
 mod status;
+mod steps;
 mod template_making;
 mod template_store;
 mod template_upload;

@@ -67,7 +67,7 @@ impl Client {
             "waiting for memory for a template of {} bytes: those of others take what templates may",
             wanted.bytes
         );
-        self.send(&EngineMessage::Progress { text: doing.clone() }).await?;
+        self.tell_step(&doing).await?;
         let limit = Duration::from_millis(wanted.timeout_ms);
         let waiting = tokio::time::timeout(limit, engine.template_room.reserve(wanted.bytes));
         match self.wait_and_tell(waiting, &doing).await? {

@@ -3,6 +3,8 @@
 #![cfg(feature = "engine")]
 
 mod emulated_go;
+#[cfg(feature = "cli")]
+mod progress;
 
 use std::cell::RefCell;
 use std::path::Path;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dirt::{self, Dirt};
 use super::{crud, fixtures, gateway, stress};
+use crate::cli::output::print_progress;
 use crate::client::{self, EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
 
@@ -122,7 +123,7 @@ async fn make_requests(access: &PathBuf, runs: usize) -> anyhow::Result<gateway:
     let direct = connect(direct.address, &direct.ca_pem, &direct.certificate_pem, &direct.key_pem)?;
     let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
     let request = AcquireRequest::from_environment("cargo kina bench", None)?;
-    let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
+    let lease = engine.acquire(request, &print_progress).await?;
     let grant = &lease.grant;
     let through = connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
     gateway::take_samples(&through, &direct, runs, &grant.kubernetes).await
@@ -131,7 +132,7 @@ async fn make_requests(access: &PathBuf, runs: usize) -> anyhow::Result<gateway:
 async fn lease(start: Instant, dirt: &Dirt<'_>, slowed_percent: u32) -> anyhow::Result<ProbeReport> {
     let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
     let request = AcquireRequest::from_environment("cargo kina bench", None)?;
-    let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
+    let lease = engine.acquire(request, &print_progress).await?;
     let grant = &lease.grant;
     let client = connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
     list_namespaces(&client).await?;

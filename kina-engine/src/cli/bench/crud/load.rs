@@ -20,6 +20,7 @@ use super::super::probe::connect;
 use super::super::processor_time::{ProcessorTime, used_ms};
 use super::super::statistics::percentile;
 use super::{Memory, Row, Watch, watches};
+use crate::cli::output::print_progress;
 use crate::client::{EngineClient, EngineProgram, Lease};
 use crate::machine;
 use crate::protocol::{AcquireRequest, Status};
@@ -90,7 +91,7 @@ pub(in crate::cli::bench) fn run(arguments: &LoadArguments) -> anyhow::Result<()
 async fn measure(arguments: &LoadArguments) -> anyhow::Result<Load> {
     let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
     let request = AcquireRequest::from_environment("cargo kina bench crud", None)?;
-    let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
+    let lease = engine.acquire(request, &print_progress).await?;
     let scene = Scene { engine, lease, resources: arguments.resources };
     let mut memory = Memory { resources: arguments.resources, ..Memory::default() };
     (memory.base_mb, _) = scene.memory_mb().await?;

@@ -9,6 +9,7 @@ use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use serde::{Deserialize, Serialize};
 
 use super::super::probe::connect;
+use crate::cli::output::print_progress;
 use crate::client::{EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
 
@@ -31,7 +32,7 @@ pub(super) struct LeaseReport {
 pub(in crate::cli::bench) async fn run(start: Instant) -> anyhow::Result<impl Serialize> {
     let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
     let request = AcquireRequest::from_environment("cargo kina bench stress", None)?;
-    let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
+    let lease = engine.acquire(request, &print_progress).await?;
     let grant = &lease.grant;
     let client = connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
     let namespaces: Api<Namespace> = Api::all(client.clone());
