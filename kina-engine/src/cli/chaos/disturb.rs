@@ -15,6 +15,7 @@ use super::ledger::{Failure, Ledger, Target};
 use super::plan::Disturbance;
 use super::processes::{self, Process};
 use super::realm::Realm;
+use super::strangers::{self, Strangers};
 use crate::protocol::{Counters, HighWater, Status};
 use crate::provider::apple::ContainerState;
 
@@ -22,6 +23,7 @@ const FREEZE: Duration = Duration::from_secs(3);
 const FULL_DISK: Duration = Duration::from_secs(3);
 const TAKEN_PORTS: Duration = Duration::from_secs(3);
 const TAKEN_PORTS_MAX: usize = 4000;
+const SILENT_CONNECTIONS: Duration = Duration::from_secs(4);
 /// How long processes of an engine that has ended may still take.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pieces in which the disk is filled, the last ones small.
@@ -172,6 +174,18 @@ impl Disturber {
                     tokio::time::sleep(FULL_DISK).await;
                     let _ = std::fs::remove_file(&path);
                     this.lock().ledger.end(incident, Instant::now());
+                    drop(turn);
+                });
+            }
+            // No excuse either: a lease has nothing to do with connections of others.
+            Disturbance::SilentConnections => {
+                let addresses = strangers::listening(status.process_id);
+                let Some(strangers) = Strangers::start(&addresses).await.context("starting a stranger failed")? else {
+                    return Ok(Carried::Gone);
+                };
+                self.go_on(async move {
+                    tokio::time::sleep(SILENT_CONNECTIONS).await;
+                    strangers.end().await;
                     drop(turn);
                 });
             }

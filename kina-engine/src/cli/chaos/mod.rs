@@ -8,6 +8,7 @@
 //! - `templates`: what a lease starts from, and whether it does.
 //! - `old_client`: whether an earlier lease's credentials still get anybody in, and who goes on writing with them.
 //! - `disturb`: carries the planned disturbances out.
+//! - `strangers`: one of them, silent connections by another user.
 //! - `ledger`: what was disturbed when, and so which failures are explained. Pure.
 //! - `realm`: the private engine's directories and environment.
 //! - `containers`: the same of containers, where clusters are such, faults of what makes them, and those of others.
@@ -31,6 +32,7 @@ mod queue;
 mod realm;
 mod report;
 mod sabotage;
+mod strangers;
 mod supervisor;
 mod templates;
 mod worker;
@@ -78,6 +80,9 @@ enum ChaosScenario {
     /// What a lease leaves behind to go on writing
     #[command(hide = true)]
     LateWriter(old_client::LateWriterArguments),
+    /// A process of another user, which connects and says nothing
+    #[command(hide = true)]
+    SilentStranger(strangers::SilentStrangerArguments),
     /// A client process of the scenario `queue`
     #[command(hide = true)]
     QueueWorker(queue::QueueWorkerArguments),
@@ -90,6 +95,7 @@ pub(super) async fn run(provider: ProviderName, arguments: ChaosArguments) -> an
         Some(ChaosScenario::Pairs(pairs)) => pairs::run(provider, pairs).await,
         Some(ChaosScenario::Worker(worker)) => worker::run(worker).await,
         Some(ChaosScenario::LateWriter(writer)) => old_client::write_late(writer).await,
+        Some(ChaosScenario::SilentStranger(stranger)) => strangers::run(stranger),
         Some(ChaosScenario::QueueWorker(worker)) => queue::run_worker(worker).await,
         None => supervisor::run(provider, &arguments).await,
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::templates;
+use super::{strangers, templates};
 
 /// Of so many leases one has the engine itself disturbed, so that most measure reuse.
 const LEASES_PER_ENGINE_DISTURBANCE: u64 = 200;
@@ -82,6 +82,8 @@ pub(super) enum Disturbance {
     FullDisk,
     /// Thousands of loopback ports are taken, for a while.
     TakenPorts,
+    /// Hundreds of connections to the engine's ports that say nothing, for a while.
+    SilentConnections,
     /// SIGKILL to the first process of the cluster's container, by its program.
     ContainerKill,
     /// The cluster's container is stopped, by its program.
@@ -99,13 +101,14 @@ pub(super) enum Made {
 
 impl Disturbance {
     const ENGINE: [Self; 2] = [Self::EngineStop, Self::EngineKill];
-    const OTHERS: [Self; 6] = [
+    const OTHERS: [Self; 7] = [
         Self::EtcdKill,
         Self::ApiServerKill,
         Self::ClusterFreeze,
         Self::EngineFreeze,
         Self::FullDisk,
         Self::TakenPorts,
+        Self::SilentConnections,
     ];
     const OF_CONTAINERS: [Self; 3] = [Self::ContainerKill, Self::ContainerStop, Self::ContainerDelete];
 
@@ -122,7 +125,8 @@ impl Disturbance {
         match self {
             Self::EngineStop | Self::EngineKill | Self::EtcdKill | Self::ApiServerKill => true,
             Self::ContainerKill | Self::ContainerStop | Self::ContainerDelete => true,
-            Self::ClusterFreeze | Self::EngineFreeze | Self::FullDisk | Self::TakenPorts => false,
+            Self::ClusterFreeze | Self::EngineFreeze | Self::FullDisk => false,
+            Self::TakenPorts | Self::SilentConnections => false,
         }
     }
 
@@ -137,6 +141,7 @@ impl Disturbance {
             Self::EngineFreeze => "engine_freeze",
             Self::FullDisk => "full_disk",
             Self::TakenPorts => "taken_ports",
+            Self::SilentConnections => strangers::kind_name(),
             Self::ContainerKill => "container_kill",
             Self::ContainerStop => "container_stop",
             Self::ContainerDelete => "container_delete",
