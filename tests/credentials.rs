@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use common::children::Realm;
 use common::server::{Server, status_of};
 use common::{PATIENCE, wait_until, wait_until_blocking};
 use serde_json::json;
@@ -65,6 +66,18 @@ async fn an_old_kubeconfig_fails_the_handshake() -> anyhow::Result<()> {
     let answer = refusal(trusting).await?;
     ensure!(answer.contains("alert"), "the request failed, but not at the handshake: {answer}");
     Ok(())
+}
+
+#[test]
+fn the_users_own_kubeconfig_is_neither_read_nor_changed() {
+    const TEXT: &str = "this is no kubeconfig";
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("config");
+    std::fs::write(&file, TEXT).expect("written");
+    let realm = Realm::new().with("KUBECONFIG", &file);
+    // It would fail if it read the file.
+    realm.run_well("the_kubeconfig_file_lives_as_long_as_its_lease");
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), TEXT);
 }
 
 #[kina::test]

@@ -13,7 +13,14 @@ fn root() -> &'static Path {
 
 /// All pages, by path.
 fn pages() -> Vec<(PathBuf, String)> {
-    let names = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "kina-test/README.md", "kina-engine/README.md"];
+    let names = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "kina-test/README.md",
+        "kina-engine/README.md",
+    ];
     let mut paths: Vec<PathBuf> = names.iter().map(|name| root().join(name)).collect();
     let mut directories = vec![root().join("docs")];
     while let Some(directory) = directories.pop() {
@@ -104,6 +111,30 @@ fn no_page_of_the_book_links_to_a_file_outside_of_it() {
         let outside = format!("]({}", "../".repeat(depth + 1));
         assert!(!prose(&text).contains(&outside), "{}: link by {}", inside.display(), REPOSITORY_PREFIXES[0]);
     }
+}
+
+#[test]
+fn every_test_that_the_page_on_security_names_is_there() {
+    let page = std::fs::read_to_string(root().join("SECURITY.md")).expect("readable");
+    assert!(page.lines().count() <= 120, "the page is short");
+    let mut sources = String::new();
+    let mut directories: Vec<_> = ["tests", "kina-engine"].iter().map(|name| root().join(name)).collect();
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&std::fs::read_to_string(&path).expect("readable"));
+            }
+        }
+    }
+    let is_test_name = |name: &&str| {
+        1 < name.matches('_').count() && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
+    };
+    let names: BTreeSet<_> = page.split('`').skip(1).step_by(2).filter(is_test_name).collect();
+    let missing: Vec<_> = names.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert!(20 < names.len() && missing.is_empty(), "{} tests, without {missing:?}", names.len());
 }
 
 #[test]
