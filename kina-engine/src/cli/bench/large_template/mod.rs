@@ -45,7 +45,7 @@ pub(super) struct LargeTemplateArguments {
     /// Number of clients, each with a template of its own
     #[arg(long, default_value_t = 4)]
     clients: usize,
-    /// How to print it
+    /// The form of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
