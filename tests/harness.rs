@@ -2,15 +2,15 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::children::{Realm, output, text_of};
 use common::{PATIENCE, wait_until_blocking};
 use kina::{Cluster, Context, FromTest, Template};
-use kina_engine::fixtures::{Overlay, Source};
+use kina_engine::fixtures::{FixtureSet, Overlay, Source};
 use kina_engine::protocol::{ClientMessage, EngineMessage, Isolation, Profile, Refusal, RefusalKind};
 use tokio::runtime::Handle;
 
@@ -170,6 +170,26 @@ fn tests_with_several_clusters_do_not_wait_for_each_other() {
     expect_no_lease(&realm);
 }
 
+/// Reads the content of a template: each list follows its number, and each text its length.
+fn read_template(content: &mut impl Read) -> FixtureSet {
+    fn number(content: &mut impl Read) -> u64 {
+        let mut bytes = [0; 8];
+        content.read_exact(&mut bytes).expect("a number");
+        u64::from_be_bytes(bytes)
+    }
+    fn text(content: &mut impl Read) -> String {
+        let (length, mut text) = (number(content), String::new());
+        content.take(length).read_to_string(&mut text).expect("a text");
+        text
+    }
+    let overlays = (0..number(content)).map(|_| {
+        let name = text(content);
+        let sources = (0..number(content)).map(|_| Source { name: text(content), text: text(content) }).collect();
+        Overlay { name, sources }
+    });
+    FixtureSet { overlays: overlays.collect() }
+}
+
 /// A fake engine: it requests the content, and then provides no cluster.
 #[test]
 fn the_content_of_a_template_is_sent_on_request() {
@@ -181,16 +201,23 @@ fn the_content_of_a_template_is_sent_on_request() {
     let listener = UnixListener::bind(realm.socket()).expect("the socket is free");
     let engine = std::thread::spawn(move || {
         let (stream, _) = listener.accept().expect("a client");
-        let mut lines = BufReader::new(stream.try_clone().expect("a stream")).lines();
-        let mut hear = || serde_json::from_str(&lines.next().expect("a line").expect("read")).expect("a message");
+        let mut received = BufReader::new(stream.try_clone().expect("a stream"));
+        let hear = |received: &mut BufReader<UnixStream>| {
+            let mut line = String::new();
+            received.read_line(&mut line).expect("read");
+            serde_json::from_str(&line).expect("a message")
+        };
         let say = |message: &EngineMessage| {
             let line = serde_json::to_string(message).expect("plain data");
             writeln!(&stream, "{line}").expect("said");
         };
-        let ClientMessage::Hello { .. } = hear() else { panic!("no greeting") };
-        let ClientMessage::Acquire(request) = hear() else { panic!("no request") };
+        let ClientMessage::Hello { .. } = hear(&mut received) else { panic!("no greeting") };
+        let ClientMessage::Acquire(request) = hear(&mut received) else { panic!("no request") };
         say(&EngineMessage::TemplateWanted);
-        let ClientMessage::Template(template) = hear() else { panic!("no template") };
+        let ClientMessage::Template { bytes } = hear(&mut received) else { panic!("no template") };
+        let mut content = received.take(bytes);
+        let template = read_template(&mut content);
+        assert_eq!((content.limit(), template.content_bytes()), (0, bytes), "the length is that of the content");
         let message = "the template was seen".to_owned();
         say(&EngineMessage::Refused(Refusal { kind: RefusalKind::User, message }));
         (request, template)

@@ -3,7 +3,9 @@
 //! - `room`: the memory that they may take at once.
 //! - `receive`: from the socket.
 //! - `reader`: the threads that hash and parse them.
+//! - `give_back`: their memory, once they are gone.
 
+mod give_back;
 mod reader;
 mod receive;
 mod room;

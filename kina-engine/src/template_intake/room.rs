@@ -3,6 +3,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::SMALL_BYTES_MAX;
+use super::give_back::give_back_soon;
 
 /// Room for templates that are small.
 const SMALL_ROOM_BYTES: u64 = 16 << 20;
@@ -101,6 +102,14 @@ impl Reservation {
     /// The content that it was made for.
     pub(crate) fn admit<Content>(self, content: Content) -> Admitted<Content> {
         Admitted { content, reservation: self }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.is_large() {
+            give_back_soon();
+        }
     }
 }
 
