@@ -1,4 +1,4 @@
-//! How checks ask a cluster: as its administrator, and as somebody whom it does not know.
+//! Requests to a cluster, as its administrator and as a stranger.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use crate::provider::ProvidedCluster;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-/// How long a server that says it is ready may take until its administrator may write: its roles are read by then.
+/// Time until the administrator of a ready server may write: it has read its roles by then.
 const ALLOWED_TIMEOUT: Duration = Duration::from_secs(60);
 const ALLOWED_POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// How long a stranger waits for an answer.
+/// Time limit of a stranger's request.
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes a ConfigMap.
@@ -32,7 +32,7 @@ pub(super) async fn write(cluster: &dyn ProvidedCluster, name: &str) -> anyhow::
     }
 }
 
-/// Whether there is a ConfigMap of this name.
+/// Returns true if there is a ConfigMap of this name.
 pub(super) async fn exists(cluster: &dyn ProvidedCluster, name: &str) -> anyhow::Result<bool> {
     let answer = ApiClient::new(cluster.access())?.get(&format!("{CONFIG_MAPS}/{name}")).await?;
     match answer.status {
@@ -42,7 +42,7 @@ pub(super) async fn exists(cluster: &dyn ProvidedCluster, name: &str) -> anyhow:
     }
 }
 
-/// An error unless there is a ConfigMap of this name.
+/// Fails unless there is a ConfigMap of this name.
 pub(super) async fn must_exist(cluster: &dyn ProvidedCluster, name: &str) -> anyhow::Result<()> {
     match exists(cluster, name).await? {
         true => Ok(()),
@@ -50,7 +50,7 @@ pub(super) async fn must_exist(cluster: &dyn ProvidedCluster, name: &str) -> any
     }
 }
 
-/// Waits until a client gets the answer that it may write, as `kubectl auth can-i` would.
+/// Waits until the server reports that a client may write, as `kubectl auth can-i` would.
 pub(in crate::cli) async fn writes_allowed(cluster: &dyn ProvidedCluster) -> anyhow::Result<()> {
     let client = ApiClient::new(cluster.access())?;
     let attributes = json!({"verb": "create", "resource": "configmaps", "namespace": "default"});
@@ -78,7 +78,7 @@ pub(in crate::cli) async fn writes_allowed(cluster: &dyn ProvidedCluster) -> any
     }
 }
 
-/// What a server answers to somebody with this identity, or with none; an error where it does not answer at all.
+/// Returns the answer to a client with this identity, or with none; fails if there is no answer at all.
 pub(super) async fn ask_as(
     address: SocketAddr,
     ca_pem: &str,
@@ -111,7 +111,7 @@ pub(super) async fn api_as(
     Ok(answers)
 }
 
-/// Whether anybody takes a connection there.
+/// Returns true if connections to this address are accepted.
 pub(super) async fn answers(address: SocketAddr) -> bool {
     tokio::time::timeout(STRANGER_TIMEOUT, TcpStream::connect(address)).await.is_ok_and(|connected| connected.is_ok())
 }

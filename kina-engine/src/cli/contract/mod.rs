@@ -1,9 +1,9 @@
-//! `cargo kina contract`: whether a provider does what the trait says, by one suite of checks for all of them.
+//! `cargo kina contract`: one suite of checks of the trait's promises, the same for all providers.
 //!
-//! A check knows the provider by its trait and its capabilities, and never by its name. Each has clusters of its own and
-//! a bound, and when it has ended, however it did, nothing of its clusters may be left.
+//! A check knows the provider by its trait and its capabilities, and never by its name. Each has clusters of its own
+//! and a bound, and after its end, in whatever way, nothing of its clusters may be left.
 //!
-//! - `checks`: what is checked. `scene`: where. `client`: how a cluster is asked. `report`: what comes of it.
+//! - `checks`: the checks. `scene`: their surroundings. `client`: requests to a cluster. `report`: the results.
 
 mod checks;
 mod client;
@@ -23,10 +23,10 @@ use self::scene::{Scene, Stage};
 use super::{Format, print_report};
 use crate::ProviderName;
 
-/// How long what is left of a check's clusters may take to go.
+/// Time limit for the removal of the remains of a check's clusters.
 const CLEAN_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Check that a provider does what is expected of each: every part of a cluster's life, and its end
+/// Check that a provider keeps the promises that all providers make
 #[derive(Debug, Args)]
 pub(super) struct ContractArguments {
     /// Only these checks
@@ -35,7 +35,7 @@ pub(super) struct ContractArguments {
     /// Only name the checks
     #[arg(long)]
     list: bool,
-    /// How to print it
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -54,7 +54,7 @@ pub(super) async fn run(provider: ProviderName, arguments: ContractArguments) ->
     }
     print_report(&report, arguments.format)?;
     if report.failed != 0 {
-        bail!("{} of {} checks failed: stderr tells which and why", report.failed, report.checks.len());
+        bail!("{} of {} checks failed: stderr names them, with the reasons", report.failed, report.checks.len());
     }
     Ok(())
 }
@@ -76,7 +76,7 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Check>> {
 async fn run_check(stage: &Stage, check: &Check) -> CheckReport {
     let start = Instant::now();
     let scene = Scene::new(stage, check.name);
-    // What several checks need is made before the time of the first of them runs.
+    // The common state is made before the first check that needs it is timed.
     let prepared = if check.makes_state { Ok(()) } else { stage.state().await.map(drop) };
     let checked = match prepared {
         Ok(()) => tokio::time::timeout(check.timeout, (check.run)(&scene)).await,

@@ -1,4 +1,4 @@
-//! What a run of the suite found.
+//! The results of a run of the suite.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use crate::ProviderName;
 
-/// All of it.
+/// All results.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     provider: &'static str,
-    /// No figure here says anything about the real thing.
+    /// The figures say nothing about the real thing.
     simulated: bool,
     pub(super) checks: Vec<CheckReport>,
     passed: usize,
@@ -23,12 +23,12 @@ pub(super) struct Report {
 pub(super) struct CheckReport {
     pub(super) name: &'static str,
     pub(super) outcome: Outcome,
-    /// Why it failed or was skipped; of one that passed, what else there is to say.
+    /// The reason of a failure or of a skip; a remark on a check that passed.
     pub(super) reason: Option<String>,
     pub(super) ms: u64,
 }
 
-/// What came of a check.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Outcome {

@@ -1,4 +1,4 @@
-//! Where checks take place.
+//! The surroundings of checks.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ use crate::protocol::Profile;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError, Readiness};
 use crate::snapshot::Snapshot;
 
-/// The ConfigMap that is in the state that clusters are started from.
+/// The ConfigMap in the state that clusters are started from.
 pub(super) const FROM_STATE: &str = "from-state";
 
-/// How long what has been ended may still be seen.
+/// Time for which remains may still be seen after an end.
 const GONE_TIMEOUT: Duration = Duration::from_secs(60);
 const GONE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What all checks have in common.
+/// The parts that all checks share.
 pub(super) struct Stage {
     provider: Arc<dyn Provider>,
     assets: Assets,
@@ -35,7 +35,7 @@ pub(super) struct Stage {
     realm: PrivateRealm,
 }
 
-/// One check's own part: its clusters.
+/// The clusters of one check.
 pub(super) struct Scene<'a> {
     pub(super) stage: &'a Stage,
     check: &'static str,
@@ -58,7 +58,7 @@ impl Stage {
         &self.realm
     }
 
-    /// The state of a cluster that has bootstrapped, and of one ConfigMap, made when it is first asked for.
+    /// The state of a bootstrapped cluster with one ConfigMap, made at the first request.
     pub(super) async fn state(&self) -> anyhow::Result<&Snapshot> {
         let make = || bootstrap(&self.provider, &self.assets, async |cluster| write(&**cluster, FROM_STATE).await);
         self.state.get_or_try_init(make).await
@@ -70,7 +70,7 @@ impl<'a> Scene<'a> {
         Self { stage, check, clusters: Mutex::new(Vec::new()) }
     }
 
-    /// A request for a cluster that starts on the common state.
+    /// A request for a cluster that starts from the common state.
     pub(super) async fn request(&self) -> anyhow::Result<CreateRequest> {
         let initial_state = Arc::clone(&self.stage.state().await?.state);
         let number = self.stage.next_number.fetch_add(1, Ordering::Relaxed);
@@ -78,14 +78,14 @@ impl<'a> Scene<'a> {
         Ok(CreateRequest { name, assets: self.stage.assets.clone(), profile: Profile::Api, initial_state })
     }
 
-    /// Creates a cluster that goes when the check ends.
+    /// Creates a cluster that is destroyed when the check ends.
     pub(super) async fn create(&self, request: CreateRequest) -> Result<Arc<dyn ProvidedCluster>, ProviderError> {
         let cluster = self.stage.provider.create(request).await?;
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&cluster));
         Ok(cluster)
     }
 
-    /// A cluster on the common state that can be written to; and where its state is.
+    /// A writable cluster that was started from the common state, and the directory of its state.
     pub(super) async fn cluster(&self) -> anyhow::Result<(Arc<dyn ProvidedCluster>, PathBuf)> {
         let request = self.request().await?;
         let state_directory = self.stage.realm.state_directory(&request.name);
@@ -94,7 +94,8 @@ impl<'a> Scene<'a> {
         Ok((cluster, state_directory))
     }
 
-    /// Waits until a cluster that was started on the common state is as far as the engine would let somebody in.
+    /// Waits until a cluster that was started from the common state is as ready as the engine requires before a client
+    /// gets it.
     pub(super) async fn wait_usable(&self, cluster: &dyn ProvidedCluster) -> anyhow::Result<()> {
         cluster.wait_ready(Readiness::Early).await.context("waiting until a cluster is ready failed")?;
         let access = cluster.access();
@@ -103,13 +104,13 @@ impl<'a> Scene<'a> {
         writes_allowed(cluster).await
     }
 
-    /// Ends all clusters of the check. An error if something of them is left.
+    /// Ends all clusters of the check. Fails if anything of them is left.
     pub(super) async fn clean(&self) -> anyhow::Result<()> {
         let failed = self.clear().await?;
         failed.map_or(Ok(()), |error| Err(error).context("destroying a cluster failed, though nothing is left of it"))
     }
 
-    /// The same, but that one could not be destroyed when it was asked to be is no error, as long as it is gone in the end.
+    /// The same, but returns the error of a failed destruction, as long as the cluster is gone in the end.
     pub(super) async fn clear(&self) -> anyhow::Result<Option<ProviderError>> {
         let clusters = std::mem::take(&mut *self.clusters.lock().unwrap_or_else(PoisonError::into_inner));
         let mut failed = None;
@@ -124,7 +125,7 @@ impl<'a> Scene<'a> {
         Ok(failed)
     }
 
-    /// An error if there still is a process, a container or a state of any cluster.
+    /// Fails if a process, a container or a state of any cluster still exists.
     pub(super) async fn nothing_remains(&self) -> anyhow::Result<()> {
         let start = Instant::now();
         loop {
@@ -141,7 +142,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Everything in a directory and below, with its permission bits; what is not there is empty. Links are not followed.
+/// Everything in a directory and below, with its permission bits; empty if there is none. Links are not followed.
 pub(super) fn walk(directory: &Path) -> anyhow::Result<Vec<(PathBuf, u32)>> {
     let (mut found, mut waiting) = (Vec::new(), vec![directory.to_owned()]);
     while let Some(path) = waiting.pop() {

@@ -1,4 +1,4 @@
-//! Deaths, failures, and what is left.
+//! Deaths, failures, and remains.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::cli::contract::scene::{Scene, walk};
 use crate::process_identity::{pid, start_of};
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 
-/// How long it may take until a death is noticed.
+/// Time limit for noticing a death.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(60);
-/// For how long after a stop or a restart nothing may be taken for a death.
+/// Time after a stop or a restart in which no death may be reported.
 const QUIET: Duration = Duration::from_millis(1500);
-/// After which time a creation is given up, in turn: before anything is there, in the middle, near the end.
+/// Delays after which a creation is given up: before anything exists, in the middle, near the end.
 const GIVEN_UP_AFTER_MS: [u64; 5] = [0, 30, 250, 1000, 2500];
-/// How long what a dropped provider had may take to go.
+/// Time limit for the removal of everything a dropped provider had.
 const GONE_TIMEOUT: Duration = Duration::from_secs(150);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -38,13 +38,13 @@ pub(super) async fn destroys_everything(scene: &Scene<'_>) -> anyhow::Result<Ver
         cluster.destroy().await.with_context(|| format!("destroying a {state} one failed"))?;
         ensure!(!state_directory.exists(), "{state} and destroyed, it has left {}", state_directory.display());
         ensure!(cluster.log_directory().is_dir(), "{state} and destroyed, its logs are gone");
-        ensure!(cluster.process_ids().is_empty(), "{state} and destroyed, it tells of processes");
-        ensure!(!cluster.check_running().await?, "{state} and destroyed, it is said to run");
-        ensure!(cluster.memory_bytes().await.is_none(), "{state} and destroyed, it is said to take memory");
+        ensure!(cluster.process_ids().is_empty(), "{state} and destroyed, it still lists processes");
+        ensure!(!cluster.check_running().await?, "{state} and destroyed, it is reported as running");
+        ensure!(cluster.memory_bytes().await.is_none(), "{state} and destroyed, it is reported as taking memory");
         let living: Vec<_> = process_ids.into_iter().filter(|process_id| start_of(*process_id).is_some()).collect();
         ensure!(living.is_empty(), "{state} and destroyed, its processes {living:?} still live");
         for address in [cluster.access().api_address, cluster.access().etcd_address] {
-            ensure!(!answers(address).await, "{state} and destroyed, somebody answers on {address} for it");
+            ensure!(!answers(address).await, "{state} and destroyed, there still is an answer on {address} for it");
         }
         scene.nothing_remains().await?;
         cluster.destroy().await.with_context(|| format!("destroying a {state} one a second time failed"))?;
@@ -70,7 +70,7 @@ pub(super) async fn tells_of_deaths(scene: &Scene<'_>) -> anyhow::Result<Verdict
     };
     tokio::select! {
         biased;
-        how = cluster.wait_died() => bail!("an end that was asked for was taken for a death: {how}"),
+        how = cluster.wait_died() => bail!("a requested end was taken for a death: {how}"),
         done = wanted_ends => done?,
     }
 
@@ -80,13 +80,13 @@ pub(super) async fn tells_of_deaths(scene: &Scene<'_>) -> anyhow::Result<Verdict
         cluster.restart_api_server().await?;
         cluster.wait_ready(Readiness::Early).await
     });
-    let how = died.context("the API server has ended, but nobody told")?;
-    ensure!(!how.is_empty(), "a death was told without a word on how");
+    let how = died.context("the API server has ended, but no death was reported")?;
+    ensure!(!how.is_empty(), "a death was reported without a reason");
     match waited {
         Err(ProviderError::Ended { log, log_tail, .. }) => {
-            ensure!(!log_tail.trim().is_empty(), "who waited was told of the end, but nothing of {}", log.display());
+            ensure!(!log_tail.trim().is_empty(), "the end was reported, but without anything from {}", log.display());
         }
-        other => bail!("who waited for the API server, which had ended, was told {other:?}"),
+        other => bail!("waiting for the API server, which had ended, returned {other:?}"),
     }
     not_running(&*cluster).await?;
     cluster.destroy().await.context("destroying a dead one failed")?;
@@ -96,25 +96,27 @@ pub(super) async fn tells_of_deaths(scene: &Scene<'_>) -> anyhow::Result<Verdict
         return Ok(Verdict::PassedWith(format!("told as: {how}")));
     };
     rustix::process::kill_process(pid(victim).context("a process number")?, Signal::KILL)?;
-    tokio::time::timeout(DEATH_TIMEOUT, cluster.wait_died()).await.context("a process was killed, but nobody told")?;
+    tokio::time::timeout(DEATH_TIMEOUT, cluster.wait_died())
+        .await
+        .context("a process was killed, but no death was reported")?;
     not_running(&*cluster).await?;
     Ok(Verdict::PassedWith(format!("told as: {how}")))
 }
 
-/// Overwrites the API server's own certificate, wherever below it is.
+/// Overwrites the API server's own certificate at every place below this directory.
 fn break_certificates(state_directory: &Path) -> anyhow::Result<()> {
     let files = walk(state_directory)?.into_iter().map(|(path, _)| path);
     let certificates: Vec<_> = files.filter(|path| path.ends_with("kube-apiserver.crt")).collect();
     ensure!(!certificates.is_empty(), "no certificate of the API server is below {}", state_directory.display());
-    // The same file: another of its name may not be seen where this one is mounted.
+    // The same file: a new file of that name might not be visible where this one is mounted.
     certificates.iter().try_for_each(|path| std::fs::write(path, "broken\n").context("breaking a certificate failed"))
 }
 
-/// An error if it is still said to run after a while.
+/// Fails if the cluster is still reported as running after a while.
 async fn not_running(cluster: &dyn ProvidedCluster) -> anyhow::Result<()> {
     let start = Instant::now();
     while cluster.check_running().await? {
-        ensure!(start.elapsed() < DEATH_TIMEOUT, "it has died, but is still said to run");
+        ensure!(start.elapsed() < DEATH_TIMEOUT, "it has died, but is still reported as running");
         tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(())
@@ -123,16 +125,16 @@ async fn not_running(cluster: &dyn ProvidedCluster) -> anyhow::Result<()> {
 pub(super) async fn explains_failed_boots(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
     let mut request = scene.request().await?;
     let state_directory = scene.stage.realm().state_directory(&request.name);
-    // A program that runs on the same machine, and does not understand etcd's arguments.
+    // A program that runs on this machine but does not understand etcd's arguments.
     request.assets.etcd = request.assets.kube_apiserver.clone();
     request.assets.identity.push_str("-broken");
     let note = match scene.create(request).await {
         Err(ProviderError::Ended { component, status, log, log_tail }) => {
             ensure!(log.is_file(), "its log {} is gone", log.display());
-            ensure!(log_tail.contains("unknown flag"), "its log is told as: {log_tail}");
+            ensure!(log_tail.contains("unknown flag"), "its log is reported as: {log_tail}");
             format!("told as: {component} {status}")
         }
-        Err(error) => return Err(error).context("a program that ends at once is told as something else"),
+        Err(error) => return Err(error).context("a program that ends at once is reported as something else"),
         Ok(_) => bail!("etcd is no etcd, and yet it was created"),
     };
     ensure!(!state_directory.exists(), "it failed, and has left {}", state_directory.display());
@@ -144,7 +146,7 @@ pub(super) async fn forgets_half_made_ones(scene: &Scene<'_>) -> anyhow::Result<
     let provider = scene.stage.provider();
     for after_ms in GIVEN_UP_AFTER_MS {
         let request = scene.request().await?;
-        // What was finished by then is dropped as well.
+        // A creation that has finished by then is dropped as well.
         let created = tokio::time::timeout(Duration::from_millis(after_ms), provider.create(request)).await;
         if let Ok(Err(error)) = created {
             return Err(error).context("creating a cluster failed before it was given up");
@@ -152,7 +154,7 @@ pub(super) async fn forgets_half_made_ones(scene: &Scene<'_>) -> anyhow::Result<
     }
     provider.wait_all_ended().await;
     let remains = provider.remains().await?;
-    ensure!(remains.is_empty(), "all has ended, it says, but there still is {remains:?}");
+    ensure!(remains.is_empty(), "it reports that all has ended, but there still is {remains:?}");
     scene.nothing_remains().await?;
     scene.cluster().await.context("after that, no cluster can be made")?;
     Ok(Verdict::Passed)
@@ -176,7 +178,7 @@ pub(super) async fn ends_with_its_clusters(scene: &Scene<'_>) -> anyhow::Result<
         let mut left = scene.stage.provider().remains().await?;
         left.extend(process_ids.iter().filter(|id| start_of(**id).is_some()).map(|id| format!("process {id}")));
         for address in addresses {
-            left.extend(answers(address).await.then(|| format!("somebody on {address}")));
+            left.extend(answers(address).await.then(|| format!("a listener on {address}")));
         }
         if left.is_empty() {
             break;
@@ -185,7 +187,7 @@ pub(super) async fn ends_with_its_clusters(scene: &Scene<'_>) -> anyhow::Result<
         tokio::time::sleep(POLL_INTERVAL).await;
     }
     for directory in state_directories {
-        // Files go when the next engine starts, which this is not.
+        // Files are removed when the next engine starts, and there is none here.
         let _ = std::fs::remove_dir_all(directory);
     }
     Ok(Verdict::Passed)

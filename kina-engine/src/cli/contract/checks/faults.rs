@@ -1,4 +1,4 @@
-//! Whatever fails is told, and replaced: what an engine does with a provider that is not always well.
+//! Failures are reported and replaced, as an engine does with a provider that does not always work.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::daemon::boot::BootError;
 use crate::etcd::EtcdError;
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 
-/// A provider under which so many lives in a row come to a bad end is of no use.
+/// A provider is of no use if this many lives in a row fail.
 const LIVES_MAX: usize = 6;
-/// How long it may take until the death of one is told that did not answer.
+/// Time limit for the report that a cluster which did not answer has died.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Lives are lived until one comes to its end. Each that does not must say why, as a failure of the provider's, or because
-/// the cluster has died; and none may leave anything.
+/// Lives are lived until one comes to its end. Each one that does not must give a reason, as a failure of the provider
+/// or because the cluster has died, and none may leave anything behind.
 pub(super) async fn replaces_what_fails(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
     let mut failures: Vec<String> = Vec::new();
     loop {
@@ -36,8 +36,8 @@ pub(super) async fn replaces_what_fails(scene: &Scene<'_>) -> anyhow::Result<Ver
     })
 }
 
-/// Whether an engine would make another cluster: not where the user has to do something first, and not where kina itself
-/// did something wrong.
+/// Returns true if an engine would make another cluster: not if the user has to do something first, and not if kina
+/// itself did something wrong.
 fn is_replaced(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<ProviderError>() {
         Some(ProviderError::WrongState { .. } | ProviderError::Unsupported { .. }) => false,
@@ -53,7 +53,7 @@ struct Died {
     how: String,
 }
 
-/// All that an engine does with a cluster, once.
+/// Everything an engine does with a cluster, once.
 async fn live(scene: &Scene<'_>) -> anyhow::Result<()> {
     let capabilities = scene.stage.provider().capabilities();
     let cluster = scene.create(scene.request().await?).await?;
@@ -79,7 +79,7 @@ async fn live(scene: &Scene<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// A cluster that does not answer is a failure of its own, unless it has died: then that is what happened.
+/// Returns the death of a cluster that does not answer, if it has died, instead of the failure to answer.
 async fn explain(cluster: &dyn ProvidedCluster, error: anyhow::Error) -> anyhow::Error {
     let no_answer = error.is::<NoAnswer>() || error.is::<EtcdError>();
     if !no_answer {
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_go_better_the_next_time_is_replaced() {
+    fn only_failures_that_may_pass_are_replaced() {
         let ended = ProviderError::Ended {
             component: "etcd",
             status: "exit code 1".to_owned(),

@@ -12,16 +12,16 @@ use crate::process_time;
 use crate::provider::{ProvidedCluster, ProviderError, ProviderFuture, Readiness};
 use crate::rewind::{UNFOLLOWED, api_name};
 
-/// Within this a cluster that runs answers many times over.
+/// Time in which a running cluster would answer many times over.
 const FROZEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// Over which a frozen cluster may not take any processor time.
+/// Time over which a frozen cluster may not use any processor time.
 const FROZEN_WATCH: Duration = Duration::from_millis(500);
 
 pub(super) async fn boots_from_nothing(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
     let mut request = scene.request().await?;
     request.initial_state = std::sync::Arc::default();
     let cluster = scene.create(request).await?;
-    ensure!(cluster.check_running().await?, "it was created, but is said not to run");
+    ensure!(cluster.check_running().await?, "it was created, but is reported as not running");
     cluster.wait_ready(Readiness::Early).await.context("it is not ready early")?;
     cluster.wait_ready(Readiness::Full).await.context("it is not fully ready")?;
     writes_allowed(&*cluster).await?;
@@ -36,7 +36,7 @@ pub(super) async fn boots_from_nothing(scene: &Scene<'_>) -> anyhow::Result<Verd
     Ok(Verdict::Passed)
 }
 
-/// What a rewind writes at one revision, no informer inside the API server may follow.
+/// No informer inside the API server may follow the resources that a rewind writes at one revision.
 async fn follows_nothing_unknown(cluster: &dyn ProvidedCluster) -> anyhow::Result<()> {
     let metrics = ApiClient::new(cluster.access())?.get("/metrics").await?.body;
     let metrics = String::from_utf8_lossy(&metrics);
@@ -48,10 +48,10 @@ async fn follows_nothing_unknown(cluster: &dyn ProvidedCluster) -> anyhow::Resul
         .filter_map(|line| line.split_once("resource=\"")?.1.split_once('"'))
         .map(|(resource, _)| resource)
         .collect();
-    ensure!(watched.contains(&"customresourcedefinitions"), "its metrics tell of no informer: {watched:?}");
+    ensure!(watched.contains(&"customresourcedefinitions"), "its metrics list no informer: {watched:?}");
     let unknown: Vec<_> =
         UNFOLLOWED.iter().map(|stored| api_name(stored)).filter(|one| watched.contains(one)).collect();
-    ensure!(unknown.is_empty(), "it follows all {unknown:?}, which rewinds take for what nobody follows");
+    ensure!(unknown.is_empty(), "it follows all {unknown:?}, which rewinds expect to have no watchers");
     Ok(())
 }
 
@@ -69,13 +69,13 @@ pub(super) async fn keeps_state_when_stopped(scene: &Scene<'_>) -> anyhow::Resul
     let (cluster, _) = scene.cluster().await?;
     write(&*cluster, "before-the-stop").await?;
     let before = cluster.access().clone();
-    // Twice: what was started again is no different from what was created.
+    // Twice: a cluster that was started again is no different from a created one.
     for _ in 0..2 {
         cluster.stop().await.context("stopping it failed")?;
-        ensure!(!cluster.check_running().await?, "it was stopped, but is said to run");
+        ensure!(!cluster.check_running().await?, "it was stopped, but is reported as running");
         ensure!(cluster.process_ids().is_empty(), "it was stopped, but has processes");
         for address in [before.api_address, before.etcd_address] {
-            ensure!(!answers(address).await, "it was stopped, but somebody answers on {address}");
+            ensure!(!answers(address).await, "it was stopped, but there is an answer on {address}");
         }
         cluster.start().await.context("starting it again failed")?;
         let after = cluster.access();
@@ -93,7 +93,7 @@ pub(super) async fn keeps_state_when_stopped(scene: &Scene<'_>) -> anyhow::Resul
         );
         scene.wait_usable(&*cluster).await.context("started again, it is of no use")?;
         must_exist(&*cluster, "before-the-stop").await?;
-        ensure!(cluster.check_running().await?, "it was started, but is said not to run");
+        ensure!(cluster.check_running().await?, "it was started, but is reported as not running");
     }
     write(&*cluster, "after-the-stop").await?;
     Ok(Verdict::Passed)
@@ -123,7 +123,7 @@ pub(super) async fn keeps_state_when_restarted(scene: &Scene<'_>) -> anyhow::Res
     cluster.wait_ready(Readiness::Full).await.context("it is not ready again")?;
     must_exist(&*cluster, "before-the-restart").await?;
     let after = cluster.process_ids();
-    ensure!(before.is_empty() || before != after, "nothing was restarted: its processes still are {after:?}");
+    ensure!(before.is_empty() || before != after, "nothing was restarted: its processes are still {after:?}");
     write(&*cluster, "after-the-restart").await?;
     Ok(Verdict::Passed)
 }
@@ -165,7 +165,7 @@ pub(super) async fn freezes_and_thaws(scene: &Scene<'_>) -> anyhow::Result<Verdi
         for called in [cluster.freeze(), cluster.thaw()] {
             match called.await {
                 Err(ProviderError::Unsupported { .. }) => {}
-                other => bail!("it cannot freeze, but says {other:?} when it is asked to"),
+                other => bail!("it cannot freeze, but returns {other:?} when asked to"),
             }
         }
         must_exist(&*cluster, FROM_STATE).await?;
@@ -181,7 +181,7 @@ pub(super) async fn freezes_and_thaws(scene: &Scene<'_>) -> anyhow::Result<Verdi
     tokio::time::sleep(FROZEN_WATCH).await;
     let after = processor_time(&process_ids);
     ensure!(before == after, "frozen, it still takes processor time: {before:?}, then {after:?}");
-    ensure!(cluster.check_running().await?, "frozen, it is said not to run");
+    ensure!(cluster.check_running().await?, "frozen, it is reported as not running");
     cluster.thaw().await?;
     must_exist(&*cluster, "before-the-freeze").await.context("thawed, it does not answer")?;
     stop_and_start_frozen(scene, &*cluster).await?;
@@ -199,7 +199,7 @@ async fn stop_and_start_frozen(scene: &Scene<'_>, cluster: &dyn ProvidedCluster)
     must_exist(cluster, "before-the-freeze").await
 }
 
-/// What each process has had of the processor so far; `None` where the system does not say.
+/// The processor time that each process has used so far; `None` if the system does not report it.
 fn processor_time(process_ids: &[u32]) -> Vec<Option<Duration>> {
     process_ids.iter().map(|process_id| process_time::of_process(*process_id).map(|used| used.own)).collect()
 }

@@ -1,4 +1,4 @@
-//! What clusters take of the machine, and many of them at once.
+//! The resources that clusters take, and many clusters at once.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
@@ -9,11 +9,11 @@ use super::Verdict;
 use crate::cli::contract::client::{answers, must_exist, write};
 use crate::cli::contract::scene::{FROM_STATE, Scene};
 
-/// No kube-apiserver and etcd take less together.
+/// A kube-apiserver and an etcd together never take less.
 const MEMORY_BYTES_MIN: u64 = 50 << 20;
-/// Nor, fresh, more.
+/// Nor do they take more while they are fresh.
 const MEMORY_BYTES_MAX: u64 = 8 << 30;
-/// At least so many boots at once are tried, and at most.
+/// Least and largest number of boots that are tried at once.
 const BOOTS: std::ops::RangeInclusive<usize> = 2..=4;
 
 pub(super) async fn listens_on_loopback(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
@@ -21,9 +21,9 @@ pub(super) async fn listens_on_loopback(scene: &Scene<'_>) -> anyhow::Result<Ver
     let addresses = [cluster.access().api_address, cluster.access().etcd_address];
     for address in addresses {
         ensure!(address.ip().is_loopback(), "{address} is not on loopback");
-        ensure!(answers(address).await, "nobody listens on {address}");
+        ensure!(answers(address).await, "nothing listens on {address}");
     }
-    // The tables of the kernel where there are such, and a try from the outside where there is an outside.
+    // The tables of the kernel if there are any, and an attempt from outside if there is an outside.
     let ports = addresses.map(|address| address.port());
     let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default());
     let sockets = cluster.process_ids().iter().flat_map(|process_id| sockets_of(*process_id)).collect::<Vec<_>>();
@@ -33,23 +33,23 @@ pub(super) async fn listens_on_loopback(scene: &Scene<'_>) -> anyhow::Result<Ver
         .filter(|listener| ports.contains(&listener.port) || sockets.contains(&listener.socket))
         .filter(|listener| !listener.is_on_loopback)
         .collect();
-    ensure!(open.is_empty(), "beyond loopback there listens {open:?}");
+    ensure!(open.is_empty(), "these listen beyond loopback: {open:?}");
     let Some(outside) = own_address() else {
         return Ok(Verdict::PassedWith("this machine has no address but loopback to try from".to_owned()));
     };
     for port in ports {
         let address = SocketAddr::new(outside, port);
-        ensure!(!answers(address).await, "somebody answers on {address}");
+        ensure!(!answers(address).await, "there is an answer on {address}");
     }
     Ok(Verdict::Passed)
 }
 
-/// A line of the kernel's table of sockets that is about one that listens.
+/// The entry of a listening socket in the kernel's table.
 #[derive(Debug, PartialEq, Eq)]
 struct Listener {
     port: u16,
     is_on_loopback: bool,
-    /// As `/proc/PID/fd` names it.
+    /// The name in `/proc/PID/fd`.
     socket: String,
 }
 
@@ -59,7 +59,7 @@ impl Listener {
         let fields: Vec<_> = line.split_whitespace().collect();
         let [_, local, _, "0A", ..] = fields.as_slice() else { return None };
         let (address, port) = local.split_once(':')?;
-        // In the byte order of the machine, word by word: only little ones have been met.
+        // In the byte order of the machine, word by word; only little-endian machines are supported.
         let is_on_loopback = match address.len() {
             8 => address.ends_with("7F"),
             _ => {
@@ -72,17 +72,17 @@ impl Listener {
     }
 }
 
-/// The sockets that a process holds; none where the system does not say.
+/// The sockets that a process holds; none if the system does not report them.
 fn sockets_of(process_id: u32) -> Vec<String> {
     let entries = std::fs::read_dir(format!("/proc/{process_id}/fd")).into_iter().flatten().flatten();
     let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
     links.map(|link| link.to_string_lossy().into_owned()).filter(|link| link.starts_with("socket:")).collect()
 }
 
-/// The address from which this machine would speak to others. Nothing is sent.
+/// The address from which this machine would reach others. Nothing is sent.
 fn own_address() -> Option<std::net::IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // An address of documentation, which nobody has.
+    // An address reserved for documentation, which no host has.
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
@@ -91,23 +91,23 @@ pub(super) async fn reports_memory(scene: &Scene<'_>) -> anyhow::Result<Verdict>
     let capabilities = scene.stage.provider().capabilities();
     let (cluster, _) = scene.cluster().await?;
     let Some(bytes) = cluster.memory_bytes().await else {
-        return Ok(Verdict::Skipped("nobody here can tell what its clusters take".to_owned()));
+        return Ok(Verdict::Skipped("the memory of its clusters cannot be measured here".to_owned()));
     };
     let mebibytes = bytes >> 20;
-    ensure!((MEMORY_BYTES_MIN..MEMORY_BYTES_MAX).contains(&bytes), "it is said to take {mebibytes} MiB");
-    ensure!(0 < capabilities.memory_per_cluster_bytes, "it is admitted as if it took nothing");
+    ensure!((MEMORY_BYTES_MIN..MEMORY_BYTES_MAX).contains(&bytes), "it is reported as taking {mebibytes} MiB");
+    ensure!(0 < capabilities.memory_per_cluster_bytes, "its admission counts no memory for it");
     if capabilities.stop {
         cluster.stop().await?;
-        ensure!(cluster.memory_bytes().await.is_none(), "stopped, it is said to take memory");
+        ensure!(cluster.memory_bytes().await.is_none(), "stopped, it is reported as taking memory");
         cluster.start().await?;
-        ensure!(cluster.memory_bytes().await.is_some(), "started again, it is said to take none");
+        ensure!(cluster.memory_bytes().await.is_some(), "started again, it is reported as taking none");
     }
     Ok(Verdict::PassedWith(format!("{mebibytes} MiB")))
 }
 
 pub(super) async fn boots_in_parallel(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
     let said = scene.stage.provider().capabilities().parallel_boots_max;
-    ensure!(0 < said, "it says that it can boot none");
+    ensure!(0 < said, "it claims that it can boot none");
     let count = said.clamp(*BOOTS.start(), *BOOTS.end());
     let created = join_all((0..count).map(|_| scene.cluster())).await;
     let clusters = created.into_iter().collect::<anyhow::Result<Vec<_>>>().context("of several boots one failed")?;
@@ -117,8 +117,8 @@ pub(super) async fn boots_in_parallel(scene: &Scene<'_>) -> anyhow::Result<Verdi
     }))
     .await?;
     let remains = scene.stage.provider().remains().await?;
-    ensure!(count <= remains.len(), "{count} clusters run, but all there is are {remains:?}");
-    Ok(Verdict::PassedWith(format!("{count} at once; it says that it can boot {said}")))
+    ensure!(count <= remains.len(), "{count} clusters run, but only {remains:?} exist");
+    Ok(Verdict::PassedWith(format!("{count} at once; it claims that it can boot {said}")))
 }
 
 #[cfg(test)]

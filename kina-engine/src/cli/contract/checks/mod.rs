@@ -1,7 +1,7 @@
-//! What is checked.
+//! The checks.
 //!
-//! - `life`: from boots to stops. `ends`: deaths, failures, and what is left. `strangers`: who gets in.
-//! - `machine`: what clusters take of it, and many of them. `faults`: what fails is replaced.
+//! - `life`: from boots to stops. `ends`: deaths, failures, and remains. `strangers`: access.
+//! - `machine`: the resources that clusters take, and many clusters at once. `faults`: failures are replaced.
 
 mod ends;
 mod faults;
@@ -18,21 +18,21 @@ use super::scene::Scene;
 /// One check.
 pub(super) struct Check {
     pub(super) name: &'static str,
-    /// What holds when it passes.
+    /// The property that holds when it passes.
     pub(super) what: &'static str,
-    /// After which it has failed.
+    /// Time after which it has failed.
     pub(super) timeout: Duration,
-    /// Makes the state that clusters are started on by itself, so that what fails there counts too.
+    /// The check makes the state that its clusters start from by itself, so that failures there count too.
     pub(super) makes_state: bool,
     pub(super) run: for<'a> fn(&'a Scene<'a>) -> LocalBoxFuture<'a, anyhow::Result<Verdict>>,
 }
 
-/// What a check says that did not fail.
+/// The result of a check that did not fail.
 pub(super) enum Verdict {
     Passed,
-    /// And what else there is to say.
+    /// With a remark.
     PassedWith(String),
-    /// It means nothing here, for this reason.
+    /// Not applicable, for this reason.
     Skipped(String),
 }
 
@@ -41,7 +41,7 @@ const fn check(
     what: &'static str,
     run: for<'a> fn(&'a Scene<'a>) -> LocalBoxFuture<'a, anyhow::Result<Verdict>>,
 ) -> Check {
-    // A boot takes seconds; on a machine that is busy with much else, and where calls hang, many times that.
+    // A boot takes seconds, and many times that on a busy machine or where calls hang.
     Check { name, what, timeout: Duration::from_secs(600), makes_state: false, run }
 }
 
@@ -71,29 +71,31 @@ pub(super) const CHECKS: &[Check] = &[
     check("destroys-everything", "nothing is left, whatever state a cluster was in; twice does no harm", |scene| {
         Box::pin(ends::destroys_everything(scene))
     }),
-    check("tells-of-deaths", "an end that nobody asked for is told, with its reason; others are not", |scene| {
+    check("tells-of-deaths", "an unrequested end is reported, with its reason; others are not", |scene| {
         Box::pin(ends::tells_of_deaths(scene))
     }),
-    check("explains-failed-boots", "programs that do not work are told, with their log; nothing is left", |scene| {
-        Box::pin(ends::explains_failed_boots(scene))
-    }),
-    check("forgets-half-made-ones", "a creation that nobody waits for leaves nothing", |scene| {
+    check(
+        "explains-failed-boots",
+        "programs that do not work are reported, with their log; nothing is left",
+        |scene| Box::pin(ends::explains_failed_boots(scene)),
+    ),
+    check("forgets-half-made-ones", "an abandoned creation leaves nothing", |scene| {
         Box::pin(ends::forgets_half_made_ones(scene))
     }),
     check("ends-with-its-clusters", "a provider that is dropped leaves nothing running", |scene| {
         Box::pin(ends::ends_with_its_clusters(scene))
     }),
-    check("keeps-strangers-out-of-etcd", "etcd answers nobody without its own certificates", |scene| {
+    check("keeps-strangers-out-of-etcd", "etcd answers only clients with its own certificates", |scene| {
         Box::pin(strangers::kept_out_of_etcd(scene))
     }),
-    check("keeps-strangers-out-of-the-api", "the API server lets nobody else write or read", |scene| {
+    check("keeps-strangers-out-of-the-api", "the API server lets no stranger write or read", |scene| {
         Box::pin(strangers::kept_out_of_the_api(scene))
     }),
     check("keeps-clusters-apart", "two clusters at once share nothing", |scene| Box::pin(strangers::kept_apart(scene))),
-    check("keeps-files-private", "nobody else can read a key or a log", |scene| {
+    check("keeps-files-private", "no other user can read a key or a log", |scene| {
         Box::pin(strangers::kept_from_files(scene))
     }),
-    check("listens-on-loopback", "nobody on another machine gets a connection", |scene| {
+    check("listens-on-loopback", "no other machine gets a connection", |scene| {
         Box::pin(machine::listens_on_loopback(scene))
     }),
     check("reports-memory", "a running cluster takes memory, a stopped one none", |scene| {
@@ -104,8 +106,8 @@ pub(super) const CHECKS: &[Check] = &[
     }),
     Check {
         name: "replaces-what-fails",
-        what: "after failures that are told, another cluster lives through it all, and nothing is left of the others",
-        // Calls that hang are given up after their deadlines.
+        what: "after reported failures, another cluster lives through it all, and nothing is left of the others",
+        // Calls that hang are given up at their deadlines.
         timeout: Duration::from_secs(900),
         makes_state: true,
         run: |scene| Box::pin(faults::replaces_what_fails(scene)),

@@ -1,4 +1,4 @@
-//! Who gets in, and who does not.
+//! Access by those who have it, and by strangers.
 
 use anyhow::{Context, bail, ensure};
 use http::{Method, StatusCode};
@@ -9,17 +9,19 @@ use crate::cli::contract::client::{answers, api_as, ask_as, exists, must_exist, 
 use crate::cli::contract::scene::{Scene, walk};
 use crate::etcd::EtcdClient;
 
-/// What others than the owner may do with a file.
+/// Permission bits of other users.
 const OTHERS: u32 = 0o077;
 
 pub(super) async fn kept_out_of_etcd(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
     let (cluster, _) = scene.cluster().await?;
     let access = cluster.access();
-    ensure!(answers(access.etcd_address).await, "nobody listens on {}", access.etcd_address);
+    ensure!(answers(access.etcd_address).await, "nothing listens on {}", access.etcd_address);
     let forged = CertificateAuthority::generate("kina-etcd-ca")?.issue_client("kina", None)?;
-    for (who, identity) in
-        [("nobody", None), ("the cluster's administrator", Some(&access.admin)), ("a forger", Some(&forged))]
-    {
+    for (who, identity) in [
+        ("a client without a certificate", None),
+        ("the cluster's administrator", Some(&access.admin)),
+        ("a forger", Some(&forged)),
+    ] {
         for path in ["/version", "/v3/kv/range"] {
             let asked = ask_as(access.etcd_address, &access.etcd_ca_pem, identity, Method::GET, path).await;
             if let Ok(status) = asked {
@@ -42,9 +44,12 @@ pub(super) async fn kept_out_of_the_api(scene: &Scene<'_>) -> anyhow::Result<Ver
     let (cluster, _) = scene.cluster().await?;
     let access = cluster.access();
     let forged = CertificateAuthority::generate("kina-ca")?.issue_client("kina-admin", Some("system:masters"))?;
-    for (who, identity) in [("nobody", None), ("etcd's client", Some(&access.etcd_client)), ("a forger", Some(&forged))]
-    {
-        // One that does not even shake hands with a forger is as good.
+    for (who, identity) in [
+        ("a client without a certificate", None),
+        ("etcd's client", Some(&access.etcd_client)),
+        ("a forger", Some(&forged)),
+    ] {
+        // An API server that refuses even the handshake with a forger is as good.
         let answers = match api_as(&*cluster, identity).await {
             Ok(answers) => answers,
             Err(_) if identity.is_some() => continue,
@@ -88,7 +93,8 @@ pub(super) async fn kept_from_files(scene: &Scene<'_>) -> anyhow::Result<Verdict
     let open = found.iter().filter(|(_, mode)| mode & OTHERS != 0);
     let open: Vec<_> = open.map(|(path, mode)| format!("{} ({mode:o})", path.display())).collect();
     ensure!(open.is_empty(), "open to others: {}", open.join(", "));
-    // What cannot be reached cannot be read, whatever its own mode is: logs are written by whom the cluster runs as.
+    // A file that cannot be reached cannot be read, whatever its own mode is: logs belong to the user as which the
+    // cluster runs.
     let logs = walk(cluster.log_directory())?;
     let directory = logs.iter().find(|(path, _)| path == cluster.log_directory()).context("no logs")?;
     ensure!(directory.1 & OTHERS == 0, "the logs are open to others: {:o}", directory.1);
