@@ -1,4 +1,4 @@
-//! What is left when everything has ended. Nothing may be.
+//! Remains after everything has ended. There may be none.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,25 +10,25 @@ use super::processes;
 use super::realm::Realm;
 use super::say;
 
-/// What was left behind to go on writing does so for a second.
+/// Time limit for processes that were left behind to go on writing, which they do for a second.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is left.
+/// Remains.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Leftovers {
     pub(super) orphans: Vec<String>,
     pub(super) files: Vec<String>,
-    /// What has happened to containers that are somebody else's.
+    /// Changes to foreign containers.
     pub(super) foreign_touched: Vec<String>,
 }
 
-/// Looks for what is left, and ends what still runs. `foreign` is somebody else's.
+/// Looks for remains and ends the processes that still run. `foreign` is not kina's.
 pub(super) async fn audit(realm: &Realm, foreign: &Foreign) -> Leftovers {
     let mut orphans = Vec::new();
     let mut foreign_touched = Vec::new();
     if let Some(containers) = realm.containers() {
         let failed = |what: &str, error: anyhow::Error| vec![format!("{what}: {error:#}")];
-        // What a reboot has ended is listed only by a service that runs.
+        // A service that does not run does not list the containers that a reboot has ended.
         if let Err(error) = containers.run(&["system", "start", "--enable-kernel-install"]).await {
             say(&format!("{error:#}"));
         }

@@ -1,4 +1,4 @@
-//! What a lease leaves behind on purpose, and looks for before it does anything else.
+//! Traces that a lease leaves on purpose, and looks for before it does anything else.
 
 use std::time::{Duration, Instant};
 
@@ -15,24 +15,24 @@ const GROUP_SUFFIX: &str = ".canary.kina.test";
 const POLICY: &str = "canary-policy";
 /// Names that the policy refuses.
 const REFUSED_PREFIX: &str = "refused-";
-/// What every cluster has.
+/// The namespaces of every cluster.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 const AGGREGATED_DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// Longer than a planned freeze.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// What is still there after this was never taken away, rather than taken away late.
+/// A trace that is still there after this was never removed, rather than removed late.
 const TRANSIENCE: Duration = Duration::from_secs(2);
 /// Policies are compiled once a second.
 const POLICY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An API server, asked in JSON, each time within a bound.
+/// A client of an API server in JSON, with a bound on each request.
 #[derive(Clone)]
 pub(super) struct Api(pub(super) kube::Client);
 
-/// Something of an earlier lease.
+/// A trace of an earlier lease.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Sighting {
-    /// What and where.
+    /// The trace and its place.
     pub(super) what: String,
     /// Written after the end of its lease.
     pub(super) is_late: bool,
@@ -70,7 +70,7 @@ impl Api {
     }
 }
 
-/// Looks everywhere for anything of another lease.
+/// Looks everywhere for traces of another lease.
 pub(super) async fn look(api: &Api) -> anyhow::Result<Vec<Sighting>> {
     let mut sightings = look_once(api).await?;
     if !sightings.is_empty() {
@@ -85,7 +85,7 @@ pub(super) async fn look(api: &Api) -> anyhow::Result<Vec<Sighting>> {
 
 async fn look_once(api: &Api) -> anyhow::Result<Vec<Sighting>> {
     let mut sightings = look_in_discovery(api).await?;
-    // As an informer does, from the caches as they are; then what is stored.
+    // First from the caches as they are, as an informer does, then from storage.
     for version in ["resourceVersion=0", ""] {
         for sighting in look_in_lists(api, version).await? {
             if !sightings.iter().any(|known| known.what == sighting.what) {
@@ -99,7 +99,7 @@ async fn look_once(api: &Api) -> anyhow::Result<Vec<Sighting>> {
     Ok(sightings)
 }
 
-/// Leaves what is planned.
+/// Leaves the planned traces.
 pub(super) async fn plant(api: &Api, plan: CanaryPlan, lease: usize) -> anyhow::Result<()> {
     let labels = json!({LABEL: lease.to_string()});
     let name = format!("canary-{lease}");
@@ -128,13 +128,13 @@ pub(super) async fn plant(api: &Api, plan: CanaryPlan, lease: usize) -> anyhow::
     Ok(())
 }
 
-/// One more write, after whatever happened to the lease.
+/// Writes once more, after the lease has been disturbed.
 pub(super) async fn plant_again(api: &Api, lease: usize) -> anyhow::Result<()> {
     let object = json!({"metadata": {"name": format!("again-{lease}"), "labels": {LABEL: lease.to_string()}}});
     api.create(&config_maps("default"), &object).await.map(drop)
 }
 
-/// One write of who goes on after the end of its lease.
+/// Makes one write of a client that goes on after the end of its lease.
 pub(super) async fn write_late(api: &Api, lease: usize, number: usize) -> anyhow::Result<()> {
     let labels = json!({LABEL: lease.to_string(), LATE_LABEL: "true"});
     let object = json!({"metadata": {"name": format!("late-{lease}-{number}"), "labels": labels}});
@@ -190,7 +190,7 @@ async fn plant_policy(api: &Api, labels: &Value) -> anyhow::Result<()> {
     api.create("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", &policy).await?;
     api.create("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings", &binding).await?;
     let start = Instant::now();
-    // Only what was in force can be left in force.
+    // Only a policy that was in force can be left in force.
     while start.elapsed() < POLICY_TIMEOUT && !is_policy_in_force(api).await? {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -1,4 +1,4 @@
-//! Carries the planned disturbances out, one at a time, and keeps an eye on every engine there was.
+//! Carries out the planned disturbances, one at a time, and watches every engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -24,23 +24,23 @@ const FULL_DISK: Duration = Duration::from_secs(3);
 const TAKEN_PORTS: Duration = Duration::from_secs(3);
 const TAKEN_PORTS_MAX: usize = 4000;
 const SILENT_CONNECTIONS: Duration = Duration::from_secs(4);
-/// How long processes of an engine that has ended may still take.
+/// Time limit for the processes of an engine that has ended.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pieces in which the disk is filled, the last ones small.
 const FILL_BYTES: [usize; 2] = [1 << 20, 4 << 10];
 
-/// What became of a disturbance.
+/// The outcome of a disturbance.
 #[derive(Debug)]
 pub(super) enum Carried {
-    /// It was done, or goes on in the background.
+    /// It was done, or continues in the background.
     Done,
     /// This machine does not allow it.
     Skipped(&'static str),
-    /// What it was meant for has gone already.
+    /// Its target has gone already.
     Gone,
 }
 
-/// One engine, as it was last seen.
+/// An engine as last seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EngineRecord {
     pub(super) counters: Counters,
@@ -48,7 +48,7 @@ pub(super) struct EngineRecord {
     pub(super) processes: BTreeSet<Process>,
 }
 
-/// Does it.
+/// Carries out disturbances.
 pub(super) struct Disturber {
     realm: Arc<Realm>,
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -62,7 +62,7 @@ struct State {
     /// Processes that outlived their engine.
     orphans: Vec<String>,
     background: Vec<tokio::task::JoinHandle<()>>,
-    /// When faults were last counted, and how many there had been.
+    /// The time of the last count of faults, and the counts.
     faults: Option<(Instant, BTreeMap<&'static str, u64>)>,
 }
 
@@ -71,13 +71,13 @@ impl Disturber {
         Self { realm, turn: Arc::default(), state: Mutex::default() }
     }
 
-    /// What a failure is explained by.
+    /// The cause that explains a failure.
     pub(super) fn explanation(&self, failure: &Failure<'_>) -> Option<&'static str> {
         self.note_faults();
         self.lock().ledger.explanation(failure)
     }
 
-    /// Takes note of the faults that have happened since the last time.
+    /// Notes the faults since the last call.
     fn note_faults(&self) {
         let Some(containers) = self.realm.containers() else { return };
         let mut state = self.lock();
@@ -91,7 +91,7 @@ impl Disturber {
         state.faults = Some((now, counts));
     }
 
-    /// Looks at the engine; what it counted is gone with it.
+    /// Looks at the engine, since its counters are gone with it.
     pub(super) async fn look(&self) -> Option<Status> {
         self.note_faults();
         let status = self.realm.status(false).await?;
@@ -105,17 +105,17 @@ impl Disturber {
         Some(status)
     }
 
-    /// Every engine there was.
+    /// Every engine so far.
     pub(super) fn engines(&self) -> Vec<EngineRecord> {
         self.lock().engines.values().cloned().collect()
     }
 
-    /// What outlived its engine.
+    /// Processes that outlived their engine.
     pub(super) fn orphans(&self) -> Vec<String> {
         self.lock().orphans.clone()
     }
 
-    /// Waits until nothing is disturbed any more.
+    /// Waits until all disturbances are over.
     pub(super) async fn wait_over(&self) {
         let background = std::mem::take(&mut self.lock().background);
         for task in background {
@@ -123,8 +123,8 @@ impl Disturber {
         }
     }
 
-    /// Does it to the lease that is held on `cluster`. What lasts a while goes on after this returns; the next one waits
-    /// for it.
+    /// Disturbs the lease that is held on `cluster`. A disturbance that lasts a while goes on after this returns; the
+    /// next one waits for it.
     pub(super) async fn carry_out(self: &Arc<Self>, kind: Disturbance, cluster: &str) -> anyhow::Result<Carried> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let Some(status) = self.look().await else { return Ok(Carried::Gone) };
@@ -144,7 +144,7 @@ impl Disturber {
             Disturbance::EtcdKill | Disturbance::ApiServerKill | Disturbance::ClusterFreeze => {
                 let Some(members) = members else {
                     return Ok(Carried::Skipped(
-                        "etcd_kill, api_server_kill, cluster_freeze: nobody tells of processes in a container",
+                        "etcd_kill, api_server_kill, cluster_freeze: processes in a container are not visible here",
                     ));
                 };
                 match kind {
@@ -158,7 +158,7 @@ impl Disturber {
             Disturbance::ContainerKill | Disturbance::ContainerStop | Disturbance::ContainerDelete => {
                 return self.end_container(kind, cluster).await;
             }
-            // No excuse for anybody: nothing of a lease goes through the engine's own hands for longer than this.
+            // No excuse for a lease: none depends on the engine itself for longer than this.
             Disturbance::EngineFreeze => {
                 self.freeze(Process::of(status.process_id).into_iter().collect(), turn, None);
             }
@@ -177,7 +177,7 @@ impl Disturber {
                     drop(turn);
                 });
             }
-            // No excuse either: a lease has nothing to do with connections of others.
+            // No excuse either: connections of others do not concern a lease.
             Disturbance::SilentConnections => {
                 let addresses = strangers::listening(status.process_id);
                 let Some(strangers) = Strangers::start(&addresses).await.context("starting a stranger failed")? else {
@@ -227,7 +227,7 @@ impl Disturber {
         Ok(())
     }
 
-    /// As a user would do it, who knows nothing of leases.
+    /// Ends the container as a user would who knows nothing of leases.
     async fn end_container(&self, kind: Disturbance, cluster: &str) -> anyhow::Result<Carried> {
         let Some(containers) = self.realm.containers() else { return Ok(Carried::Gone) };
         let Some(container) = containers.find(cluster).await? else { return Ok(Carried::Gone) };
@@ -245,7 +245,7 @@ impl Disturber {
             (Ok(_), Ok(left)) if left.as_ref().is_none_or(|left| left.state != ContainerState::Running) => {
                 Ok(Carried::Done)
             }
-            // A service that has crashed or is down does nothing of this, and has cost the cluster already.
+            // A service that has crashed or is down does none of this, and has already cost the cluster.
             _ => Ok(Carried::Gone),
         }
     }

@@ -1,24 +1,24 @@
-//! What was disturbed when, and so which failures are explained.
+//! The times of all disturbances, and so the failures that they explain.
 
 use std::time::{Duration, Instant};
 
 use crate::cluster_name::engine_of;
 
-/// What was disturbed may be felt for so long after it is over: what did not boot meanwhile is left alone for ten seconds.
+/// Time for which a disturbance is felt after its end: after a failed boot, the next attempt waits for ten seconds.
 const AFTERMATH: Duration = Duration::from_secs(12);
 
-/// Who waits for a boot feels a fault for longer: a call that hangs is killed after its time, and repeated, and holds up
-/// those behind it.
+/// A boot feels a fault for longer: a call that hangs is killed at its time limit and repeated, and delays those behind
+/// it.
 const AFTERMATH_FOR_BOOTS: Duration = Duration::from_secs(180);
-/// That a machine is dead, or taken for dead, is noticed by the next list, which may hang once.
+/// A dead machine, or one that is taken for dead, is noticed by the next list, which may hang once.
 const AFTERMATH_FOR_LEASES: Duration = Duration::from_secs(30);
 
-/// What a disturbance happened to.
+/// The target of a disturbance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// All that runs meanwhile.
+    /// Everything that runs meanwhile.
     Everything,
-    /// All that boots meanwhile, and so whoever waits for a cluster.
+    /// Everything that boots meanwhile, and so every client that waits for a cluster.
     Boots,
     /// The engine of this process id, with all its clusters.
     Engine(u32),
@@ -27,7 +27,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// What happened to a cluster itself explains its loss better than what happened to all.
+    /// A disturbance of the cluster itself explains its loss better than one of everything.
     fn precedence(&self) -> u8 {
         match self {
             Self::Boots => 0,
@@ -42,7 +42,7 @@ impl Target {
 #[derive(Clone, Debug)]
 pub(super) struct Incident {
     cause: &'static str,
-    /// How long it is felt after it is over.
+    /// Time for which it is felt after its end.
     aftermath: Duration,
     target: Target,
     from: Instant,
@@ -55,17 +55,17 @@ pub(super) struct Incident {
 pub(super) struct Failure<'a> {
     pub(super) asked_at: Instant,
     pub(super) failed_at: Instant,
-    /// `None` where it did not get that far.
+    /// `None` if it had no cluster yet.
     pub(super) cluster: Option<&'a str>,
 }
 
-/// All that was disturbed.
+/// All disturbances.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     incidents: Vec<Incident>,
 }
 
-/// Which incident.
+/// The number of an incident.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IncidentId(usize);
 
@@ -75,8 +75,8 @@ impl Ledger {
         IncidentId(self.incidents.len() - 1)
     }
 
-    /// Takes note of a fault of what clusters are made of, which happened at some time since `since`. It can cost those
-    /// who wait their cluster, and, with `costs_leases`, those who have one too.
+    /// Notes a fault of the machinery below clusters, at some time since `since`. It can cost clients that wait for a
+    /// cluster their lease, and with `costs_leases` also clients that have one.
     pub(super) fn fault(&mut self, cause: &'static str, costs_leases: bool, since: Instant, now: Instant) {
         let mut add = |target, aftermath| {
             self.incidents.push(Incident { cause, aftermath, target, from: since, until: Some(now) });
@@ -93,10 +93,10 @@ impl Ledger {
         }
     }
 
-    /// What a lease was lost to, if to anything that was planned.
+    /// The planned cause of the loss of a lease, if there is one.
     pub(super) fn explanation(&self, failure: &Failure<'_>) -> Option<&'static str> {
         let explaining = self.incidents.iter().filter(|incident| incident.explains(failure));
-        // The latest of the most particular kind.
+        // The latest incident of the most specific kind.
         explaining.max_by_key(|incident| (incident.target.precedence(), incident.from)).map(|incident| incident.cause)
     }
 }
@@ -108,7 +108,7 @@ impl Incident {
         }
         let is_over = self.until.is_some_and(|until| until + self.aftermath < failure.asked_at);
         match (&self.target, failure.cluster) {
-            // However late it is noticed: the engine took its clusters along.
+            // No matter how late the loss is noticed: the engine took its clusters along.
             (Target::Engine(engine), Some(cluster)) => engine_of(cluster) == Some(*engine),
             (Target::Everything, _) | (Target::Engine(_) | Target::Boots, None) => !is_over,
             (Target::Cluster(target), Some(cluster)) => target == cluster && !is_over,
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_came_before_explains() {
+    fn only_earlier_incidents_explain_a_failure() {
         let start = Instant::now();
         let mut ledger = Ledger::default();
         let second = Duration::from_secs(1);

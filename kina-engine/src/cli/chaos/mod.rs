@@ -1,23 +1,23 @@
-//! `cargo kina chaos`: many leases that end in every way there is, and an engine and clusters that are disturbed on
-//! purpose meanwhile. Whatever happens, nobody may see anything of an earlier lease, wait for ever, or leave anything.
+//! `cargo kina chaos`: many leases that end in all possible ways, while the engine and clusters are disturbed on
+//! purpose. In spite of that, no lease may see anything of an earlier one, wait for ever, or leave anything behind.
 //!
-//! - `plan`: what shall happen. Pure, and the same for the same seed.
-//! - `supervisor`: starts the workers, notes what becomes of each lease.
+//! - `plan`: the planned events. Pure, and the same for the same seed.
+//! - `supervisor`: starts the workers and notes the outcome of each lease.
 //! - `worker`: a client process that takes leases one after the other; this very executable.
-//! - `canary`: what a lease leaves behind on purpose, and looks for.
-//! - `templates`: what a lease starts from, and whether it does.
-//! - `old_client`: whether an earlier lease's credentials still get anybody in, and who goes on writing with them.
+//! - `canary`: traces that a lease leaves on purpose, and looks for.
+//! - `templates`: the templates that leases start from, and checks of their content.
+//! - `old_client`: attempts with the credentials of an earlier lease, and late writes with them.
 //! - `disturb`: carries the planned disturbances out.
 //! - `strangers`: one of them, silent connections by another user.
-//! - `ledger`: what was disturbed when, and so which failures are explained. Pure.
+//! - `ledger`: the times of all disturbances, and so the failures that they explain. Pure.
 //! - `realm`: the private engine's directories and environment.
-//! - `containers`: the same of containers, where clusters are such, faults of what makes them, and those of others.
-//! - `processes`: what the system knows of the private engine's processes.
-//! - `audit`: what is left at the end.
-//! - `report`: the result, and which part failed.
+//! - `containers`: disturbances of clusters in containers, faults of their program, and foreign containers.
+//! - `processes`: the private engine's processes, as the system knows them.
+//! - `audit`: remains at the end.
+//! - `report`: the result, and the parts that failed.
 //! - `sabotage`: parts of the engine that a run can switch off.
 //! - `queue`: another scenario: more processes than slots.
-//! - `pairs`: a third one: what one lease does, and the next one looks for.
+//! - `pairs`: a third scenario: the effects of one lease that the next one looks for.
 
 mod audit;
 mod canary;
@@ -43,44 +43,44 @@ use super::{Format, interrupted};
 use crate::ProviderName;
 use crate::sabotage::Part;
 
-/// Disturb a private engine on purpose, and look whether anything breaks
+/// Disturb a private engine on purpose, and check that nothing breaks
 #[derive(Clone, Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct ChaosArguments {
     #[command(subcommand)]
     scenario: Option<ChaosScenario>,
-    /// How many leases
+    /// Number of leases
     #[arg(long, default_value_t = 600)]
     leases: usize,
-    /// In how many processes at a time
+    /// Number of processes that run at a time
     #[arg(long, default_value_t = 8)]
     processes: usize,
     /// The same seed repeats the same plan
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many clusters there may be
+    /// Maximal number of clusters
     #[arg(long, default_value_t = 4)]
     slots: usize,
     /// Switch a part of the engine off, so that the run has to fail: needs `cargo lab`
     #[arg(long, value_parser = sabotage::part, value_delimiter = ',')]
     sabotage: Vec<Part>,
-    /// How to print the report
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 #[derive(Clone, Debug, Subcommand)]
 enum ChaosScenario {
-    /// More processes than slots: whether each is served or told why not, and whether the bounds hold
+    /// More processes than slots: check that each is served or refused with a reason, and that the bounds hold
     Queue(queue::QueueArguments),
     Pairs(pairs::PairsArguments),
     /// A client process
     #[command(hide = true)]
     Worker(worker::WorkerArguments),
-    /// What a lease leaves behind to go on writing
+    /// A process that a lease leaves behind to go on writing
     #[command(hide = true)]
     LateWriter(old_client::LateWriterArguments),
-    /// A process of another user, which connects and says nothing
+    /// A process of another user that connects and sends nothing
     #[command(hide = true)]
     SilentStranger(strangers::SilentStrangerArguments),
     /// A client process of the scenario `queue`

@@ -1,4 +1,4 @@
-//! Who still has the credentials of a lease that has ended.
+//! Credentials of a lease that has ended.
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use super::canary::{self, Api};
 use crate::client;
 use crate::protocol::LeaseGrant;
 
-/// How long an engine that is busy may take to close a gateway after the end of its lease.
+/// Time limit for a busy engine to close a gateway after the end of its lease.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long and how often somebody goes on writing.
+/// Duration and interval of late writes.
 const LATE_WRITES_FOR: Duration = Duration::from_millis(1000);
 const LATE_WRITES_MAX: usize = 200;
 const LATE_WRITE_INTERVAL: Duration = Duration::from_millis(4);
 
-/// What a lease was given, as whoever kept it would have it.
+/// The content of a lease, as a client that kept it would have it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Credentials {
     address: std::net::SocketAddr,
@@ -61,13 +61,14 @@ impl Credentials {
         Ok(serde_json::to_writer(file, self)?)
     }
 
-    /// `None` where nobody has left any, or was killed while it did.
+    /// `None` if there are none, or if the process that wrote them was killed meanwhile.
     pub(super) fn load(path: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
 }
 
-/// Whether an earlier lease's credentials, or its open connection, are still of use when they must not be any more.
+/// Returns true if the credentials of an earlier lease, or its open connection, are still of use when they no longer
+/// may be.
 pub(super) async fn is_let_in(credentials: &Credentials, connected: Option<&Api>) -> anyhow::Result<bool> {
     let start = Instant::now();
     loop {
@@ -85,7 +86,7 @@ pub(super) async fn is_let_in(credentials: &Credentials, connected: Option<&Api>
     }
 }
 
-/// Goes on writing for a moment, whatever becomes of the lease.
+/// Goes on writing for a moment, even after the end of the lease.
 pub(super) async fn write_late(arguments: &LateWriterArguments) -> anyhow::Result<()> {
     if let Some(credentials) = Credentials::load(&arguments.credentials) {
         go_on_writing(&credentials, arguments.lease).await;
@@ -107,7 +108,7 @@ async fn go_on_writing(credentials: &Credentials, lease: usize) {
     let writes = async {
         let Ok(api) = credentials.connect() else { return };
         for number in 0..LATE_WRITES_MAX {
-            // Being refused is what has to happen, sooner or later.
+            // A refusal has to happen sooner or later.
             let _ = canary::write_late(&api, lease, number).await;
             tokio::time::sleep(LATE_WRITE_INTERVAL).await;
         }
@@ -115,7 +116,7 @@ async fn go_on_writing(credentials: &Credentials, lease: usize) {
     let _ = tokio::time::timeout(LATE_WRITES_FOR, writes).await;
 }
 
-/// Whether there is an answer of any kind: a refused or broken handshake is none.
+/// Returns true if there is an answer of any kind; a refused or broken handshake is none.
 async fn is_answered(api: &Api) -> bool {
     let request = http::Request::get("/version").body(Vec::new());
     let Ok(request) = request else { return false };

@@ -1,21 +1,21 @@
-//! What shall happen in a run: pure, and the same for the same seed.
+//! The planned events of a run: pure, and the same for the same seed.
 
 use serde::Serialize;
 
 use super::{strangers, templates};
 
-/// Of so many leases one has the engine itself disturbed, so that most measure reuse.
+/// One lease in this many has the engine itself disturbed, so that most measure reuse.
 const LEASES_PER_ENGINE_DISTURBANCE: u64 = 200;
-/// Of so many leases one has its cluster, the disk or the ports disturbed.
+/// One lease in this many has its cluster, the disk or the ports disturbed.
 const LEASES_PER_OTHER_DISTURBANCE: u64 = 40;
-/// Of so many leases one starts from a template.
+/// One lease in this many starts from a template.
 const LEASES_PER_TEMPLATE: u64 = 4;
-/// Of so many leases one leaves an admission policy, which costs its cluster a restart of the API server.
+/// One lease in this many leaves an admission policy, which costs its cluster a restart of the API server.
 const LEASES_PER_POLICY: u64 = 20;
-/// In fewer leases than this there is no room for one disturbance of each kind.
+/// Fewer leases than this have no room for one disturbance of each kind.
 const LEASES_FOR_EACH_KIND: usize = 40;
 
-/// All leases of a run, by worker, in the order in which that takes them.
+/// All leases of a run by worker, in the order in which the worker takes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) workers: Vec<Vec<LeasePlan>>,
@@ -30,12 +30,12 @@ pub(super) struct LeasePlan {
     pub(super) template: Option<u64>,
     pub(super) canary: CanaryPlan,
     pub(super) end: End,
-    /// Whether something goes on writing after the end.
+    /// Set if a process goes on writing after the end.
     pub(super) writes_late: bool,
     pub(super) hold_ms: u64,
 }
 
-/// What a lease leaves in its cluster, besides a ConfigMap in `default`.
+/// Traces that a lease leaves in its cluster, besides a ConfigMap in `default`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct CanaryPlan {
     pub(super) namespace: bool,
@@ -47,7 +47,7 @@ pub(super) struct CanaryPlan {
     pub(super) pairs_seed: u64,
 }
 
-/// How a lease ends.
+/// The end of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum End {
     /// The lease is dropped, the process goes on.
@@ -58,11 +58,11 @@ pub(super) enum End {
     Abort,
     /// The process kills itself by SIGKILL.
     Kill,
-    /// Something happens to it; afterwards it is dropped, if it is still there.
+    /// The lease is disturbed; afterwards it is dropped, if it is still there.
     Disturbed(Disturbance),
 }
 
-/// What the supervisor does while the lease is held.
+/// The supervisor's disturbance while the lease is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Disturbance {
@@ -78,11 +78,11 @@ pub(super) enum Disturbance {
     ClusterFreeze,
     /// SIGSTOP to the engine for a while.
     EngineFreeze,
-    /// No space where the states of clusters are, for a while.
+    /// No space on the disk with the states of clusters, for a while.
     FullDisk,
     /// Thousands of loopback ports are taken, for a while.
     TakenPorts,
-    /// Hundreds of connections to the engine's ports that say nothing, for a while.
+    /// Hundreds of connections to the engine's ports that send nothing, for a while.
     SilentConnections,
     /// SIGKILL to the first process of the cluster's container, by its program.
     ContainerKill,
@@ -92,7 +92,7 @@ pub(super) enum Disturbance {
     ContainerDelete,
 }
 
-/// What clusters are made of, as far as it matters for what can happen to them.
+/// The parts that clusters are made of, as far as it matters for disturbances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Made {
     OfProcesses,
@@ -112,7 +112,7 @@ impl Disturbance {
     ];
     const OF_CONTAINERS: [Self; 3] = [Self::ContainerKill, Self::ContainerStop, Self::ContainerDelete];
 
-    /// What happens to clusters of this kind, besides what happens to engines.
+    /// Disturbances of clusters of this kind, besides those of engines.
     fn others(made: Made) -> Vec<Self> {
         match made {
             Made::OfProcesses => Self::OTHERS.to_vec(),
@@ -120,7 +120,7 @@ impl Disturbance {
         }
     }
 
-    /// Whether the lease that it happens to cannot survive it.
+    /// Returns true if its lease cannot survive it.
     pub(super) fn is_kill(self) -> bool {
         match self {
             Self::EngineStop | Self::EngineKill | Self::EtcdKill | Self::ApiServerKill => true,
@@ -130,7 +130,7 @@ impl Disturbance {
         }
     }
 
-    /// For people, and as a name in reports.
+    /// The name for users and in reports.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::EngineStop => "engine_stop",

@@ -1,4 +1,5 @@
-//! What the system knows of the private engine's processes. A number alone is no process: it may come back.
+//! The private engine's processes, as the system knows them. A number alone does not identify a process: it may be
+//! reused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::process_identity;
 
-/// What clusters consist of.
+/// The programs of clusters.
 const CLUSTER_PROGRAMS: [&str; 2] = ["etcd", "kube-apiserver"];
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -51,8 +52,8 @@ impl Process {
     }
 }
 
-/// All processes, but for this one, that run in the realm of `directory`: by their environment, or, for the clusters'
-/// programs, which get none, by their command line.
+/// All processes except this one that run in the realm of `directory`: by their environment, or by their command line
+/// for the clusters' programs, which get none.
 pub(super) fn belonging_to(directory: &Path) -> BTreeSet<Process> {
     let needle = directory.as_os_str().as_encoded_bytes();
     let names_it = |id: u32, file: &str| {
@@ -71,7 +72,7 @@ pub(super) fn belonging_to(directory: &Path) -> BTreeSet<Process> {
         .collect()
 }
 
-/// These processes and all that come from them, as long as nobody in between has ended.
+/// These processes and all their descendants, unless an ancestor in between has ended.
 pub(super) fn with_descendants(processes: impl Iterator<Item = Process>) -> BTreeSet<Process> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
@@ -93,7 +94,7 @@ pub(super) fn with_descendants(processes: impl Iterator<Item = Process>) -> BTre
     found
 }
 
-/// Waits until all have ended; returns those that have not within `timeout`.
+/// Waits until all have ended; returns those that still run after `timeout`.
 pub(super) async fn wait_ended(processes: impl Fn() -> BTreeSet<Process>, timeout: Duration) -> BTreeSet<Process> {
     let start = Instant::now();
     loop {
@@ -136,7 +137,7 @@ mod tests {
             .env("KINA_RUNTIME_DIR", directory.path())
             .spawn()
             .expect("sleep starts");
-        // Its environment is its own only once it has become sleep.
+        // Its environment is its own only once it has become `sleep`.
         let start = Instant::now();
         while belonging_to(directory.path()).is_empty() && start.elapsed() < Duration::from_secs(10) {
             tokio::time::sleep(POLL_INTERVAL).await;

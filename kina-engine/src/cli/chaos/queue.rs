@@ -1,5 +1,5 @@
-//! `cargo kina chaos queue`: more processes than slots, all at once. Each is served or told why not, and no bound is
-//! exceeded meanwhile.
+//! `cargo kina chaos queue`: more processes than slots, all at once. Each is served or refused with a reason, and no
+//! bound is exceeded meanwhile.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -17,42 +17,42 @@ use crate::client::{EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
-/// Beyond its deadline, a process may take so long for everything else.
+/// Time beyond its deadline that a process may take for everything else.
 const GRACE: Duration = Duration::from_secs(60);
 
 const MEMORY_PER_SLOT_MIB: u64 = 320;
 
-/// How many, how long.
+/// Arguments of the scenario.
 #[derive(Clone, Debug, Args)]
 pub(super) struct QueueArguments {
-    /// How many processes, each with one lease
+    /// Number of processes, each with one lease
     #[arg(long, default_value_t = 64)]
     processes: usize,
-    /// How many clusters there may be
+    /// Maximal number of clusters
     #[arg(long, default_value_t = 4)]
     slots: usize,
-    /// How long each holds its lease
+    /// Time for which each holds its lease
     #[arg(long, default_value_t = 200)]
     hold_ms: u64,
-    /// How long each waits for its cluster
+    /// Time for which each waits for its cluster
     #[arg(long, default_value_t = 120)]
     deadline_seconds: u64,
-    /// What all clusters together may take, in MiB [default: 320 for each of them]
+    /// Maximal memory of all clusters together, in MiB [default: 320 for each of them]
     #[arg(long)]
     memory_max_mib: Option<u64>,
-    /// How to print the report
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// One of them.
+/// Arguments of one process.
 #[derive(Clone, Debug, Args)]
 pub(super) struct QueueWorkerArguments {
     #[arg(long)]
     hold_ms: u64,
 }
 
-/// What became of one.
+/// The outcome of one process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Outcome {
@@ -76,7 +76,7 @@ struct QueueReport {
     slots_max: usize,
     /// Proportional memory of all clusters together and of the engine, as sampled.
     memory_most_mb: f64,
-    /// What the engine was told that all clusters together may take.
+    /// The engine's bound for all clusters together.
     memory_max_mb: f64,
     orphans: usize,
     leaked_files: usize,
@@ -85,10 +85,10 @@ struct QueueReport {
     examples: Vec<String>,
 }
 
-/// Starts them all and prints what became of them.
+/// Starts all processes and prints their outcomes.
 pub(super) async fn run(provider: ProviderName, arguments: &QueueArguments) -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
-        bail!("only Linux tells of processes what `cargo kina chaos` has to know");
+        bail!("`cargo kina chaos` needs details of processes that only Linux has");
     }
     if arguments.processes == 0 || arguments.slots == 0 {
         bail!("--processes and --slots must be at least 1");
@@ -155,7 +155,7 @@ pub(super) async fn run(provider: ProviderName, arguments: &QueueArguments) -> a
     Ok(())
 }
 
-/// Asks for one lease, holds it, says what became of it.
+/// Asks for one lease, holds it, and prints the outcome.
 pub(super) async fn run_worker(arguments: &QueueWorkerArguments) -> anyhow::Result<()> {
     let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
     let request = AcquireRequest::from_environment("chaos queue", None)?;
@@ -173,7 +173,7 @@ pub(super) async fn run_worker(arguments: &QueueWorkerArguments) -> anyhow::Resu
     Ok(())
 }
 
-/// `None` for one that did not come to an end in time.
+/// `None` for a process that did not end in time.
 async fn run_process(realm: &Realm, arguments: &QueueArguments) -> anyhow::Result<Option<Outcome>> {
     let mut command = realm.command(&["chaos", "queue-worker", "--hold-ms", &arguments.hold_ms.to_string()])?;
     let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output();

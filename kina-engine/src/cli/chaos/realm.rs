@@ -17,7 +17,7 @@ use crate::paths::EnginePaths;
 use crate::protocol::{AcquireRequest, Status};
 use crate::trust::search_path;
 
-/// What etcd writes ahead in whole files for each cluster (it reserves two of 64 MiB), and something for its data.
+/// The space that etcd allocates in advance for each cluster (two write-ahead files of 64 MiB), and some for its data.
 const DISK_PER_SLOT_BYTES: u64 = 192 << 20;
 
 const UNMOUNT_ATTEMPTS_MAX: u32 = 50;
@@ -29,7 +29,7 @@ pub(super) struct Realm {
     environment: Vec<(&'static str, OsString)>,
     engine: EngineClient,
     is_small_disk: bool,
-    /// `None` where clusters are processes.
+    /// `None` if clusters are processes.
     containers: Option<Containers>,
 }
 
@@ -67,11 +67,11 @@ impl Realm {
             ("KINA_SLOTS_MAX", slots.to_string().into()),
             ("KINA_ACQUIRE_TIMEOUT_SECONDS", acquire_timeout_seconds.to_string().into()),
             (crate::sabotage::VARIABLE, names.join(",").into()),
-            // Should this process be killed, the private engine does not stay.
+            // The private engine ends by itself if this process is killed.
             ("KINA_IDLE_EXIT_SECONDS", "30".into()),
             ("RUST_BACKTRACE", "0".into()),
         ];
-        // A provider's program is no capability of its clusters: only its name tells which one that is.
+        // The provider's program is not among the capabilities of its clusters: only the name selects it.
         let containers = match provider {
             ProviderName::Process => None,
             ProviderName::Apple => {
@@ -109,22 +109,22 @@ impl Realm {
         self.directory.path()
     }
 
-    /// For what workers keep.
+    /// The directory for the workers' files.
     pub(super) fn scratch(&self) -> PathBuf {
         self.directory().join("scratch")
     }
 
-    /// Of these nothing may be left once the engine has ended.
+    /// Directories that have to be empty once the engine has ended.
     pub(super) fn transient_directories(&self) -> [PathBuf; 2] {
         [self.directory().join("run"), self.directory().join("tmp")]
     }
 
-    /// Whether the disk is one that may be filled.
+    /// Returns true if the disk may be filled.
     pub(super) fn is_small_disk(&self) -> bool {
         self.is_small_disk
     }
 
-    /// The clusters' containers, where they are such.
+    /// The clusters' containers, if they are made of containers.
     pub(super) fn containers(&self) -> Option<&Containers> {
         self.containers.as_ref()
     }
@@ -133,12 +133,12 @@ impl Realm {
         &self.engine
     }
 
-    /// The engine's status; `None` where none runs, or none that answers now.
+    /// The engine's status; `None` if none runs or answers now.
     pub(super) async fn status(&self, with_memory: bool) -> Option<Status> {
         self.engine.status(with_memory).await.ok().flatten()
     }
 
-    /// This executable, in this realm.
+    /// A command of this executable in this realm.
     pub(super) fn command(&self, arguments: &[&str]) -> anyhow::Result<tokio::process::Command> {
         let mut command = tokio::process::Command::new(std::env::current_exe()?);
         command
@@ -149,7 +149,7 @@ impl Realm {
         Ok(command)
     }
 
-    /// Has the engine boot until so many clusters are ready; starts one where none runs.
+    /// Has the engine boot until this many clusters are ready; starts one if none runs.
     pub(super) async fn warm(&self, count: usize) -> anyhow::Result<()> {
         let output = self.command(&["warm", &count.to_string()])?.stdin(Stdio::null()).output().await?;
         if !output.status.success() {
@@ -158,7 +158,7 @@ impl Realm {
         Ok(())
     }
 
-    /// Copies the engine's log to where it outlives this run.
+    /// Copies the engine's log to a place where it outlives this run.
     pub(super) fn keep_log(&self) -> Option<PathBuf> {
         let name = self.directory().file_name()?.to_str()?;
         let kept = std::env::temp_dir().join(format!("{name}.log"));
@@ -191,7 +191,7 @@ impl Drop for Realm {
     }
 }
 
-/// A program of the system; where there is none of this name, its start fails.
+/// A program of the system; if there is none of this name, its start fails.
 fn system_program(name: &str) -> std::process::Command {
     let found = search_path::find(name, &search_path::of_this_process());
     std::process::Command::new(found.unwrap_or_else(|| Path::new("/sbin").join(name)))

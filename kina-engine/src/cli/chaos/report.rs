@@ -1,4 +1,4 @@
-//! The result of a run, and which part failed.
+//! The result of a run, and the parts that failed.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 use super::audit::Leftovers;
 use super::canary::Sighting;
 
-/// How many examples of each thing a report holds.
+/// Largest number of examples of each thing in a report.
 const EXAMPLES_MAX: usize = 20;
-/// How many reasons a report holds for each cause.
+/// Largest number of reasons for each cause in a report.
 const REASONS_MAX: usize = 3;
 /// Fewer rewinds for each served lease mean that clusters were replaced instead.
 const REWINDS_PER_SERVED_MIN: f64 = 0.8;
 
-/// What a run counts while it goes on.
+/// Counts of a run in progress.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub(super) served: usize,
@@ -27,7 +27,7 @@ pub(super) struct Tally {
     pub(super) disturbances: BTreeMap<&'static str, usize>,
     pub(super) came_too_late: usize,
     pub(super) skipped: Vec<String>,
-    /// What refused and lost leases were told, some of them.
+    /// Some of the messages that refused and lost leases got.
     pub(super) reasons: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Tally {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Report {
     pub(super) provider: &'static str,
-    /// The provider is an emulation of the real thing: no figure says anything about that.
+    /// The provider is an emulation of the real thing, so no figure applies to that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) simulated: bool,
     pub(super) leases: usize,
@@ -53,7 +53,7 @@ pub(super) struct Report {
     pub(super) old_clients_let_in: usize,
     pub(super) orphans: usize,
     pub(super) leaked_files: usize,
-    /// Containers that are somebody else's, and what has happened to them.
+    /// Number of foreign containers, and of changes to them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) foreign: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,19 +61,19 @@ pub(super) struct Report {
     pub(super) seed: u64,
     /// The same for the same plan.
     pub(super) plan: String,
-    /// What lost leases were lost to.
+    /// The causes of lost leases.
     pub(super) lost_to: BTreeMap<&'static str, usize>,
     pub(super) refused_for: BTreeMap<&'static str, usize>,
-    /// What was done, by kind.
+    /// Disturbances that were carried out, by kind.
     pub(super) disturbances: BTreeMap<&'static str, usize>,
-    /// What went wrong in what clusters are made of, on purpose.
+    /// Faults injected into the machinery below clusters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) faults: BTreeMap<&'static str, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fault_plan: Option<String>,
     /// Of the planned disturbances, those whose cluster was lost to another one first.
     pub(super) came_too_late: usize,
-    /// What this machine does not allow.
+    /// Disturbances that this machine does not allow.
     pub(super) skipped: Vec<String>,
     pub(super) processes: usize,
     pub(super) engines: usize,
@@ -91,14 +91,14 @@ pub(super) struct Report {
     pub(super) sabotage: Vec<&'static str>,
     /// Empty if all is well.
     pub(super) failed_parts: Vec<&'static str>,
-    /// Examples of what went wrong.
+    /// Examples of failures.
     pub(super) examples: Vec<String>,
-    /// What refused and lost leases were told, some of them.
+    /// Some of the messages that refused and lost leases got.
     pub(super) reasons: Vec<String>,
 }
 
 impl Tally {
-    /// Takes note of what somebody was told who lost a lease, or got none, for this cause.
+    /// Notes the message that a client got when it lost a lease, or got none, for this cause.
     pub(super) fn note_reason(&mut self, cause: &'static str, is_lost: bool, told: &str) {
         let prefix = format!("{} {cause}: ", if is_lost { "lost to" } else { "refused for" });
         if self.reasons.iter().filter(|known| known.starts_with(&prefix)).count() < REASONS_MAX {
@@ -108,7 +108,7 @@ impl Tally {
 }
 
 impl Report {
-    /// Takes over what was counted and what was left, and judges.
+    /// Takes over the counts and the remains, and judges.
     pub(super) fn judge(mut self, tally: &Tally, left: &Leftovers) -> Self {
         let Leftovers { orphans, files, foreign_touched } = left;
         self.served = tally.served;
@@ -155,7 +155,7 @@ impl Report {
             self.slots_max < self.slots_most || self.boots_under_way_max < self.boots_under_way_most;
         let parts = [
             ("rewind", never_taken_away),
-            // What was written after the proof, or came to light after it. A gateway that stays open, or a rewind that
+            // A write after the proof, or one that came to light after it. A gateway that stays open, or a rewind that
             // does not rewind, would explain it as well.
             ("verify", seen_too_long || written_late && !let_in && !never_taken_away),
             ("reap", 0 < self.orphans),
@@ -214,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn a_touched_container_of_somebody_elses_is_named() {
+    fn a_touched_foreign_container_is_named() {
         let report = Report { foreign: Some(6), ..Report::default() };
-        let left = Leftovers { foreign_touched: vec!["`stop somebody-runs`".to_owned()], ..Leftovers::default() };
+        let left = Leftovers { foreign_touched: vec!["`stop foreign-runs`".to_owned()], ..Leftovers::default() };
         let report = report.judge(&Tally::default(), &left);
         assert_eq!((report.foreign_touched, report.failed_parts), (Some(1), vec!["foreign"]));
     }

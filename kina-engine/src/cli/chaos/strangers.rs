@@ -1,6 +1,7 @@
-//! Silent connections by another user to all ports on which the engine listens: the gateways of its leases, and its metrics.
+//! Silent connections by another user to all ports on which the engine listens: the gateways of its leases, and its
+//! metrics.
 //!
-//! Only root can be another user. Without it the same user connects, and the disturbance is called a simulation.
+//! Only root can act as another user. Without it the same user connects, and the disturbance is called a simulation.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -14,10 +15,11 @@ use tokio::process::{Child, ChildStdin, Command};
 
 /// A user that owns nothing.
 const STRANGER: u32 = 65_534;
-/// All connections of one disturbance. Beside them, an engine without any bound has room in the usual 1,024 descriptors.
+/// All connections of one disturbance. Beside them, an engine without any bound has room in the usual 1,024
+/// descriptors.
 const CONNECTIONS_MAX: usize = 400;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A stranger is there for no longer than this, whatever becomes of the process that started it.
+/// Time limit of a stranger, even if the process that started it dies.
 const LIFE_MAX: Duration = Duration::from_secs(30);
 /// The time within which the connections are made, or the process ends.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,13 +27,13 @@ const CONNECTED: &str = "connected";
 /// The state of a socket that listens, in the kernel's tables.
 const LISTENING: &str = "0A";
 
-/// A process that connects and says nothing. It ends when its standard input does, or after a while.
+/// A process that connects and sends nothing. It ends when its standard input does, or after a while.
 #[derive(Clone, Debug, Args)]
 pub(super) struct SilentStrangerArguments {
-    /// Where to connect to
+    /// Addresses to connect to
     #[arg(long, required = true, value_delimiter = ',')]
     addresses: Vec<SocketAddr>,
-    /// The number of connections in all
+    /// Number of connections in all
     #[arg(long)]
     connections: usize,
 }
@@ -50,7 +52,7 @@ impl Strangers {
             return Ok(None);
         }
         let addresses: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
-        // By that name, because another user cannot enter the directories that it may be in.
+        // Not by its path, because another user cannot enter the directories that it may be in.
         let mut command = std::process::Command::new("/proc/self/exe");
         command
             .args(["chaos", "silent-stranger", "--addresses", &addresses.join(",")])
@@ -88,9 +90,9 @@ pub(super) fn kind_name() -> &'static str {
     if is_root() { "silent_connections_by_other_users" } else { "simulated_silent_connections_by_other_users" }
 }
 
-/// Connects, says nothing, and ends with its standard input.
+/// Connects, sends nothing, and ends with its standard input.
 pub(super) fn run(arguments: &SilentStrangerArguments) -> anyhow::Result<()> {
-    // It cannot be asked to end by a process that was killed, but sees the end of the pipe.
+    // A killed process cannot ask it to end, but closes the pipe.
     let (ended, end) = std::sync::mpsc::channel::<()>();
     std::thread::spawn(move || {
         // An error is an end too.
@@ -103,7 +105,7 @@ pub(super) fn run(arguments: &SilentStrangerArguments) -> anyhow::Result<()> {
         if PATIENCE / 2 < start.elapsed() {
             break;
         }
-        // A gateway may have gone, or refuse: it is not for a stranger to be served.
+        // A gateway may have gone, or refuse: it need not serve a stranger.
         connections.extend(TcpStream::connect_timeout(address, CONNECT_TIMEOUT));
     }
     println!("{CONNECTED}");
@@ -112,7 +114,7 @@ pub(super) fn run(arguments: &SilentStrangerArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The loopback addresses on which a process listens, as the kernel tells.
+/// The loopback addresses on which a process listens, according to the kernel.
 pub(super) fn listening(process_id: u32) -> Vec<SocketAddr> {
     let directory = format!("/proc/{process_id}");
     let descriptors = std::fs::read_dir(format!("{directory}/fd")).into_iter().flatten().filter_map(Result::ok);
@@ -124,7 +126,7 @@ pub(super) fn listening(process_id: u32) -> Vec<SocketAddr> {
     listening_in(&table, &sockets)
 }
 
-/// The same, from the kernel's table of sockets and the numbers of those that count.
+/// The same, from the kernel's table of sockets and the numbers of the process's sockets.
 fn listening_in(table: &str, sockets: &BTreeSet<String>) -> Vec<SocketAddr> {
     let address_of = |line: &str| {
         let fields: Vec<_> = line.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! Starts the workers, has the planned disturbances carried out, and notes what becomes of each lease.
+//! Starts the workers, has the planned disturbances carried out, and notes the outcome of each lease.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -20,22 +20,22 @@ use super::{ChaosArguments, audit, interrupted, say};
 use crate::ProviderName;
 use crate::cli::print_report;
 
-/// How long a lease waits for its cluster.
+/// Time limit for a lease to get its cluster.
 const ACQUIRE_TIMEOUT_SECONDS: u64 = 150;
-/// A worker that says nothing for so long hangs: it is longer than any bounded wait of its own.
+/// A worker that is silent for this long hangs: it is longer than any bounded wait of its own.
 const SILENCE_MAX: Duration = Duration::from_secs(200);
-/// How often the engine is looked at: its counters go with it.
+/// Interval between looks at the engine, since its counters are gone with it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
-/// How long the last rewinds may take.
+/// Time limit of the last rewinds.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Exit code of a process that panicked.
 const EXIT_PANIC: i32 = 101;
 
-/// Runs the plan, prints the report, fails if a part did.
+/// Runs the plan and prints the report; fails if a part did.
 pub(super) async fn run(provider: ProviderName, arguments: &ChaosArguments) -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
-        bail!("only Linux tells of processes what `cargo kina chaos` has to know");
+        bail!("`cargo kina chaos` needs details of processes that only Linux has");
     }
     if arguments.processes == 0 || arguments.slots == 0 {
         bail!("--processes and --slots must be at least 1");
@@ -78,7 +78,7 @@ pub(super) async fn run(provider: ProviderName, arguments: &ChaosArguments) -> a
     let report = report.judge(&supervisor.tally(), &leftovers);
     print_report(&report, arguments.format)?;
     if !report.failed_parts.is_empty() {
-        // What was to fail needs no looking into.
+        // A failure that was planned needs no investigation.
         let kept = if arguments.sabotage.is_empty() { realm.keep_log() } else { None };
         let kept = kept.map(|path| format!("; the engine's log is kept in {}", path.display()));
         bail!("chaos found failures of: {}{}", report.failed_parts.join(", "), kept.unwrap_or_default());
@@ -88,7 +88,7 @@ pub(super) async fn run(provider: ProviderName, arguments: &ChaosArguments) -> a
 
 struct Supervisor {
     provider: ProviderName,
-    /// Containers that are somebody else's.
+    /// The foreign containers.
     foreign: Mutex<Foreign>,
     disturber: Arc<Disturber>,
     realm: Arc<Realm>,
@@ -103,19 +103,19 @@ struct Running {
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-/// The lease that a worker is at.
+/// The lease that a worker works on.
 struct Current<'a> {
     plan: &'a LeasePlan,
     asked_at: Instant,
     cluster: Option<String>,
-    /// Whether it has said that it ends its process now.
+    /// Set once the worker has announced the end of its process.
     is_ending: bool,
 }
 
 impl Supervisor {
     async fn run(&self, plan: &Plan) -> anyhow::Result<()> {
         say(&format!("seed {}, plan {}", self.arguments.seed, plan.fingerprint()));
-        // So that the one boot from nothing is not part of the chaos.
+        // The one boot from nothing is kept out of the chaos.
         self.realm.warm(1).await?;
         self.prepare_containers().await?;
         let workers = plan.workers.iter().enumerate().map(|(worker, leases)| self.drive(worker, leases));
@@ -126,12 +126,12 @@ impl Supervisor {
         }
         self.disturber.wait_over().await;
         if let Some(containers) = self.realm.containers() {
-            // What an engine could not delete for faults is the next one's to find.
+            // The next engine has to find the containers that faults kept this one from deleting.
             containers.heal()?;
             self.disturber.look().await;
             self.realm.engine().stop().await.context("stopping the engine failed")?;
         }
-        // What a killed engine left is removed by the next one, so there has to be a next one.
+        // The next engine removes the remains of a killed one, so there has to be a next one.
         self.realm.warm(1).await?;
         self.settle().await?;
         if let (Some(containers), Some(status)) = (self.realm.containers(), self.disturber.look().await) {
@@ -140,7 +140,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Puts somebody else's containers beside the clusters', and lets calls go wrong from now on.
+    /// Makes foreign containers beside the clusters' own, and lets calls fail from now on.
     async fn prepare_containers(&self) -> anyhow::Result<()> {
         let Some(containers) = self.realm.containers() else { return Ok(()) };
         let foreign = Foreign::make(containers).await?;
@@ -153,7 +153,7 @@ impl Supervisor {
         }
     }
 
-    /// Looks at the engine for ever.
+    /// Watches the engine without an end.
     async fn watch(&self) {
         let mut last_said = Instant::now();
         loop {
@@ -194,7 +194,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Follows one process of a worker to its end; returns how many leases are done with.
+    /// Follows one process of a worker to its end; returns the number of finished leases.
     async fn drive_process(&self, worker: usize, done: usize, leases: &[LeasePlan]) -> anyhow::Result<usize> {
         let mut running = self.spawn(worker, done)?;
         let mut taken = 0;
@@ -234,7 +234,7 @@ impl Supervisor {
                 }
                 (WorkerEvent::Ready { .. }, Some(at)) => {
                     let became = if self.disturb(&at).await { CARRIED_OUT } else { SKIPPED };
-                    // It may have gone meanwhile; its end is noticed by the next read.
+                    // It may have gone meanwhile; the next read notices its end.
                     let _ = running.stdin.write_all(became.as_bytes()).await;
                     current = Some(at);
                 }
@@ -276,7 +276,7 @@ impl Supervisor {
         Ok(Running { child, stdin, lines })
     }
 
-    /// Returns whether that was one more lease that is done with.
+    /// Returns the number of further leases that this end finishes.
     fn process_ended(&self, worker: usize, status: ExitStatus, current: Option<&Current<'_>>) -> usize {
         let log = || crate::log_tail::log_tail(&self.worker_log(worker));
         match current {
@@ -297,7 +297,7 @@ impl Supervisor {
         }
     }
 
-    /// Returns whether the lease is, or will be, disturbed.
+    /// Returns true if the lease is, or will be, disturbed.
     async fn disturb(&self, at: &Current<'_>) -> bool {
         let (End::Disturbed(kind), Some(cluster)) = (at.plan.end, &at.cluster) else { return false };
         match self.disturber.carry_out(kind, cluster).await {
@@ -317,7 +317,7 @@ impl Supervisor {
 
     fn note_failure(&self, at: &Current<'_>, error: &str) {
         let failure = Failure { asked_at: at.asked_at, failed_at: Instant::now(), cluster: at.cluster.as_deref() };
-        // A lease that outlived its own cluster is no lost one.
+        // A lease that outlived its own cluster does not count as lost.
         let explanation = self.disturber.explanation(&failure).filter(|_| !error.starts_with(NOT_CUT));
         let mut tally = self.tally();
         match (explanation, &at.cluster) {

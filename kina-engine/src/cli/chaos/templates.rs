@@ -1,4 +1,4 @@
-//! Leases that start from a template, and what they must find then.
+//! Leases that start from a template, and checks of their content.
 
 use anyhow::Context;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::canary::{Api, Sighting};
 use crate::fixtures::{FixtureSet, Overlay, Source};
 
-/// How many there are, besides none.
+/// Number of templates, besides none.
 pub(super) const COUNT: u64 = 4;
 
 const MARKER: &str = "template-marker";
@@ -19,7 +19,7 @@ pub(super) fn content(number: u64) -> FixtureSet {
     );
     let mut texts = vec![("marker.yaml", marker)];
     if number.is_multiple_of(2) {
-        // A kind of its own, differently defined in each.
+        // A kind of its own, with a different definition in each.
         let definition = format!(
             "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: things.{GROUP}}}\n\
              spec:\n  group: {GROUP}\n  scope: Cluster\n  names: {{plural: things, singular: thing, kind: Thing}}\n  \
@@ -34,7 +34,7 @@ pub(super) fn content(number: u64) -> FixtureSet {
     FixtureSet { overlays: vec![Overlay { name: "chaos".to_owned(), sources }] }
 }
 
-/// Whether the cluster starts from this template, and from no other; what is otherwise.
+/// Returns the deviations from a cluster that starts from this template and from no other.
 pub(super) async fn look(api: &Api, number: Option<u64>) -> anyhow::Result<Vec<Sighting>> {
     let mut sightings = Vec::new();
     let mut complain = |what: String| sightings.push(Sighting { what, is_late: false, persists: false });

@@ -1,4 +1,4 @@
-//! A client process: takes one planned lease after the other and tells the supervisor, line by line, how far it is.
+//! A client process: takes one planned lease after the other and reports its progress to the supervisor, line by line.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,13 +19,13 @@ use crate::client::{EngineClient, EngineProgram, Lease};
 use crate::fixtures::FixtureSet;
 use crate::protocol::AcquireRequest;
 
-/// After a refusal, so that a bad moment does not use up the plan.
+/// Pause after a refusal, so that a bad moment does not use up the plan.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
-/// How long a lease may outlive its engine or cluster.
+/// Time limit for a lease to outlive its engine or cluster.
 const CUT_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Which part of which plan.
+/// The plan, and the worker's place in it.
 #[derive(Clone, Debug, Args)]
 pub(super) struct WorkerArguments {
     #[arg(long)]
@@ -34,21 +34,21 @@ pub(super) struct WorkerArguments {
     pub(super) leases: usize,
     #[arg(long)]
     pub(super) processes: usize,
-    /// Which of the processes this is
+    /// Number of this process among the processes
     #[arg(long)]
     pub(super) worker: usize,
-    /// How many of its leases are done
+    /// Number of its finished leases
     #[arg(long)]
     pub(super) done: usize,
-    /// Whether clusters are made of containers
+    /// Set if clusters are made of containers
     #[arg(long)]
     pub(super) containers: bool,
-    /// For what it keeps from one lease to the next
+    /// Directory for files that outlast a lease
     #[arg(long)]
     pub(super) scratch: PathBuf,
 }
 
-/// What a worker says, one a line.
+/// The messages of a worker, one a line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum WorkerEvent {
@@ -58,7 +58,7 @@ pub(super) enum WorkerEvent {
     NotServed { lease: usize, error: String },
     /// It got one.
     Leased { lease: usize, cluster: String },
-    /// What it found in it.
+    /// The traces it found in the cluster.
     Looked { lease: usize, sightings: Vec<Sighting>, old_client_let_in: bool },
     /// The lease is to be disturbed; it waits until that is done.
     Ready { lease: usize },
@@ -89,10 +89,10 @@ pub(super) async fn run(arguments: &WorkerArguments) -> anyhow::Result<()> {
 
 struct Worker {
     engine: EngineClient,
-    /// Credentials of the worker's last lease, also those of a process before this one.
+    /// Credentials of the worker's last lease, which may have been in an earlier process.
     leaked: PathBuf,
     scratch: PathBuf,
-    /// The connection of the last lease, if that was this process's.
+    /// The connection of the last lease, if it was in this process.
     old_api: Option<Api>,
 }
 
@@ -130,7 +130,7 @@ impl Worker {
         let lease = plan.index;
         let credentials = Credentials::of(&held.grant);
         let api = credentials.connect()?;
-        // First of all, while what lags would still be seen.
+        // First of all, while delayed traces would still be visible.
         let mut sightings = canary::look(&api).await.context("looking for canaries failed")?;
         sightings.extend(templates::look(&api, plan.template).await.context("looking at the template failed")?);
         let left = pairs::handed_on::look(&self.scratch, &self.engine, &held.grant).await;
@@ -201,7 +201,7 @@ impl Worker {
     }
 }
 
-/// Waits until the lease of a killed engine or cluster is cut off, which it has to be. Never succeeds.
+/// Waits until the lease of a killed engine or cluster is cut off, as it must be. Never succeeds.
 async fn wait_cut(api: &Api) -> anyhow::Result<Api> {
     let start = Instant::now();
     while start.elapsed() < CUT_TIMEOUT {
@@ -211,10 +211,10 @@ async fn wait_cut(api: &Api) -> anyhow::Result<Api> {
     bail!("{NOT_CUT} {} s after its end", CUT_TIMEOUT.as_secs())
 }
 
-/// How the message of a lease begins that should have been lost and was not.
+/// The beginning of the message of a lease that should have been lost and was not.
 pub(super) const NOT_CUT: &str = "the cluster still answered";
 
-/// What the supervisor says of a disturbance when it is over, or goes on in the background, and when it cannot be.
+/// The supervisor's replies: the disturbance is over or continues in the background, or it cannot be carried out.
 pub(super) const CARRIED_OUT: &str = "carried out\n";
 pub(super) const SKIPPED: &str = "skipped\n";
 
@@ -226,7 +226,7 @@ fn tell(event: &WorkerEvent) -> anyhow::Result<()> {
     Ok(stdout.flush()?)
 }
 
-/// Returns whether the lease was disturbed as planned.
+/// Returns true if the lease was disturbed as planned.
 async fn wait_for_supervisor() -> anyhow::Result<bool> {
     let read = || {
         let mut line = String::new();

@@ -1,12 +1,12 @@
-//! What the emulator does wrong on purpose: all that it can, as often as a seed says.
+//! Faults of the emulator on purpose: all that it has, at rates drawn from a seed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::cli::chaos::plan::Random;
 
-/// Each fault as the emulator's plan names it, as it counts it, which commands it happens to, and of how many such
-/// calls one has it, more or less.
+/// Each fault by its name in the emulator's plan, its name in the emulator's counts, the commands that it happens to,
+/// and the approximate number of such calls for each fault.
 const FAULTS: [(&str, &str, &str, u64); 15] = [
     ("hang", "Hang", "*", 120),
     ("hang", "Hang", "start", 40),
@@ -24,12 +24,12 @@ const FAULTS: [(&str, &str, &str, u64); 15] = [
     ("no-nftables", "NoNftables", "*", 10),
     ("subnet", "Subnet", "*", 2),
 ];
-/// Those that can cost a lease which is held: machines die, or are taken for dead.
+/// Faults that can cost a lease which is held: machines die, or are taken for dead.
 const COSTS_LEASES: [&str; 3] = ["crash", "reboot", "down"];
-/// Those that nobody notices who does not look for them.
+/// Faults without an effect on leases.
 const HARMLESS: [&str; 3] = ["noise", "no-nftables", "subnet"];
 
-/// How often what goes wrong.
+/// The probability of each fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FaultPlan {
     seed: u64,
@@ -42,12 +42,12 @@ impl FaultPlan {
     pub(crate) fn new(seed: u64) -> Self {
         const MILLION: u64 = 1_000_000;
         let mut random = Random::new(seed ^ 0xfa17);
-        // From a half to three halves of what the table says.
+        // From a half to three halves of the rate in the table.
         let probabilities = FAULTS.map(|(_, _, _, calls)| (MILLION / calls / 2) + random.below(MILLION / calls));
         Self { seed, probabilities: probabilities.map(|probability| probability.min(MILLION)) }
     }
 
-    /// As the emulator reads it.
+    /// The plan in the emulator's format.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("seed={}", self.seed);
         for ((name, _, command, _), probability) in FAULTS.iter().zip(self.probabilities) {
@@ -70,12 +70,12 @@ pub(super) fn counts(service: &[u8]) -> BTreeMap<&'static str, u64> {
     counts
 }
 
-/// Whether somebody who has a cluster may lose it to this.
+/// Returns true if a client that has a cluster may lose it to this fault.
 pub(crate) fn costs_leases(fault: &str) -> bool {
     COSTS_LEASES.contains(&fault)
 }
 
-/// Whether somebody who waits for a cluster may get none for this.
+/// Returns true if a client that waits for a cluster may get none because of this fault.
 pub(crate) fn costs_boots(fault: &str) -> bool {
     !HARMLESS.contains(&fault)
 }

@@ -1,4 +1,4 @@
-//! Containers that are somebody else's. Some look as if they were kina's, which they are not.
+//! Foreign containers. Some look like kina's, but are not.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,27 +10,27 @@ use crate::cli::chaos::processes::Process;
 use crate::image::layout;
 use crate::provider::apple::{Container, ContainerState};
 
-/// Names, labels, and whether it runs. The name that kina would give, and labels of another realm, make none kina's.
+/// Names, labels, and if it runs. Neither the name that kina would give nor labels of another realm make it kina's.
 const FOREIGN: [(&str, &[&str], bool); 6] = [
-    ("somebody-runs", &["owner=somebody"], true),
+    ("foreign-runs", &["owner=stranger"], true),
     ("kina-0123456789ab-1-cluster-1", &["dev.kina.realm=0123456789abcdef", "dev.kina.cluster=cluster-1"], true),
-    ("somebody-stopped", &["owner=somebody"], false),
+    ("foreign-stopped", &["owner=stranger"], false),
     ("kina-0123456789ab-1-cluster-2", &["dev.kina.realm=0123456789abcdef", "dev.kina.engine=1-a"], false),
     ("kina-0123456789ab-2-cluster-2", &[], false),
     ("cluster-1", &["dev.kina.cluster=cluster-1"], false),
 ];
-/// Calls that do something to whatever there is.
+/// Calls that affect every container there is.
 const BLANKET_CALLS: [&str; 5] = ["prune", "image prune", "system stop", "delete --all", "image delete --all"];
 
-/// Somebody else's containers.
+/// The foreign containers.
 #[derive(Debug, Default)]
 pub(crate) struct Foreign {
-    /// As they were, by name, each with the first process of its machine where it runs and that is known.
+    /// Their original state by name, each with the first process of its machine if it runs and the process is known.
     before: BTreeMap<String, (Container, Option<Process>)>,
 }
 
 impl Foreign {
-    /// Makes them, of the image that the private engine has loaded.
+    /// Makes them from the image that the private engine has loaded.
     pub(crate) async fn make(containers: &Containers) -> anyhow::Result<Self> {
         let own = containers.list_own().await?.into_iter().find_map(|container| container.image_reference);
         let image = own.context("the private engine has no container yet")?;
@@ -41,7 +41,7 @@ impl Foreign {
             arguments.extend(labels.iter().flat_map(|label| ["--label", label]));
             arguments.extend(mounts.iter().flat_map(|mount| ["--mount", mount.as_str()]));
             arguments.push(&image);
-            containers.run(&arguments).await.context("making somebody else's container failed")?;
+            containers.run(&arguments).await.context("making a foreign container failed")?;
         }
         let listed = containers.list().await?.into_iter();
         let foreign = listed.filter(|container| FOREIGN.iter().any(|(name, ..)| *name == container.id));
@@ -51,7 +51,7 @@ impl Foreign {
             (container.id.clone(), (container, first))
         });
         let before: BTreeMap<_, _> = before.collect();
-        anyhow::ensure!(before.len() == FOREIGN.len(), "somebody else's containers are not listed: {before:?}");
+        anyhow::ensure!(before.len() == FOREIGN.len(), "the foreign containers are not listed: {before:?}");
         Ok(Self { before })
     }
 
@@ -63,7 +63,7 @@ impl Foreign {
         self.before.contains_key(container)
     }
 
-    /// What has happened to them that the injected faults do not explain, and who called for it.
+    /// Returns the changes that the injected faults do not explain, and the calls that were meant for these containers.
     pub(crate) async fn look(&self, containers: &Containers) -> anyhow::Result<Vec<String>> {
         let calls = containers.recorded_calls()?;
         let mut touched: Vec<_> =
@@ -90,20 +90,20 @@ impl Foreign {
             };
             let was_running = before.state == ContainerState::Running;
             if was_running && is_dead && happened("reboot") == 0 {
-                touched.push(format!("{name} does not run any more"));
+                touched.push(format!("{name} no longer runs"));
             }
             if !was_running && now.state == ContainerState::Running {
                 touched.push(format!("{name} was started"));
             }
         }
-        // The emulator prunes whatever is stopped, one at a time.
+        // The emulator prunes any stopped container, one at a time.
         if happened("pruned") < missing.len() as u64 {
             touched.extend(missing);
         }
         Ok(touched)
     }
 
-    /// Whether a call was for one of them, or for all there are. To look is no harm.
+    /// Returns true if a call was meant for one of them, or for all containers. Looking does no harm.
     fn is_meant(&self, call: &str) -> bool {
         let names_one = || call.split(' ').any(|word| self.is_one(word));
         let is_look = ["list", "inspect"].iter().any(|look| call.split(' ').next() == Some(look));
@@ -111,7 +111,7 @@ impl Foreign {
     }
 }
 
-/// What makes the image go on running, without anybody who knows it: an etcd that waits for its initial state.
+/// Makes the image run on without a client: an etcd that waits for its initial state.
 fn make_mounts(directory: &Path) -> anyhow::Result<[String; 2]> {
     let [cluster, log] = ["cluster", "log"].map(|name| directory.join(name));
     for directory in [&cluster, &log] {
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_for_somebody_elses_container_is_told_from_others() {
+    fn a_call_for_a_foreign_container_is_recognized() {
         let container = crate::provider::apple::read_containers(
             br#"[{"configuration":{"id":"cluster-1"},"status":{"state":"stopped"}}]"#,
         );

@@ -1,8 +1,8 @@
-//! Containers, where clusters are such: the program that makes them, called by hand, and everything that is known of
-//! them from outside.
+//! Containers that clusters are made of: the program that makes them, called by hand, and all that is known of them
+//! from outside.
 //!
-//! - `faults`: what the emulator does wrong on purpose.
-//! - `foreign`: containers that are somebody else's, and must stay as they are.
+//! - `faults`: faults of the emulator on purpose.
+//! - `foreign`: containers that are not kina's and must stay unchanged.
 
 mod faults;
 mod foreign;
@@ -21,23 +21,23 @@ pub(super) use self::foreign::Foreign;
 use super::processes::{self, Process};
 use crate::provider::apple::{self, Container, Owner};
 
-/// Longer than any call takes that nobody disturbs.
+/// Longer than any undisturbed call takes.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a new engine may take to delete what the one before it left.
+/// Time limit for a new engine to delete the containers of the one before it.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Where the emulator keeps its state, and which faults it has.
+/// The directory of the emulator's state and faults.
 const ROOT_VARIABLE: &str = "KINA_EMULATOR_ROOT";
 const FAULTS_VARIABLE: &str = "KINA_EMULATOR_FAULTS";
 
 /// The private engine's containers.
 pub(super) struct Containers {
     program: PathBuf,
-    /// For all that is about them.
+    /// The directory of all files about them.
     directory: PathBuf,
-    /// All state of the emulator; `None` if the program is none.
+    /// The directory of the emulator's state; `None` if the program is not the emulator.
     root: Option<PathBuf>,
-    /// Calls of the engine, one a line.
+    /// A log of the engine's calls, one a line.
     calls: PathBuf,
     fault_plan: PathBuf,
     environment: Vec<(&'static str, OsString)>,
@@ -45,8 +45,7 @@ pub(super) struct Containers {
 }
 
 impl Containers {
-    /// Finds the program. Everything of it is kept below `directory`; `journals` is where engines write down that they
-    /// live.
+    /// Finds the program. All its files are kept below `directory`; `journals` is where engines record that they live.
     pub(super) async fn prepare(directory: &Path, journals: &Path) -> anyhow::Result<Self> {
         let variable = |name| std::env::var_os(name);
         let program = apple::find_program(variable(apple::PROGRAM_VARIABLE).as_deref(), variable("PATH").as_deref());
@@ -59,7 +58,7 @@ impl Containers {
         for file in [&calls, &fault_plan] {
             std::fs::write(file, "")?;
         }
-        // Becomes the program itself, so that whoever kills it kills the call.
+        // The script becomes the program itself, so that a kill of it kills the call.
         let script =
             format!("#!/bin/sh\nprintf '%s\\n' \"$*\" >>'{}'\nexec '{}' \"$@\"\n", calls.display(), program.display());
         std::fs::write(&recorder, script)?;
@@ -85,40 +84,41 @@ impl Containers {
         Ok(containers)
     }
 
-    /// What the private engine needs of the environment.
+    /// Environment variables for the private engine.
     pub(super) fn environment(&self) -> &[(&'static str, OsString)] {
         &self.environment
     }
 
-    /// Whether the program is kina's emulator, which alone can be told to fail, and tells what its machines consist of.
+    /// Returns true if the program is kina's emulator. Only that can be told to fail and lists the processes of its
+    /// machines.
     pub(super) fn is_emulator(&self) -> bool {
         self.root.is_some()
     }
 
-    /// From now on calls go wrong as this says.
+    /// Makes calls fail by this plan from now on.
     pub(super) fn inject(&self, plan: &FaultPlan) -> anyhow::Result<()> {
         self.put_plan(&plan.text())
     }
 
-    /// From now on nothing goes wrong any more.
+    /// Ends all faults.
     pub(super) fn heal(&self) -> anyhow::Result<()> {
         self.put_plan("")
     }
 
     fn put_plan(&self, text: &str) -> anyhow::Result<()> {
-        // At once: calls read it at any time.
+        // Replaced in one step, since calls may read it at any time.
         let new = self.fault_plan.with_extension("new");
         std::fs::write(&new, text)?;
         Ok(std::fs::rename(new, &self.fault_plan)?)
     }
 
-    /// How often each fault has happened so far.
+    /// The number of times that each fault has happened so far.
     pub(super) fn fault_counts(&self) -> BTreeMap<&'static str, u64> {
         let service = self.root.as_ref().and_then(|root| std::fs::read(root.join("service.json")).ok());
         service.map(|service| faults::counts(&service)).unwrap_or_default()
     }
 
-    /// Runs the program, undisturbed. Fails if it does.
+    /// Runs the program without faults. Fails if it does.
     pub(super) async fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         let output = self.call(arguments).await?;
         if !output.status.success() {
@@ -139,13 +139,13 @@ impl Containers {
         output.with_context(|| format!("{}: no end after {} s", asked(), CALL_TIMEOUT.as_secs()))?.with_context(asked)
     }
 
-    /// All containers, those of others too.
+    /// All containers, including foreign ones.
     pub(super) async fn list(&self) -> anyhow::Result<Vec<Container>> {
         let output = self.run(&["list", "-a", "--format", "json"]).await?;
         apple::read_containers(&output.stdout).context("the list of containers cannot be read")
     }
 
-    /// Those of the private engine, and of the engines before it.
+    /// The containers of the private engine and of the engines before it.
     pub(super) async fn list_own(&self) -> anyhow::Result<Vec<Container>> {
         let mut containers = self.list().await?;
         containers.retain(|container| self.owner.is_of_realm(&container.labels));
@@ -158,21 +158,21 @@ impl Containers {
         Ok(self.list_own().await?.into_iter().find(is_its))
     }
 
-    /// The processes of a container's machine, as this machine sees them. `None` if nobody tells.
+    /// The processes of a container's machine, as this machine sees them. `None` if they are unknown.
     pub(super) fn machine(&self, container: &str) -> Option<BTreeSet<Process>> {
         self.root.as_ref()?;
         let living = self.living_machines();
         Some(processes::with_descendants(living.into_iter().filter(|(_, id)| id == container).map(|(init, _)| init)))
     }
 
-    /// What machines were made of and lives, each with its container's name.
+    /// The living processes of machines, each with its container's name.
     fn living_machines(&self) -> Vec<(Process, String)> {
         let Some(root) = &self.root else { return Vec::new() };
         let lines = std::fs::read_to_string(root.join("processes")).unwrap_or_default();
         let machine = |line: &str| {
             let mut words = line.split(' ');
             let process = Process::new(words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            // What kind of process it is does not matter.
+            // The kind of process does not matter.
             Some((process, words.nth(1)?.to_owned())).filter(|(process, _)| process.is_alive())
         };
         lines.lines().filter_map(machine).collect()
@@ -185,7 +185,7 @@ impl Containers {
             let others = self.list_own().await?.into_iter().filter(|container| {
                 !container.labels.get(apple::ENGINE_LABEL).is_some_and(|label| label.starts_with(&prefix))
             });
-            // What is left after that is found once more when everything has ended, and counted.
+            // Remains after that are found again when everything has ended, and are counted then.
             if others.count() == 0 || SWEEP_TIMEOUT < start.elapsed() {
                 return Ok(());
             }
@@ -193,7 +193,7 @@ impl Containers {
         }
     }
 
-    /// What is left of the private engines once they have ended.
+    /// Remains of the private engines after their end.
     pub(super) async fn leftovers(&self, foreign: &Foreign) -> anyhow::Result<Vec<String>> {
         let start = Instant::now();
         loop {
@@ -208,7 +208,7 @@ impl Containers {
         }
     }
 
-    /// Ends the emulator and all that runs on it. On anything else, deletes what is left of this realm.
+    /// Ends the emulator and all that runs on it. With any other program, deletes the remains of this realm.
     pub(super) async fn end(&self, foreign: &Foreign) -> anyhow::Result<()> {
         if self.is_emulator() {
             return self.run(&["system", "stop"]).await.map(drop);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::client;
 use crate::protocol::LeaseGrant;
 
-/// The bound of each request, on an API server that may have little of the processor, or be frozen for a while.
+/// The bound of each request to an API server that may have little of the processor, or be frozen for a while.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// No answer that a pair asks for is larger.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -21,7 +21,7 @@ const EFFECT_INTERVAL: Duration = Duration::from_millis(5);
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// An API server, asked in JSON.
+/// A client of an API server in JSON.
 #[derive(Clone)]
 pub(super) struct Api(kube::Client);
 
@@ -33,12 +33,12 @@ pub(super) struct Answer {
 }
 
 impl Api {
-    /// With the certificate of the lease.
+    /// Connects with the certificate of the lease.
     pub(super) fn of_lease(grant: &LeaseGrant) -> anyhow::Result<Self> {
         Self::connect(grant, client::auth_info(&grant.client_certificate_pem, &grant.client_key_pem))
     }
 
-    /// With a token instead.
+    /// Connects with a token instead.
     pub(super) fn with_token(grant: &LeaseGrant, token: &str) -> anyhow::Result<Self> {
         let auth_info = kube::config::AuthInfo { token: Some(token.to_owned().into()), ..Default::default() };
         Self::connect(grant, auth_info)
@@ -53,7 +53,7 @@ impl Api {
         self.send(Method::GET, path, &[], None).await
     }
 
-    /// As another user, whom the lease's administrator may be.
+    /// Reads as another user; the lease's administrator may impersonate all.
     pub(super) async fn get_as(&self, user: &str, path: &str) -> anyhow::Result<Answer> {
         self.send(Method::GET, path, &[("impersonate-user", user)], None).await
     }
@@ -66,7 +66,7 @@ impl Api {
         self.send(Method::PUT, path, &[("content-type", JSON)], Some(object)).await
     }
 
-    /// Changes what the patch names (RFC 7396).
+    /// Changes the fields that the patch names (RFC 7396).
     pub(super) async fn merge(&self, path: &str, patch: &Value) -> anyhow::Result<Answer> {
         self.send(Method::PATCH, path, &[("content-type", MERGE_PATCH)], Some(patch)).await
     }
@@ -80,7 +80,7 @@ impl Api {
         self.post(path, object).await?.expect_done(&format!("POST {path}"))
     }
 
-    /// Reads what has to be there.
+    /// Reads an object that has to exist.
     pub(super) async fn read(&self, path: &str) -> anyhow::Result<Value> {
         self.get(path).await?.expect_done(&format!("GET {path}"))
     }
@@ -129,7 +129,7 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The object, if the request was done.
+    /// Returns the object, or fails if the request did.
     pub(super) fn expect_done(&self, asked: &str) -> anyhow::Result<Value> {
         if !self.is_success() {
             bail!("{asked} was answered by {}: {}", self.status, self.text().trim());
@@ -138,7 +138,7 @@ impl Answer {
     }
 }
 
-/// Waits until something is so; an error names it.
+/// Waits until a condition holds; an error names it.
 pub(super) async fn wait_for(what: &str, mut is_so: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let start = Instant::now();
     while !is_so().await? {

@@ -1,5 +1,4 @@
-//! One private engine with one slot, and its leases: each looks for what the one before did, and then does something
-//! itself.
+//! One private engine with one slot, and its leases: each looks for traces of the one before, and then leaves its own.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -28,7 +27,7 @@ const SETTINGS: [(&str, &str); 4] = [
     ("KINA_FREEZE_AFTER_IDLE_SECONDS", "30"),
     ("KINA_TARGET_UTILISATION_PERCENT", "100"),
 ];
-/// The bound of all that one lease does. Each request has one of its own, which is far shorter.
+/// The bound of one lease. Each request has a far shorter one of its own.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A private engine.
@@ -37,7 +36,7 @@ pub(super) struct Chain {
     number: usize,
     random: Random,
     leases: u64,
-    /// As counted by the engine at the last hand-out.
+    /// The engine's count at the last hand-out.
     restarts: u64,
 }
 
@@ -49,7 +48,7 @@ pub(super) struct Shared {
     pub(super) stops_at_first: bool,
 }
 
-/// A lease that has ended, and what it did.
+/// A lease that has ended, and its deeds.
 struct Past {
     cluster: String,
     planted: Vec<(&'static Kind, Former)>,
@@ -75,7 +74,7 @@ impl Chain {
         &self.realm
     }
 
-    /// Takes leases until nothing is left to do.
+    /// Takes leases until there is nothing left to do.
     pub(super) async fn run(&mut self, shared: &Shared) -> anyhow::Result<()> {
         let mut past: Option<Past> = None;
         loop {
@@ -150,7 +149,7 @@ impl Chain {
         let mut planted = plant_all(group, side, false).await;
         let looks = past_planted.iter().map(|(kind, former)| async { (*kind, look_late(kind, side, former).await) });
         join_all(looks).await.into_iter().for_each(|(kind, seen)| shared.tally.borrow_mut().note_late_look(kind, seen));
-        // Not before the looks, which come first. What was restarted since the last time, was so for the lease before.
+        // After the looks, which come first. Restarts since the last count belong to the lease before.
         let restarts =
             self.realm.status(false).await.map_or(self.restarts, |status| status.counters.api_server_restarts);
         if self.restarts < restarts {
@@ -182,11 +181,11 @@ impl Chain {
         Ok(past)
     }
 
-    /// Ends the engine, and says how often API servers were restarted.
+    /// Ends the engine, and returns the number of restarts of API servers.
     pub(super) async fn end(&self) -> anyhow::Result<u64> {
         let status = self.realm.status(false).await.context("the private engine does not answer")?;
         if !self.realm.engine().stop().await? {
-            bail!("the private engine had ended before it was told to");
+            bail!("the private engine had ended before it was asked to");
         }
         Ok(status.counters.api_server_restarts)
     }

@@ -1,8 +1,8 @@
-//! kube-apiserver and etcd with little of the processor, as on a busy machine: what takes 20 ms there takes a second.
+//! kube-apiserver and etcd with little of the processor, as on a busy machine: 20 ms of work take a second there.
 //!
-//! Each of these processes is held to a share of one core by stopping and continuing it (SIGSTOP, SIGCONT), as the kernel's
-//! own count of its processor time demands. This needs no rights beyond those over its own processes, on any Linux. Only
-//! processes of the private engines' directories are touched, each known by its number and its start.
+//! Each of these processes is held to a share of one core by stopping and continuing it (SIGSTOP, SIGCONT), as the
+//! kernel's own count of its processor time demands. This needs no rights beyond those over its own processes, on any
+//! Linux. Only processes of the private engines' directories are touched, each known by its number and its start.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ const SEARCH_INTERVAL: Duration = Duration::from_millis(200);
 /// Processor time that a process may use at once, beyond its share, after it was idle.
 const CREDIT_MAX: Duration = Duration::from_millis(20);
 const HELD_BACK: [&str; 2] = ["etcd", "kube-apiserver"];
-/// A process that lived for a shorter time says nothing about shares.
+/// A process that lived for a shorter time is no measure of shares.
 const MEASURED_MIN: Duration = Duration::from_secs(2);
 
 /// Holds processes back until it is ended or dropped, and lets all of them run then.
@@ -122,7 +122,7 @@ impl Held {
         Self { since: now, looked_at: now, used_before: used, used, credit: 0.0, is_stopped: false }
     }
 
-    /// Takes note of what it has used so far; says if it has to be stopped or continued for that.
+    /// Notes the processor time used so far; returns true if the process has to be stopped for it, false if continued.
     fn is_to_stop(&mut self, used: Duration, share: f64) -> Option<bool> {
         let now = Instant::now();
         let earned = now.duration_since(self.looked_at).as_secs_f64() * share;
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_stopped_for_what_it_used_and_continued_for_what_it_earned() {
+    fn a_process_is_stopped_for_used_time_and_continued_for_earned_time() {
         let start = Instant::now().checked_sub(Duration::from_secs(10)).expect("the machine runs for longer");
         let mut held = Held::new(Duration::ZERO, start);
         // Ten seconds at 30 % earn no more than the credit.

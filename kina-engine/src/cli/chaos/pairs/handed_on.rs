@@ -1,5 +1,5 @@
-//! Kinds of pairs in ordinary chaos: the lease that plants them and the one that looks are in different processes, so
-//! what B has to know lies in a file for each cluster.
+//! Kinds of pairs in ordinary chaos: the lease that plants them and the one that looks are in different processes, so a
+//! file for each cluster holds the facts that B needs.
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -42,13 +42,13 @@ pub(in crate::cli::chaos) async fn plant(
         traces.push((kind.name.to_owned(), planted.trace));
     }
     let text = serde_json::to_vec(&HandedOn { grant: grant.clone(), traces })?;
-    // A process that is killed here leaves a part, which the next one takes for nothing.
+    // A process that is killed here leaves a part, which the next one ignores.
     let mut file = std::fs::OpenOptions::new();
     let file = file.create(true).truncate(true).write(true).mode(0o600).open(path_of(scratch, grant))?;
     Ok(std::io::Write::write_all(&mut &file, &text)?)
 }
 
-/// Looks for what the lease before has planted in this cluster. Returns what was seen of it.
+/// Looks for the traces of the lease before in this cluster. Returns those that were seen.
 pub(in crate::cli::chaos) async fn look(
     scratch: &Path,
     engine: &EngineClient,
@@ -72,7 +72,8 @@ pub(in crate::cli::chaos) async fn look(
     Ok(seen)
 }
 
-/// Kinds that go together with whatever else happens to a lease, and that need neither a look at its end nor a template.
+/// Kinds that are compatible with everything else that happens to a lease, and that need neither a look at its end nor
+/// a template.
 fn suitable() -> Vec<&'static Kind> {
     let is_suitable = |kind: &&'static Kind| {
         let is_looked_at_once = matches!(kind.deed, Deed::Object { .. } | Deed::Own { look_late: None, .. });

@@ -1,4 +1,4 @@
-//! An admission webhook that answers late, and allows everything then.
+//! An admission webhook that answers late, and then allows everything.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl HeldWebhook {
         Ok(Self { address, ca_pem: authority.certificate_pem(), is_asked, server: Some(server) })
     }
 
-    /// The part of a registration that says where it is.
+    /// The part of a registration that holds its address.
     pub(super) fn client_configuration(&self) -> Value {
         let bundle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &self.ca_pem);
         json!({"url": format!("https://localhost:{}/", self.address.port()), "caBundle": bundle})
@@ -69,12 +69,12 @@ impl HeldWebhook {
         self.is_asked.load(Ordering::Relaxed)
     }
 
-    /// As if it had not been asked.
+    /// Resets the webhook to the state before its first request.
     pub(super) fn forget(&self) {
         self.is_asked.store(false, Ordering::Relaxed);
     }
 
-    /// It goes on for as long as it listens at all.
+    /// Leaves it running for as long as it listens at all.
     pub(super) fn leave_running(mut self) {
         self.server = None;
     }

@@ -1,5 +1,5 @@
-//! A write past the API server, into the storage of a cluster on which a template is being made: as a request of an earlier
-//! lease would do it, if one could.
+//! A write past the API server into the storage of a cluster on which a template is being made: a request of an earlier
+//! lease would write like this, if one could.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,15 @@ use crate::etcd::{EtcdClient, WriteOperation};
 
 pub(super) const NAME: &str = "pair-intruder";
 const KEY: &str = "/registry/configmaps/default/pair-intruder";
-/// A boot and the making of a template, with little of the processor.
+/// Time limit of a boot and the making of a template, with little of the processor.
 const TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Writes a ConfigMap once `sign` is stored, which the template in the making has.
+/// Writes a ConfigMap once `sign` is stored, which belongs to the template in the making.
 pub(super) async fn write_once_stored(realm: &Realm, sign: &str) -> anyhow::Result<()> {
     let start = Instant::now();
     while start.elapsed() < TIMEOUT {
-        // A cluster that has just gone is none, and one that boots has no storage yet.
+        // A cluster that has just gone does not count, and one that boots has no storage yet.
         if let Ok(etcd) = storage(realm).await
             && etcd.exists(sign.as_bytes()).await.unwrap_or(false)
         {
@@ -37,7 +37,7 @@ pub(super) async fn write_once_stored(realm: &Realm, sign: &str) -> anyhow::Resu
     bail!("no template was made within {} s", TIMEOUT.as_secs())
 }
 
-/// With the API server's own certificate.
+/// Connects with the API server's own certificate.
 async fn storage(realm: &Realm) -> anyhow::Result<EtcdClient> {
     let status = realm.status(false).await.context("the engine does not answer")?;
     let process_ids = status.slots.iter().flat_map(|slot| &slot.process_ids);

@@ -16,15 +16,15 @@ pub(super) struct Kind {
     /// One line.
     pub(super) about: &'static str,
     pub(super) cost: Cost,
-    /// Parts of the engine without which it is seen soon.
+    /// Parts of the engine without which the leak is seen soon.
     pub(super) shown_without: &'static [&'static str],
     /// Its look leaves something that would be in the way of the same kind in the same lease.
     pub(super) look_writes: bool,
-    /// After its deed the lease can ask nothing any more.
+    /// After its deed the lease can send no more requests.
     pub(super) goes_last: bool,
     /// The engine's work for other kinds would end it too.
     pub(super) is_alone: bool,
-    /// A template may have an object that refuses its deed.
+    /// The template may contain an object that refuses the deed.
     pub(super) is_without_template: bool,
     pub(super) start: Start,
     pub(super) deed: Deed,
@@ -47,21 +47,21 @@ pub(super) enum Start {
     SameTemplate(fn() -> FixtureSet),
     /// A from a bare cluster, B from a template that no lease has had.
     NewTemplate(fn(u64) -> FixtureSet),
-    /// The same, and while it is made something else writes to its cluster, once this key is stored. The engine has to
-    /// make it on another cluster, so B has that one.
+    /// The same, and while it is made an intruder writes to its cluster once this key is stored. The engine has to make
+    /// it on another cluster, so B has that one.
     IntrudedTemplate(fn(u64) -> FixtureSet, &'static str),
 }
 
 /// The deed and the look.
 pub(super) enum Deed {
-    /// An object that A makes. Neither storage nor the caches may know it in B.
+    /// An object that A makes. For B it may be neither in storage nor in the caches.
     Object { collection: &'static str, manifest: &'static str },
     /// Anything else.
     Own {
         plant: Plant,
         /// B's first requests.
         look: Look,
-        /// B's last requests, for what comes late.
+        /// B's last requests, for late effects.
         look_late: Option<Look>,
     },
 }
@@ -69,10 +69,10 @@ pub(super) enum Deed {
 /// Does the deed, and makes sure that it took effect.
 pub(super) type Plant = for<'a> fn(&'a Side) -> LocalBoxFuture<'a, anyhow::Result<Planted>>;
 
-/// Returns what was seen of A.
+/// Returns the trace of A that was seen.
 pub(super) type Look = for<'a> fn(&'a Side, &'a Former) -> LocalBoxFuture<'a, anyhow::Result<Option<String>>>;
 
-/// A deed that took effect, with what B has to know of it.
+/// A deed that took effect, with the facts that B needs.
 #[derive(Default)]
 pub(super) struct Planted {
     pub(super) trace: Value,
@@ -82,7 +82,7 @@ pub(super) struct Planted {
     pub(super) is_refused: bool,
 }
 
-/// A lease, as its client has it.
+/// A lease, as its client sees it.
 pub(super) struct Side {
     pub(super) api: Api,
     pub(super) grant: LeaseGrant,
@@ -162,7 +162,7 @@ impl Kind {
         self
     }
 
-    /// After its deed the lease can ask nothing any more.
+    /// After its deed the lease can send no more requests.
     pub(super) const fn going_last(mut self) -> Self {
         self.goes_last = true;
         self
@@ -174,7 +174,7 @@ impl Kind {
         self
     }
 
-    /// Not planted in a lease that starts from a template: an object of that may refuse its deed.
+    /// Not planted in a lease that starts from a template: an object of the template may refuse its deed.
     pub(super) const fn without_template(mut self) -> Self {
         self.is_without_template = true;
         self

@@ -1,14 +1,14 @@
-//! `cargo kina chaos pairs`: lease A does something and makes sure that it took effect; lease B, the next one on the same
-//! cluster, looks for it with its first requests.
+//! `cargo kina chaos pairs`: lease A does something and makes sure that it took effect; lease B, the next one on the
+//! same cluster, looks for it with its first requests.
 //!
-//! - `kind`, `kinds`: what is done and looked for. `object`: the simplest of it.
-//! - `api`, `raw`, `held_webhook`: requests, bytes on connections, and what holds a request up.
+//! - `kind`, `kinds`: the deeds and the looks. `object`: the simplest of them.
+//! - `api`, `raw`, `held_webhook`: requests, bytes on connections, and a webhook that holds a request up.
 //! - `intruder`: a write past the API server.
-//! - `schedule`: which kinds share a lease. Pure.
+//! - `schedule`: the kinds that share a lease. Pure.
 //! - `chain`: one engine with one slot, and its leases.
 //! - `cpu_limit`: API servers and etcds with little of the processor.
 //! - `handed_on`: the same kinds in ordinary chaos.
-//! - `report`: what came of it.
+//! - `report`: the results.
 
 mod api;
 mod chain;
@@ -70,7 +70,7 @@ pub(super) struct PairsArguments {
     /// kinds are planted that show it, and the first sighting ends the run
     #[arg(long, value_parser = sabotage::part, value_delimiter = ',')]
     sabotage: Vec<Part>,
-    /// How to print the report
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -82,9 +82,9 @@ pub(super) async fn run(provider: ProviderName, arguments: &PairsArguments) -> a
         return list(&chosen, arguments.format);
     }
     if !cfg!(target_os = "linux") {
-        bail!("only Linux tells of processes what `cargo kina chaos` has to know");
+        bail!("`cargo kina chaos` needs details of processes that only Linux has");
     }
-    // As many as keep the machine busy: each has an API server and an etcd.
+    // Enough to keep the machine busy: each has an API server and an etcd.
     let share_percent = arguments.cpu_percent.map_or(100, |percent| percent.saturating_mul(2)).clamp(1, 100);
     let by_cores = || crate::machine::cores().saturating_mul(100).div_ceil(share_percent as usize);
     let engines = arguments.engines.unwrap_or_else(by_cores).clamp(1, ENGINES_MAX);

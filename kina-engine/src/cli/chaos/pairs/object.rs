@@ -1,4 +1,4 @@
-//! Objects that A makes and that B must find neither stored nor in a cache.
+//! Objects that A makes and that B may find neither stored nor in a cache.
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::kind::{Former, Planted, Side};
 
 /// Makes it, and reads it back.
 pub(super) async fn plant(side: &Side, collection: &str, manifest: &str) -> anyhow::Result<Planted> {
-    let mut object: Value = serde_json::from_str(manifest).context("a manifest is no JSON")?;
+    let mut object: Value = serde_json::from_str(manifest).context("a manifest is not JSON")?;
     object["metadata"]["annotations"]["pairs.kina.test/mark"] = side.mark.clone().into();
     let name = name_of(manifest)?;
     side.api.create(collection, &object).await?;
@@ -18,7 +18,7 @@ pub(super) async fn plant(side: &Side, collection: &str, manifest: &str) -> anyh
     Ok(Planted::default())
 }
 
-/// Looks for it: stored, in the cache by its name, and in a list as an informer gets it.
+/// Looks for it in storage, in the cache by its name, and in a list as an informer gets it.
 pub(super) async fn look(side: &Side, _: &Former, collection: &str, manifest: &str) -> anyhow::Result<Option<String>> {
     let name = name_of(manifest)?;
     for version in ["?resourceVersion=0", ""] {
@@ -35,6 +35,6 @@ pub(super) async fn look(side: &Side, _: &Former, collection: &str, manifest: &s
 }
 
 fn name_of(manifest: &str) -> anyhow::Result<String> {
-    let object: Value = serde_json::from_str(manifest).context("a manifest is no JSON")?;
+    let object: Value = serde_json::from_str(manifest).context("a manifest is not JSON")?;
     Ok(object["metadata"]["name"].as_str().context("a manifest has no name")?.to_owned())
 }

@@ -1,4 +1,4 @@
-//! Connections on which a client says what no library would: bytes behind a request, requests whose answers are never
+//! Connections on which a client sends what no library would: bytes behind a request, requests whose answers are never
 //! read, requests that are cancelled.
 
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl Raw {
         Self::connect(grant, HTTP_1).await
     }
 
-    /// Speaks HTTP/2, and has said so.
+    /// Speaks HTTP/2, and has sent its preface.
     pub(super) async fn http_2(grant: &LeaseGrant) -> anyhow::Result<Self> {
         let mut raw = Self::connect(grant, HTTP_2).await?;
         raw.say(HTTP_2_PREFACE).await?;
@@ -78,7 +78,7 @@ impl Raw {
         Ok(String::from_utf8_lossy(buffer.get(..count).unwrap_or_default()).into_owned())
     }
 
-    /// Reads until the other side closes, or for so long at most. Returns whether it has closed.
+    /// Reads until the other side closes or the time limit. Returns true if it has closed.
     pub(super) async fn is_closed_within(&mut self, timeout: Duration) -> bool {
         let mut buffer = [0; 4096];
         let read_all = async { while self.0.read(&mut buffer).await.is_ok_and(|count| 0 < count) {} };

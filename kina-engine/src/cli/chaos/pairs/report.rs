@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use super::kind::{Kind, Planted};
 
-/// Examples of each thing that a kind keeps.
+/// Largest number of examples that each kind keeps.
 const EXAMPLES_MAX: usize = 3;
 
-/// Counted while chains run.
+/// Counts of a run in progress.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub(super) leases: u64,
     rows: BTreeMap<&'static str, Row>,
 }
 
-/// Of one kind.
+/// Counts of one kind.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Row {
     planted: u64,
@@ -57,7 +57,7 @@ pub(super) struct Report {
     pub(super) api_server_restarts: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) sabotage: Vec<&'static str>,
-    /// The kinds that were seen, and what was seen of them.
+    /// The kinds that were seen, with examples.
     pub(super) seen_kinds: BTreeMap<&'static str, Vec<String>>,
     pub(super) table: BTreeMap<&'static str, Row>,
 }
@@ -135,7 +135,7 @@ impl Row {
 }
 
 impl Report {
-    /// Adds up what was counted.
+    /// Adds up the counts.
     pub(super) fn judge(mut self, tally: Tally) -> Self {
         for (name, row) in &tally.rows {
             self.seen += row.seen;

@@ -1,14 +1,14 @@
-//! Which kinds are planted together in which lease. Pure.
+//! The kinds that are planted together in a lease. Pure.
 //!
-//! Mostly a few kinds at a time, since leases cost more than what is planted in them; now and then one alone, because what
-//! the engine waits for after one kind may hide the leak of another.
+//! Mostly a few kinds at a time, since leases cost more than the deeds in them; now and then one alone, because the
+//! engine's waits after one kind may hide the leak of another.
 
 use super::kind::{Cost, Kind, Start};
 use crate::cli::chaos::plan::Random;
 
-/// Most kinds that a lease has.
+/// Largest number of kinds of a lease.
 const GROUP_MAX: usize = 16;
-/// One in so many leases has one alone.
+/// One lease in this many has one kind alone.
 const ALONE_ONE_IN: u64 = 4;
 
 /// The rounds that are left.
@@ -30,8 +30,8 @@ impl Schedule {
         self.left.iter().sum()
     }
 
-    /// The kinds of the next lease, which may start from a template already. Empty if nothing is left, or if all that is
-    /// left has to wait for the lease after it.
+    /// The kinds of the next lease, which may start from a template already. Empty if nothing is left, or if all that
+    /// is left has to wait for the lease after it.
     pub(super) fn next_group(&mut self, looked_for: &[&'static Kind], has_template: bool) -> Vec<&'static Kind> {
         let is_free = |kind: &Kind| {
             let is_in_the_way = kind.look_writes && looked_for.iter().any(|other| other.name == kind.name);
@@ -68,7 +68,7 @@ impl Schedule {
             if kind.is_alone || !matches!(kind.start, Start::Bare) {
                 break;
             }
-            // A restart would hide what else is kept in memory.
+            // A restart would hide the other state that is kept in memory.
             free.retain(|other| {
                 self.kinds
                     .get(*other)

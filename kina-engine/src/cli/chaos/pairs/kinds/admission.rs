@@ -14,7 +14,7 @@ const QUOTA_NAMESPACE: &str = "pair-quota";
 const LIMITED_NAMESPACE: &str = "pair-limited";
 const CLAIMS: &str = "/api/v1/namespaces/default/persistentvolumeclaims?dryRun=All";
 const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/default/ingresses?dryRun=All";
-/// Nothing listens there, and the kernel says so at once.
+/// Nothing listens there, and the kernel refuses at once.
 const CLOSED_URL: &str = "https://127.0.0.1:1/";
 const PRIORITY: i64 = 77;
 
@@ -193,7 +193,7 @@ async fn set_quota(side: &Side) -> anyhow::Result<Planted> {
     let hard = json!({"count/configmaps": "0"});
     let path = in_namespace(QUOTA_NAMESPACE, "resourcequotas");
     side.api.create(&path, &json!({"metadata": {"name": "pair"}, "spec": {"hard": hard}})).await?;
-    // There is no controller that would do it.
+    // There is no controller to do it.
     let status = json!({"status": {"hard": hard, "used": hard}});
     side.api.merge(&format!("{path}/pair/status"), &status).await?.expect_done("the quota's status")?;
     let path = format!("{}?dryRun=All", in_namespace(QUOTA_NAMESPACE, "configmaps"));

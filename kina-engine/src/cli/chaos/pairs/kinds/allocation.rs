@@ -1,4 +1,4 @@
-//! Ports and addresses of Services, and namespaces: what the API server keeps a copy of, to say what is free.
+//! Ports and addresses of Services, and namespaces: allocations that the API server keeps a copy of.
 
 use anyhow::bail;
 use futures::{StreamExt, TryStreamExt};
@@ -11,13 +11,13 @@ const SERVICES: &str = "/api/v1/namespaces/default/services";
 const CIDRS: &str = "/apis/networking.k8s.io/v1/servicecidrs";
 const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
 const NAMESPACES: &str = "/api/v1/namespaces";
-/// So many that an informer takes a while for them.
+/// Enough to keep an informer busy for a while.
 const MANY: usize = 200;
 const LOOKED_AT: usize = 3;
 const CONCURRENCY: usize = 8;
 const NODE_PORT: u16 = 30_777;
-/// In the part of the range from which the API server gives no address by itself (KEP-3070), so that no Service of another
-/// kind has it.
+/// In the part of the range from which the API server gives no address by itself (KEP-3070), so that no Service of
+/// another kind has it.
 const CLUSTER_IP: &str = "10.0.0.12";
 const SECOND_CLUSTER_IP: &str = "10.0.0.13";
 const OTHER_CIDR: &str = "10.9.0.0/24";
@@ -99,7 +99,7 @@ async fn take_service(side: &Side, name: &str, service: fn() -> Value) -> anyhow
     Ok(Planted::default())
 }
 
-/// Not as a dry run, which gives addresses twice.
+/// A dry run would give out addresses twice.
 async fn is_taken(side: &Side, _: &Former, service: fn() -> Value) -> anyhow::Result<Option<String>> {
     let answer = side.api.post(SERVICES, &service()).await?;
     Ok((!answer.is_success()).then(|| format!("a Service was answered by {}: {}", answer.status, answer.text().trim())))

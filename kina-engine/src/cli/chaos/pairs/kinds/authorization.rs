@@ -117,7 +117,7 @@ fn scheduler() -> Value {
     json!({"user": "system:kube-scheduler", "resourceAttributes": attributes})
 }
 
-/// Deletes what gives a right.
+/// Deletes the object that gives a right.
 async fn take(side: &Side, path: &str, right: fn() -> Value) -> anyhow::Result<Planted> {
     let path = match path.split_once('/') {
         Some(("rolebindings", _)) => format!("{RBAC}/namespaces/kube-system/{path}"),

@@ -129,7 +129,7 @@ async fn is_identity_lease_marked(side: &Side, _: &Former) -> anyhow::Result<Opt
     Ok(is_marked.then(|| "the mark on the identity Lease".to_owned()))
 }
 
-/// Deletes it, and tells B what it was. The API server makes some of these objects anew.
+/// Deletes an object, and hands its content to B. The API server makes some of these objects anew.
 async fn delete(side: &Side, path: &str) -> anyhow::Result<Planted> {
     let before = side.api.read(path).await?["metadata"]["uid"].clone();
     side.api.delete(path).await?.expect_done(path)?;

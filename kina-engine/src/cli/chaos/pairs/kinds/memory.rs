@@ -24,7 +24,7 @@ const CONCURRENCY: usize = 8;
 const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const DEAD_GROUP: &str = "dead.pairs.kina.test";
 const TEMPLATE_ACCOUNT: &str = "pair-template";
-/// Such requests are in the log.
+/// The verbosity at which such requests are logged.
 const VERBOSITY: i64 = 6;
 const LOG_BYTES_MAX: u64 = 64 << 20;
 
@@ -284,7 +284,7 @@ async fn delete_metrics(side: &Side) -> anyhow::Result<Planted> {
     let (start, before) = requests_counted(side).await?;
     let answer = side.api.delete("/metrics").await?;
     let (_, after) = requests_counted(side).await?;
-    // Served without a reset, it is answered all the same.
+    // If the request was served without a reset, the answer is a success all the same.
     let is_refused = is_refused(answer.status) || before <= after;
     Ok(Planted { is_refused, ..Planted::with(json!([start, before])) })
 }
@@ -297,9 +297,8 @@ async fn are_metrics_lower(side: &Side, former: &Former) -> anyhow::Result<Optio
     Ok(is_lower.then(|| format!("{now} requests are counted, and were {before} before")))
 }
 
-/// The API server says in its log which groups it begins to serve.
-/// Makes a Service, since the API server logs which addresses it gave out before it answers. Lines about CRDs come late:
-/// that is one of kina's limits.
+/// Makes a Service, since the API server logs the addresses that it gave out before it answers. Its lines about the
+/// groups of CRDs come late, which is one of kina's limits.
 async fn leave_log_line(side: &Side) -> anyhow::Result<Planted> {
     let name = format!("{}-logged", side.mark);
     let object = json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}});
@@ -338,11 +337,11 @@ async fn add_flow_schema(side: &Side, user: &str, level: &str, header: &str) -> 
     Ok(Planted::with(class_of_request(side, user, header).await?))
 }
 
-/// The API server follows a change of its configuration only once it has written what came of the change before.
+/// The API server follows a change of its configuration only once it has written the results of the change before.
 async fn add_flow_schema_backlog(side: &Side) -> anyhow::Result<Planted> {
     let planted = add_flow_schema(side, BACKLOG_USER, "global-default", FLOW_SCHEMA_HEADER).await?;
     let creates = (0..BACKLOG).map(|number| async move {
-        let object = flow_schema(&format!("{BACKLOG_USER}-{number}"), "pair-nobody", "pair-missing", 9000);
+        let object = flow_schema(&format!("{BACKLOG_USER}-{number}"), "pair-unused", "pair-missing", 9000);
         side.api.create(&format!("{FLOW_CONTROL}/flowschemas"), &object).await
     });
     futures::stream::iter(creates).buffer_unordered(CONCURRENCY).try_collect::<Vec<Value>>().await?;

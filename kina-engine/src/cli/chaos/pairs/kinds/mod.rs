@@ -1,4 +1,4 @@
-//! All kinds. Each family has a room of its own.
+//! All kinds. Each family has a module of its own.
 
 mod admission;
 mod allocation;

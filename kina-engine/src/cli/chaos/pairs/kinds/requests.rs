@@ -15,25 +15,25 @@ use crate::protocol::NetworkChange;
 const NAMESPACES: &str = "/api/v1/namespaces";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const WEBHOOKS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-/// As many as keep the API server busy for longer than a rewind takes.
+/// Enough to keep the API server busy for longer than a rewind takes.
 const DELETED_COUNT: usize = 400;
-/// Of these names B makes so many again, spread over all.
+/// The number of these names that B makes again, spread over all.
 const AGAIN_COUNT: usize = 40;
 const PIPELINED_COUNT: usize = 40;
 const CONCURRENCY: usize = 8;
-/// Time that B gives late writes, beyond all else that it does.
+/// Time that B gives late writes, in addition to its other requests.
 const LATE_AFTER: Duration = Duration::from_millis(700);
 
-/// Sent once a request is under way: from then on Go's server does not notice the end of its connection.
+/// A byte sent once a request is under way: from then on Go's server does not notice the end of its connection.
 const ONE_MORE_BYTE: &[u8] = b"G";
 const READ_AHEAD_BYTES: usize = 4096;
-/// In whole seconds, as the API server wants it.
+/// A multiple of whole seconds, as the API server demands.
 const WATCH_ENDS_AFTER: Duration = Duration::from_secs(1);
 
 /// The ways in which the client of a request ends it.
 #[derive(Clone, Copy, Debug)]
 enum Ended {
-    /// HTTP/1.1, with one more byte behind the request: Go's server cancels it no more.
+    /// HTTP/1.1, with one more byte behind the request: Go's server no longer cancels it.
     WithByte,
     /// HTTP/1.1 without that.
     Plain,
@@ -232,7 +232,7 @@ async fn hold_create(side: &Side) -> anyhow::Result<Planted> {
         bail!("the create was not held");
     }
     raw.say(ONE_MORE_BYTE).await?;
-    // It answers after the end of the lease, and ends by itself.
+    // It answers after the end of the lease, and then ends by itself.
     webhook.leave_running();
     Ok(Planted { connection: Some(raw), ..Planted::with(name) })
 }

@@ -10,7 +10,7 @@ use super::super::raw::Raw;
 use crate::protocol::NetworkChange;
 
 const VERSION: &str = "/version";
-/// An answer would be there within this; nothing is told apart by it but an answer and none.
+/// Time in which an answer would be there. It only tells an answer from none.
 const UNANSWERED_FOR: Duration = Duration::from_millis(200);
 const WATCH: &[u8] =
     b"GET /api/v1/namespaces/default/configmaps?watch=true HTTP/1.1\r\nHost: kina\r\nAccept: application/json\r\n\r\n";
