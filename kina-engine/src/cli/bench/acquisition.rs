@@ -1,5 +1,5 @@
-//! `cargo kina bench cold|warm|stopped|frozen`: how long a test process waits for its cluster, from its first line to the
-//! answer of its first list of namespaces, by what it finds.
+//! `cargo kina bench cold|warm|stopped|frozen`: the wait of a test process for its cluster, from its first line to the
+//! answer of its first list of namespaces, by the state that it finds.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use super::thread_times::ThreadTimes;
 use super::{Bench, SLOTS, say};
 use crate::ProviderName;
 
-/// Lives of processes and caches that are not counted, of what takes milliseconds and of what takes seconds.
+/// Uncounted lives of processes and caches, for samples of milliseconds and of seconds.
 const WARM_UP: usize = 20;
 const WARM_UP_SLOW: usize = 1;
-/// How often `cargo kina status` is timed.
+/// Number of timed runs of `cargo kina status`.
 const STATUS_COMMANDS: usize = 50;
-/// For how long it is looked what idle clusters take of the processor, and how often.
+/// Duration and number of the looks at the processor time of idle clusters.
 const IDLE_LOOK: Duration = Duration::from_secs(2);
 const IDLE_LOOKS: usize = 4;
-/// Release and its aftermath are over.
+/// Time after which a release and its aftermath are over.
 const QUIET: Duration = Duration::from_millis(1500);
 
 const COLD: &str = "no engine runs; the binaries and a bootstrapped state are there";
@@ -27,7 +27,7 @@ const WARM: &str = "the engine runs and has clusters that are ready";
 const STOPPED: &str = "the engine runs, and its clusters are stopped, their state kept on disk";
 const FROZEN: &str = "the engine runs, and its cluster is frozen";
 
-/// With no engine running, and envtest's recipe in turns.
+/// With no engine running, by turns with envtest's recipe.
 pub(super) async fn cold(provider: ProviderName, samples: usize) -> anyhow::Result<Report> {
     let mut draft = Draft::begin("cold", COLD);
     let bench = Bench::prepare(provider, SLOTS).await?;
@@ -36,10 +36,10 @@ pub(super) async fn cold(provider: ProviderName, samples: usize) -> anyhow::Resu
     Ok(draft.finish())
 }
 
-/// With a pool of ready clusters, and a client straight to a running cluster in turns.
+/// With a pool of ready clusters, by turns with a client straight to a running cluster.
 pub(super) async fn warm(provider: ProviderName, samples: usize) -> anyhow::Result<Report> {
     let mut draft = Draft::begin("warm", WARM);
-    // As late as can be: here they are to be ready.
+    // As late as possible: the clusters have to be ready here.
     let bench = Bench::prepare_with(provider, SLOTS, &[("KINA_FREEZE_AFTER_IDLE_SECONDS", "30")]).await?;
     let measured = measure_warm(&bench, samples, &mut draft).await;
     bench.end(measured).await?;
@@ -91,7 +91,7 @@ async fn measure_cold(bench: &Bench, samples: usize, draft: &mut Draft) -> anyho
             ratios.push(cold / recipe);
         }
     }
-    // Whoever asks below finds an engine.
+    // Leaves an engine running for the questions below.
     bench.sample_cold().await?;
     let what = "a test process, from its first line to the answer of its first list";
     draft.add(Measurement::of("cold_ms", what, &cold_ms).map(|of| of.after_warm_up(WARM_UP_SLOW)))?;
@@ -105,7 +105,7 @@ async fn measure_cold(bench: &Bench, samples: usize, draft: &mut Draft) -> anyho
 }
 
 async fn measure_warm(bench: &Bench, samples: usize, draft: &mut Draft) -> anyhow::Result<()> {
-    say("bootstraps, and boots what is compared");
+    say("bootstraps, and boots the cluster to compare with");
     bench.warm_up().await?;
     let (cluster, access_path) = bench.boot_direct_cluster().await?;
     let access_path = access_path.display().to_string();
@@ -131,7 +131,7 @@ async fn measure_warm(bench: &Bench, samples: usize, draft: &mut Draft) -> anyho
     let measured = measured.await;
     cluster.destroy().await?;
     measured?;
-    say("what ready clusters and the engine take");
+    say("the costs of ready clusters and of the engine");
     bench.wait_all_ready().await?;
     tokio::time::sleep(QUIET).await;
     let what = "of one core, an idle cluster that is ready, its etcd included";
@@ -182,8 +182,8 @@ async fn measure_frozen(bench: &Bench, samples: usize, draft: &mut Draft) -> any
     describe(bench, draft).await
 }
 
-/// What one idle cluster in this state takes of the processor, several looks at all of them; nothing where none is, and
-/// where the system does not say.
+/// The processor time of one idle cluster in this state, from several looks at all of them; empty if there is none, or
+/// if the system does not report it.
 async fn idle_percent(bench: &Bench, state: &str) -> anyhow::Result<Vec<f64>> {
     let mut percent = Vec::new();
     for _ in 0..IDLE_LOOKS {
@@ -191,7 +191,7 @@ async fn idle_percent(bench: &Bench, state: &str) -> anyhow::Result<Vec<f64>> {
         let slots: Vec<_> = status.slots.iter().filter(|slot| slot.state == state).collect();
         let process_ids: Vec<u32> = slots.iter().flat_map(|slot| slot.process_ids.iter().copied()).collect();
         if slots.is_empty() {
-            // It has been so for so long that the engine has put it elsewhere.
+            // The clusters were idle for so long that the engine has moved them to another state.
             break;
         }
         percent.extend(percent_of_core(&process_ids).await.map(|percent| percent / slots.len() as f64));
@@ -207,7 +207,7 @@ async fn percent_of_core(process_ids: &[u32]) -> Option<f64> {
     Some(100.0 * used.as_secs_f64() / start.elapsed().as_secs_f64())
 }
 
-/// Adds samples, or a note where the system does not know.
+/// Adds samples, or a note if the system does not report them.
 fn add_known(draft: &mut Draft, name: &str, what: &str, values: &[f64]) -> anyhow::Result<()> {
     if values.is_empty() {
         draft.note(&format!("{name} was not measured: there was none, or this system does not say"));
@@ -216,7 +216,7 @@ fn add_known(draft: &mut Draft, name: &str, what: &str, values: &[f64]) -> anyho
     draft.add(Measurement::of(name, what, values))
 }
 
-/// What all was measured with.
+/// Adds the subject of the measurements.
 async fn describe(bench: &Bench, draft: &mut Draft) -> anyhow::Result<()> {
     let status = bench.status(false).await?;
     let kubernetes = status.slots.iter().find_map(|slot| slot.kubernetes.clone()).unwrap_or_default();

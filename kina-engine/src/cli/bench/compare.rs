@@ -1,4 +1,4 @@
-//! `cargo kina bench compare`: how long a test waits for a cluster of a provider, and of `process`, in turns in one run.
+//! `cargo kina bench compare`: the wait of a test for a cluster of a provider, and of `process`, by turns in one run.
 
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use super::{Bench, say};
 use crate::ProviderName;
 use crate::cli::Format;
 
-/// Samples of what takes about a second each.
+/// Samples of operations that take about a second each.
 const STOPPED_SAMPLES: usize = 5;
 /// Slots of each private engine: one that is leased and one that is being rewound meanwhile.
 const SLOTS: usize = 2;
@@ -17,7 +17,7 @@ const SLOTS: usize = 2;
 /// The result, in milliseconds.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// The provider is an emulation of the real thing: no figure says anything about that.
+    /// The provider is an emulation of the real thing, so no figure applies to that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
     provider: &'static str,

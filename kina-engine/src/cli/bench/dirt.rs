@@ -1,4 +1,4 @@
-//! What tests leave behind.
+//! The changes that tests leave behind.
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt};
@@ -12,17 +12,17 @@ const CONFIG_MAPS: usize = 200;
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const CUSTOM_RESOURCES: usize = 40;
 
-/// What a probe leaves behind.
+/// The changes that a probe leaves behind.
 pub(super) enum Dirt<'a> {
     /// Nothing.
     None,
     /// About 250 changed keys, as a thorough test of an operator might leave them.
     Thorough,
-    /// So many ConfigMaps.
+    /// This many ConfigMaps.
     ConfigMaps(usize),
     /// A CRD of this group.
     Definition(&'a str),
-    /// So many watches, open until the lease has ended.
+    /// This many watches, open until the lease has ended.
     Watches(usize),
 }
 
@@ -53,8 +53,8 @@ async fn open_watches(client: &kube::Client, count: usize) -> anyhow::Result<Vec
     Ok(watches)
 }
 
-/// A CRD, custom resources with finalizers, a namespace being deleted, a deleted system
-/// ClusterRole, ConfigMaps, a service on a fixed port, changed labels of `default`.
+/// Makes a CRD, custom resources with finalizers, a namespace being deleted, a deleted system ClusterRole, ConfigMaps,
+/// a service on a fixed port, and changed labels of `default`.
 async fn make_thorough(client: &kube::Client) -> anyhow::Result<()> {
     create(client, "/api/v1/namespaces", namespace("bench")).await?;
     create(client, "/api/v1/namespaces", namespace("bench-deleted")).await?;

@@ -1,8 +1,8 @@
-//! The yardstick: how controller-runtime's envtest boots a control plane, with the same binaries.
+//! The yardstick: a boot of a control plane as controller-runtime's envtest does it, with the same binaries.
 //!
-//! Written after what its `internal/testing/controlplane` does: both programs are asked for `--help` to learn their
-//! flags, etcd without TLS and without fsync, a bootstrap from nothing, `/healthz` every 100 ms without credentials,
-//! then the namespace `default` every 50 ms.
+//! Modelled on its `internal/testing/controlplane`: both programs are asked for `--help` to learn their flags, etcd
+//! without TLS and without fsync, a bootstrap from nothing, `/healthz` every 100 ms without credentials, then the
+//! namespace `default` every 50 ms.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 const NAMESPACE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Boots once; returns how long it took until the first list of namespaces was answered, in milliseconds.
+/// Boots once; returns the time until the first list of namespaces was answered, in milliseconds.
 pub(super) async fn boot(assets: &Assets) -> anyhow::Result<f64> {
     let directory = tempfile::Builder::new().prefix("kina-bench-").tempdir()?;
     let start = Instant::now();
@@ -64,7 +64,7 @@ pub(super) async fn boot(assets: &Assets) -> anyhow::Result<f64> {
             format!("--service-account-key-file={}", file("sa-signer.pub")),
             format!("--service-account-signing-key-file={}", file("sa-signer.key")),
             format!("--client-ca-file={}", file("client-ca.crt")),
-            // Found out by envtest itself; fails on a host without a default route.
+            // envtest finds this out by itself, and fails on a host without a default route.
             format!("--advertise-address={}", api_address.ip()),
             "--endpoint-reconciler-type=none".to_owned(),
         ],
@@ -135,7 +135,7 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 }
 
 async fn is_healthy(url: String) -> bool {
-    // Plain HTTP, which kube's client does not speak without a configuration of its own.
+    // Plain HTTP, for which kube's client would need a configuration of its own.
     let asked = tokio::task::spawn_blocking(move || ureq::get(&url).call().is_ok_and(|answer| answer.status() == 200));
     asked.await.unwrap_or(false)
 }

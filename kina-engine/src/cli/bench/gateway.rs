@@ -1,7 +1,7 @@
-//! `cargo kina bench gateway`: what the way through a gateway costs.
+//! `cargo kina bench gateway`: the costs of a gateway.
 //!
-//! One client program takes turns: the same requests through the gateway of a lease, and straight to a cluster that runs
-//! beside it, of the same binaries and from the same bootstrapped state. Who comes first changes with every turn.
+//! One client program takes turns: the same requests through the gateway of a lease, and straight to a cluster that
+//! runs beside it, of the same binaries and from the same bootstrapped state. The order changes with every turn.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use crate::ProviderName;
 const TURNS_UNCOUNTED: usize = 50;
 const VERBS: [&str; 5] = ["create", "get", "update", "list", "delete"];
 
-/// What a probe measured: milliseconds by verb, and for all five together by `cycle`.
+/// The results of a probe: milliseconds by verb, and for all five together by `cycle`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Samples {
     gateway: BTreeMap<String, Vec<f64>>,
@@ -60,7 +60,7 @@ pub(crate) async fn measure(provider: ProviderName, runs: usize, format: Format)
     bench.finish(measured, format).await
 }
 
-/// Makes the same requests both ways, in turns.
+/// Makes the same requests both ways, by turns.
 pub(super) async fn take_samples(
     through_gateway: &kube::Client,
     direct: &kube::Client,
@@ -87,7 +87,7 @@ pub(super) async fn take_samples(
 }
 
 async fn report(bench: &Bench, runs: usize) -> anyhow::Result<Report> {
-    say("bootstraps, and boots what is compared");
+    say("bootstraps, and boots the cluster to compare with");
     bench.warm_up().await?;
     let (cluster, access) = bench.boot_direct_cluster().await?;
     say("through the gateway and straight to the cluster, in turns");

@@ -27,37 +27,37 @@ const KUBECTL_READY_MS_MAX: f64 = 5_000.0;
 const DELETE_MS_MAX: f64 = 10_000.0;
 const STATE_CHECK_MS_MAX: f64 = 100.0;
 
-/// How often it is asked whether a cluster runs, in each life.
+/// Number of checks in each life that a cluster runs.
 const STATE_CHECKS: usize = 10;
-/// The clock of the one who waits: since it asked for the cluster.
+/// The clock of the caller: since it asked for the cluster.
 const ENGINE: &str = "engine";
-/// The clock inside of the cluster: since its first process ran.
+/// The clock inside the cluster: since its first process ran.
 const SUPERVISOR: &str = "supervisor";
 
 /// Medians, in milliseconds and megabytes (10⁶ bytes).
 #[derive(Debug, Serialize)]
 struct Report {
     provider: &'static str,
-    /// No figure here says anything about the real thing.
+    /// The figures say nothing about the real thing.
     simulated: bool,
     samples: usize,
-    /// All that have a limit are below it.
+    /// Set if all figures with a limit are below it.
     ok: bool,
     create_ms: Figure,
     start_stopped_ms: Option<Figure>,
-    /// From the moment when the creation, or the start, was done until a client may write: the slower of both.
+    /// Time from the end of the creation, or of the start, until a client may write: the slower of both.
     kubectl_ready_ms: Figure,
     kubectl_ready_after_create_ms: f64,
     kubectl_ready_after_start_ms: Option<f64>,
     delete_ms: Figure,
     state_check_ms: Figure,
     disk_mb: Figure,
-    /// Of `disk_mb`, what is in the cluster's own directory.
+    /// The part of `disk_mb` in the cluster's own directory.
     disk_files_mb: f64,
-    /// Of `disk_mb`, by how much what the provider tells of rose; absent where it tells nothing.
+    /// The part of `disk_mb` by which the provider's own figure rose; absent if it has none.
     disk_provider_mb: Option<f64>,
     stop_ms: Option<f64>,
-    /// Once: the first cluster ever, which starts from nothing, until a client may write.
+    /// Measured once: time until a client may write to the very first cluster, which starts from nothing.
     first_ever_ms: f64,
     phases: Vec<Phase>,
 }
@@ -70,11 +70,11 @@ struct Figure {
     ok: Option<bool>,
 }
 
-/// When a step of the boot was done.
+/// The time at which a step of the boot ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Phase {
     phase: String,
-    /// Whose clock it is.
+    /// The clock that it was measured by.
     clock: &'static str,
     ms: f64,
 }
@@ -84,7 +84,7 @@ struct Phase {
 struct Life {
     create_ms: f64,
     ready_after_create_ms: f64,
-    /// Of providers whose clusters can be stopped: the stop, the start, and until a client may write.
+    /// Only of providers whose clusters can be stopped: the stop, the start, and the time until a client may write.
     stop_ms: Option<f64>,
     start_ms: Option<f64>,
     ready_after_start_ms: Option<f64>,
@@ -129,14 +129,14 @@ pub(super) async fn measure(provider: ProviderName, samples: usize) -> anyhow::R
     draft.subject(provider.as_str(), &kubernetes, simulated);
     let mut report = draft.finish();
     if let serde_json::Value::Object(figures) = figures {
-        // These two have their place in every report.
+        // Every report has a place for these two.
         let own = figures.into_iter().filter(|(name, _)| name != "provider" && name != "simulated");
         report.figures.extend(own);
     }
     Ok(report)
 }
 
-/// Every sample, for those who want to know more than medians.
+/// Adds every sample, for details beyond medians.
 fn add_measurements(draft: &mut Draft, lives: &[Life]) -> anyhow::Result<()> {
     let of = |value: &dyn Fn(&Life) -> Option<f64>| lives.iter().filter_map(value).collect::<Vec<_>>();
     let samples = [
@@ -201,7 +201,7 @@ async fn live(
         for _ in 0..STATE_CHECKS {
             let asked = Instant::now();
             if !cluster.check_running().await? {
-                bail!("the cluster is said not to run");
+                bail!("the cluster is reported as not running");
             }
             life.state_check_ms.push(since(asked));
         }
@@ -256,7 +256,7 @@ impl Report {
             kubectl_ready_after_start_ms: after_start_ms,
             delete_ms: Figure::limited(of(&|life| life.delete_ms)?, DELETE_MS_MAX),
             state_check_ms: Figure::limited(
-                median(&state_checks).context("nobody asked whether it runs")?,
+                median(&state_checks).context("no check that it runs was made")?,
                 STATE_CHECK_MS_MAX,
             ),
             disk_mb: Figure { value: disk_files_mb + disk_provider_mb.unwrap_or_default(), limit: None, ok: None },
@@ -278,7 +278,7 @@ impl Figure {
     }
 }
 
-/// What the first process inside says of its steps, where there is one that does: each step's first time.
+/// The steps that the first process inside reports, if it does: each step's first time.
 fn supervisor_phases(log: &str) -> Vec<Phase> {
     let mut seen = BTreeSet::new();
     let events = log.lines().filter_map(|line| serde_json::from_str::<SupervisorEvent>(line).ok());
@@ -286,7 +286,7 @@ fn supervisor_phases(log: &str) -> Vec<Phase> {
     firsts.map(|said| Phase { phase: said.event, clock: SUPERVISOR, ms: said.since_start_ms }).collect()
 }
 
-/// Of each step the median over all lives, in the order of the first.
+/// The median of each step over all lives, in the order of the first.
 fn median_phases(lives: &[Life]) -> Vec<Phase> {
     let order = lives.first().map(|life| life.phases.as_slice()).unwrap_or_default();
     let medians = order.iter().filter_map(|phase| {
@@ -298,12 +298,12 @@ fn median_phases(lives: &[Life]) -> Vec<Phase> {
     medians.collect()
 }
 
-/// Empty where nobody writes one.
+/// The supervisor's log; empty if there is none.
 fn log_of(cluster: &dyn ProvidedCluster) -> String {
     std::fs::read_to_string(cluster.log_directory().join(SUPERVISOR_LOG)).unwrap_or_default()
 }
 
-/// What a directory takes of the disk, with all below; what goes meanwhile counts for nothing.
+/// The disk space of a directory and everything below; files that disappear meanwhile do not count.
 fn bytes_below(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let below = entries.map(|entry| match entry.metadata() {

@@ -1,4 +1,4 @@
-//! Where something was measured, as far as it changes figures. No name of the machine and no path of it.
+//! The surroundings of a measurement, as far as they affect figures. No name of the machine and no path on it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,27 +7,27 @@ use crate::machine;
 /// A machine, and how busy it was.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct MachineDescription {
-    /// The processor's name, as it gives it itself.
+    /// The processor's own name.
     pub(super) cpu: String,
     pub(super) cores: usize,
     pub(super) memory_mb: f64,
     pub(super) system: String,
     pub(super) kernel: String,
     pub(super) architecture: String,
-    /// The system runs on a hypervisor: others may take processor time away.
+    /// The system runs on a hypervisor: other guests may take processor time away.
     pub(super) virtual_machine: bool,
     /// `debug` or `release`, of kina itself.
     pub(super) build: String,
     pub(super) kina: String,
-    /// Processes that wanted to run before, over one, five and fifteen minutes.
+    /// Runnable processes before the measurement, averaged over one, five and fifteen minutes.
     pub(super) load_before: Option<[f64; 3]>,
-    /// And at the end: the measuring itself is in these.
+    /// The same at the end, the measuring included.
     pub(super) load_after: Option<[f64; 3]>,
-    /// How much of the processor time the hypervisor gave to others meanwhile, in percent.
+    /// Processor time that the hypervisor gave to others meanwhile, in percent.
     pub(super) stolen_percent: Option<f64>,
 }
 
-/// A machine that is being watched.
+/// A machine under observation.
 pub(super) struct Watched {
     description: MachineDescription,
     before: Option<ProcessorTime>,
@@ -39,7 +39,7 @@ struct ProcessorTime {
     stolen_ticks: u64,
 }
 
-/// Looks at the machine, and begins to watch it.
+/// Starts to observe the machine.
 pub(super) fn watch() -> Watched {
     let processor = read("/proc/cpuinfo");
     let field = |name: &str| {
@@ -66,7 +66,7 @@ pub(super) fn watch() -> Watched {
 }
 
 impl Watched {
-    /// The machine, and how busy it was until now.
+    /// The machine, and its load so far.
     pub(super) fn describe(&self) -> MachineDescription {
         let after = processor_time(&read("/proc/stat"));
         let stolen_percent = self.before.zip(after).and_then(|(before, after)| {
@@ -78,7 +78,7 @@ impl Watched {
 }
 
 impl MachineDescription {
-    /// In one sentence.
+    /// The description in one sentence.
     pub(super) fn sentence(&self) -> String {
         let load = |load: Option<[f64; 3]>| load.map_or("unknown".to_owned(), |load| format!("{:.2}", load[0]));
         format!(

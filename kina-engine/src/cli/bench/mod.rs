@@ -1,14 +1,17 @@
-//! `cargo kina bench`: measures. Here is the private engine of all scenarios, and `cargo kina bench acquire`.
+//! `cargo kina bench`: measurements. This module holds the private engine of all scenarios, and `cargo kina bench
+//! acquire`.
 //!
-//! - `scenario`: what there is to be measured.
-//! - `report`, `statistics`, `machine_description`: the one form of all reports, and what samples say.
-//! - `acquisition`, `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`, `scale`, `peers`, `crud`, `stress`, `price`, `large_template`: the scenarios.
-//! - `gate`: whether something has become slower. `page`: docs/BENCHMARKS.md. `flamegraph`: where the time goes. `plot`: pictures.
+//! - `scenario`: the command line.
+//! - `report`, `statistics`, `machine_description`: the one form of all reports, and the statistics of samples.
+//! - `acquisition`, `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`, `scale`, `peers`, `crud`,
+//!   `stress`, `price`, `large_template`: the scenarios.
+//! - `gate`: detection of slow-downs. `page`: docs/BENCHMARKS.md. `flamegraph`: processor time by function. `plot`:
+//!   pictures.
 //! - `sampler`, `probe`, `dirt`, `envtest_recipe`: single samples.
 //!
-//! Everything that is compared is measured in one run, so that ratios mean something on any machine: kina's own ways to a cluster, a
-//! client straight to a running cluster, and the boot recipe of controller-runtime's envtest with the same binaries.
-//! The engine is a private one, of this very executable.
+//! Everything that is compared is measured in one run, so that ratios are meaningful on any machine: kina's own ways to
+//! a cluster, a client straight to a running cluster, and the boot recipe of controller-runtime's envtest with the same
+//! binaries. The engine is a private one, of this very executable.
 
 mod acquisition;
 mod compare;
@@ -62,7 +65,7 @@ use crate::provider::process::ProcessProvider;
 use crate::provider::{CreateRequest, ProvidedCluster, Provider, Readiness};
 use crate::snapshot::SnapshotStore;
 
-/// Samples of what takes about a second each.
+/// Samples of operations that take about a second each.
 const BOOT_SAMPLES: usize = 5;
 /// Samples of a release, each of which takes a probe of some seconds to prepare.
 const RELEASE_SAMPLES: usize = 20;
@@ -72,7 +75,7 @@ const SLOTS: usize = 2;
 /// The result, in milliseconds and megabytes (10⁶ bytes).
 #[derive(Debug, Serialize)]
 struct Report {
-    /// The provider is an emulation of the real thing: no figure says anything about that.
+    /// The provider is an emulation of the real thing, so no figure applies to that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
     cold_ms: f64,
@@ -90,7 +93,7 @@ struct Report {
     kubernetes: String,
     direct_p50_ms: f64,
     envtest_recipe_cold_ms: f64,
-    /// Not asked for, but what the figures above are for.
+    /// Not measured itself, but the purpose of the figures above.
     warm_to_direct_ratio: f64,
     cold_to_envtest_ratio: f64,
     release_p99_ms: f64,
@@ -100,14 +103,14 @@ struct Report {
     runs: usize,
 }
 
-/// A private engine and what it works in. Everything is removed at the end, also where the measuring is given up.
+/// A private engine and its directories. Everything is removed at the end, even if the measurement is aborted.
 struct Bench {
     directory: tempfile::TempDir,
     assets: Assets,
     engine: EngineClient,
     environment: Vec<(&'static str, OsString)>,
     slots: usize,
-    /// By how much leases waste time on purpose; see `gate::self_test`.
+    /// Time that leases waste on purpose, in percent; see `gate::self_test`.
     slowed_percent: u32,
     has_ended: bool,
 }
@@ -141,11 +144,11 @@ impl Bench {
             ("KINA_CACHE_DIR", directory.path().join("cache").into_os_string()),
             ("KINA_ASSETS_DIR", assets_directory.into_os_string()),
             ("KINA_ENGINE", std::env::current_exe()?.into_os_string()),
-            // What the user says about engines is not about this one.
+            // The user's settings for engines do not apply to this one.
             ("XDG_CONFIG_HOME", directory.path().join("configuration").into_os_string()),
             ("KINA_PROVIDER", provider.as_str().into()),
             ("KINA_SLOTS_MAX", slots.to_string().into()),
-            // Should this process be killed, the private engine does not stay.
+            // The private engine ends by itself if this process is killed.
             ("KINA_IDLE_EXIT_SECONDS", "30".into()),
         ];
         environment.extend(settings.iter().map(|(name, value)| (*name, OsString::from(value))));
@@ -156,7 +159,7 @@ impl Bench {
         Ok(Self { directory, assets, engine, environment, slots, slowed_percent: 0, has_ended: false })
     }
 
-    /// Ends the private engine, however the measuring went.
+    /// Ends the private engine, even after a failed measurement.
     async fn end<T>(mut self, measured: anyhow::Result<T>) -> anyhow::Result<T> {
         let ended = self.engine.stop().await;
         self.has_ended = ended.is_ok();
@@ -165,7 +168,7 @@ impl Bench {
         Ok(measured)
     }
 
-    /// The same, and prints what came of it.
+    /// The same, and prints the result.
     async fn finish(self, measured: anyhow::Result<impl Serialize>, format: Format) -> anyhow::Result<()> {
         print_report(&self.end(measured).await?, format)
     }
@@ -254,7 +257,7 @@ impl Bench {
         })
     }
 
-    /// Takes both in turns, so that both see the same machine.
+    /// Takes both by turns, so that both see the same machine.
     async fn warm_and_direct(&self, runs: usize) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
         let (cluster, access_path) = self.boot_direct_cluster().await?;
         let access_path = access_path.display().to_string();
@@ -267,13 +270,13 @@ impl Bench {
         Ok((warm, direct))
     }
 
-    /// A cluster of this process, whose own credentials the probes may have.
+    /// A cluster of this process, whose own credentials are available to the probes.
     async fn boot_direct_cluster(&self) -> anyhow::Result<(Arc<dyn ProvidedCluster>, PathBuf)> {
         let directory = |name: &str| self.directory.path().join(name);
         let journal = Arc::new(Journal::start(&directory("direct-journal"))?);
         let provider = ProcessProvider::new(directory("direct"), directory("direct-logs"), journal)?;
         let snapshots = SnapshotStore::new(self.directory.path().join("cache/snapshots"));
-        // The engine knows the binaries by the directory that it was given.
+        // The engine identifies the binaries by the directory that it was given.
         let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, self.directory.path().join("cache"));
         request.explicit_directory = self.assets.kube_apiserver.parent().map(PathBuf::from);
         let assets = tokio::task::spawn_blocking(move || assets::provide(&request, &|_| {})).await??;
@@ -304,7 +307,7 @@ impl Bench {
             .status()
             .await?;
         if !status.success() {
-            // The log itself goes with this run.
+            // The log itself is removed with this run.
             let log_tail = crate::log_tail::log_tail(&self.engine.paths().log);
             bail!("warming up the private engine failed ({status}); its log ends with:\n{log_tail}");
         }
@@ -356,7 +359,7 @@ impl Drop for Bench {
         if self.has_ended {
             return;
         }
-        // What the engine works in goes next. Should this fail, it ends by itself where it finds nothing to do.
+        // The engine's directory is removed next. Should this fail, the engine ends by itself once it is idle.
         let Ok(program) = std::env::current_exe() else { return };
         let mut stop = std::process::Command::new(program);
         stop.arg("stop").envs(self.environment.iter().map(|(name, value)| (name, value)));

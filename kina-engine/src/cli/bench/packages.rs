@@ -1,5 +1,5 @@
-//! The packages below `benches/` that scenarios build and run: tests, as users write them. No part of this program, so they
-//! need a clone of kina's repository, and Cargo.
+//! The packages below `benches/` that scenarios build and run: tests, as users write them. They are not part of this
+//! program, so they need a clone of kina's repository, and Cargo.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ use tokio::process::Command;
 
 use crate::trust::search_path;
 
-/// Lines of a failed program's output that are worth showing.
+/// Number of lines of a failed program's output that are shown.
 const LAST_LINES: usize = 20;
 
 /// A test executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TestExecutable {
     pub(super) path: PathBuf,
-    /// Where the dynamic libraries lie that build scripts made for it.
+    /// Directories of the dynamic libraries that build scripts made for it.
     library_directories: Vec<PathBuf>,
 }
 
-/// A line of what Cargo tells while it builds.
+/// A line of Cargo's messages during a build.
 #[derive(Deserialize)]
 struct CargoMessage {
     reason: String,
@@ -40,7 +40,7 @@ struct CargoTarget {
 
 /// The clone of kina's repository around this directory.
 pub(super) fn repository() -> anyhow::Result<PathBuf> {
-    let here = std::env::current_dir().context("the working directory cannot be told")?;
+    let here = std::env::current_dir().context("the working directory cannot be determined")?;
     let root = here.ancestors().find(|directory| is_repository(directory));
     let message = || {
         format!(
@@ -52,7 +52,7 @@ pub(super) fn repository() -> anyhow::Result<PathBuf> {
     root.map(Path::to_owned).with_context(message)
 }
 
-/// The program `cargo-nextest`, where Cargo would find it.
+/// The program `cargo-nextest`, at a place where Cargo would find it.
 pub(super) fn nextest() -> anyhow::Result<PathBuf> {
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
@@ -69,13 +69,14 @@ pub(super) fn find_program(name: &str, first: Option<&Path>) -> Option<PathBuf> 
     beside.or_else(|| search_path::find(name, &search_path::of_this_process()))
 }
 
-/// What tells Cargo and nextest to build as this program was built: with its engine or not, it is one comparison.
+/// Arguments that make Cargo and nextest build in the profile of this program: the engine is compared in the same
+/// profile.
 pub(super) fn profile_arguments() -> &'static [&'static str] {
     if cfg!(debug_assertions) { &[] } else { &["--release"] }
 }
 
-/// The test of this name in the workspace of this manifest, built. With the features that all of it together has: most of
-/// it is built already then.
+/// Builds the test of this name in the workspace of this manifest, with the features of the whole workspace: most of it
+/// is built already then.
 pub(super) async fn build_test(manifest: &Path, test: &str) -> anyhow::Result<TestExecutable> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let cargo = search_path::resolve(Path::new(&cargo), &search_path::of_this_process())?;
@@ -97,7 +98,7 @@ pub(super) async fn build_test(manifest: &Path, test: &str) -> anyhow::Result<Te
     find_executable(&text, test).with_context(|| format!("cargo built no test `{test}` of {}", manifest.display()))
 }
 
-/// The last lines of what a program said.
+/// The last lines of a program's output.
 pub(super) fn last_lines(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -105,7 +106,7 @@ pub(super) fn last_lines(output: &[u8]) -> String {
 }
 
 impl TestExecutable {
-    /// Runs one test of it, whose output is not captured.
+    /// Runs one of its tests, without capturing the output.
     pub(super) fn command(&self, test: &str) -> Command {
         let mut command = Command::new(&self.path);
         command.args(["--exact", test, "--nocapture", "--test-threads", "1"]);

@@ -1,6 +1,6 @@
-//! The measured processes: what a test does, each in a process of its own.
+//! The measured processes: the work of a test, each in a process of its own.
 //!
-//! A probe says on standard output how long it took from its first line to the answer of its first list of namespaces.
+//! A probe prints the time from its first line to the answer of its first list of namespaces.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,30 +18,30 @@ use crate::cli::output::print_progress;
 use crate::client::{self, EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
 
-/// What a probe does.
+/// The work of a probe.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Probe {
     /// Lease a cluster, list its namespaces
     Lease {
-        /// Waste so much more time, in percent of what it took: to see whether somebody notices
+        /// Waste this much more time, in percent of the duration, to see if the gate notices
         #[arg(long, default_value_t = 0)]
         slowed_percent: u32,
     },
     /// List the namespaces of a cluster that is running already
     Direct {
-        /// A file with its address and credentials
+        /// File with its address and credentials
         access: PathBuf,
     },
     /// Lease a cluster and change many keys in it
     Dirty,
-    /// Lease a cluster and create so many ConfigMaps in it
+    /// Lease a cluster and create this many ConfigMaps in it
     Fill {
-        /// Number of them
+        /// Number of ConfigMaps
         objects: usize,
     },
-    /// Lease a cluster and end with so many open watches
+    /// Lease a cluster and end with this many open watches
     Watch {
-        /// Number of them
+        /// Number of watches
         watches: usize,
     },
     /// Lease a cluster and create a CRD of this group in it
@@ -49,35 +49,35 @@ pub(crate) enum Probe {
         /// The group
         group: String,
     },
-    /// Lease a cluster and time what is done with fixtures in it
+    /// Lease a cluster and time work with fixtures in it
     Fixtures {
-        /// What
+        /// Work to time
         #[command(subcommand)]
         work: fixtures::Work,
     },
-    /// Make requests through a lease's gateway, and the same straight to a cluster, in turns
+    /// Make requests through a lease's gateway, and the same straight to a cluster, by turns
     Crud {
-        /// A file with the address and credentials of the other cluster
+        /// File with the address and credentials of the other cluster
         access: PathBuf,
-        /// How often
+        /// Number of turns
         runs: usize,
     },
     /// Lease a cluster and make every kind of request in it
     Load(crud::load::LoadArguments),
-    /// Lease a cluster, look whether it is pristine, and leave something behind
+    /// Lease a cluster, check that it is pristine, and leave something behind
     StressedLease,
     /// Take processor and memory until standard input ends
     Press(stress::PressArguments),
 }
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct ProbeReport {
     /// From the first line to the answer, in milliseconds.
     pub(super) took_ms: f64,
-    /// The lease, where there was one.
+    /// The lease, if there was one.
     pub(super) lease: Option<u64>,
-    /// What the server says its version is, where it was asked for.
+    /// The version that the server reports, if it was asked.
     pub(super) kubernetes: Option<String>,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct DirectAccess {
     pub(super) key_pem: String,
 }
 
-/// Runs a probe; `start` is when its process came to its first line.
+/// Runs a probe; `start` is the time of the first line of its process.
 pub(crate) fn run(probe: &Probe, start: Instant) -> anyhow::Result<()> {
     match probe {
         Probe::Load(arguments) => return crud::load::run(arguments),

@@ -1,4 +1,4 @@
-//! What processes have used of the processor. Known on Linux alone; elsewhere nothing is said.
+//! The processor time of processes. Only available on Linux.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +8,8 @@ use crate::protocol::Status;
 /// Milliseconds of processor time, in all since each process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ProcessorTime {
-    /// Who makes the requests. Unless said otherwise the programs that this one started and waited for, with all below
-    /// them: tests and their runner.
+    /// The clients. Unless stated otherwise the programs that this one started and waited for, with all below them:
+    /// tests and their runner.
     pub(super) clients_ms: f64,
     pub(super) engine_ms: f64,
     pub(super) api_servers_ms: f64,
@@ -29,7 +29,7 @@ impl ProcessorTime {
     pub(super) fn of_processes(process_ids: &[u32]) -> Option<Self> {
         let mut time = Self { clients_ms: used_by_ended_children_ms()?, ..Self::default() };
         for process_id in process_ids {
-            // One that is gone has taken its figure with it.
+            // A process that is gone has taken its figure with it.
             let Some(ms) = used_ms(*process_id) else { continue };
             let name = std::fs::read_to_string(format!("/proc/{process_id}/comm")).unwrap_or_default();
             match name.trim() {
@@ -40,7 +40,7 @@ impl ProcessorTime {
         Some(time)
     }
 
-    /// What was used since `before`, for each of so many.
+    /// The time used since `before`, for each of `count`.
     pub(super) fn since(&self, before: &Self, count: usize) -> Self {
         let each = |after: f64, before: f64| (after - before) / count.max(1) as f64;
         Self {

@@ -1,4 +1,4 @@
-//! The one form of all reports: what was measured, where, and how sure it is.
+//! The one form of all reports: the measurements, their surroundings, and their certainty.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -11,19 +11,19 @@ use super::super::Format;
 use super::machine_description::{self, MachineDescription, Watched};
 use super::statistics::Summary;
 
-/// Rises when a reader of an older form would misunderstand.
+/// Increases when a reader of an older form would misunderstand.
 pub(super) const FORM: u32 = 1;
 /// Digits after the point that samples keep in files.
 const DIGITS: i32 = 4;
 
-/// What a scenario measured.
+/// The result of a scenario.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Report {
     pub(super) form: u32,
     pub(super) scenario: String,
-    /// In one sentence.
+    /// One sentence.
     pub(super) about: String,
-    /// The provider is an emulation of the real thing: no figure says anything about that.
+    /// The provider is an emulation of the real thing, so no figure applies to that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) simulated: bool,
     pub(super) provider: String,
@@ -31,28 +31,28 @@ pub(super) struct Report {
     pub(super) taken_at: String,
     pub(super) took_s: f64,
     pub(super) machine: MachineDescription,
-    /// What is found under a name of its own beside all else.
+    /// Figures with names of their own beside the measurements.
     #[serde(flatten)]
     pub(super) figures: BTreeMap<String, Value>,
-    /// The first one is what the scenario is about; its summary also stands at the top of the file.
+    /// The first one is the subject of the scenario; its summary also stands at the top of the file.
     pub(super) measurements: Vec<Measurement>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) notes: Vec<String>,
 }
 
-/// Samples of one thing, and what they say.
+/// Samples of one quantity, and their summary.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Measurement {
-    /// With its unit at the end.
+    /// The name, with its unit at the end.
     pub(super) name: String,
-    /// What it is, in words.
+    /// A description in words.
     pub(super) what: String,
     pub(super) unit: String,
     /// Samples that were taken before and are not counted.
     pub(super) warm_up: usize,
     #[serde(flatten)]
     pub(super) summary: Summary,
-    /// In their order. Empty where there are too many of them to keep.
+    /// In the order in which they were taken. Empty if there are too many of them to keep.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) values: Vec<f64>,
 }
@@ -91,7 +91,7 @@ impl Draft {
         self.report.notes.push(text.to_owned());
     }
 
-    /// What it was measured with.
+    /// Sets the subject of the measurements.
     pub(super) fn subject(&mut self, provider: &str, kubernetes: &str, simulated: bool) {
         self.report.provider = provider.to_owned();
         self.report.kubernetes = kubernetes.to_owned();
@@ -106,7 +106,7 @@ impl Draft {
 }
 
 impl Measurement {
-    /// Of samples in their order.
+    /// A measurement of samples in their order.
     pub(super) fn of(name: &str, what: &str, values: &[f64]) -> anyhow::Result<Self> {
         let summary = Summary::of(values).with_context(|| format!("no sample of {name} was taken"))?;
         let unit = name.rsplit_once('_').map_or("", |(_, unit)| unit).to_owned();
@@ -125,14 +125,14 @@ impl Measurement {
 }
 
 impl Report {
-    /// Reads a report that was kept.
+    /// Reads a report from a file.
     pub(super) fn from_json(value: Value) -> anyhow::Result<Self> {
         let report: Self = serde_json::from_value(value)?;
         anyhow::ensure!(report.form == FORM, "its form is {}, and this program knows {FORM}", report.form);
         Ok(report)
     }
 
-    /// As it is kept, and printed for programs: the summary of the first measurement stands at the top as well.
+    /// The form of files, and of output for programs: the summary of the first measurement stands at the top as well.
     pub(super) fn to_json(&self) -> anyhow::Result<Value> {
         let mut whole = serde_json::to_value(self)?;
         if let (Some(first), Value::Object(whole)) = (self.measurements.first(), &mut whole) {
@@ -156,7 +156,7 @@ impl Report {
         Ok(())
     }
 
-    /// For people.
+    /// The output for people.
     pub(super) fn table(&self) -> String {
         let name_width = self.measurements.iter().map(|measurement| measurement.name.len()).max().unwrap_or(0).max(4);
         let mut text = format!("{}: {}\n", self.scenario, self.about);
@@ -199,7 +199,7 @@ impl Report {
     }
 }
 
-/// Four significant digits, as people read them.
+/// Four significant digits, for readers.
 pub(super) fn readable(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 {

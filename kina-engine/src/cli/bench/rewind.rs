@@ -1,5 +1,5 @@
-//! `cargo kina bench rewind`: how long a cluster takes from the end of a lease until it is proven pristine and ready again, by
-//! how much the lease changed.
+//! `cargo kina bench rewind`: the time from the end of a lease until its cluster is proven pristine and ready again, by
+//! the number of changes that the lease made.
 
 use anyhow::Context;
 use serde_json::json;
@@ -11,14 +11,14 @@ use crate::ProviderName;
 use crate::protocol::ReleaseStatus;
 
 const ABOUT: &str = "from the end of a lease until its cluster is proven pristine and ready again";
-/// What a thorough test of an operator might leave: see `dirt`.
+/// The changes of a thorough test of an operator: see `dirt`.
 const THOROUGH: &str = "thorough";
-/// How many objects all samples of one size may make, because they take longer than what is measured. Each size gets at
-/// least so many samples.
+/// Number of objects that all samples of one size may make, because making them takes longer than the measurement. Each
+/// size gets at least this many samples.
 const OBJECTS_IN_ALL: usize = 40_000;
 const SAMPLES_MIN: usize = 2;
 
-/// Measures each number of ConfigMaps, and what a thorough test leaves.
+/// Measures each number of ConfigMaps, and the changes of a thorough test.
 pub(super) async fn measure(provider: ProviderName, objects: &[usize], samples: usize) -> anyhow::Result<Report> {
     let mut draft = Draft::begin("rewind", ABOUT);
     let bench = Bench::prepare(provider, SLOTS).await?;
@@ -51,7 +51,7 @@ async fn take(bench: &Bench, objects: &[usize], samples: usize, draft: &mut Draf
         }));
     }
     draft.figure("rewinds", rows);
-    say(&format!("what a thorough test leaves, {samples} times"));
+    say(&format!("the changes of a thorough test, {samples} times"));
     let mut releases = Vec::new();
     for _ in 0..samples {
         releases.push(bench.sample_release(&["dirty"]).await?);

@@ -8,13 +8,13 @@ use super::probe::ProbeReport;
 use super::{Bench, envtest_recipe};
 use crate::protocol::ReleaseStatus;
 
-/// How often, and for how long, it is looked whether the slots are in a state.
+/// Interval and duration of checks of the slots' state.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const LOOKS_MAX: u32 = 6000;
 
 impl Bench {
     /// A test process with no engine running, from its first line to the answer of its first list; the binaries and a
-    /// bootstrapped state are there.
+    /// bootstrapped state exist.
     pub(super) async fn sample_cold(&self) -> anyhow::Result<f64> {
         self.engine.stop().await?;
         self.sample_warm().await
@@ -41,23 +41,23 @@ impl Bench {
         Ok(self.probe::<ProbeReport>(&["lease", "--slowed-percent", &slowed_percent]).await?.took_ms)
     }
 
-    /// The same with clusters that are frozen. The engine freezes by itself what idles.
+    /// The same with clusters that are frozen. The engine freezes idle clusters by itself.
     pub(super) async fn sample_frozen(&self) -> anyhow::Result<f64> {
         self.wait_states(&["frozen"]).await?;
         self.sample_warm().await
     }
 
-    /// Has a lease change the cluster, and says what came after its end.
+    /// Has a lease change the cluster, and returns the release after its end.
     pub(super) async fn sample_release(&self, probe: &[&str]) -> anyhow::Result<ReleaseStatus> {
         let lease = self.probe::<ProbeReport>(probe).await?.lease.context("the probe had no lease")?;
         self.wait_all_ready().await?;
         let status = self.status(false).await?;
         let broken = status.counters.broken;
         let release = status.releases.into_iter().find(|release| release.lease == lease);
-        release.with_context(|| format!("the engine tells of no release of lease {lease} ({broken} clusters broke)"))
+        release.with_context(|| format!("the engine reports no release of lease {lease} ({broken} clusters broke)"))
     }
 
-    /// `cargo kina status`, a whole process.
+    /// Times `cargo kina status`, a whole process.
     pub(super) async fn sample_status_command(&self) -> anyhow::Result<f64> {
         let mut command = tokio::process::Command::new(std::env::current_exe()?);
         command
@@ -74,7 +74,7 @@ impl Bench {
         Ok(took_ms)
     }
 
-    /// Waits until all slots, and there is one at least, are in one of these states.
+    /// Waits until there is at least one slot, and all are in one of these states.
     pub(super) async fn wait_states(&self, states: &[&str]) -> anyhow::Result<()> {
         for _ in 0..LOOKS_MAX {
             let status = self.status(false).await?;

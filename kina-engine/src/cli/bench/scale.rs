@@ -1,7 +1,8 @@
-//! `cargo kina bench scale`: what it adds to a suite of a thousand tests that each has a pristine cluster of its own.
+//! `cargo kina bench scale`: the cost of pristine clusters in a suite of a thousand tests that each has one of its own.
 //!
-//! One test executable (`benches/scale`) has each test three times: on a cluster of its own, on one cluster that all share
-//! (straight to it, without a gateway), and empty. cargo-nextest runs the three suites in turns, on the same machine.
+//! One test executable (`benches/scale`) has each test three times: on a cluster of its own, on one cluster that all
+//! share (straight to it, without a gateway), and empty. cargo-nextest runs the three suites in turns, on the same
+//! machine.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -22,33 +23,33 @@ use crate::machine;
 use crate::protocol::{LayerHits, Status};
 
 const TEST_TARGET: &str = "scale";
-/// The build script of `benches/scale` generates so many tests of each kind.
+/// Number of tests of each kind, which the build script of `benches/scale` generates.
 const TESTS: &str = "BENCH_SCALE_TESTS";
-/// Where the tests find the cluster that they share.
+/// The address of the cluster that the tests share.
 const SHARED_CLUSTER: &str = "BENCH_SCALE_SHARED_CLUSTER";
-/// As many as five digits tell apart; compiling them takes minutes before that.
+/// The limit of five digits; compiling this many tests takes minutes.
 const TESTS_MAX: usize = 10_000;
-/// Tests that run before those that count, so that every cluster has been used and rewound once.
+/// Uncounted tests before the others, so that every cluster has been used and rewound once.
 const WARM_UP_TESTS: usize = 20;
-/// With each number of clusters, so many tests are enough to tell.
+/// Number of tests that is enough for each number of clusters.
 const TESTS_BY_CLUSTERS_MAX: usize = 200;
 
-/// What a suite of many tests costs if each has a pristine cluster of its own, beside one shared cluster; under nextest
+/// Cost of a suite of many tests if each has a pristine cluster of its own, beside one shared cluster; under nextest
 #[derive(Debug, Args)]
 pub(crate) struct ScaleArguments {
-    /// How many tests
+    /// Number of tests
     #[arg(long, default_value_t = 1000)]
     tests: usize,
-    /// How often each suite runs; the figures are medians
+    /// Number of runs of each suite; the figures are medians
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How many tests run at a time [default: one for each core, as nextest does]
+    /// Number of tests that run at a time [default: one for each core, as nextest does]
     #[arg(long)]
     test_threads: Option<usize>,
-    /// Also with pools of so many clusters, and as many tests at a time; 0 for none
+    /// Also measure pools of these numbers of clusters, with as many tests at a time; 0 for none
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
     clusters: Vec<usize>,
-    /// How to print it
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -56,12 +57,12 @@ pub(crate) struct ScaleArguments {
 /// The result. Suites are in milliseconds from the start of nextest to its end.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// The provider is an emulation of the real thing: no figure says anything about that.
+    /// The provider is an emulation of the real thing, so no figure applies to that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
     tests: usize,
-    /// The suite on clusters of its own, minus the one on a shared cluster, divided by the number of tests: the median of
-    /// all rounds.
+    /// The suite on clusters of its own, minus the one on a shared cluster, divided by the number of tests: the median
+    /// of all rounds.
     per_test_overhead_ms: f64,
     per_test_overhead_ms_by_round: Vec<f64>,
     empty_suite_ms: f64,
@@ -71,12 +72,12 @@ struct Report {
     /// Clusters that the last round's engine created, and rewinds during its suite.
     boots: u64,
     rewinds: u64,
-    /// What the leases of the last round were served from, those of the first few tests included.
+    /// The sources of the last round's leases, those of the first few tests included.
     served_from: LayerHits,
     release_p50_ms: Option<f64>,
     release_p99_ms: Option<f64>,
     changed_keys_p50: Option<f64>,
-    /// Where the overhead goes: processor time of the last round; absent where the system does not say.
+    /// The sources of the overhead: processor time of the last round; absent if the system does not report it.
     processor_ms_per_test: Option<ProcessorByWay>,
     by_clusters: Vec<ByClusters>,
     rounds: usize,
@@ -98,7 +99,7 @@ struct ProcessorByWay {
     overhead_ms: f64,
 }
 
-/// The suite on clusters of its own, with a pool of so many and as many tests at a time.
+/// The suite on clusters of its own, with a pool of this many and as many tests at a time.
 #[derive(Debug, Serialize)]
 struct ByClusters {
     clusters: usize,
@@ -114,7 +115,7 @@ struct ByClusters {
     clusters_pss_mb: f64,
 }
 
-/// What one round measured.
+/// The results of one round.
 #[derive(Debug)]
 struct Round {
     empty_ms: f64,
@@ -126,7 +127,7 @@ struct Round {
     status: Status,
 }
 
-/// What runs the tests.
+/// The suites and their surroundings.
 struct Suites {
     nextest: PathBuf,
     repository: PathBuf,
@@ -146,7 +147,7 @@ pub(crate) async fn measure(provider: ProviderName, arguments: ScaleArguments) -
     bench.finish(measured, arguments.format).await
 }
 
-/// As many as an engine has by itself where there is memory enough.
+/// The default pool of an engine with enough memory.
 fn pool_size(cores: usize) -> usize {
     cores * 2
 }
@@ -233,7 +234,7 @@ impl Suites {
         Ok(())
     }
 
-    /// Never on the processor at the same time: no cluster is there that the suite under way does not use.
+    /// Only the cluster of the suite under way runs, so that none competes for the processor.
     async fn round(&self, bench: &Bench, test_threads: usize) -> anyhow::Result<Round> {
         bench.engine.stop().await?;
         let before = ProcessorTime::of_processes(&[]);
@@ -296,7 +297,7 @@ impl Suites {
         Some(after?.since(&before?, self.tests))
     }
 
-    /// Runs the first `count` tests of a kind; returns how long it took.
+    /// Runs the first `count` tests of a kind; returns the duration.
     async fn run(
         &self,
         bench: &Bench,
@@ -322,11 +323,11 @@ impl Suites {
         Ok(took_ms)
     }
 
-    /// Always with the same variables, or Cargo would build anew.
+    /// Always with the same variables, since Cargo would build anew otherwise.
     fn nextest(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.nextest);
         command
-            // With the features that the whole workspace together has: most of it is built already then.
+            // With the features of the whole workspace: most of it is built already then.
             .args(["nextest", "run", "--workspace", "--test", TEST_TARGET, "--color", "never"])
             .args(profile_arguments())
             .args(arguments)
@@ -339,7 +340,7 @@ impl Suites {
 }
 
 impl Bench {
-    /// How many clusters the next engine may have.
+    /// Sets the number of slots of the next engine.
     fn set_slots(&mut self, slots: usize) {
         self.slots = slots;
         for (name, value) in &mut self.environment {
@@ -353,7 +354,7 @@ impl Bench {
 /// The first `count` tests of a kind, whose names are numbers of five digits.
 fn filter(kind: &str, count: usize) -> String {
     let mut parts = Vec::new();
-    // Digit by digit, as few patterns as there are digits: 1000 is 00[0-9]…, with all that is smaller before it.
+    // Digit by digit, with as few patterns as there are digits: 1000 is 00[0-9]…, with all smaller numbers before it.
     let digits = format!("{count:05}");
     for (index, digit) in digits.char_indices().filter(|(_, digit)| *digit != '0') {
         let last = digit.to_digit(10).map_or(0, |digit| digit - 1);

@@ -1,4 +1,4 @@
-//! What `cargo kina bench` can be asked for.
+//! The command line of `cargo kina bench`.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::ProviderName;
 
-/// What to measure, or with what to compare.
+/// Scenario to measure, or recording to compare with.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct BenchArguments {
     #[command(flatten)]
@@ -27,69 +27,69 @@ pub(in crate::cli) struct BenchArguments {
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
-    /// How long a test waits for its cluster: cold, from stopped, warm; beside envtest's recipe in the same run
+    /// Wait of a test for its cluster: cold, from stopped, warm; beside envtest's recipe in the same run
     Acquire {
-        /// How many warm leases, each in a process of its own
+        /// Number of warm leases, each in a process of its own
         #[arg(long, default_value_t = 100)]
         runs: usize,
         #[command(flatten)]
         output: Output,
     },
-    /// How long a test waits where no engine runs, beside envtest's recipe in turns
+    /// Wait of a test while no engine runs, by turns with envtest's recipe
     Cold {
-        /// How many of each
+        /// Number of samples of each
         #[arg(long, default_value_t = 8)]
         samples: usize,
         #[command(flatten)]
         output: Output,
     },
-    /// How long a test waits where clusters are ready, beside the same client straight to a running cluster in turns; what
-    /// ready clusters take
+    /// Wait of a test while clusters are ready, by turns with the same client straight to a running cluster; costs of
+    /// ready clusters
     Warm {
-        /// How many of each, each in a process of its own
+        /// Number of samples of each, each in a process of its own
         #[arg(long, default_value_t = 300)]
         samples: usize,
         #[command(flatten)]
         output: Output,
     },
-    /// How long a test waits where all clusters are stopped
+    /// Wait of a test while all clusters are stopped
     Stopped {
-        /// How many
+        /// Number of samples
         #[arg(long, default_value_t = 10)]
         samples: usize,
         #[command(flatten)]
         output: Output,
     },
-    /// How long a test waits where all clusters are frozen, and what those take of the processor
+    /// Wait of a test while all clusters are frozen, and their processor time
     Frozen {
-        /// How many
+        /// Number of samples
         #[arg(long, default_value_t = 15)]
         samples: usize,
         #[command(flatten)]
         output: Output,
     },
-    /// What the gateway costs: requests through a lease's gateway, beside the same straight to a cluster
+    /// Cost of the gateway: requests through a lease's gateway, beside the same straight to a cluster
     Gateway {
-        /// How often each object is created, read, updated, listed and deleted, each way
+        /// Number of objects that are created, read, updated, listed and deleted each way
         #[arg(long, default_value_t = 500)]
         runs: usize,
         #[command(flatten)]
         output: Output,
     },
-    /// How long fixtures take: applied, from a template; their graph, and conditions on objects
+    /// Time of fixtures: applied, from a template; their graph, and conditions on objects
     Fixtures {
-        /// How often each measurement in a cluster; the figures are their medians
+        /// Number of measurements in a cluster; the figures are their medians
         #[arg(long, default_value_t = 10)]
         samples: usize,
         #[command(flatten)]
         output: Output,
     },
-    /// How long a cluster takes to be pristine again, by how many objects a lease made
+    /// Time until a cluster is pristine again, by the number of objects that a lease made
     Rewind {
         /// Numbers of ConfigMaps
         #[arg(long, value_delimiter = ',', default_value = "10,250,1000,5000,50000")]
         objects: Vec<usize>,
-        /// How often each; of many objects less often, and the report says how often
+        /// Number of samples of each; smaller for many objects, as the report shows
         #[arg(long, default_value_t = 15)]
         samples: usize,
         #[command(flatten)]
@@ -105,25 +105,25 @@ enum Scenario {
         #[command(flatten)]
         output: Output,
     },
-    /// How long each part of a cluster's life takes, straight from its provider: made, stopped, started, deleted
+    /// Time of each part of a cluster's life, straight from its provider: made, stopped, started, deleted
     Lifecycle {
-        /// How many lives; the figures are their medians
+        /// Number of lives; the figures are their medians
         #[arg(long, default_value_t = 3)]
         samples: usize,
         #[command(flatten)]
         output: Output,
     },
-    /// How long a test waits for a cluster of this provider, beside one of `process` in the same run
+    /// Wait of a test for a cluster of this provider, beside one of `process` in the same run
     Compare {
-        /// How many warm leases of each, each in a process of its own
+        /// Number of warm leases of each, each in a process of its own
         #[arg(long, default_value_t = 100)]
         runs: usize,
         #[command(flatten)]
         output: Output,
     },
-    /// What many leases do to one cluster, each with a CRD of a new group
+    /// Effects of many leases on one cluster, each with a CRD of a new group
     Wear {
-        /// How many
+        /// Number of leases
         #[arg(long, default_value_t = 3000)]
         leases: usize,
         #[command(flatten)]
@@ -134,11 +134,11 @@ enum Scenario {
     Crud(crud::CrudArguments),
     Stress(stress::StressArguments),
     LargeTemplate(large_template::LargeTemplateArguments),
-    /// Measure what the page of benchmarks tells of, and write that page
+    /// Make the measurements of the page of benchmarks, and write that page
     Report(PageArguments),
-    /// Whether the gate does its work here: planted slow-downs are caught, unchanged runs raise no alarm
+    /// Test the gate on this machine: planted slow-downs are caught, unchanged runs raise no alarm
     SelfTest(gate::self_test::SelfTestArguments),
-    /// Where the engine spends its processor time under load, as a flame graph
+    /// Draw where the engine spends its processor time under load, as a flame graph
     Flamegraph(flamegraph::FlamegraphArguments),
     /// A measured process
     #[command(subcommand, hide = true)]
@@ -147,12 +147,12 @@ enum Scenario {
 
 #[derive(Debug, Args)]
 struct Output {
-    /// How to print it
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// Measures what was asked for; `start` is when this process came to its first line.
+/// Runs the scenario; `start` is the time of the first line of this process.
 pub(in crate::cli) fn run(
     provider: Option<ProviderName>,
     arguments: BenchArguments,
@@ -170,7 +170,7 @@ pub(in crate::cli) fn run(
         if let Some(Scenario::Report(page)) = arguments.scenario {
             return page::run(page).await;
         }
-        // What is given up is dropped, and takes down what is private to it.
+        // An aborted scenario is dropped, and takes down its private engine.
         tokio::select! {
             measured = measure(provider, arguments) => measured,
             () = interrupted() => bail!("interrupted"),
@@ -178,7 +178,7 @@ pub(in crate::cli) fn run(
     })
 }
 
-/// The exit code that says what came of a comparison, where that is the reason.
+/// The exit code of a comparison, if the error is one.
 pub(in crate::cli) fn exit_code(error: &anyhow::Error) -> Option<u8> {
     error.downcast_ref::<SlowerThanSaved>().map(|_| EXIT_REGRESSION)
 }

@@ -1,4 +1,4 @@
-//! What samples say, and whether two sets of them differ.
+//! Statistics of samples, and tests for a difference between two sets of them.
 //!
 //! Nothing here assumes a shape: times of programs have long tails. Outliers are counted and stay in every figure.
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// The chance of error that is left on both sides of an interval together.
 const INTERVAL_ERROR: f64 = 0.05;
-/// Tukey's fences: so many times the distance of the quartiles beyond them.
+/// Tukey's fences: this many times the distance of the quartiles beyond them.
 const FENCE: f64 = 1.5;
 
-/// What samples say, in their unit.
+/// The statistics of samples, in their unit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Summary {
     pub(super) samples: usize,
@@ -20,12 +20,12 @@ pub(super) struct Summary {
     pub(super) p95: f64,
     pub(super) p99: f64,
     pub(super) max: f64,
-    /// Where the true median is, with 95 % confidence; absent where so few samples cannot tell.
+    /// The interval of the true median, with 95 % confidence; absent if there are too few samples.
     pub(super) ci95: Option<[f64; 2]>,
     pub(super) outliers: Outliers,
 }
 
-/// How many samples lie beyond Tukey's fences. They are part of all figures.
+/// The number of samples beyond Tukey's fences. They are part of all figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Outliers {
     pub(super) low: usize,
@@ -71,8 +71,8 @@ pub(super) fn median(samples: &[f64]) -> Option<f64> {
     middle(&sorted(samples))
 }
 
-/// Where the true median is, with at least 95 % confidence, whatever the distribution: between the two samples that so many
-/// tosses of a coin leave on each side. Fewer than six samples cannot tell.
+/// The interval of the true median, with at least 95 % confidence for any distribution: it lies between two of the
+/// sorted samples, chosen by the binomial distribution. Fewer than six samples have none.
 fn median_interval(sorted: &[f64]) -> Option<[f64; 2]> {
     let count = sorted.len();
     // Logarithm of the chance that exactly `below` of the samples lie below the median.
@@ -93,9 +93,9 @@ fn median_interval(sorted: &[f64]) -> Option<[f64; 2]> {
     Some([*sorted.get(cut - 1)?, *sorted.get(count - cut)?])
 }
 
-/// How likely samples that are at least so much larger are, if both sets come from the same distribution: the one-sided
-/// test of Mann and Whitney, with its normal approximation, corrected for ties and for continuity. For few samples that is
-/// a little larger than the exact value, so it errs on the side of silence. 1 where a set is empty.
+/// The probability of samples that are larger by at least this much if both sets come from the same distribution: the
+/// one-sided test of Mann and Whitney, with its normal approximation, corrected for ties and for continuity. For few
+/// samples that is slightly larger than the exact value, so it errs on the side of silence. 1 if a set is empty.
 pub(super) fn chance_of_larger(before: &[f64], after: &[f64]) -> f64 {
     let (count_before, count_after) = (before.len() as f64, after.len() as f64);
     if before.is_empty() || after.is_empty() {
@@ -123,8 +123,8 @@ pub(super) fn chance_of_larger(before: &[f64], after: &[f64]) -> f64 {
     normal_upper_tail((larger_pairs - expected - 0.5) / variance.sqrt())
 }
 
-/// How many times larger the second set is: the median of all quotients of pairs (the estimator of Hodges and Lehmann, on
-/// logarithms). `None` where a set is empty.
+/// The factor by which the second set is larger: the median of all quotients of pairs (the estimator of Hodges and
+/// Lehmann, on logarithms). `None` if a set is empty.
 pub(super) fn typical_quotient(before: &[f64], after: &[f64]) -> Option<f64> {
     let quotients: Vec<f64> =
         after.iter().flat_map(|later| before.iter().map(move |earlier| later / earlier)).collect();
@@ -147,8 +147,8 @@ fn at_rank(sorted: &[f64], fraction: f64) -> Option<f64> {
     sorted.get(rank.max(1) - 1).copied()
 }
 
-/// The chance of a standard normal value above this one: the continued fraction of Laplace where it converges fast, and the
-/// series of the distribution's odd powers elsewhere.
+/// The chance of a standard normal value above this one: the continued fraction of Laplace where it converges fast, and
+/// the series of the distribution's odd powers elsewhere.
 fn normal_upper_tail(deviation: f64) -> f64 {
     const TERMS: u32 = 200;
     let size = deviation.abs();
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn intervals_of_medians_are_those_of_the_tables() {
         let interval = |count: i32| median_interval(&(1..=count).map(f64::from).collect::<Vec<_>>());
-        // Ranks as tables of the sign test have them.
+        // Ranks as in tables of the sign test.
         assert_eq!(interval(5), None);
         assert_eq!(interval(6), Some([1.0, 6.0]));
         assert_eq!(interval(10), Some([2.0, 9.0]));

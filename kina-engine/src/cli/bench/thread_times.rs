@@ -1,10 +1,10 @@
-//! What processes use of the processors, finer than the hundredths of a second in which the kernel counts for whole
-//! processes. Known on Linux alone.
+//! The processor time of processes, finer than the hundredths of a second in which the kernel counts for whole
+//! processes. Only available on Linux.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Of each thread of some processes, so far.
+/// The time of each thread of some processes, so far.
 pub(super) struct ThreadTimes(BTreeMap<ThreadId, Duration>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,7 +14,7 @@ struct ThreadId {
 }
 
 impl ThreadTimes {
-    /// Up to now; `None` where a process is gone, and where the system does not say.
+    /// The times up to now; `None` if a process is gone, or if the system does not report them.
     pub(super) fn of(process_ids: &[u32]) -> Option<Self> {
         let mut times = BTreeMap::new();
         for process_id in process_ids {
@@ -28,7 +28,7 @@ impl ThreadTimes {
         Some(Self(times))
     }
 
-    /// What was used since `before`, by the threads that still run: one that has ended has taken its figure with it.
+    /// The time used since `before` by the threads that still run: one that has ended has taken its figure with it.
     pub(super) fn since(&self, before: &Self) -> Duration {
         let each = self.0.iter().map(|(thread, used)| {
             let used_before = before.0.get(thread).copied().unwrap_or_default();

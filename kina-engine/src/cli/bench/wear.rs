@@ -1,4 +1,4 @@
-//! `cargo kina bench wear`: what many leases do to one slot, each with a CRD of a group that no other lease had.
+//! `cargo kina bench wear`: the effects of many leases on one slot, each with a CRD of a group that no other lease had.
 
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use super::probe::ProbeReport;
 use super::{Bench, say};
 use crate::ProviderName;
 
-/// How often it is looked, over all leases.
+/// Number of looks over all leases.
 const LOOKS: usize = 20;
 
 #[derive(Debug, Serialize)]
@@ -19,13 +19,13 @@ struct Report {
     memory_most_mb: f64,
     memory_last_mb: f64,
     database_most_mb: f64,
-    /// Clusters created: more than one where the slot was replaced.
+    /// Clusters created: more than one if the slot was replaced.
     boots: u64,
     engine_rss_mb: f64,
     engine_profile: String,
 }
 
-/// Megabytes (10⁶ bytes).
+/// The values at one time, in megabytes (10⁶ bytes).
 #[derive(Clone, Debug, Serialize)]
 struct Look {
     leases: usize,
@@ -51,7 +51,7 @@ async fn report(bench: &Bench, leases: usize) -> anyhow::Result<Report> {
         let group = format!("lease-{lease}.kina.dev");
         bench.probe::<ProbeReport>(&["define", &group]).await?;
         if lease.is_multiple_of(leases / LOOKS) {
-            // The slot may just have been given up, with nobody waiting for another.
+            // The slot may just have been given up, without a client that waits for another.
             bench.warm_up().await?;
             bench.wait_all_ready().await?;
             let seen = look(bench, lease).await?;

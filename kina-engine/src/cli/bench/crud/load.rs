@@ -1,4 +1,4 @@
-//! The process that makes the requests: one lease, and for each number of workers every verb.
+//! The process that makes the requests: one lease, and every verb for each number of workers.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -28,17 +28,17 @@ use crate::protocol::{AcquireRequest, Status};
 /// Data of each resource.
 pub(super) const RESOURCE_BYTES: usize = 1024;
 const NAMESPACE: &str = "default";
-/// Label of what is ours: the namespace may have ConfigMaps of the server's.
+/// Label of the bench's own objects: the namespace may have ConfigMaps of the server's.
 const LABEL: &str = "kina-bench=crud";
-/// Reads and updates: so many are enough for a 99th percentile, and all resources would take minutes.
+/// Reads and updates: enough for a 99th percentile, while all resources would take minutes.
 const OPERATIONS_MAX: usize = 1000;
 const OPERATIONS_MIN: usize = 200;
-/// Lists are together about so many resources.
+/// Number of resources in all lists together, roughly.
 const LISTED_RESOURCES: usize = 50_000;
 const LISTS_MAX: usize = 100;
 const LISTS_MIN_PER_WORKER: usize = 3;
 
-/// What to do.
+/// The load to make.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LoadArguments {
     #[arg(long)]
@@ -47,7 +47,7 @@ pub(crate) struct LoadArguments {
     workers: Vec<usize>,
 }
 
-/// What was measured.
+/// The results.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Load {
     pub(super) rows: Vec<Row>,
@@ -65,21 +65,21 @@ struct Scene {
     resources: usize,
 }
 
-/// One of those who work at the same time, with a connection of its own.
+/// One of the clients that work at the same time, with a connection of its own.
 #[derive(Clone)]
 pub(super) struct Worker {
     client: kube::Client,
     pub(super) config_maps: Api<ConfigMap>,
 }
 
-/// What one operation was.
+/// A finished operation.
 #[derive(Clone, Copy, Debug, Default)]
 struct Done {
     ms: f64,
     answer_bytes: usize,
 }
 
-/// Runs the load on as many threads as there are cores, and prints what it measured.
+/// Runs the load on as many threads as there are cores, and prints the results.
 pub(in crate::cli::bench) fn run(arguments: &LoadArguments) -> anyhow::Result<()> {
     let threads = machine::cores();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
@@ -197,7 +197,7 @@ impl Scene {
         self.resources.clamp(OPERATIONS_MIN, OPERATIONS_MAX)
     }
 
-    /// Has all operations done by the workers, each of which takes the next number as soon as it is through with one.
+    /// Has the workers do all operations; each takes the next number as soon as it has finished one.
     async fn row<Operation, Answer>(
         &self,
         verb: &str,
@@ -238,7 +238,7 @@ impl Scene {
         Ok(time.zip(used_ms(std::process::id())).map(|(time, clients_ms)| ProcessorTime { clients_ms, ..time }))
     }
 
-    /// The cluster's, and the engine's own.
+    /// The memory of the cluster and of the engine.
     async fn memory_mb(&self) -> anyhow::Result<(f64, f64)> {
         let status = self.status(true).await?;
         let clusters_bytes: u64 = status.slots.iter().map(|slot| slot.pss_bytes).sum();
@@ -258,7 +258,7 @@ impl Worker {
         Ok(())
     }
 
-    /// All resources, as a client reads them. Returns how many, and how long the answer was on its way.
+    /// Reads all resources as a client does. Returns their number and the size of the answer on the wire.
     async fn list(&self, compression: bool) -> anyhow::Result<(usize, usize)> {
         let path = kube::api::Request::new(format!("/api/v1/namespaces/{NAMESPACE}/configmaps"));
         let mut request = path.list(&ListParams::default().labels(LABEL))?;
@@ -332,7 +332,8 @@ fn config_map(number: usize) -> ConfigMap {
     }
 }
 
-/// Text that compresses about as well as configuration does: words in an order that differs from one resource to the next.
+/// Text that compresses about as well as configuration does: words in an order that differs from one resource to the
+/// next.
 fn text(number: usize) -> String {
     const WORDS: [&str; 16] = [
         "replicas", "image", "limits", "memory", "enabled", "true", "false", "port", "8080", "host", "name", "value",
@@ -353,7 +354,7 @@ fn text(number: usize) -> String {
 mod tests {
     use super::*;
 
-    fn nobody() -> Worker {
+    fn unused_worker() -> Worker {
         let config = kube::Config::new(http::Uri::from_static("https://127.0.0.1:1/"));
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = kube::Client::try_from(config).expect("a client");
@@ -361,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_has_the_size_that_is_told_and_a_text_of_its_own() {
+    fn a_resource_has_the_stated_size_and_a_text_of_its_own() {
         let data = |number| config_map(number).data.expect("data")["data"].clone();
         assert_eq!((data(0).len(), data(1).len()), (RESOURCE_BYTES, RESOURCE_BYTES));
         assert_ne!(data(0), data(1));
@@ -369,8 +370,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_operation_is_done_once_whoever_does_it() {
-        let workers = vec![nobody(); 3];
+    async fn each_operation_is_done_exactly_once() {
+        let workers = vec![unused_worker(); 3];
         let done = share_out(&workers, 100, |_, number| async move { Ok(number + 1) }).await.expect("all are done");
         assert_eq!(done.len(), 100);
         assert_eq!(done.iter().map(|done| done.answer_bytes).sum::<usize>(), (1..=100).sum::<usize>());
@@ -382,7 +383,7 @@ mod tests {
             ensure!(number != 50, "the one");
             Ok(0)
         };
-        let error = share_out(&vec![nobody(); 2], 100, failing).await.expect_err("one failed");
+        let error = share_out(&vec![unused_worker(); 2], 100, failing).await.expect_err("one failed");
         assert_eq!(error.to_string(), "the one");
     }
 }

@@ -1,9 +1,10 @@
-//! `cargo kina bench crud`: what a leased cluster can take. Each verb at several numbers of workers and of resources.
+//! `cargo kina bench crud`: the throughput of a leased cluster. Each verb at several numbers of workers and of
+//! resources.
 //!
-//! For each number of resources an engine and a cluster of their own are made, so that no memory of the row before counts.
-//! All requests go through a lease's gateway, as a test's do.
+//! For each number of resources an engine and a cluster of their own are made, so that no memory of the row before
+//! counts. All requests go through a lease's gateway, as a test's do.
 //!
-//! - `load`: the process that makes the requests. `watches`: how soon a watcher hears. `table`: for people.
+//! - `load`: the process that makes the requests. `watches`: the delay of a watcher. `table`: the output for people.
 
 pub(super) mod load;
 mod table;
@@ -19,11 +20,11 @@ use super::processor_time::ProcessorTime;
 use super::{Bench, say};
 use crate::ProviderName;
 
-/// More would not fit into an answer's few seconds, nor tell more.
+/// More would not fit into an answer's few seconds, and would show nothing new.
 const RESOURCES_MAX: usize = 50_000;
 const WORKERS_MAX: usize = 64;
 
-/// How fast objects are created, read, updated, listed, watched and deleted, by how many workers and among how many objects
+/// Rates at which objects are created, read, updated, listed, watched and deleted, by workers and by existing objects
 #[derive(Debug, Args)]
 pub(crate) struct CrudArguments {
     /// Numbers of resources
@@ -32,7 +33,7 @@ pub(crate) struct CrudArguments {
     /// Numbers of workers, each with a connection of its own
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
     workers: Vec<usize>,
-    /// How to print it
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -40,7 +41,7 @@ pub(crate) struct CrudArguments {
 /// The result.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// The provider is an emulation of the real thing: no figure says anything about that.
+    /// The provider is an emulation of the real thing, so no figure applies to that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
     /// Data of each resource, a ConfigMap.
@@ -58,21 +59,21 @@ struct Row {
     verb: String,
     resources: usize,
     workers: usize,
-    /// Whether the client takes compressed answers. API servers compress those of 128 KiB and more alone, and so lists: other
-    /// verbs are measured once.
+    /// Set if the client accepts compressed answers. API servers compress only those of 128 KiB and more, and so lists:
+    /// other verbs are measured once.
     compression: bool,
     operations: usize,
     ops_per_second: f64,
     p50_ms: f64,
     p95_ms: f64,
     p99_ms: f64,
-    /// Of an answer's body, as it was sent; only of lists.
+    /// The size of an answer's body on the wire; only of lists.
     answer_kb: Option<f64>,
-    /// For each operation; absent where the system does not say.
+    /// For each operation; absent if the system does not report it.
     processor: Option<ProcessorTime>,
 }
 
-/// From the sending of an update until a watcher has its event, while so many workers update.
+/// Time from the sending of an update until a watcher has its event, while this many workers update.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Watch {
     resources: usize,
@@ -83,14 +84,14 @@ struct Watch {
     p99_ms: f64,
 }
 
-/// What the cluster takes of memory (PSS, its etcd included) before and after the first creation of all resources, in
-/// megabytes (10⁶ bytes).
+/// The cluster's memory (PSS, its etcd included) before and after the first creation of all resources, in megabytes
+/// (10⁶ bytes).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Memory {
     resources: usize,
     base_mb: f64,
     populated_mb: f64,
-    /// The growth, divided: with few resources that is what the work took, more than what they take.
+    /// The growth for each resource: with few resources that is the memory of the work rather than of the resources.
     kb_per_resource: f64,
     /// After all verbs with all numbers of workers.
     end_mb: f64,

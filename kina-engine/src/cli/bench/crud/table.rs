@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_has_its_line_and_what_is_not_known_a_dash() {
+    fn every_row_has_its_line_and_unknown_values_a_dash() {
         let row = |verb: &str, compression| Row {
             verb: verb.to_owned(),
             resources: 100,

@@ -1,4 +1,4 @@
-//! How soon a watcher hears of an update.
+//! The delay until a watcher gets the event of an update.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,12 +13,12 @@ use super::load::Worker;
 
 /// The key that updates write.
 pub(super) const SEQUENCE: &str = "sequence";
-/// For all events of one measurement.
+/// Time limit of all events of one measurement.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// So that no update here has the number of an earlier one.
+/// Keeps the numbers of updates here apart from earlier ones.
 const FIRST_SEQUENCE: usize = 1_000_000;
 
-/// Has all workers update, and returns for each update how long it took from its sending until the watcher had its event.
+/// Has all workers update, and returns the time from the sending of each update until the watcher had its event.
 pub(super) async fn measure(
     watcher: &Worker,
     workers: &[Worker],
@@ -56,7 +56,7 @@ pub(super) async fn measure(
         anyhow::Ok(())
     };
     let heard = tokio::time::timeout(TIMEOUT, heard).await;
-    // Who failed is the cause of what was not heard.
+    // A failed worker is the cause of missing events, so its error comes first.
     for task in tasks {
         if heard.is_err() {
             task.abort();

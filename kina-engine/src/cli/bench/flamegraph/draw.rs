@@ -1,4 +1,4 @@
-//! Stacks as a picture: the wider a box, the more of the time was spent in it and in what it called, above it.
+//! Stacks as a picture: the wider a box, the more time was spent in it and in its calls, above it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -34,7 +34,7 @@ struct Node<'a> {
     calls: BTreeMap<&'a str, Node<'a>>,
 }
 
-/// Draws.
+/// Draws the stacks.
 pub(super) fn draw(title: &str, stacks: &Stacks) -> String {
     let mut root = Node::default();
     for (stack, count) in stacks.iter() {
@@ -68,7 +68,7 @@ pub(super) fn draw(title: &str, stacks: &Stacks) -> String {
 }
 
 impl Node<'_> {
-    /// How many rows what it calls needs.
+    /// The number of rows that its calls need.
     fn depth(&self, scale: f64) -> usize {
         let shown = self.calls.values().filter(|call| WIDTH_MIN <= call.count as f64 * scale);
         shown.map(|call| 1 + call.depth(scale)).max().unwrap_or(0)
@@ -104,7 +104,7 @@ impl Node<'_> {
     }
 }
 
-/// The crate and the last part of a name are what people look for.
+/// The crate and the last part of a name, which readers look for.
 fn short(name: &str) -> String {
     let plain = name.trim_start_matches('<');
     let parts: Vec<&str> = plain.split("::").collect();

@@ -1,4 +1,4 @@
-//! From what `perf script` prints to stacks that are counted.
+//! From the output of `perf script` to stacks with counts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -29,12 +29,12 @@ const BOILERPLATE: [&str; 19] = [
 ];
 const HEAVIEST: usize = 12;
 
-/// Stacks, the outermost frame first, and how often each was seen.
+/// Stacks, the outermost frame first, with the number of samples of each.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Stacks(BTreeMap<Vec<String>, u64>);
 
 impl Stacks {
-    /// Reads what `perf script -F comm,ip,sym` prints: a line with the thread's name, then one line a frame from the
+    /// Reads the output of `perf script -F comm,ip,sym`: a line with the thread's name, then one line a frame from the
     /// innermost on, then an empty one.
     pub(super) fn read(text: &str) -> anyhow::Result<Self> {
         let mut stacks = BTreeMap::new();
@@ -52,7 +52,10 @@ impl Stacks {
             let stack = without_inner_affairs(stack);
             *stacks.entry(stack).or_default() += 1;
         }
-        ensure!(!stacks.is_empty(), "`perf` saw nothing: the engine took no processor time, or nobody may look at it");
+        ensure!(
+            !stacks.is_empty(),
+            "`perf` saw nothing: the engine took no processor time, or `perf` may not look at it"
+        );
         Ok(Self(stacks))
     }
 
@@ -73,7 +76,7 @@ impl Stacks {
         })
     }
 
-    /// The functions of kina itself in which most of the time is spent, calls of others included: percent and name.
+    /// The functions of kina itself with most of the time, their calls included: percent and name.
     pub(super) fn heaviest(&self) -> Vec<(f64, String)> {
         let mut counts = BTreeMap::<&str, u64>::new();
         for (stack, count) in &self.0 {
@@ -94,8 +97,8 @@ impl Stacks {
     }
 }
 
-/// Of a run of frames of one library, or of the system, only the first and the last are told: how it was entered, and what it
-/// was at. Kina's own frames stay.
+/// Keeps only the first and the last of a run of frames of one library, or of the system: its entry, and the work that
+/// it was at. Kina's own frames stay.
 fn without_inner_affairs(stack: Vec<String>) -> Vec<String> {
     let library = |frame: &str| {
         let inner = frame.trim_start_matches(['<', '&', '*']);
@@ -119,7 +122,7 @@ fn is_boilerplate(frame: &str) -> bool {
     frame == "[unknown]" || BOILERPLATE.iter().any(|prefix| inner.starts_with(prefix))
 }
 
-/// A symbol without the hash that the compiler adds and without what separates stacks in files.
+/// A symbol without the hash that the compiler adds and without the characters that separate stacks in files.
 fn cleaned(symbol: &str) -> String {
     let symbol = symbol.trim().replace(';', ",");
     let hash = symbol

@@ -1,7 +1,7 @@
-//! `cargo kina bench flamegraph`: where the engine spends its processor time under load.
+//! `cargo kina bench flamegraph`: the engine's processor time under load, by function.
 //!
-//! A private engine serves test processes while `perf` looks at it from outside; what it saw is folded and drawn here, so that
-//! nothing but `perf` needs installing.
+//! A private engine serves test processes while `perf` samples it from outside; the samples are folded and drawn here,
+//! so that only `perf` needs installing.
 
 mod draw;
 mod fold;
@@ -20,23 +20,23 @@ use crate::trust::search_path;
 
 /// One cluster each for both kinds of load, and one that is being rewound meanwhile.
 const SLOTS: usize = 3;
-/// Of each stack so many bytes are looked at.
+/// Bytes of each stack that are sampled.
 const STACK_BYTES: u32 = 16_384;
-/// How long `perf` may take to understand what it saw.
+/// Time limit for `perf` to resolve the samples.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(240);
 const HOW_TO_GET_PERF: &str = "`perf` is needed (Debian and Ubuntu: the package linux-perf or linux-tools-generic), and leave to look at one's own \
                                processes (/proc/sys/kernel/perf_event_paranoid at most 2)";
 
-/// Where the engine spends its processor time under load
+/// Draw where the engine spends its processor time under load
 #[derive(Debug, Args)]
 pub(super) struct FlamegraphArguments {
     /// The picture, an SVG
     #[arg(short, long, default_value = "target/kina-bench/flamegraph.svg")]
     output: PathBuf,
-    /// For how long
+    /// Duration in seconds
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// How often a second
+    /// Samples a second
     #[arg(long, default_value_t = 499, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     hertz: u32,
     /// Keep the stacks here as well, one a line with its number of samples, as other tools read them
@@ -47,7 +47,9 @@ pub(super) struct FlamegraphArguments {
 /// Takes the picture.
 pub(super) async fn run(provider: ProviderName, arguments: FlamegraphArguments) -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
-        bail!("only Linux has `perf`: on macOS use the program `sample` on the process that `cargo kina status` names");
+        bail!(
+            "`perf` exists only on Linux: on macOS use the program `sample` on the process that `cargo kina status` names"
+        );
     }
     let bench = Bench::prepare(provider, SLOTS).await?;
     let taken = take(&bench, &arguments).await;
@@ -79,7 +81,7 @@ async fn take(bench: &Bench, arguments: &FlamegraphArguments) -> anyhow::Result<
     let recorded = bench.directory.path().join("perf.data");
     say(&format!("the engine under load for {} s", arguments.seconds));
     let mut perf = tokio::process::Command::new(perf_program()?)
-        // A clock that virtual machines have too.
+        // A clock that exists in virtual machines too.
         .args(["record", "--quiet", "-e", "cpu-clock", "-F", &arguments.hertz.to_string()])
         .args(["--call-graph", &format!("dwarf,{STACK_BYTES}"), "-p", &process_id.to_string()])
         .arg("-o")
@@ -106,7 +108,7 @@ async fn take(bench: &Bench, arguments: &FlamegraphArguments) -> anyhow::Result<
     futures::future::try_join(leases, fills).await?;
     let status = perf.wait().await?;
     ensure!(status.success(), "`perf record` failed ({status}): {HOW_TO_GET_PERF}");
-    say("reads what was seen");
+    say("reads the samples");
     fold::Stacks::read(&script(&recorded).await?)
 }
 
@@ -120,7 +122,7 @@ async fn script(recorded: &Path) -> anyhow::Result<String> {
         .output();
     let output = tokio::time::timeout(SCRIPT_TIMEOUT, script)
         .await
-        .with_context(|| format!("`perf script` was not done after {} s", SCRIPT_TIMEOUT.as_secs()))??;
+        .with_context(|| format!("`perf script` had not ended after {} s", SCRIPT_TIMEOUT.as_secs()))??;
     ensure!(output.status.success(), "`perf script` failed ({})", output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -14,7 +14,7 @@ use super::{GateScenario, Judgement, create};
 
 const HISTORY: &str = "history.jsonl";
 const TREND: &str = "trend.html";
-/// As many runs as a picture can show.
+/// As many runs as fit into a picture.
 const RUNS_SHOWN: usize = 200;
 
 const PAGE_STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:800px;margin:2em auto;padding:0 1em;\
@@ -51,7 +51,7 @@ pub(super) fn append(
     file.write_all(format!("{line}\n").as_bytes()).with_context(|| format!("writing {} failed", path.display()))
 }
 
-/// What is kept of a series.
+/// The part of a series that is kept.
 pub(super) fn point((name, series): (&String, &Series)) -> Value {
     let ratio = Summary::of(&series.ratios());
     json!({
@@ -65,7 +65,7 @@ pub(super) fn point((name, series): (&String, &Series)) -> Value {
     })
 }
 
-/// Draws the trend of all runs; says where.
+/// Draws the trend of all runs; returns its path.
 pub(super) fn draw(directory: &Path) -> anyhow::Result<PathBuf> {
     let history = directory.join(HISTORY);
     let text = std::fs::read_to_string(&history).with_context(|| format!("reading {} failed", history.display()))?;
@@ -74,13 +74,13 @@ pub(super) fn draw(directory: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// A page that needs nothing else.
+/// A page that needs no other files.
 fn page(history: &str) -> String {
     let runs: Vec<Value> = history.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let runs = &runs[runs.len().saturating_sub(RUNS_SHOWN)..];
     let mut body = format!("<h1>kina: trend of {} runs of the gate</h1>\n", runs.len());
     body += "<p>Each value is divided by its yardstick, measured around it in the same run. Thin lines are 95 % intervals \
-             of the median. Red: slower than what was saved, also when it was measured again.</p>\n";
+             of the median. Red: slower than the saved run, in a second measurement too.</p>\n";
     for scenario in [GateScenario::Warm, GateScenario::Rewind, GateScenario::Stopped, GateScenario::Cold] {
         body += &picture(scenario.name(), runs);
     }

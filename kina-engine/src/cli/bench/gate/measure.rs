@@ -1,4 +1,4 @@
-//! Taking the gate's samples, each between two looks at its yardstick.
+//! The gate's samples, each between two samples of its yardstick.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use super::recording::{FORM, Recording, Round, Series};
 use super::yardstick::{self, RoundTrips};
 use crate::ProviderName;
 
-/// What the gate looks at.
+/// Scenarios of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(in crate::cli::bench) enum GateScenario {
     /// A lease of a ready cluster, to the first answer
     Warm,
     /// From the end of a lease that made 250 ConfigMaps until the cluster is ready again
     Rewind,
-    /// A lease where all clusters are stopped
+    /// A lease while all clusters are stopped
     Stopped,
-    /// A lease where no engine runs
+    /// A lease while no engine runs
     Cold,
 }
 
-/// Whether somebody slows kina on purpose.
+/// The slow-down that is planted on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli::bench) enum Planted {
     Nothing,
@@ -66,7 +66,7 @@ impl GateScenario {
     }
 }
 
-/// What samples are taken with: a private engine, and a cluster beside it.
+/// The means of sampling: a private engine, and a cluster beside it.
 struct Scene<'a> {
     bench: &'a Bench,
     round_trips: RoundTrips,
@@ -97,7 +97,7 @@ async fn take(bench: &Bench, scenarios: &[GateScenario]) -> anyhow::Result<Recor
         let round_trips = RoundTrips::new(&access)?;
         let scene = Scene { bench, round_trips, direct_access: access.display().to_string() };
         let mut series = BTreeMap::new();
-        // The order in which they leave the engine alone.
+        // From the scenario that disturbs the engine least to the one that needs it gone.
         for scenario in [GateScenario::Warm, GateScenario::Rewind, GateScenario::Stopped, GateScenario::Cold] {
             if scenarios.contains(&scenario) {
                 say(&format!("{}, {} times, and its yardstick around each", scenario.name(), scenario.samples()));
@@ -132,7 +132,7 @@ impl Scene<'_> {
             round.yardsticks.push(self.yardstick(scenario).await?);
         }
         for value in round.values.iter_mut().chain(&mut round.yardsticks) {
-            // Microseconds are enough for everybody.
+            // Microseconds are precise enough.
             *value = (*value * 1e3).round() / 1e3;
         }
         Ok(Series { unit: "ms".to_owned(), yardstick: scenario.yardstick().to_owned(), rounds: vec![round] })

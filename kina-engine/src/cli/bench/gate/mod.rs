@@ -1,13 +1,13 @@
-//! `cargo kina bench --save NAME` and `--compare NAME`: whether something has become slower.
+//! `cargo kina bench --save NAME` and `--compare NAME`: detection of slow-downs.
 //!
-//! Every value is divided by a yardstick that was measured around it. Something counts as slower if it is so by a threshold,
-//! if chance alone would hardly do that, and if both are so again when it is measured again, for longer.
+//! Every value is divided by a yardstick that was measured around it. A series counts as slower if it is so by a
+//! threshold, if chance alone would hardly do that, and if both hold again in a second, longer measurement.
 //!
-//! - `recording`: what is saved.
+//! - `recording`: the saved form.
 //! - `measure`, `yardstick`: taking samples.
-//! - `verdict`: what is decided, of recordings alone.
+//! - `verdict`: the decision, from recordings alone.
 //! - `history`: every run as a line, and the trend as a page.
-//! - `self_test`: whether all of this works here.
+//! - `self_test`: a test of the gate on this machine.
 
 mod history;
 mod measure;
@@ -34,43 +34,43 @@ use super::report::readable;
 use super::say;
 use crate::ProviderName;
 
-/// Where recordings are, if nobody says otherwise.
+/// Default directory of recordings.
 const DIRECTORY: &str = "target/kina-bench";
-/// How often a run is measured that others will be compared with, and what looks slower again: each time with a new
-/// engine, and judged together.
+/// Number of measurements of a run that others will be compared with, and of a series that looks slower: each time with
+/// a new engine, and judged together.
 const ROUNDS: usize = 2;
 
-/// Whether something has become slower
+/// Detect slow-downs
 #[derive(Debug, Args)]
 pub(super) struct GateArguments {
     /// Measure, and save it under this name
     #[arg(long, value_name = "NAME")]
     save: Option<String>,
-    /// Measure, and compare with what was saved: exit code 3 if something has become slower
+    /// Measure, and compare with this recording: exit code 3 if a scenario has become slower
     #[arg(long, value_name = "NAME")]
     compare: Option<String>,
-    /// With --save or --compare: what to measure
+    /// With --save or --compare: scenarios to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["warm", "rewind", "stopped", "cold"])]
     scenarios: Vec<GateScenario>,
-    /// With --compare: what is slower by less is not slower
+    /// With --compare: smallest slow-down that counts, in percent
     #[arg(long, default_value_t = 15.0)]
     threshold_percent: f64,
-    /// With --compare: how often chance alone may look like that
+    /// With --compare: accepted probability that chance alone looks like that
     #[arg(long, default_value_t = 0.01)]
     significance: f64,
-    /// With --save or --compare: where recordings, history and trend are
+    /// With --save or --compare: directory of recordings, history and trend
     #[arg(long, default_value = DIRECTORY)]
     directory: PathBuf,
-    /// How to print it
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// Something takes longer than when it was saved.
+/// A scenario takes longer than when it was saved.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "slower than `{name}`: {slower}, and so again when measured again; look at {trend}, and if this is how it shall be, \
-     save it anew with `cargo kina bench --save {name}`"
+    "slower than `{name}`, in a second measurement too: {slower}; see {trend}, and if this is intended, save it anew \
+     with `cargo kina bench --save {name}`"
 )]
 pub(super) struct SlowerThanSaved {
     name: String,
@@ -79,7 +79,7 @@ pub(super) struct SlowerThanSaved {
 }
 
 impl GateArguments {
-    /// Whether anything was asked of the gate.
+    /// Returns true if an option of the gate was given.
     pub(super) fn is_used(&self) -> bool {
         self.save.is_some() || self.compare.is_some()
     }
@@ -90,7 +90,7 @@ pub(super) async fn run(provider: ProviderName, arguments: GateArguments) -> any
     if !arguments.is_used() {
         return Err(UserError("nothing to measure was named: see `cargo kina bench --help`".to_owned()).into());
     }
-    // What is saved is named before it is measured, so that a typo costs no minute.
+    // Names are checked before anything is measured, so that a typo costs no minute.
     for name in arguments.save.iter().chain(&arguments.compare) {
         check_name(name)?;
     }
@@ -126,18 +126,18 @@ pub(super) async fn run(provider: ProviderName, arguments: GateArguments) -> any
     Ok(())
 }
 
-/// What came of a comparison.
+/// The result of a comparison.
 struct Judgement {
     comparisons: Vec<Comparison>,
-    /// What is slower, also when it was measured again.
+    /// Series that were slower in each measurement.
     slower: BTreeSet<String>,
-    /// What looked slower the first time.
+    /// Series that looked slower the first time.
     suspected: BTreeSet<String>,
-    /// How often it was measured.
+    /// Number of measurements.
     measured: usize,
 }
 
-/// Compares, and measures again what looks slower.
+/// Compares, and repeats the measurement of series that look slower.
 async fn judge(
     provider: ProviderName,
     arguments: &GateArguments,
@@ -145,7 +145,7 @@ async fn judge(
     recording: &Recording,
 ) -> anyhow::Result<Judgement> {
     if let Some(reason) = saved.why_not_comparable(recording) {
-        return Err(UserError(format!("what was saved cannot be compared with: {reason}; save anew")).into());
+        return Err(UserError(format!("the saved recording cannot be compared with: {reason}; save anew")).into());
     }
     if saved.machine.cpu != recording.machine.cpu || saved.machine.cores != recording.machine.cores {
         say(&format!(
@@ -157,7 +157,7 @@ async fn judge(
     confirm(provider, &arguments.scenarios, saved, recording, rule, Planted::Nothing).await
 }
 
-/// Measures as long as what is saved is measured.
+/// Measures as often as for a saved recording.
 async fn record_rounds(
     provider: ProviderName,
     scenarios: &[GateScenario],
@@ -170,7 +170,7 @@ async fn record_rounds(
     Ok(recording)
 }
 
-/// Looks at a recording, and measures again what looks slower in it: only what is slower both times is slower.
+/// Repeats the measurement of series that look slower in a recording: only those that are slower both times count.
 async fn confirm(
     provider: ProviderName,
     scenarios: &[GateScenario],
@@ -181,7 +181,7 @@ async fn confirm(
 ) -> anyhow::Result<Judgement> {
     let comparisons = compare(saved, recording, rule);
     if comparisons.is_empty() {
-        let text = "nothing that was measured was saved: save anew, or name other --scenarios";
+        let text = "the saved recording has none of the measured scenarios: save anew, or name other --scenarios";
         return Err(UserError(text.to_owned()).into());
     }
     let suspected = slower(&comparisons);
@@ -214,7 +214,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
         return Err(UserError(format!(
-            "a name may have letters, digits, `-`, `_` and `.`, and begins with another than `.`: `{name}` does not"
+            "a name may have letters, digits, `-`, `_` and `.`, and may not begin with `.`: `{name}` is refused"
         ))
         .into());
     }

@@ -1,4 +1,4 @@
-//! What the gate measured once, as it is saved: samples, and the yardstick that was measured around each of them.
+//! One measurement of the gate in its saved form: samples, and the yardstick that was measured around each of them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::cli::situation::UserError;
 use super::super::machine_description::MachineDescription;
 use super::super::statistics::median;
 
-/// Rises when a reader of an older form would misunderstand.
+/// Increases when a reader of an older form would misunderstand.
 pub(super) const FORM: u32 = 1;
 
 /// A run of the gate.
@@ -29,7 +29,7 @@ pub(in crate::cli::bench) struct Recording {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(in crate::cli::bench) struct Series {
     pub(super) unit: String,
-    /// What the yardstick is.
+    /// The name of the yardstick.
     pub(super) yardstick: String,
     pub(super) rounds: Vec<Round>,
 }
@@ -43,7 +43,7 @@ pub(in crate::cli::bench) struct Round {
 }
 
 impl Recording {
-    /// What was saved under this name.
+    /// Loads the recording with this name.
     pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             UserError(format!(
@@ -51,8 +51,8 @@ impl Recording {
                 path.display()
             ))
         })?;
-        let recording: Self =
-            serde_json::from_str(&text).with_context(|| format!("{} is no recording of the gate", path.display()))?;
+        let recording: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a recording of the gate", path.display()))?;
         if recording.form != FORM {
             bail!("{} has form {}, this program knows {FORM}: save anew", path.display(), recording.form);
         }
@@ -67,7 +67,7 @@ impl Recording {
         std::fs::write(path, text).with_context(|| format!("writing {} failed", path.display()))
     }
 
-    /// Why nothing can be said about one beside the other.
+    /// The reason for which two recordings cannot be compared, if there is one.
     pub(super) fn why_not_comparable(&self, other: &Self) -> Option<String> {
         let differences = [
             ("build", &self.machine.build, &other.machine.build),
@@ -106,8 +106,8 @@ impl Series {
 }
 
 impl Round {
-    /// A single yardstick is as noisy as a value. So each value is divided by the median of those near it, two before and
-    /// two after, which still follows the load of the machine.
+    /// A single yardstick is as noisy as a value. So each value is divided by the median of those near it, two before
+    /// and two after, which still follows the load of the machine.
     fn ratios(&self) -> Vec<f64> {
         let near = |index: usize| {
             let range = index.saturating_sub(1)..(index + 3).min(self.yardsticks.len());

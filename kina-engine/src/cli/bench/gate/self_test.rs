@@ -1,6 +1,6 @@
-//! `cargo kina bench self-test`: whether the gate does its work on this machine, with real measurements.
+//! `cargo kina bench self-test`: a test of the gate on this machine, with real measurements.
 //!
-//! Runs of the same program must raise no alarm, and a slow-down that was planted must raise one in every series.
+//! Runs of the same program must raise no alarm, and a planted slow-down must raise one in every series.
 
 use std::collections::BTreeMap;
 
@@ -15,28 +15,28 @@ use super::verdict::Rule;
 use super::{confirm, record_rounds};
 use crate::ProviderName;
 
-/// Whether the gate does its work here
+/// Test the gate on this machine
 #[derive(Debug, Args)]
 pub(in crate::cli::bench) struct SelfTestArguments {
-    /// How many unchanged runs, none of which may raise an alarm
+    /// Number of unchanged runs, none of which may raise an alarm
     #[arg(long, default_value_t = 20)]
     runs: usize,
-    /// How many runs with a planted slow-down, each of which must raise one
+    /// Number of runs with a planted slow-down, each of which must raise one
     #[arg(long, default_value_t = 3)]
     planted_runs: usize,
-    /// What to measure
+    /// Scenarios to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["warm", "rewind"])]
     scenarios: Vec<GateScenario>,
-    /// What is slower by less is not slower
+    /// Smallest slow-down that counts, in percent
     #[arg(long, default_value_t = 15.0)]
     threshold_percent: f64,
-    /// How often chance alone may look like that
+    /// Accepted probability that chance alone looks like that
     #[arg(long, default_value_t = 0.01)]
     significance: f64,
-    /// Keep what was recorded in this directory
+    /// Keep the recordings in this directory
     #[arg(long)]
     keep: Option<std::path::PathBuf>,
-    /// How to print it
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -47,13 +47,13 @@ struct SelfTestReport {
     ok: bool,
     unchanged_runs: usize,
     unchanged_alarms: usize,
-    /// Looked slower at first, and no more when it was measured again.
+    /// Looked slower at first, and no longer in the second measurement.
     unchanged_suspicions: usize,
     planted_percent: u32,
     planted_runs: usize,
-    /// In how many of them each series was found slower.
+    /// Number of these runs in which each series was found slower.
     planted_caught: BTreeMap<String, usize>,
-    /// How many times slower each series seemed in each run, unchanged and planted.
+    /// Apparent slow-down of each series in each run, unchanged and planted.
     unchanged_slowdowns: BTreeMap<String, Vec<f64>>,
     planted_slowdowns: BTreeMap<String, Vec<f64>>,
     threshold_percent: f64,
@@ -68,7 +68,7 @@ pub(in crate::cli::bench) async fn run(provider: ProviderName, arguments: SelfTe
     let machine = machine_description::watch();
     let scenarios = &arguments.scenarios;
     let rule = Rule { threshold_percent: arguments.threshold_percent, significance: arguments.significance };
-    say("what all runs are compared with");
+    say("the recording that all runs are compared with");
     let saved = record_rounds(provider, scenarios, Planted::Nothing).await?;
     let keep = |name: String, recording: &super::Recording| match &arguments.keep {
         Some(directory) => recording.save(&directory.join(name)),
@@ -122,8 +122,8 @@ pub(in crate::cli::bench) async fn run(provider: ProviderName, arguments: SelfTe
     print_report(&report, arguments.format)?;
     if !ok {
         bail!(
-            "the gate is of no use here: an unchanged run raised an alarm, or a planted slow-down raised none; the machine \
-             may be too busy"
+            "the gate is of no use on this machine: an unchanged run raised an alarm, or a planted slow-down raised \
+             none; the machine may be too busy"
         );
     }
     Ok(())

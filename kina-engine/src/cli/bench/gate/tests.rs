@@ -1,11 +1,10 @@
-//! What the gate decides, of samples that were recorded on two shared cores while other programs took what they could get
-//! of them, each time more or less.
+//! The gate's verdicts on samples that were recorded on two shared cores, under varying load from other programs.
 
 use super::super::statistics::{chance_of_larger, median};
 use super::recording::Recording;
 use super::verdict::{Finding, Rule, compare, slower};
 
-/// What the command uses.
+/// The command's defaults.
 const RULE: Rule = Rule { threshold_percent: 15.0, significance: 0.01 };
 
 /// Two rounds; the machine was half as fast again in the second.
@@ -25,7 +24,7 @@ fn another_load_is_no_slow_down() {
         let comparisons = compare(&before, &after, RULE);
         assert_eq!(comparisons.len(), 2, "warm and rewind");
         assert!(slower(&comparisons).is_empty(), "{comparisons:#?}");
-        // Bare times would have told of one, and chance would not have been blamed.
+        // Bare times would have shown a slow-down, and one that chance hardly explains.
         let times = |recording: &Recording| recording.series[series].values();
         let (before, after) = (times(&before), times(&after));
         assert!(median(&before).map(|time| 1.2 * time) < median(&after), "{series}");
@@ -47,13 +46,13 @@ fn a_planted_slow_down_is_found_under_any_load() {
 }
 
 #[test]
-fn what_is_slower_by_less_is_not_slower() {
+fn a_slow_down_below_the_threshold_does_not_count() {
     let lax = Rule { threshold_percent: 60.0, ..RULE };
     assert!(slower(&compare(&recording(SAVED), &recording(PLANTED), lax)).is_empty());
 }
 
 #[test]
-fn only_what_both_have_is_compared_and_only_of_the_same_build() {
+fn only_common_series_of_the_same_build_are_compared() {
     let (saved, mut other) = (recording(SAVED), recording(UNCHANGED));
     assert_eq!(saved.why_not_comparable(&other), None);
     other.series.retain(|name, _| name == "warm");

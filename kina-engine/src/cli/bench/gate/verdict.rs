@@ -1,4 +1,4 @@
-//! What the gate decides, of recordings alone: pure.
+//! The gate's verdict from recordings alone: pure.
 
 use std::collections::BTreeSet;
 
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 use super::super::statistics::{chance_of_larger, median, typical_quotient};
 use super::recording::Recording;
 
-/// When something counts as slower.
+/// The conditions under which a series counts as slower.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::cli::bench) struct Rule {
-    /// By so many percent at least.
+    /// By this many percent at least.
     pub(super) threshold_percent: f64,
-    /// And chance would do it less often than this, over all series together.
+    /// Accepted probability that chance alone does it, over all series together.
     pub(super) significance: f64,
 }
 
-/// What became of one series.
+/// The result for one series.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::cli::bench) struct Comparison {
     pub(super) series: String,
     pub(super) finding: Finding,
-    /// How many times longer it takes, on the yardstick.
+    /// Slow-down as a factor, measured on the yardstick.
     pub(super) slowdown: f64,
-    /// How likely chance makes so large a difference.
+    /// Probability that chance makes so large a difference.
     pub(super) chance: f64,
     pub(super) before_ratio_p50: f64,
     pub(super) after_ratio_p50: f64,
@@ -40,8 +40,8 @@ pub(in crate::cli::bench) enum Finding {
     Faster,
 }
 
-/// Compares all series that both have. Each of them could raise an alarm by chance, so each gets its part of what chance is
-/// allowed.
+/// Compares all series that both have. Each of them could raise an alarm by chance, so each gets its share of the
+/// accepted probability.
 pub(in crate::cli::bench) fn compare(before: &Recording, after: &Recording, rule: Rule) -> Vec<Comparison> {
     let names: Vec<&String> = before.series.keys().filter(|name| after.series.contains_key(*name)).collect();
     let significance = rule.significance / names.len().max(1) as f64;

@@ -1,6 +1,6 @@
-//! What samples are divided by, so that a slow hour of the machine is no slow-down of kina.
+//! Divisors of the samples, so that a slow hour of the machine does not look like a slow-down of kina.
 //!
-//! Each yardstick is of the kind of the work that it is held against, and has nothing of kina's own code in it.
+//! Each yardstick does similar work to the scenario that it belongs to, and contains none of kina's own code.
 
 use std::path::Path;
 use std::time::Instant;
@@ -13,15 +13,15 @@ use sha2::{Digest, Sha256};
 
 use super::super::probe::{DirectAccess, connect};
 
-/// Objects that one sample creates and deletes, and how many requests are under way at a time: as many as keep the cores
-/// busy, because that is what a rewind does as well.
+/// Objects that one sample creates and deletes, and the number of requests under way at a time: enough to keep the
+/// cores busy, as a rewind does.
 const ROUND_TRIP_OBJECTS: usize = 60;
 const CONCURRENCY: usize = 8;
-/// What one core hashes for one sample.
+/// Bytes that one core hashes for one sample.
 const HASHED_BYTES: usize = 64 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Objects created and deleted through a connection that is open, straight to a running cluster.
+/// Objects created and deleted through an open connection, straight to a running cluster.
 pub(super) struct RoundTrips {
     config_maps: Api<ConfigMap>,
 }
@@ -35,7 +35,7 @@ impl RoundTrips {
         Ok(Self { config_maps: Api::default_namespaced(client) })
     }
 
-    /// Milliseconds.
+    /// Takes a sample, in milliseconds.
     pub(super) async fn sample(&self) -> anyhow::Result<f64> {
         let name = |number: usize| format!("yardstick-{number}");
         let start = Instant::now();
@@ -56,7 +56,7 @@ impl RoundTrips {
 pub(super) const DIRECT_LIST_NAME: &str = "a process that lists the namespaces straight in a running cluster";
 pub(super) const PROCESSOR_NAME: &str = "64 MiB hashed on every core at the same time";
 
-/// All cores at work, until the last of them is done: milliseconds.
+/// All cores at work, until the last of them has finished: milliseconds.
 pub(super) async fn processor() -> anyhow::Result<f64> {
     let work = || {
         let chunk = vec![7_u8; CHUNK_BYTES];

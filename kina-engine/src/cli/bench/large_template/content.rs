@@ -14,7 +14,7 @@ const OBJECT_MARK: &str = "kind: ConfigMap\n";
 /// Numbers that look random and are the same in each run.
 struct Numbers(u64);
 
-/// A template of about so many megabytes, and no more: files with ConfigMaps in YAML.
+/// A template of about this many megabytes, and no more: files with ConfigMaps in YAML.
 pub(super) fn set(number: usize, megabytes: u64) -> FixtureSet {
     let mut numbers = Numbers(number as u64 + 1);
     let bytes_max = (megabytes * 1_000_000).saturating_sub(1_000);
@@ -25,7 +25,7 @@ pub(super) fn set(number: usize, megabytes: u64) -> FixtureSet {
         loop {
             let value_bytes = VALUE_BYTES_MIN + numbers.next() % (VALUE_BYTES_MAX - VALUE_BYTES_MIN);
             let object = object(&object_name(number, objects), value_bytes, &mut numbers);
-            // The first one is taken in any case.
+            // The first object is taken in any case.
             if 0 < objects && file_bytes < (text.len() + object.len()) as u64 {
                 break;
             }

@@ -16,7 +16,7 @@ fn read(process_id: u32, field: &str) -> anyhow::Result<f64> {
         .with_context(|| format!("reading {path} failed: the memory of a process is only known on Linux"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kilobytes = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    let kilobytes = kilobytes.with_context(|| format!("{path} does not tell {field}"))?;
+    let kilobytes = kilobytes.with_context(|| format!("{path} has no {field}"))?;
     Ok((kilobytes << 10) as f64 / 1e6)
 }
 

@@ -1,11 +1,11 @@
 //! `cargo lab bench large-template`: the engine under templates of hundreds of megabytes.
 //!
-//! Each client has a template of its own. While they wait for their leases, a thread asks for the status again and again;
-//! afterwards the engine is left alone, and its memory looked at.
+//! Each client has a template of its own. While they wait for their leases, a thread keeps asking for the status;
+//! afterwards the engine is left alone, and its memory is measured.
 //!
 //! - `content`: templates of any size.
 //! - `status`: the time of the engine's answers.
-//! - `memory`: the engine's memory, as the kernel tells it.
+//! - `memory`: the engine's memory, as the kernel reports it.
 
 mod content;
 mod memory;
@@ -170,6 +170,6 @@ async fn lease(
     };
     match look.await {
         Ok(()) => Ending::Served { after },
-        Err(error) => Ending::Lost { reason: format!("the lease has not what its template says: {error:#}") },
+        Err(error) => Ending::Lost { reason: format!("the lease lacks the content of its template: {error:#}") },
     }
 }

@@ -1,9 +1,9 @@
-//! What was set, beside what is measured.
+//! Limits and targets, beside the measurements.
 
 use super::super::report::readable;
 use super::data::{Data, Found};
 
-/// Something that was set.
+/// A limit or a target.
 pub(super) struct Budget {
     /// For remarks about it.
     pub(super) name: &'static str,
@@ -21,17 +21,17 @@ enum Limit {
     AtLeast(f64),
 }
 
-/// What came of it.
+/// The result for a budget.
 pub(super) struct Outcome {
     pub(super) limit: String,
     pub(super) measured: String,
     pub(super) interval: String,
     pub(super) samples: String,
-    /// `None` where it was not measured.
+    /// `None` if it was not measured.
     pub(super) is_met: Option<bool>,
 }
 
-/// Values that others published, and what kina wants to be beside them.
+/// Values that others published, and kina's goals beside them.
 pub(super) struct Published {
     pub(super) what: &'static str,
     pub(super) theirs: f64,
@@ -59,7 +59,7 @@ const fn at_least(
     Budget { name, what, scenario, measured, limit: Limit::AtLeast(limit), unit }
 }
 
-/// What the design allows.
+/// The limits of the design.
 pub(super) const BUDGETS: [Budget; 20] = [
     at_most("warm_p50", "warm acquire to usable client, p50", ("warm", "warm_ms.p50"), 5.0, "ms"),
     at_most("warm_p99", "the same, p99", ("warm", "warm_ms.p99"), 25.0, "ms"),
@@ -143,7 +143,7 @@ pub(super) const BUDGETS: [Budget; 20] = [
     ),
 ];
 
-/// What kina was asked to reach at the beginning.
+/// The original goals of kina.
 pub(super) const TARGETS: [Budget; 7] = [
     at_most("create", "creation of a cluster", ("lifecycle", "create_ms.value"), 30_000.0, "ms"),
     at_most("start", "start of a stopped cluster", ("lifecycle", "start_stopped_ms.value"), 15_000.0, "ms"),
@@ -181,7 +181,7 @@ pub(super) const PUBLISHED: [Published; 6] = [
 ];
 
 impl Budget {
-    /// What was measured of it.
+    /// The measured value of it.
     pub(super) fn found(&self, data: &Data) -> Option<Found> {
         data.find(self.scenario, self.measured)
     }
@@ -222,7 +222,7 @@ impl Budget {
         }
     }
 
-    /// The part of the budget that is used up, where it is one of at most so much.
+    /// The used part of the budget, if it is an upper limit.
     pub(super) fn used_percent(&self, data: &Data) -> Option<f64> {
         match self.limit {
             Limit::AtMost(limit) if 0.0 < limit => Some(100.0 * self.found(data)?.value / limit),

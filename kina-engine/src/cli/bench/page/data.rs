@@ -12,11 +12,11 @@ use super::super::report::Report;
 #[derive(Debug, Default)]
 pub(super) struct Data {
     scenarios: BTreeMap<String, Value>,
-    /// What somebody wrote about budgets that are not met: a sentence by the budget's name.
+    /// Written remarks about budgets that are not met: a sentence by the budget's name.
     pub(super) remarks: BTreeMap<String, String>,
 }
 
-/// A value with what is known about it.
+/// A value with its details.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Found {
     pub(super) value: f64,
@@ -25,7 +25,7 @@ pub(super) struct Found {
 }
 
 impl Data {
-    /// Reads the files of these scenarios, as far as they are there.
+    /// Reads the files of these scenarios, if they exist.
     pub(super) fn read(directory: &Path, names: &[&str]) -> anyhow::Result<Self> {
         let mut data = Self::default();
         for name in names {
@@ -50,17 +50,17 @@ impl Data {
         Self { scenarios, remarks: BTreeMap::new() }
     }
 
-    /// What a scenario said, if it was measured.
+    /// The output of a scenario, if it was measured.
     pub(super) fn scenario(&self, name: &str) -> Option<&Value> {
         self.scenarios.get(name).filter(|value| value.get("not_measured").is_none())
     }
 
-    /// The same, in the one form of all reports, if it has that.
+    /// The same in the one form of all reports, if it has that form.
     pub(super) fn report(&self, name: &str) -> Option<Report> {
         Report::from_json(self.scenario(name)?.clone()).ok()
     }
 
-    /// Why a scenario was not measured.
+    /// The reason for which a scenario was not measured.
     pub(super) fn why_not_measured(&self, name: &str) -> Option<String> {
         match self.scenarios.get(name) {
             None => Some("it was not run".to_owned()),
@@ -92,7 +92,7 @@ impl Data {
     }
 }
 
-/// JSON that people can read and compare: a line for each field, and lists of plain values on one line.
+/// JSON that is readable and easy to compare: a line for each field, and lists of plain values on one line.
 pub(super) fn pretty(value: &Value) -> String {
     let mut text = String::new();
     put(&mut text, value, 0);

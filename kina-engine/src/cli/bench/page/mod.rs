@@ -1,11 +1,11 @@
-//! `cargo kina bench report`: measures what docs/BENCHMARKS.md tells of, keeps it as files, and writes that page and its
-//! pictures from these files alone.
+//! `cargo kina bench report`: makes the measurements of docs/BENCHMARKS.md, keeps them as files, and writes that page
+//! and its pictures from these files alone.
 //!
-//! Each scenario runs as a command of its own, as users would run it, and what it prints for programs is what is kept.
+//! Each scenario runs as a command of its own, as users would run it, and its output for programs is kept.
 //!
 //! - `data`: the files.
-//! - `budgets`: what is held against what.
-//! - `text`: the page. `tables`: those of it that show a report of any form.
+//! - `budgets`: limits and targets, and their measurements.
+//! - `text`: the page. `tables`: its tables for reports of any form.
 //! - `pictures`: the pictures.
 
 mod budgets;
@@ -29,7 +29,7 @@ use super::machine_description::{self, Watched};
 use super::say;
 use crate::process_identity;
 
-/// What the page can tell of: the name, the arguments, and whether it is measured unless somebody says otherwise.
+/// Scenarios of the page: the name, the arguments, and if it is measured by default.
 const SCENARIOS: [(&str, &[&str], bool); 13] = [
     ("warm", &[], true),
     ("frozen", &[], true),
@@ -47,18 +47,18 @@ const SCENARIOS: [(&str, &[&str], bool); 13] = [
 ];
 /// The name under which the picture of the engine under load is made and shown.
 const FLAMEGRAPH: &str = "flamegraph";
-/// So long a scenario may take to stop its private engine when it is told to end.
+/// Time limit for a scenario to stop its private engine when it is asked to end.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
-/// An answer that tells why nothing was measured stays short.
+/// Limit on the reason for which nothing was measured.
 const REASON_LENGTH_MAX: usize = 300;
 
-/// Measure what the page of benchmarks tells of, and write that page
+/// Make the measurements of the page of benchmarks, and write that page
 #[derive(Debug, Args)]
 pub(super) struct PageArguments {
     /// The page; its data and pictures are beside it, in a directory `benchmarks`
     #[arg(long, default_value = "docs/BENCHMARKS.md")]
     write: PathBuf,
-    /// What to measure, instead of what is quick enough for every day; files of other scenarios stay as they are
+    /// Scenarios to measure, instead of the quick ones; files of other scenarios stay unchanged
     #[arg(long, value_delimiter = ',')]
     scenarios: Option<Vec<String>>,
     /// Measure nothing: write the page from the files that are there
@@ -103,7 +103,7 @@ pub(super) async fn run(arguments: PageArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs one scenario as a command of its own, and keeps what it says, or why it said nothing.
+/// Runs one scenario as a command of its own, and keeps its output or the reason for which there is none.
 async fn measure(directory: &Path, name: &str, settings: &[&str]) -> anyhow::Result<()> {
     say(&format!("== {name}"));
     let (machine, start) = (machine_description::watch(), Instant::now());
@@ -138,7 +138,7 @@ fn command(name: &str) -> tokio::process::Command {
     command
 }
 
-/// Runs a scenario. When this process is to end, the scenario is told so too, and takes its private engine down first.
+/// Runs a scenario. When this process has to end, the scenario is stopped too, and takes its private engine down first.
 async fn output(command: &mut tokio::process::Command) -> anyhow::Result<Output> {
     let child = command.spawn()?;
     let process_id = child.id();
@@ -149,17 +149,17 @@ async fn output(command: &mut tokio::process::Command) -> anyhow::Result<Output>
         () = interrupted() => {}
     }
     if let Some(process_id) = process_id.and_then(process_identity::pid) {
-        // It has ended where it is not found.
+        // If it is not found, it has ended.
         let _ = kill_process(process_id, Signal::TERM);
     }
     let _ = tokio::time::timeout(END_TIMEOUT, output).await;
     bail!("interrupted")
 }
 
-/// Adds where and when it was measured, where a report does not say so itself.
+/// Adds the place and the time of the measurement, if a report has neither.
 fn with_surroundings(mut report: Value, name: &str, machine: &Watched, start: Instant) -> anyhow::Result<Value> {
     let fields = report.as_object_mut();
-    ensure!(fields.is_some(), "{name} printed something else than an object");
+    ensure!(fields.is_some(), "{name} did not print an object");
     if let Some(fields) = fields {
         fields.entry("scenario").or_insert_with(|| name.into());
         if !fields.contains_key("machine") {

@@ -5,7 +5,7 @@ use super::super::report::{Measurement, readable};
 use super::budgets::BUDGETS;
 use super::data::Data;
 
-/// Names and pictures; what was not measured is not drawn.
+/// Names and pictures; scenarios without a measurement are not drawn.
 pub(super) fn draw(data: &Data) -> Vec<(String, String)> {
     let pictures = [
         ("ways", ways(data)),
@@ -18,7 +18,7 @@ pub(super) fn draw(data: &Data) -> Vec<(String, String)> {
     pictures.into_iter().filter_map(|(name, picture)| Some((name.to_owned(), picture?))).collect()
 }
 
-/// Where a cluster can come from.
+/// Sources of a cluster.
 fn ways(data: &Data) -> Option<String> {
     let ways = [
         ("straight to a running cluster", "warm", "direct_ms"),
@@ -84,7 +84,7 @@ fn fixtures(data: &Data) -> Option<String> {
     (!bars.is_empty()).then(|| plot::bars("Fixtures into a cluster", "ms, median, logarithmic", &bars, true))
 }
 
-/// How much a cluster does a second, by who asks, among the number of resources in the middle.
+/// Operations of a cluster a second, by the number of workers, among the middle number of resources.
 fn crud(data: &Data) -> Option<String> {
     let rows = data.scenario("crud")?["rows"].as_array()?;
     let mut sizes: Vec<u64> = rows.iter().filter_map(|row| row["resources"].as_u64()).collect();

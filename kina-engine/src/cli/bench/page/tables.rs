@@ -1,4 +1,4 @@
-//! Tables of reports, whatever is in them.
+//! Tables of reports of any form.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +9,7 @@ const SAMPLES_FOR_P95: usize = 20;
 const SAMPLES_FOR_P99: usize = 100;
 /// Wider tables cannot be read.
 const COLUMNS_MAX: usize = 15;
-/// Columns that say what a row is about, in their order; the others follow as they are.
+/// Columns that identify a row, in their order; the others follow as they are.
 const KEYS: [&str; 11] = [
     "name",
     "phase",
@@ -24,7 +24,7 @@ const KEYS: [&str; 11] = [
     "strangers",
 ];
 
-/// What was measured, a row for each.
+/// The measurements, a row for each.
 pub(super) fn measurements(report: &Report) -> String {
     let mut text = "| | unit | samples | p50 | 95 % interval | mean | p95 | p99 | max | outliers |\n\
                     |---|---|---|---|---|---|---|---|---|---|\n"
@@ -48,8 +48,8 @@ pub(super) fn measurements(report: &Report) -> String {
     text
 }
 
-/// What a report says beside its measurements: plain values in one table, and each list of objects in a table of its own.
-/// Fields of the common form have their place elsewhere.
+/// The values of a report beside its measurements: plain ones in one table, and each list of objects in a table of its
+/// own. Fields of the common form have their place elsewhere.
 pub(super) fn figures(whole: &Value, has_measurements: bool) -> String {
     const ELSEWHERE: [&str; 24] = [
         "about",
@@ -79,7 +79,7 @@ pub(super) fn figures(whole: &Value, has_measurements: bool) -> String {
     ];
     let Some(fields) = whole.as_object() else { return String::new() };
     let is_own = |name: &str| {
-        // A report of another form has no measurements, and its fields are all there is.
+        // A report of another form has no measurements, only its fields.
         !ELSEWHERE.contains(&name) || (!has_measurements && matches!(name, "samples" | "unit" | "mean"))
     };
     let own: Map<String, Value> =
@@ -148,7 +148,7 @@ fn flatten(path: &str, value: &Value, flat: &mut Vec<(String, String)>) {
     }
 }
 
-/// Text that is no markup of a table.
+/// Text with the markup of tables escaped.
 pub(super) fn plain(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }

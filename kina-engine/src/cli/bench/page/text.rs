@@ -7,7 +7,7 @@ use super::budgets::{BUDGETS, Budget, PUBLISHED, TARGETS};
 use super::data::Data;
 use super::tables::{figures, measurements, plain};
 
-/// What scenarios are about whose reports have forms of their own.
+/// Subjects of the scenarios whose reports have forms of their own.
 const ABOUT: [(&str, &str); 5] = [
     (
         "scale",
@@ -100,7 +100,7 @@ pub(super) fn page(data: &Data, pictures: &[&str], has_flamegraph: bool) -> Stri
     page
 }
 
-/// What was measured where.
+/// The machines of all measurements.
 fn machines(data: &Data) -> String {
     let mut seen: Vec<(String, Vec<String>)> = Vec::new();
     for (name, _, _) in SCENARIOS {
@@ -230,7 +230,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_page_tells_what_was_measured_and_what_was_not() {
+    fn a_page_names_measured_and_unmeasured_scenarios() {
         let mut draft = Draft::begin("warm", "clusters are ready");
         draft.add(Measurement::of("warm_ms", "a lease", &[6.0; 30])).expect("samples");
         draft.add(Measurement::of("direct_ms", "a list", &[5.0; 30])).expect("samples");

@@ -1,7 +1,7 @@
-//! Clusters that programs of others make: from the first command to the answer of the first list.
+//! Clusters that other programs make: from the first command to the answer of the first list.
 //!
-//! Each gets a name that only this process uses and a kubeconfig file of its own, so that nothing of the user's is touched,
-//! and is deleted whatever became of it.
+//! Each gets a name that only this process uses and a kubeconfig file of its own, so that nothing of the user's is
+//! touched, and is deleted in any case.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -22,7 +22,7 @@ const DELETE_TIMEOUT: Duration = Duration::from_secs(180);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How to ask for a cluster, and for its end. `NAME` stands for its name.
+/// Commands that make and delete a cluster. `NAME` stands for its name.
 struct Recipe {
     name: &'static str,
     program: &'static str,
@@ -51,7 +51,7 @@ const RECIPES: [Recipe; 3] = [
     },
 ];
 
-/// One of them, on this machine.
+/// One of these programs, on this machine.
 pub(super) struct External {
     recipe: &'static Recipe,
     program: Option<PathBuf>,
@@ -59,7 +59,7 @@ pub(super) struct External {
 }
 
 impl External {
-    /// All that are known, there or not. Their files go to `directory`.
+    /// All known programs, installed or not. Their files go to `directory`.
     pub(super) fn all(directory: &Path) -> Vec<Self> {
         let find = |recipe: &'static Recipe| Self {
             recipe,
@@ -82,7 +82,7 @@ impl External {
             anyhow::Ok(since_ms(start))
         };
         let listed = listed.await;
-        // Also of one that was not made whole.
+        // Even a half-made cluster is deleted.
         let deleted = match &self.program {
             Some(_) => self.run(self.recipe.delete, DELETE_TIMEOUT).await,
             None => Ok(()),

@@ -1,10 +1,10 @@
-//! `cargo kina bench peers`: how long a test waits for its first answer, with kina and with others, in one run.
+//! `cargo kina bench peers`: the wait of a test for its first answer, with kina and with others, in one run.
 //!
-//! The test is one list of namespaces (`benches/peers/first_list.rs`). What is measured is from the start of the test
-//! executable to the answer, as seen by who started it; of what is no crate, from the first command to the answer. Who is not
-//! there is skipped, with the reason.
+//! The test is one list of namespaces (`benches/peers/first_list.rs`). It is timed from the start of the test
+//! executable to the answer, as seen by the process that started it; for peers that are not crates, from the first
+//! command to the answer. A peer that is not installed is skipped, with the reason.
 //!
-//! - `external`: clusters that programs of others make.
+//! - `external`: clusters that other programs make.
 
 mod external;
 
@@ -26,34 +26,34 @@ use crate::ProviderName;
 
 const TEST: &str = "lists";
 const TEST_TARGET: &str = "first_list";
-/// A workspace of its own.
+/// The manifest of a workspace of its own.
 const ENVTEST_CRATE: &str = "benches/peers/envtest-crate/Cargo.toml";
-/// What the test says on standard output when it has its answer.
+/// The test's line on standard output once it has its answer.
 const ANSWERED: &str = "first list answered:";
-/// For one test of a peer; envtest itself gives up earlier.
+/// Time limit for one test of a peer; envtest itself gives up earlier.
 const TEST_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How long a test waits for its first answer: with kina, the crate `envtest`, envtest's recipe, kind, k3d and others
+/// Wait of a test for its first answer: with kina, the crate `envtest`, envtest's recipe, kind, k3d and others
 #[derive(Debug, Args)]
 pub(crate) struct PeersArguments {
-    /// How many tests with kina, each a process of its own
+    /// Number of tests with kina, each a process of its own
     #[arg(long, default_value_t = 100)]
     samples: usize,
-    /// How many with each of the others
+    /// Number of tests with each of the others
     #[arg(long, default_value_t = 5)]
     peer_samples: usize,
     /// The kubeconfig of Docker Desktop's Kubernetes, which is one cluster, and never a fresh one
     #[arg(long, value_name = "FILE")]
     docker_desktop_kubeconfig: Option<PathBuf>,
-    /// How to print it
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// The result: medians, in milliseconds. A ratio says how many times as long as a warm test with kina.
+/// The result: medians, in milliseconds. A ratio compares a peer's wait with that of a warm test with kina.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// The provider is an emulation of the real thing: no figure says anything about that.
+    /// The provider is an emulation of the real thing, so no figure applies to that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
     kina_ms: f64,
@@ -64,7 +64,7 @@ struct Report {
     kina_p99_ms: f64,
     /// With no engine running.
     kina_cold_ms: f64,
-    /// From the start of the test to its end, when its cluster is given back, or was taken down.
+    /// From the start of the test to its end, when its cluster has been given back, or taken down.
     kina_whole_test_ms: f64,
     envtest_crate_whole_test_ms: Option<f64>,
     peers: Vec<Peer>,
@@ -73,14 +73,14 @@ struct Report {
     kubernetes: String,
 }
 
-/// One of those that kina is compared with.
+/// A peer of kina.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 struct Peer {
     name: &'static str,
-    /// Why it was not measured.
+    /// The reason for which it was not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<String>,
-    /// It gives every test the same cluster, with whatever others left in it.
+    /// Set if every test gets the same cluster, with everything that others left in it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     never_fresh: bool,
     first_list_ms: Option<f64>,
@@ -176,7 +176,7 @@ async fn report(
     })
 }
 
-/// Docker Desktop makes no cluster for a test: there is one, and what can be measured is how quickly that answers.
+/// Docker Desktop makes no cluster for a test: there is only one, and its time to answer can be measured.
 async fn docker_desktop(arguments: &PeersArguments) -> Measured {
     let mut measured = Measured::named("docker_desktop");
     measured.never_fresh = true;
@@ -193,7 +193,7 @@ async fn docker_desktop(arguments: &PeersArguments) -> Measured {
     measured
 }
 
-/// What came of one peer so far.
+/// The results of one peer so far.
 #[derive(Debug, Default)]
 struct Measured {
     name: &'static str,
@@ -207,7 +207,7 @@ impl Measured {
         Self { name, ..Self::default() }
     }
 
-    /// The first failure is what is told.
+    /// Only the first failure is reported.
     fn add(&mut self, sample: anyhow::Result<Sample>) {
         match sample {
             Ok(sample) => self.samples.push(sample),
@@ -217,7 +217,7 @@ impl Measured {
         }
     }
 
-    /// A peer that failed once has no figures: those of the rest would be a choice.
+    /// A peer that failed once has no figures: those of the rest would be a selection.
     fn finish(self, kina_ms: f64) -> Peer {
         if self.failure.is_some() || self.samples.is_empty() {
             let reason = self.failure.unwrap_or_else(|| "it was not tried".to_owned());
@@ -239,7 +239,7 @@ impl Measured {
 }
 
 impl Sample {
-    /// Nobody looked at when it ended.
+    /// The end was not timed.
     fn without_end(first_list_ms: f64) -> Self {
         Self { first_list_ms, whole_ms: f64::INFINITY }
     }

@@ -1,4 +1,4 @@
-//! Pictures of figures, as SVG that needs nothing else and can be read on light and on dark pages.
+//! Pictures of figures, as SVG that needs no other files and is readable on light and on dark pages.
 
 mod scale;
 
@@ -15,7 +15,7 @@ const BOTTOM: f64 = 46.0;
 const HEIGHT_OF_LINES: f64 = 360.0;
 const HEIGHT_OF_BAR: f64 = 34.0;
 const WIDTH_OF_LABELS: f64 = 250.0;
-/// Lines are told apart by colour; there are so many.
+/// Number of colours, which distinguish lines.
 const COLOURS: usize = 6;
 
 const STYLE: &str = "<style>\
@@ -35,7 +35,7 @@ const STYLE: &str = "<style>\
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) points: Vec<Point>,
-    /// Points are too many to be drawn one by one.
+    /// Set if there are too many points to draw them one by one.
     pub(super) is_bare: bool,
 }
 
@@ -43,11 +43,11 @@ pub(super) struct Line {
 pub(super) struct Point {
     pub(super) x: f64,
     pub(super) y: f64,
-    /// Where the true value may be.
+    /// The interval of the true value.
     pub(super) interval: Option<[f64; 2]>,
-    /// Something is wrong here.
+    /// Set if something is wrong here.
     pub(super) is_alarm: bool,
-    /// What is shown when somebody points at it.
+    /// The text that is shown on pointing at it.
     pub(super) title: String,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Bar {
     pub(super) label: String,
     pub(super) value: f64,
     pub(super) interval: Option<[f64; 2]>,
-    /// What it shall not exceed.
+    /// The limit to draw.
     pub(super) limit: Option<f64>,
 }
 
@@ -199,7 +199,7 @@ pub(super) fn bars(title: &str, unit: &str, bars: &[Bar], is_log: bool) -> Strin
     svg + "</svg>\n"
 }
 
-/// Which part of the samples is below which value.
+/// The fraction of the samples below each value.
 pub(super) fn distributions(title: &str, unit: &str, samples: &[(&str, &[f64])]) -> String {
     let drawn: Vec<Line> = samples
         .iter()
@@ -218,7 +218,7 @@ pub(super) fn distributions(title: &str, unit: &str, samples: &[(&str, &[f64])])
     lines(title, x_axis, y_axis, &drawn)
 }
 
-/// Text that is no markup.
+/// Text with all markup escaped.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

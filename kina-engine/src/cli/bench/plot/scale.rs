@@ -1,4 +1,4 @@
-//! Axes: from values to places, and what is written beside them.
+//! Axes: from values to places, and the labels beside them.
 
 /// One axis.
 #[derive(Clone, Copy, Debug)]
@@ -9,7 +9,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// An axis that shows all of these: a logarithmic one between powers of ten, a linear one from zero.
+    /// An axis with room for all of these: a logarithmic one between powers of ten, a linear one from zero.
     pub(super) fn around(values: impl Iterator<Item = f64>, is_log: bool) -> Self {
         let values: Vec<f64> = values.filter(|value| value.is_finite() && (!is_log || 0.0 < *value)).collect();
         let high = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
@@ -28,7 +28,7 @@ impl Scale {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    /// What is written at the axis.
+    /// The labels of the axis.
     pub(super) fn ticks(&self) -> Vec<f64> {
         if self.is_log {
             return (self.low as i32..=self.high as i32).map(|power| 10_f64.powi(power)).collect();

@@ -1,4 +1,5 @@
-//! `cargo lab bench price`: what an ordinary lease pays for the parts that keep leases apart beside their keys.
+//! `cargo lab bench price`: the price that an ordinary lease pays for the parts that keep leases apart beside their
+//! keys.
 //!
 //! Two private engines, one with all of these parts and one without, are sampled by turns, and the one that goes first
 //! changes from sample to sample: so both meet the same machine.
@@ -16,7 +17,7 @@ use crate::cli::situation::UserError;
 use crate::sabotage::{self, Part};
 
 const ABOUT: &str = "what an ordinary lease pays for the parts that keep leases apart beside their keys";
-/// Of each engine, and not counted.
+/// Uncounted samples of each engine.
 const WARM_UP: usize = 3;
 
 /// The measurements of both engines.
@@ -68,7 +69,7 @@ pub(super) async fn measure(provider: ProviderName, samples: usize) -> anyhow::R
     Ok(draft.finish())
 }
 
-/// An engine that has its turn finds its clusters as it left them.
+/// Keeps the clusters of an engine that waits for its turn as they are.
 const SETTINGS: [(&str, &str); 1] = [("KINA_FREEZE_AFTER_IDLE_SECONDS", "30")];
 
 async fn take(with: &Bench, without: &Bench, count: usize, draft: &mut Draft) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use super::super::Bench;
 
-/// In their order.
+/// Samples in the order in which they were taken.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Samples {
     pub(super) warm_ms: Vec<f64>,

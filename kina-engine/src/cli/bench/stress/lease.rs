@@ -1,4 +1,4 @@
-//! One lease, in a process of its own: is the cluster pristine, and does it work?
+//! One lease, in a process of its own: a check that the cluster is pristine and works.
 
 use std::time::Instant;
 
@@ -13,22 +13,22 @@ use crate::cli::output::print_progress;
 use crate::client::{EngineClient, EngineProgram};
 use crate::protocol::AcquireRequest;
 
-/// What each lease leaves behind.
+/// The object that each lease leaves behind.
 const CANARY: &str = "kina-bench-canary";
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/// What it found.
+/// The findings of a lease.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LeaseReport {
     /// From the first line of the process to the answer of its first list.
     pub(super) took_ms: f64,
     pub(super) lease: u64,
-    /// What should not have been there.
+    /// Objects that should not have been there.
     pub(super) strangers: Vec<String>,
 }
 
-/// Leases, looks, leaves something behind, and looks whether that is there. `start` is when the process came to its first
-/// line.
+/// Leases a cluster, looks at it, leaves something behind, and checks that it is there. `start` is the time of the
+/// first line of the process.
 pub(in crate::cli::bench) async fn run(start: Instant) -> anyhow::Result<impl Serialize> {
     let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
     let request = AcquireRequest::from_environment("cargo kina bench stress", None)?;
@@ -48,7 +48,7 @@ pub(in crate::cli::bench) async fn run(start: Instant) -> anyhow::Result<impl Se
         namespaces.create(&PostParams::default(), &namespace).await?;
         let config_map = ConfigMap { metadata: metadata(), ..ConfigMap::default() };
         config_maps.create(&PostParams::default(), &config_map).await?;
-        ensure!(config_maps.get_opt(CANARY).await?.is_some(), "what was created cannot be read");
+        ensure!(config_maps.get_opt(CANARY).await?.is_some(), "the created ConfigMap cannot be read");
     }
     Ok(LeaseReport { took_ms, lease: grant.lease, strangers })
 }

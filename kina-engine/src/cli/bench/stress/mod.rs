@@ -1,10 +1,10 @@
-//! `cargo kina bench stress`: what leases are like while others take the processor and the memory.
+//! `cargo kina bench stress`: leases while other processes take the processor and the memory.
 //!
-//! The same leases in turns: with the machine as it is, beside processes that use the processor, beside one that holds much
-//! memory, beside both. And at last with an engine that may only use the memory of one cluster. Each lease looks whether its
-//! cluster is pristine and leaves something that the next must not find.
+//! The same leases in turns: with the machine as it is, beside processes that use the processor, beside one that holds
+//! much memory, beside both; and finally with an engine that may only use the memory of one cluster. Each lease checks
+//! that its cluster is pristine and leaves something that the next may not find.
 //!
-//! - `pressure`: who takes the processor and the memory. `lease`: one lease.
+//! - `pressure`: the processes that take the processor and the memory. `lease`: one lease.
 
 mod lease;
 mod pressure;
@@ -25,33 +25,33 @@ use crate::ProviderName;
 use crate::machine;
 use crate::protocol::{Counters, Status};
 
-/// Of what is free, so much is taken in the phases with memory pressure, unless somebody says how much.
+/// The default divisor of the free memory that is taken in the phases with memory pressure.
 const MEMORY_SHARE: u64 = 4;
 const MEMORY_MAX_MB: u64 = 4096;
-/// What the last engine may use: a little more than one cluster takes.
+/// The memory bound of the last engine: slightly more than one cluster takes.
 const SCARCE_MEMORY: &str = "512MiB";
 /// Reasons of failed leases that are shown.
 const REASONS_MAX: usize = 10;
 
-/// What leases are like, and what the pool does, while others take the processor and the memory
+/// Leases and the work of the pool while other processes take the processor and the memory
 #[derive(Debug, Args)]
 pub(crate) struct StressArguments {
-    /// How many leases in each phase of each round, each in a process of its own
+    /// Number of leases in each phase of each round, each in a process of its own
     #[arg(long, default_value_t = 50)]
     leases: usize,
-    /// How often all phases
+    /// Number of rounds of all phases
     #[arg(long, default_value_t = 2)]
     rounds: usize,
-    /// How many processes want a lease at a time [default: one for each core]
+    /// Number of processes that want a lease at a time [default: one for each core]
     #[arg(long)]
     clients: Option<usize>,
-    /// How many threads use the processor [default: two for each core]
+    /// Number of threads that use the processor [default: two for each core]
     #[arg(long)]
     burners: Option<usize>,
-    /// How much memory is taken [default: a quarter of what is free, 4096 at most]
+    /// Memory to take [default: a quarter of the free memory, 4096 at most]
     #[arg(long)]
     memory_mb: Option<u64>,
-    /// How to print it
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -59,13 +59,13 @@ pub(crate) struct StressArguments {
 /// The result.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// The provider is an emulation of the real thing: no figure says anything about that.
+    /// The provider is an emulation of the real thing, so no figure applies to that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     simulated: bool,
-    /// No lease failed, and none found what another left.
+    /// Set if no lease failed, and none found anything of another.
     ok: bool,
     phases: Vec<Phase>,
-    /// What failed, the first few.
+    /// The first few failures.
     reasons: Vec<String>,
     rounds: usize,
     clients: usize,
@@ -89,13 +89,13 @@ struct Phase {
     p95_ms: Option<f64>,
     p99_ms: Option<f64>,
     max_ms: Option<f64>,
-    /// To the phase without pressure.
+    /// The ratio to the phase without pressure.
     p50_ratio: Option<f64>,
     p99_ratio: Option<f64>,
     pool: PoolWork,
 }
 
-/// What the pool did in a phase.
+/// The work of the pool in a phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 struct PoolWork {
     boots: u64,
@@ -113,7 +113,7 @@ struct PoolWork {
     queue_longest: usize,
 }
 
-/// How a phase is disturbed.
+/// The disturbance of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disturbance {
     None,
@@ -123,7 +123,7 @@ enum Disturbance {
     ScarceMemory,
 }
 
-/// What leases found.
+/// The findings of leases.
 #[derive(Debug, Default)]
 struct Tally {
     took_ms: Vec<f64>,
@@ -133,7 +133,7 @@ struct Tally {
     pool: PoolWork,
 }
 
-/// How much of what.
+/// The amounts of everything.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     leases: usize,
@@ -143,7 +143,7 @@ struct Plan {
     memory_mb: u64,
 }
 
-/// Measures and prints. An error if a lease failed or found anything.
+/// Measures and prints. Fails if a lease failed or found anything.
 pub(crate) async fn measure(provider: ProviderName, arguments: StressArguments) -> anyhow::Result<()> {
     let plan = Plan::new(&arguments, machine::cores(), machine::available_memory_bytes())?;
     let mut bench = Bench::prepare(provider, machine::cores() * 2).await?;
@@ -151,7 +151,7 @@ pub(crate) async fn measure(provider: ProviderName, arguments: StressArguments) 
     let is_ok = measured.as_ref().is_ok_and(|report| report.ok);
     bench.finish(measured, arguments.format).await?;
     if !is_ok {
-        bail!("leases failed or found what others left: `reasons` tells the first of them");
+        bail!("leases failed or found objects of others: see `reasons` for the first of them");
     }
     Ok(())
 }
@@ -190,7 +190,7 @@ impl Plan {
         }
         let most_mb = available_bytes / 2 / 1_000_000;
         if most_mb < plan.memory_mb {
-            bail!("--memory-mb must be at most {most_mb}, half of what is free: the rest belongs to others");
+            bail!("--memory-mb must be at most {most_mb}, half of the free memory: the rest belongs to others");
         }
         Ok(plan)
     }
@@ -223,7 +223,7 @@ impl Tally {
         let leases = futures::stream::iter((0..plan.leases).map(|_| bench.probe::<LeaseReport>(&["stressed-lease"])));
         let reports: Vec<_> = leases.buffer_unordered(plan.clients).collect().await;
         pressure.end().await?;
-        // What the last leases left is rewound in this phase's account.
+        // The rewinds after the last leases belong to this phase.
         bench.wait_all_ready().await?;
         self.pool.add(&before, &bench.status(false).await?);
         reports.into_iter().for_each(|report| self.add(report));
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn each_phase_presses_what_it_says() {
+    fn each_phase_presses_as_its_name_says() {
         let plan = Plan::new(&arguments(Some(100)), 2, 1_000_000_000).expect("a plan");
         let pressed = |disturbance: Disturbance| (disturbance.burners(plan), disturbance.memory_mb(plan));
         assert_eq!(pressed(Disturbance::None), (0, 0));

@@ -1,4 +1,4 @@
-//! Who takes the processor and the memory: a process of its own, which ends with the one that started it.
+//! A process that takes the processor and the memory, and ends with the one that started it.
 
 use std::io::{Read, Write};
 use std::process::Stdio;
@@ -10,15 +10,15 @@ use clap::Args;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// Nothing presses for longer, whatever became of the one who wanted it.
+/// No pressure lasts longer, even if the process that started it dies.
 const PRESS_TIMEOUT: Duration = Duration::from_secs(1800);
-/// How long taking the memory may take.
+/// Time limit for taking the memory.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(120);
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 const PRESSING: &str = "pressing";
 const PAGE_BYTES: usize = 4096;
 
-/// What to take.
+/// The resources to take.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PressArguments {
     #[arg(long, default_value_t = 0)]
@@ -33,7 +33,7 @@ pub(super) struct Pressure {
 }
 
 impl Pressure {
-    /// Returns when it has taken what it shall take.
+    /// Returns once it has taken everything.
     pub(super) async fn begin(burners: usize, memory_mb: u64) -> anyhow::Result<Self> {
         if burners == 0 && memory_mb == 0 {
             return Ok(Self { child: None });
@@ -45,7 +45,7 @@ impl Pressure {
     }
 
     async fn from_command(mut command: Command) -> anyhow::Result<Self> {
-        // It ends when it can read the end of its input: also where nobody is left to kill it.
+        // It ends when it reads the end of its input, even if there is no process left to kill it.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().context("starting the process that takes processor and memory failed")?;
         let stdout = child.stdout.take().context("its output is a pipe")?;
@@ -57,7 +57,7 @@ impl Pressure {
         }
     }
 
-    /// Returns when all is given back.
+    /// Returns once everything is given back.
     pub(super) async fn end(mut self) -> anyhow::Result<()> {
         let Some(child) = &mut self.child else { return Ok(()) };
         drop(child.stdin.take());
@@ -70,7 +70,7 @@ impl Pressure {
 
 /// Presses until standard input ends.
 pub(in crate::cli::bench) fn run(arguments: &PressArguments) -> anyhow::Result<()> {
-    // If memory runs out, this process shall be the one that goes. Only Linux has that, and it only helps.
+    // If memory runs out, the kernel should kill this process. Only Linux has that, and a failure does no harm.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let (ended, end) = mpsc::channel::<()>();
     std::thread::spawn(move || {
@@ -80,14 +80,14 @@ pub(in crate::cli::bench) fn run(arguments: &PressArguments) -> anyhow::Result<(
     let deadline = Instant::now() + PRESS_TIMEOUT;
     let bytes = usize::try_from(arguments.memory_mb.saturating_mul(1_000_000)).context("that is too much memory")?;
     let mut memory = vec![0_u8; bytes];
-    // Memory that nobody writes to is not there.
+    // Untouched memory is not allocated.
     memory.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
     for number in 0..arguments.burners {
         std::thread::spawn(move || burn(number, deadline));
     }
     println!("{PRESSING}");
     std::io::stdout().flush()?;
-    // Its end, or that of the time: either way the process ends, and all its threads with it.
+    // The end of input or of the time: either way the process ends, and all its threads with it.
     let _ = end.recv_timeout(PRESS_TIMEOUT);
     std::hint::black_box(&memory);
     Ok(())
