@@ -1,5 +1,5 @@
-//! The assets, found once for all clients who want the same, with the progress told to each of them. They are looked for
-//! anew when somebody has removed or replaced them since.
+//! The assets, found once for all clients that want the same, with progress reported to each of them. They are looked
+//! for anew if they have been removed or replaced since.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -43,13 +43,13 @@ struct Found {
 }
 
 impl Binaries {
-    /// For clusters of the provider `provider`, which can do this.
+    /// For clusters of the provider `provider`, which has these capabilities.
     pub(super) fn new(cache_directory: PathBuf, provider: ProviderName, capabilities: &Capabilities) -> Self {
         let (profiles, platform) = (capabilities.profiles, capabilities.binaries_platform.clone());
         Self { cache_directory, provider, profiles, platform, searches: Mutex::new(HashMap::new()) }
     }
 
-    /// What a client's cluster is made from. `steps` are told what is being waited for, as long as this waits.
+    /// The programs of a client's cluster. `steps` receives progress, as long as this waits.
     pub(super) async fn find(
         &self,
         request: &AcquireRequest,
@@ -79,7 +79,7 @@ impl Binaries {
         };
         let Found { assets, .. } = self.run(&search, minor, request, steps).await?;
         let spec = SlotSpec { assets: assets.clone(), profile, kubernetes: request.kubernetes.clone() };
-        // What was asked for by name is checked at boot, so it is part of the kind.
+        // A version that was asked for by name is checked at boot, so it is part of the kind.
         let named = request.kubernetes.as_deref().unwrap_or("any");
         Ok((SlotKey(format!("{profile}/{}/{named}", assets.identity).into()), Arc::new(spec)))
     }
@@ -117,7 +117,7 @@ impl Binaries {
             // A task of its own: it goes on for others when the client that came first leaves.
             let found = tokio::task::spawn_blocking(move || -> Result<_, AssetsError> {
                 let assets = assets::provide(&asset_request, &|step| drop(teller.progress.send_replace(step.text)))?;
-                // Whoever comes next looks for what is gone by now.
+                // A later client looks for programs that are gone by now.
                 let stamp = assets.stamp().unwrap_or_default();
                 Ok(Found { assets, stamp })
             });
@@ -148,7 +148,8 @@ impl Binaries {
 }
 
 impl Found {
-    /// Whether the programs are the same as when they were found. Asks the file system a few short questions, no more.
+    /// Returns true if the programs are the same as when they were found. Asks the file system a few short questions,
+    /// no more.
     fn is_current(&self) -> bool {
         self.assets.stamp().is_ok_and(|stamp| stamp == self.stamp)
     }

@@ -1,4 +1,4 @@
-//! Making the cluster of a slot, from a bootstrapped state where there is one.
+//! Making the cluster of a slot, from a bootstrapped state if there is one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::rewind::{
 };
 use crate::snapshot::{Snapshot, SnapshotStore};
 
-/// How long the API server may take to make what a snapshot leaves out; usually 110 ms.
+/// Time limit for the API server to make the objects that a snapshot leaves out; usually 110 ms.
 const COMPLETE_TIMEOUT: Duration = Duration::from_secs(30);
 const COMPLETE_POLL_INTERVAL: Duration = Duration::from_millis(3);
-/// A bootstrap has ended when nothing was written for so long.
+/// The time without a write after which a bootstrap has ended.
 const QUIET: Duration = Duration::from_millis(1500);
 const QUIET_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a slot's cluster is made from.
+/// The specification of a slot's cluster.
 #[derive(Clone, Debug)]
 pub(super) struct SlotSpec {
     pub(super) assets: Assets,
@@ -35,7 +35,7 @@ pub(super) struct SlotSpec {
     pub(super) kubernetes: Option<String>,
 }
 
-/// Why a cluster could not be made.
+/// The reason why a cluster could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootError {
     #[error("booting a cluster failed")]
@@ -61,7 +61,7 @@ pub(crate) enum BootError {
 }
 
 impl BootError {
-    /// Whether it is the user's to repair, and the same until then.
+    /// Returns true if only the user can repair it, and another try would fail the same way.
     pub(super) fn is_user_error(&self) -> bool {
         match self {
             Self::WrongVersion { .. } => true,
@@ -77,9 +77,9 @@ pub(super) struct Booter {
     pub(super) snapshots: SnapshotStore,
     /// The bounds that all gateways share.
     pub(super) entrance: Arc<Entrance>,
-    /// Where the values of baselines are, in files without a name.
+    /// The directory of the values of baselines, in files without a name.
     pub(super) baseline_directory: PathBuf,
-    /// Held by whoever bootstraps from nothing, so that others wait for its snapshot.
+    /// Held by a boot from nothing, so that others wait for its snapshot.
     pub(super) bootstrapping: tokio::sync::Mutex<()>,
 }
 
@@ -176,7 +176,7 @@ impl Booter {
         Ok((rewinder, version))
     }
 
-    /// Takes down the state that the cluster has now.
+    /// Records the present state of the cluster.
     async fn read_baseline(
         &self,
         etcd: &EtcdClient,
@@ -214,7 +214,7 @@ pub(crate) async fn wait_complete(etcd: &EtcdClient, awaited_keys: &[Vec<u8>]) -
     }
 }
 
-/// Returns when the API server has made all that it makes by itself, and writes no more.
+/// Returns when the API server has made all objects that it makes by itself, and writes no more.
 pub(crate) async fn wait_quiet(etcd: &EtcdClient) -> Result<(), BootError> {
     let start = Instant::now();
     let mut last_heads: Vec<(Vec<u8>, i64)> = Vec::new();

@@ -1,6 +1,6 @@
-//! The engine's Unix socket: every client comes in here.
+//! The engine's Unix socket, through which every client comes in.
 //!
-//! It is served by a task of its own. Whatever keeps it from accepting keeps nothing else from going on.
+//! It is served by a task of its own. An obstacle to accepting stops nothing else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -48,7 +48,7 @@ impl ClientSocket {
     /// Closes the socket. Connections that are open stay so.
     pub(super) async fn close(&mut self) {
         self.accepting.abort();
-        // An error says that it was aborted.
+        // An error means that it was aborted.
         let _ = (&mut self.accepting).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Who waits for a lease, and who has one. Only for people who look at the engine: the pool does not know of it.
+//! The clients that wait for a lease or have one. Only for people who look at the engine: the pool does not know of it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::pool::{ClientId, WaiterId};
 use crate::protocol::{ClientStatus, SlotStatus};
 
-/// How many waiting clients the status names.
+/// The number of waiting clients that the status names.
 const NAMED_MAX: usize = 20;
 /// Names of tests are cut to this.
 const NAME_CHARACTERS_MAX: usize = 120;
@@ -15,7 +15,7 @@ const NAME_CHARACTERS_MAX: usize = 120;
 /// All clients that want or have a lease.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
-    /// In the order in which they came.
+    /// In the order of their arrival.
     present: Mutex<BTreeMap<WaiterId, Client>>,
 }
 
@@ -31,12 +31,12 @@ struct Client {
     test: String,
     process_id: u32,
     lease: Option<u64>,
-    /// When it came, or got its lease.
+    /// The time at which it came, or got its lease.
     since: Instant,
 }
 
 impl Clients {
-    /// Takes note of a client until what is returned is dropped.
+    /// Registers a client until the returned visit is dropped.
     pub(super) fn enter(self: &Arc<Self>, waiter: WaiterId, client: ClientId, test: &str) -> Visit {
         let test = test.chars().take(NAME_CHARACTERS_MAX).collect();
         let process_id = u32::try_from(client.0).unwrap_or_default();
@@ -44,12 +44,12 @@ impl Clients {
         Visit { clients: Arc::clone(self), waiter }
     }
 
-    /// Those that wait, the first of them.
+    /// The first of the clients that wait.
     pub(super) fn waiting(&self) -> Vec<ClientStatus> {
         self.lock().values().filter(|client| client.lease.is_none()).take(NAMED_MAX).map(Client::status).collect()
     }
 
-    /// Says of each lease whose it is.
+    /// Sets the holder of each lease.
     pub(super) fn name_holders(&self, slots: &mut [SlotStatus]) {
         let present = self.lock();
         let holders: BTreeMap<u64, &Client> =
@@ -68,7 +68,7 @@ impl Clients {
 }
 
 impl Visit {
-    /// It has its lease.
+    /// Notes that it has its lease.
     pub(super) fn leased(&self, lease: u64) {
         if let Some(client) = self.clients.lock().get_mut(&self.waiter) {
             (client.lease, client.since) = (Some(lease), Instant::now());

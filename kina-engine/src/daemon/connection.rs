@@ -29,14 +29,14 @@ use crate::rewind::Template;
 use crate::template_intake::{NotReceived, TemplateReader, TemplateRoom};
 use crate::timings::{Asker, NamespaceNews, Outcome as TimingOutcome};
 
-/// How long a client may take for its request, or to take an answer.
+/// Time limit for a client to send its request, or to read an answer.
 pub(super) const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// A client that waits hears something at least so often, if only that the engine is still there.
+/// The longest time without a message to a waiting client, if only that the engine is still there.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// Far below what fits into one line, however long the names of tests are.
 const TIMING_LINES_AT_ONCE: usize = 500;
 
-/// What all connections share.
+/// The parts that all connections share.
 pub(super) struct Engine {
     pub(super) messages: mpsc::Sender<Message>,
     pub(super) namespaces: Namespaces,
@@ -46,10 +46,10 @@ pub(super) struct Engine {
     pub(super) template_reader: TemplateReader,
     pub(super) status_source: StatusSource,
     pub(super) metrics_source: MetricsSource,
-    /// Where the metrics can be scraped.
+    /// The address at which the metrics can be scraped.
     pub(super) metrics_address: Option<SocketAddr>,
     pub(super) next_waiter: Arc<AtomicU64>,
-    /// Asks the server to end. The inner sender is told when everything is gone.
+    /// Asks the server to end. The inner sender gets its answer when everything is gone.
     pub(super) stop: mpsc::Sender<oneshot::Sender<()>>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Client {
     steps: Steps,
 }
 
-/// A connection ended otherwise than by the client's will.
+/// A connection that ended against the client's will.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
     #[error("reading from or writing to the client failed")]
@@ -201,7 +201,7 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
-    // Whatever became of it: the lease, if there is one, ends here.
+    // In any case the lease, if there is one, ends here.
     match request.isolation {
         Isolation::Cluster => engine.tell(Message::Left { waiter }).await?,
         Isolation::Namespace => {
@@ -278,7 +278,7 @@ impl Engine {
         self.messages.send(message).await.map_err(|_| ConnectionError::Ending)
     }
 
-    /// The network of a lease on this cluster; `None` where there is no such lease.
+    /// The network of a lease on this cluster; `None` if there is no such lease.
     pub(super) async fn find_network(
         &self,
         lease: u64,
@@ -343,8 +343,8 @@ impl Client {
         }
     }
 
-    /// The template that the client wants; made from its content, for which the client is asked, if nobody knows it yet.
-    /// `None` if the client goes first.
+    /// The template that the client wants; if it is not known yet, it is made from its content, for which the client is
+    /// asked. `None` if the client goes first.
     async fn find_template(
         &mut self,
         engine: &Arc<Engine>,
@@ -392,7 +392,7 @@ impl Client {
         answered.transpose().map_err(|_| ConnectionError::Ending)
     }
 
-    /// Waits for an event, and tells the client now and then for what; `None` if the client goes first.
+    /// Waits for an event, and now and then tells the client what for; `None` if the client goes first.
     pub(super) async fn wait_and_tell<Event>(
         &mut self,
         event: impl Future<Output = Event>,
@@ -430,7 +430,7 @@ impl Client {
     }
 }
 
-/// What became of a template; `None` if the engine ends.
+/// The result of making a template; `None` if the engine ends.
 async fn made(making: &mut Making) -> Option<Result<Arc<Template>, Refusal>> {
     making.wait_for(Option::is_some).await.ok()?.clone()
 }

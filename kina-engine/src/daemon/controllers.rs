@@ -1,4 +1,4 @@
-//! What a cluster with controllers needs at its boot.
+//! The boot of a cluster with controllers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +15,12 @@ use crate::rewind::{PREFIX, RewindError, wait_controllers};
 const NODES: [&str; 2] = ["node-1", "node-2"];
 /// The namespaces that the API server makes.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
-/// How long the controllers may take to set a new cluster up; usually two seconds.
+/// Time limit for the controllers to set a new cluster up; usually two seconds.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Adds nodes to a new cluster, starts its controllers, and returns when these have made what is known to come from them.
+/// Adds nodes to a new cluster, starts its controllers, and returns when these have made the objects known to come from
+/// them.
 pub(super) async fn bootstrap(
     cluster: &Arc<dyn ProvidedCluster>,
     api: &ApiClient,
@@ -49,7 +50,7 @@ pub(super) async fn bootstrap(
     Ok(())
 }
 
-/// Something that the controllers of a new cluster have yet to make.
+/// An object that the controllers of a new cluster have yet to make.
 async fn missing(api: &ApiClient, etcd: &EtcdClient) -> Result<Option<String>, BootError> {
     let listing = etcd.list_heads(PREFIX).await?;
     for namespace in NAMESPACES {

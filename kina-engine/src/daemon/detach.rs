@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use crate::bounded_log::{BoundedFile, ENGINE_PART_BYTES_MAX};
 
-/// Cuts every tie to whoever started this process: its session, its directory, its open files.
+/// Cuts every tie to the process that started this one: its session, its directory, its open files.
 pub(super) fn detach() {
     // Fails only for a leader of a process group, which a child just forked is not.
     let _ = rustix::process::setsid();
@@ -26,7 +26,7 @@ pub(super) fn start_log(path: &Path) -> std::io::Result<()> {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,h2=warn,hyper=warn,kube_client=off,tower=warn"));
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Mutex::new(file)).finish();
-    // Before `main` nobody can have set another.
+    // Before `main`, no other can have been set.
     let _ = tracing::subscriber::set_global_default(subscriber);
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(%panic, backtrace = %std::backtrace::Backtrace::force_capture(), "bug: panic");

@@ -1,4 +1,4 @@
-//! The most there ever was at a time: whether the pool's bounds hold can be read from an engine that ran.
+//! Peaks, which tell of an engine that ran if it kept to the pool's bounds.
 
 use crate::pool::{Limits, Pool};
 use crate::protocol::HighWater;

@@ -1,4 +1,4 @@
-//! How much this machine can take, and what the user says about it.
+//! The limits of this machine, and those that the user sets.
 
 use crate::backoff::Backoff;
 use crate::machine;
@@ -8,20 +8,20 @@ use crate::settings::EngineSettings;
 
 /// Memory kept for everything that is no cluster.
 const MEMORY_RESERVED_BYTES: u64 = 1 << 30;
-/// Left to the user on a machine of any size; more clusters than this serve nobody.
+/// Left to the user on a machine of any size; more clusters than this are of no use.
 const SLOTS_MAX: usize = 32;
 /// Long enough for a run of tests that share a template, too short to be noticed.
 const TEMPLATE_PATIENCE_MS: u64 = 250;
 /// Several times as long as the boot of a cluster, which is what it costs to give one up for another.
 const KIND_PATIENCE_MS: u64 = 5_000;
-/// How long the state of a stopped cluster is kept.
+/// The time for which the state of a stopped cluster is kept.
 const STOPPED_AGE_MAX_MS: u64 = 3_600_000;
 
-/// What this machine has for an engine of this user.
+/// This machine's resources for an engine of this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MachineLimits {
     pub(super) cores: usize,
-    /// What all clusters together may take.
+    /// The memory of all clusters together.
     pub(super) memory_bytes: u64,
 }
 

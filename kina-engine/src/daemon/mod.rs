@@ -3,21 +3,22 @@
 //! - `detach`: the first acts of the new process.
 //! - `server`: the socket, and the end of everything.
 //! - `client_socket`: the socket's connections. `connection`: one client.
-//! - `clients`: who waits or has a lease.
+//! - `clients`: the clients that wait or have a lease.
 //! - `dispatcher`: feeds the pool with events and carries its actions out; the only owner of its state.
-//! - `slot`: what stands behind a slot: cluster, rewinder, gateway.
-//! - `boot`: making one.
-//! - `controllers`: what a cluster with controllers needs at its boot.
-//! - `binaries`: the assets, found once for all who want the same.
-//! - `steps`: what it tells a client that waits.
-//! - `old_logs`: how long logs are kept.
-//! - `high_water`: the most there ever was at a time.
+//! - `slot`: the parts of a slot: cluster, rewinder, gateway.
+//! - `boot`: making a cluster.
+//! - `controllers`: the boot of a cluster with controllers.
+//! - `binaries`: the assets, found once for all clients that want the same.
+//! - `steps`: progress messages to waiting clients.
+//! - `old_logs`: the removal of old logs.
+//! - `high_water`: peaks.
 //! - `lease_files`: the removal of the files that leases leave.
-//! - `limits`: how much this machine can take.
-//! - `metrics`: what it counts and measures, for Prometheus.
+//! - `limits`: the limits of this machine.
+//! - `metrics`: counters and measurements, for Prometheus.
 //! - `namespaces`: leases on single namespaces, many on one cluster.
-//! - `templates`, `template_upload`, `template_making`, `template_store`: templates; their way in, how they are made and kept.
-//! - `status`: what the engine tells about itself.
+//! - `templates`, `template_upload`, `template_making`, `template_store`: templates, from their upload to their
+//!   storage.
+//! - `status`: the engine's report on itself.
 
 mod binaries;
 pub(crate) mod boot;
@@ -49,7 +50,7 @@ use crate::client::BECOME_ENGINE;
 /// Exit code of an engine that could not start; its log says why.
 const EXIT_FAILED: i32 = 70;
 
-/// Becomes the engine if this process was started to be it, and then never returns. Else does nothing.
+/// Becomes the engine if this process was started to be it, and then never returns. Otherwise does nothing.
 ///
 /// To be called before anything else: from a constructor, or as the first act of `main`.
 pub fn become_engine_if_asked() {
@@ -78,7 +79,7 @@ fn run(provider: &str) -> Result<(), Box<dyn std::error::Error>> {
         .enable_all()
         .build()?;
     let result = runtime.block_on(server::serve(provider, paths, settings, open_files));
-    // Whatever still runs must not hold the process back.
+    // Tasks that still run must not hold the process back.
     runtime.shutdown_background();
     result
 }

@@ -1,5 +1,5 @@
-//! How long logs are kept. They outlast the engine or the cluster that they are about, so that it can be seen why it
-//! ended. How long each may become is the matter of `bounded_log`.
+//! The removal of old logs. Logs outlast the engine or the cluster that they are about, so that its end can be
+//! explained. Their size is the matter of `bounded_log`.
 //!
 //! All engines of a cache have theirs in one place, those of clusters each in a directory of its cluster's name.
 
@@ -13,9 +13,9 @@ use crate::earlier_logs;
 use crate::journal::living_engines;
 use crate::paths::EnginePaths;
 
-/// Of clusters, beside those of engines that live, and of engines.
+/// The number of logs kept: of clusters, beside those of living engines, and of engines.
 const KEPT_MAX: usize = 40;
-/// An engine that has written nothing for so long has ended for want of anything to do, unless its user let it idle.
+/// An engine that has written nothing for so long has ended after its idle time, unless its user made that longer.
 const ENGINE_LOG_AGE_MIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Removes the oldest.
@@ -32,7 +32,7 @@ pub(super) fn prune(paths: &EnginePaths) {
 /// started again.
 fn prune_cluster_logs(directory: &Path, journal_directory: &Path) {
     let found = oldest_first(directory, |_, metadata| metadata.is_dir());
-    // After the directories: so the engine of whatever was found there is seen to live.
+    // After the directories: so the engine of each directory that was found is seen to live.
     for path in surplus(found, &living_engines(journal_directory)) {
         removed(&path, std::fs::remove_dir_all(&path));
     }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_of_engines_go_when_there_are_many_and_nobody_has_written_there_for_a_day() {
+    fn logs_of_engines_go_when_there_are_many_and_none_was_written_to_for_a_day() {
         let logs = tempfile::tempdir().expect("a temporary directory");
         let day = 24 * 60 * 60;
         let put = |name: &str, seconds| {

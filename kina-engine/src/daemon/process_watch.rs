@@ -1,10 +1,10 @@
-//! Noticing that a client has ended, also where a forked child still holds its connection.
+//! Detection that a client has ended, even if a forked child still holds its connection.
 
 use std::time::Duration;
 
 use rustix::process::Pid;
 
-/// How often a client is looked for where the system cannot tell of its end.
+/// The interval of looks for a client if the system cannot report its end.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Resolves when the process has ended.

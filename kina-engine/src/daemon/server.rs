@@ -43,14 +43,14 @@ const TICK_INTERVAL: Duration = Duration::from_millis(500);
 const TICK_INTERVAL_AT_REST: Duration = Duration::from_secs(5);
 /// Clusters are looked after every so many ticks.
 const TICKS_PER_LOOK: u64 = 20;
-/// How long the kernel may take to end what was killed.
+/// Time limit for the kernel to end killed processes.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an engine that is just ending may take to let go of its lock.
+/// Time limit for an engine that is just ending to let go of its lock.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long this engine gives its own clusters to end, so that the next one's patience is enough.
+/// The time that this engine gives its own clusters to end, so that the next one's patience is enough.
 const END_MAX: Duration = Duration::from_secs(15);
 
-/// Runs the engine until it is asked to end or nobody has used it for long.
+/// Runs the engine until it is asked to end or has been unused for long.
 pub(super) async fn serve(
     provider_name: ProviderName,
     paths: EnginePaths,
@@ -165,7 +165,7 @@ pub(super) async fn serve(
                 if is_used || !dispatcher.is_idle() {
                     idle_since = Instant::now();
                 } else if Duration::from_secs(settings.idle_exit_seconds) < idle_since.elapsed() {
-                    tracing::info!("nobody has used the engine for a while: it ends");
+                    tracing::info!("the engine has been unused for a while: it ends");
                     break;
                 }
             }
@@ -189,7 +189,7 @@ pub(super) async fn serve(
         scrapes.abort();
     }
     if tokio::time::timeout(END_MAX, dispatcher.shut_down()).await.is_err() {
-        tracing::warn!("clusters took too long to end: whoever watches over them ends them once this engine is gone");
+        tracing::warn!("clusters took too long to end: their watchers end them once this engine is gone");
     }
     remove_state(&paths);
     if let Err(error) = journal.close() {
@@ -210,14 +210,14 @@ pub(super) async fn serve(
     Ok(())
 }
 
-/// Takes the lock that only one engine holds; waits for one that is just ending, but not for one that serves: should it
-/// end later, nobody would know of the engine that takes its place.
+/// Takes the lock that only one engine holds; waits for one that is just ending, but not for one that serves: should
+/// that end later, no client would know of the engine that takes its place.
 async fn lock(path: &Path, socket: &Path) -> Result<File, std::io::Error> {
     let start = Instant::now();
     loop {
         let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
         match file.try_lock() {
-            // The one before may have removed the file between our opening and our locking it.
+            // The previous engine may have removed the file between our opening and our locking it.
             Ok(()) if is_same_file(&file, path) => return Ok(file),
             Ok(()) => {}
             Err(TryLockError::WouldBlock) if start.elapsed() < PREDECESSOR_TIMEOUT && !is_served(socket).await => {}
@@ -230,11 +230,11 @@ async fn lock(path: &Path, socket: &Path) -> Result<File, std::io::Error> {
     }
 }
 
-/// Whether somebody listens, and goes on to. An engine that ends has stopped to before it lets go of its lock; of one that
-/// was killed the kernel accepts connections for a moment, until it closes them all.
+/// Returns true if an engine listens, and goes on to. An engine that ends stops listening before it lets go of its
+/// lock; for one that was killed, the kernel accepts connections for a moment, until it closes them all.
 async fn is_served(socket: &Path) -> bool {
     let Ok(mut stream) = tokio::net::UnixStream::connect(socket).await else { return false };
-    // An engine says nothing before it was spoken to: what comes is the end of the connection.
+    // An engine sends nothing before it gets a message: anything to read is the end of the connection.
     tokio::time::timeout(DEATH_TIMEOUT, stream.read_u8()).await.is_err()
 }
 
@@ -244,7 +244,7 @@ fn is_same_file(file: &File, path: &Path) -> bool {
     opened.dev() == named.dev() && opened.ino() == named.ino()
 }
 
-/// Opens the port for Prometheus, where one is wanted. One that is taken, by another engine perhaps, is no reason to run
+/// Opens the port for Prometheus, if one is wanted. A port in use, perhaps by another engine, is no reason to run
 /// no tests.
 async fn listen_for_scrapes(port: Option<u16>, open_files: &OpenFiles) -> Option<Listener> {
     let port = port?;
@@ -260,7 +260,7 @@ async fn listen_for_scrapes(port: Option<u16>, open_files: &OpenFiles) -> Option
     }
 }
 
-/// Ends what outlived the engines that started it, whichever those were. Returns how many processes that were.
+/// Ends processes that outlived the engines that started them. Returns their number.
 async fn sweep_journals(paths: &EnginePaths) -> usize {
     let (directory, state_roots) = (paths.journal_directory.clone(), paths.state_roots());
     match tokio::task::spawn_blocking(move || sweep(&directory, &state_roots)).await {

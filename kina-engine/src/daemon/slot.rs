@@ -1,4 +1,4 @@
-//! What stands behind a slot of the pool.
+//! The parts of a slot of the pool.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 use crate::rewind::{ExpectedKeys, RewindError, RewindReport, Rewinder, Template};
 use crate::rule_kind::RuleKind;
 
-/// How often a slot is proven, and rewound in between, before it is given up.
+/// The number of proofs of a slot, with a rewind between them, before it is given up.
 const PROOFS_MAX: u64 = 8;
 /// Usually 8 to 30 ms.
 const THAW_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,30 +26,30 @@ pub(super) struct SlotHandle {
     rewinder: tokio::sync::Mutex<Rewinder>,
     entrance: Arc<Entrance>,
     prepared_gateway: Mutex<Option<PreparedGateway>>,
-    /// Whether the API server has been fully ready since it was started.
+    /// Set if the API server has been fully ready since it was started.
     is_fully_ready: AtomicBool,
-    /// Changed under the rewinder's lock only, so that nobody asks a frozen etcd.
+    /// Changed under the rewinder's lock only, so that a frozen etcd is never asked.
     is_frozen: AtomicBool,
-    /// Whether its bootstrapped state was kept from an earlier cluster.
+    /// Set if its bootstrapped state was kept from an earlier cluster.
     is_from_snapshot: bool,
     lease_count: AtomicU64,
     /// As last measured.
     database_bytes: AtomicU64,
     memory_bytes: AtomicU64,
-    /// When its processes were started.
+    /// The time at which its processes were started.
     running_since: Mutex<Instant>,
     /// Requests whose end the next rewind has to see.
     left_behind: Mutex<LeftBehind>,
 }
 
-/// What a cluster takes.
+/// The size of a cluster.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SlotSize {
     pub(super) memory_bytes: u64,
     pub(super) database_bytes: u64,
 }
 
-/// Why a slot cannot be used any more.
+/// The reason why a slot cannot be used any more.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SlotError {
     #[error("rewinding failed")]
@@ -62,17 +62,17 @@ pub(super) enum SlotError {
     NotThawed { waited_seconds: u64 },
     #[error("setting the logs of earlier leases aside failed")]
     Logs(#[source] std::io::Error),
-    #[error("somebody wrote to the cluster before each of {proofs} proofs")]
+    #[error("the cluster was written to before each of {proofs} proofs")]
     NeverPristine { proofs: u64 },
 }
 
 impl SlotError {
-    /// Returns whether something wrote into a template that was being made.
+    /// Returns true if something wrote into a template that was being made.
     pub(super) fn is_intruder(&self) -> bool {
         matches!(self, Self::Rewind(RewindError::Intruder { .. }))
     }
 
-    /// Whether the cluster worked, but could not be proven to be what it has to be.
+    /// Returns true if the cluster worked, but could not be proven pristine.
     pub(super) fn is_not_pristine(&self) -> bool {
         match self {
             Self::NeverPristine { .. } => true,
@@ -151,7 +151,7 @@ impl SlotHandle {
         u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Opens the gateway. Nobody gets through it before [`Self::prove`].
+    /// Opens the gateway. No client gets through it before [`Self::prove`].
     pub(super) async fn open_gateway(&self) -> Result<(OpenGateway, Admission, GatewayCredentials), GatewayError> {
         let prepared = match self.take_gateway() {
             Some(prepared) => prepared,
@@ -161,15 +161,15 @@ impl SlotHandle {
         prepared.open()
     }
 
-    /// Proves once more that the slot is pristine, rewinds it if it is not, and begins its logs anew. Returns how often it
-    /// was rewound.
+    /// Proves once more that the slot is pristine, rewinds it if it is not, and begins its logs anew. Returns the
+    /// number of rewinds.
     pub(super) async fn prove(&self) -> Result<u64, SlotError> {
         let (late_writes, logs) = tokio::join!(self.prove_state(), self.set_logs_aside());
         logs?;
         late_writes
     }
 
-    /// Begins the components' logs anew: what is in them was not written for the next lease.
+    /// Begins the components' logs anew: their content was not written for the next lease.
     async fn set_logs_aside(&self) -> Result<(), SlotError> {
         let cluster = Arc::clone(&self.cluster);
         let set_aside = tokio::task::spawn_blocking(move || cluster.set_logs_aside());
@@ -194,7 +194,7 @@ impl SlotHandle {
         Err(SlotError::NeverPristine { proofs: PROOFS_MAX })
     }
 
-    /// Takes what a lease has made of the cluster, which was bare before, as a template.
+    /// Takes the changes that a lease has made to the cluster, which was bare before, as a template.
     pub(super) async fn take_template(
         &self,
         name: &str,
@@ -204,12 +204,12 @@ impl SlotHandle {
         Ok(self.rewinder.lock().await.take_template(name, expected, directory).await?)
     }
 
-    /// Takes note of what may still run of those who have used the cluster, until the next rewind sees to its end.
+    /// Notes requests of the cluster's users that may still run, until the next rewind ends them.
     pub(super) fn leave(&self, left_behind: LeftBehind) {
         self.left_behind.lock().unwrap_or_else(PoisonError::into_inner).add(left_behind);
     }
 
-    /// Waits until rules that a lease has written are in force, as long as that is wanted.
+    /// Waits until rules that a lease has written are in force, as long as `is_wanted` returns true.
     pub(super) async fn bring_in_force(
         &self,
         kinds: &BTreeSet<RuleKind>,
@@ -234,13 +234,13 @@ impl SlotHandle {
         if report.restarted {
             self.is_fully_ready.store(false, Ordering::Relaxed);
         }
-        // The hand-out does so once more, beside its proof, when a client can look at the logs already.
+        // The hand-out does this once more, beside its proof, when a client can look at the logs already.
         self.set_logs_aside().await?;
         self.prepare_gateway().await?;
         Ok(report)
     }
 
-    /// Rewinds, and lets no controller remember anything of what was: it would be done to the next lease.
+    /// Rewinds, without letting a controller remember the old state: it would apply it to the next lease.
     async fn rewind_with_controllers(
         &self,
         rewinder: &mut Rewinder,
@@ -254,7 +254,7 @@ impl SlotHandle {
         Ok(rewinder.rewind_controlled(template).await?)
     }
 
-    /// Starts a stopped cluster and proves that it still is what it was.
+    /// Starts a stopped cluster and proves that its state is unchanged.
     pub(super) async fn start(&self) -> Result<(), SlotError> {
         self.is_fully_ready.store(false, Ordering::Relaxed);
         self.is_frozen.store(false, Ordering::Relaxed);
@@ -277,7 +277,7 @@ impl SlotHandle {
         Ok(self.cluster.freeze().await?)
     }
 
-    /// Gives it back, and waits until the API server answers again.
+    /// Gives the processor back, and waits until the API server answers again.
     pub(super) async fn thaw(&self) -> Result<(), SlotError> {
         let thawing = async {
             self.cluster.thaw().await?;
@@ -294,7 +294,7 @@ impl SlotHandle {
         Ok(self.prepare_gateway().await?)
     }
 
-    /// What it takes now; `None` while it is frozen.
+    /// Its present size; `None` while it is frozen.
     pub(super) async fn measure(&self) -> Result<Option<SlotSize>, SlotError> {
         let Some(memory_bytes) = self.cluster.memory_bytes().await else { return Ok(None) };
         let rewinder = self.rewinder.lock().await;
@@ -307,8 +307,8 @@ impl SlotHandle {
         Ok(Some(SlotSize { memory_bytes, database_bytes }))
     }
 
-    /// Lets storage forget what leases that are over have written. That takes some milliseconds, for which a release does
-    /// not wait; the next lease does.
+    /// Makes storage forget the writes of ended leases. That takes some milliseconds, for which a release does not
+    /// wait; the next lease does.
     pub(super) async fn forget_history(&self) -> Result<(), SlotError> {
         let mut rewinder = self.rewinder.lock().await;
         match self.is_frozen.load(Ordering::Relaxed) {
@@ -322,8 +322,8 @@ impl SlotHandle {
         Ok(self.cluster.stop().await?)
     }
 
-    /// Makes the next lease's gateway, unless that is done. Its certificates take a moment: it is made while the lease
-    /// before is still held.
+    /// Makes the next lease's gateway, unless that is done. Its certificates take a moment, so it is made while the
+    /// previous lease is still held.
     pub(super) async fn prepare_gateway(&self) -> Result<(), GatewayError> {
         if self.gateway_lock().is_some() {
             return Ok(());
@@ -354,7 +354,7 @@ impl SlotHandle {
     pub(super) async fn keep_warm(&self) {
         let upstream = self.gateway_lock().as_ref().map(PreparedGateway::upstream);
         if let Some(upstream) = upstream {
-            // An API server that is being frozen would let it wait; then it is tried again after it was thawed.
+            // An API server that is being frozen would make this wait; then it is tried again after the thaw.
             let _ = tokio::time::timeout(WARM_UP_TIMEOUT, upstream.warm_up()).await;
         }
     }

@@ -1,4 +1,4 @@
-//! What the engine tells about itself.
+//! The engine's report on itself.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::pool::SlotState;
 use crate::process_memory as memory;
 use crate::protocol::{SlotStatus, Status, VERSION};
 
-/// What the pool calls a slot of which nothing runs.
+/// The pool's name for a slot without running processes.
 const STOPPED: &str = SlotState::Stopped.name();
 
-/// Everything about the engine that is not the pool's.
+/// All parts of the status that are not the pool's.
 pub(super) struct StatusSource {
     pub(super) start: Instant,
     pub(super) log: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct StatusSource {
 }
 
 impl StatusSource {
-    /// `None` when the engine is ending. Reading the memory of clusters takes some milliseconds for each.
+    /// `None` if the engine is ending. Reading the memory of clusters takes some milliseconds for each.
     pub(super) async fn read(
         &self,
         messages: &mpsc::Sender<Message>,

@@ -2,14 +2,14 @@
 
 use crate::protocol::EngineMessage;
 
-/// The step that a client was told last.
+/// The last step that a client was told.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
     told: Option<String>,
 }
 
 impl Steps {
-    /// The message for a client whose request is at this step now. Only a step that is another than the last is news.
+    /// The message for a client whose request is at this step now. A step is reported only if it differs from the last.
     pub(super) fn message(&mut self, step: &str) -> EngineMessage {
         if self.told.as_deref() == Some(step) {
             return EngineMessage::Alive;

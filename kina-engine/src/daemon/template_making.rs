@@ -16,10 +16,10 @@ use crate::rewind::{ExpectedKeys, Template};
 use crate::template_intake::Admitted;
 use crate::timings::Asker;
 
-/// On so many clusters it is tried, if something else writes to them.
+/// The number of clusters to try, if something else writes to them.
 const CLUSTERS_MAX: usize = 3;
 
-/// Why a cluster did not become a template.
+/// The reason why a cluster did not become a template.
 enum Failure {
     Refused(Refusal),
     /// Something else wrote to it: the message names the key.

@@ -1,4 +1,4 @@
-//! Templates on disk, so that one that was made outlives its engine.
+//! Templates on disk, so that a template outlives its engine.
 
 use std::fs::File;
 use std::io;
@@ -13,15 +13,15 @@ use crate::pool::{SlotKey, TemplateName};
 use crate::rewind::{Template, TemplateWriter};
 use crate::state_file::{self, Entries, StateFileKind};
 
-/// Rises with each change of the file's content. Part of the file's name: an engine of another format never opens it, and
-/// it goes like any other when nothing has used it for long.
+/// Rises with each change of the file's content. Part of the file's name: an engine of another format never opens it,
+/// and it is removed like any other when it has been unused for long.
 const FORMAT: u32 = 2;
 /// No template is larger: etcd would not take it.
 const FILE_KIND: StateFileKind = StateFileKind { what: "the template", bytes_max: 2 << 30, set_aside_max: 4 };
-/// How many are kept, and how much they may take together; those that were used last.
+/// The largest number of kept templates, and their largest total size; those used last are kept.
 const KEPT_MAX: usize = 32;
 const KEPT_BYTES_MAX: u64 = 1 << 30;
-/// One that nobody used for so long goes.
+/// The time without use after which a template is removed.
 const AGE_MAX: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const EXTENSION: &str = "template";
 
@@ -29,7 +29,7 @@ const EXTENSION: &str = "template";
 #[derive(Clone, Debug)]
 pub(super) struct TemplateStore {
     directory: PathBuf,
-    /// Where the values of those in use are, in files without a name.
+    /// The directory of the values of those in use, in files without a name.
     value_directory: PathBuf,
 }
 
@@ -47,15 +47,15 @@ impl TemplateStore {
         Self { directory, value_directory }
     }
 
-    /// The template of this name for clusters of this kind. What is not exactly what some engine of this format wrote
-    /// counts as absent, and is set aside.
+    /// The template of this name for clusters of this kind. A file that is not exactly as an engine of this format
+    /// wrote it counts as absent, and is set aside.
     pub(super) fn load(&self, kind: &SlotKey, name: &TemplateName) -> Option<Template> {
         let path = self.path(kind, name);
         let template = state_file::load_entries(&path, &FILE_KIND, |header: Header, entries| {
             let is_this = header.format == FORMAT && *header.name == *name.0;
             is_this.then(|| self.unpack(entries, header).ok()).flatten()
         })?;
-        // Those used last are kept. Where the time cannot be set, it goes a little earlier.
+        // Those used last are kept. If the time cannot be set, the template goes a little earlier.
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Some(template)
     }
@@ -77,9 +77,9 @@ impl TemplateStore {
         Ok(())
     }
 
-    /// Forgets a template that turned out to be of no use.
+    /// Forgets a template that turned out to be useless.
     pub(super) fn remove(&self, kind: &SlotKey, name: &TemplateName) {
-        // One that is not there is as good.
+        // It may be absent already.
         let _ = std::fs::remove_file(self.path(kind, name));
     }
 
@@ -94,7 +94,7 @@ impl TemplateStore {
         writer.finish(header.name, removed, header.discovery_etag)
     }
 
-    /// Removes what nobody has used for longest, and what was left half written.
+    /// Removes templates that have been unused for longest, and half-written files.
     fn prune(&self) {
         let Ok(entries) = std::fs::read_dir(&self.directory) else { return };
         let files = entries.flatten().filter_map(|entry| {
@@ -110,7 +110,7 @@ impl TemplateStore {
             count += 1;
             kept_bytes += length;
             let is_kept = is_template && count <= KEPT_MAX && kept_bytes <= KEPT_BYTES_MAX && age < AGE_MAX;
-            // What another engine is writing just now is young.
+            // A file that another engine is writing just now is young.
             let is_being_written = !is_template && age < Duration::from_secs(600);
             if !is_kept && !is_being_written && !is_set_aside(&path) {
                 let _ = std::fs::remove_file(path);

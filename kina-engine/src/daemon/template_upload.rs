@@ -9,14 +9,14 @@ use crate::error_text::with_causes;
 use crate::protocol::{ClientMessage, EngineMessage, Refusal, RefusalKind};
 use crate::template_intake::{NotReceived, Reservation, receive};
 
-/// The least that a client may be expected to send, in bytes a second: also while all processors are busy.
+/// The lowest speed that is expected of a client, in bytes a second: also while all processors are busy.
 const SENT_PER_SECOND_MIN: u64 = 1 << 20;
 
 /// A step towards a template; `None` if the client goes first.
 type Step<Taken> = Result<Option<Result<Taken, Refusal>>, ConnectionError>;
 
 impl Client {
-    /// Asks for the content of a template that is not known, when there is room for it, and has the template made.
+    /// Asks for the content of an unknown template once there is room for it, and has the template made.
     pub(super) async fn take_template_in(&mut self, engine: &Arc<Engine>, wanted: TemplateRequest) -> Step<Lookup> {
         let reservation = match self.wait_for_room(engine, &wanted).await? {
             Some(Ok(reservation)) => reservation,

@@ -1,4 +1,4 @@
-//! Templates: made once, by whoever is the first to want one, and then shared.
+//! Templates: each made once, by the first client to want it, and then shared.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ pub(super) struct Templates {
     known: Mutex<HashMap<(SlotKey, TemplateName), Entry>>,
 }
 
-/// What is to be made, for whom.
+/// A request to make a template.
 pub(super) struct TemplateRequest {
     pub(super) kind: SlotKey,
     pub(super) spec: Arc<SlotSpec>,
@@ -36,17 +36,17 @@ pub(super) struct TemplateRequest {
     pub(super) timeout_ms: u64,
 }
 
-/// Where a template can be had.
+/// The place where a template is available.
 pub(super) enum Lookup {
     /// Here.
     Found { template: Arc<Template>, is_from_disk: bool },
-    /// From whoever makes it.
+    /// From the task that makes it.
     Making(Making),
     /// Nowhere: it has to be made, and for that its content is needed.
     Unknown,
 }
 
-/// Tells what became of a template that is being made.
+/// Tells the result of making a template.
 pub(super) type Making = watch::Receiver<Option<Made>>;
 
 type Made = Result<Arc<Template>, Refusal>;
@@ -68,14 +68,14 @@ impl Templates {
         }
         let (store, key) = (self.store.clone(), (kind.clone(), name.clone()));
         let loading = tokio::task::spawn_blocking(move || store.load(&key.0, &key.1));
-        // An error means that loading panicked: then it is as good as absent.
+        // An error means that loading panicked: the template counts as absent.
         match loading.await.ok().flatten() {
             Some(template) => Lookup::Found { template: self.keep(kind, Arc::new(template)), is_from_disk: true },
             None => Lookup::Unknown,
         }
     }
 
-    /// Has a template made from its content, unless somebody was faster. It is made whether who asked stays or not.
+    /// Has a template made from its content, unless another client was faster. It is made even if the client goes.
     pub(super) fn make(
         self: &Arc<Self>,
         engine: &Arc<Engine>,
@@ -99,7 +99,7 @@ impl Templates {
                 template
             });
             if result.is_err() {
-                // Who comes later tries anew: what was wrong may have been put right.
+                // A later client tries anew: the fault may have been repaired.
                 templates.known().remove(&key);
             }
             made.send_replace(Some(result));
@@ -128,7 +128,7 @@ impl Templates {
         self.known().get_mut(&(kind.clone(), name.clone())).map(Entry::look_up)
     }
 
-    /// Takes a template into those at hand, and lets the one go that was used longest ago.
+    /// Takes a template into those at hand, and removes the least recently used one.
     fn keep(&self, kind: &SlotKey, template: Arc<Template>) -> Arc<Template> {
         let mut known = self.known();
         let key = (kind.clone(), TemplateName(template.name().into()));

@@ -1,4 +1,4 @@
-//! What goes on off everyone's path.
+//! Background work.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use crate::error_text::with_causes;
 use crate::pool::{SlotId, SlotState};
 
 impl Dispatcher {
-    /// Waits in the background for what nobody waits for: full readiness, and OpenAPI.
+    /// Waits in the background for events that no lease waits for: full readiness, and OpenAPI.
     pub(super) fn follow_up(&mut self, slot: SlotId, lease: Option<u64>, since: Instant) {
         let Some(handle) = self.handles.get(&slot).cloned() else { return };
         let messages = self.messages.clone();
@@ -44,7 +44,7 @@ impl Dispatcher {
         self.handles.remove(&slot)
     }
 
-    /// Renews connections, and measures what clusters take. Frozen ones are let be: they could not answer, and do not
+    /// Renews connections, and measures clusters. Frozen ones are left alone: they could not answer, and do not
     /// grow.
     pub(super) fn look_after_all(&mut self) {
         let slots: Vec<_> = self.pool.slots().collect();
@@ -64,7 +64,7 @@ impl Dispatcher {
         }
     }
 
-    /// Begins before the next lease with what that would have to wait for.
+    /// Begins work before the next lease that this would have to wait for.
     pub(super) fn forget_history(&mut self, slot: SlotId) {
         if let Some(handle) = self.handles.get(&slot).cloned() {
             self.tasks.spawn(async move {

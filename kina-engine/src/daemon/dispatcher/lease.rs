@@ -126,14 +126,15 @@ impl ActiveLease {
 }
 
 impl Release {
-    /// Cuts the lease off, whenever it may be rewound.
+    /// Cuts the lease off at once, no matter when its cluster is rewound.
     fn new(lease: u64, gateway: OpenGateway, files: LeaseFiles) -> Self {
         let network = gateway.network().clone();
         let closing = async move { tokio::join!(gateway.close(), files.remove(lease)).0 };
         Self { lease, since: Instant::now(), network, closing: Some(tokio::spawn(closing)) }
     }
 
-    /// Waits until the lease is cut off and its files are gone. Returns what may still run of it, to the first caller only.
+    /// Waits until the lease is cut off and its files are gone. Returns its requests that may still run, to the first
+    /// caller only.
     pub(super) async fn wait_closed(&mut self) -> LeftBehind {
         let Some(closing) = self.closing.take() else { return LeftBehind::default() };
         // An error means that closing panicked; its connections are gone all the same.

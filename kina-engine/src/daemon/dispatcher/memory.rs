@@ -1,4 +1,4 @@
-//! This engine's share of the memory that all engines of the user have.
+//! This engine's share of the memory of all of the user's engines.
 
 use std::sync::Arc;
 
@@ -6,29 +6,29 @@ use super::{Dispatcher, Message, Outcome};
 use crate::budget::Budget;
 use crate::pool::{Event, Limits, Pool};
 
-/// What the pool may use of the budget. The pool hears of it before the event that needs it, or it would stop a cluster
-/// to make room for what there is room for.
+/// The pool's part of the budget. The pool hears of it before the event that needs it, or it would stop a cluster
+/// to make room although there is room.
 pub(super) struct MemoryShare {
     budget: Arc<Budget>,
-    /// For what is booted or started next.
+    /// Kept for the next cluster to boot or start.
     spare_bytes: u64,
-    /// What this engine has, as the pool knows. The first time, it has to hear even of nothing.
+    /// The engine's memory, as the pool knows it. The first time, the pool has to hear even of nothing.
     known_bytes: Option<u64>,
-    /// What was wanted when not all of it was to be had. The same is asked for again at the next tick or request, and not
-    /// at each event: it takes the lock of the budget, and reads what all engines have.
+    /// The memory that was wanted when not all of it was available. The same is asked for again at the next tick or
+    /// request, and not at each event: that takes the lock of the budget, and reads the shares of all engines.
     wanted_in_vain_bytes: Option<u64>,
-    /// Whether a task waits for the lock of the budget.
+    /// Set while a task waits for the lock of the budget.
     is_reserving: bool,
 }
 
-/// What comes of an event that is about to be told to the pool.
+/// The effect of an event that is about to reach the pool.
 #[derive(Debug, PartialEq, Eq)]
 enum Share {
-    /// The pool knows what it may use.
+    /// The pool knows its memory.
     Known,
-    /// It has to hear of this first.
+    /// The pool has to hear of this memory first.
     Changed { memory_max_bytes: u64 },
-    /// Another engine has the lock of the budget. Usually for microseconds; for seconds where it is frozen in the middle.
+    /// Another engine has the lock of the budget. Usually for microseconds; for seconds if it is frozen in the middle.
     Later { more_bytes: u64 },
 }
 
@@ -45,7 +45,7 @@ impl MemoryShare {
         }
     }
 
-    /// Takes what the pool needs next, or gives back what it does not.
+    /// Reserves the memory that the pool needs next, or gives back the memory that it does not need.
     fn adjust(&mut self, pool: &Pool, event: &Event) -> Share {
         if self.is_reserving {
             return Share::Known;
@@ -72,7 +72,7 @@ impl MemoryShare {
         self.shared(shared)
     }
 
-    /// Takes note of what this engine has now.
+    /// Notes the engine's present memory.
     fn shared(&mut self, shared: Result<(), std::io::Error>) -> Share {
         if let Err(error) = shared {
             tracing::warn!(%error, "the memory budget of all engines could not be changed: tried again later");
@@ -94,7 +94,7 @@ fn is_request(event: &Event) -> bool {
     matches!(event, Event::Acquire { .. } | Event::WarmUp { .. })
 }
 
-/// How much more the pool will hold by the event alone.
+/// The memory that the pool will hold more by the event alone.
 fn growth_bytes(pool: &Pool, event: &Event) -> u64 {
     match event {
         Event::Measured { slot, memory_bytes, .. } => memory_bytes.saturating_sub(pool.slot_memory_bytes(*slot)),
@@ -103,7 +103,7 @@ fn growth_bytes(pool: &Pool, event: &Event) -> u64 {
 }
 
 impl Dispatcher {
-    /// Gets the memory that an event needs. Returns whether the pool may hear of the event.
+    /// Gets the memory that an event needs. Returns true if the pool may hear of the event.
     pub(super) fn share_memory(&mut self, event: &Event) -> bool {
         let Some(memory) = &mut self.memory else { return true };
         match memory.adjust(&self.pool, event) {
@@ -111,7 +111,7 @@ impl Dispatcher {
             Share::Changed { memory_max_bytes } => self.tell(Event::MemoryLimit { memory_max_bytes }),
             Share::Later { more_bytes } => self.reserve_later(more_bytes),
         }
-        // What grew while the budget cannot be asked is measured again soon.
+        // Growth while the budget cannot be asked is measured again soon.
         let is_reserving = self.memory.as_ref().is_some_and(|memory| memory.is_reserving);
         !is_reserving || growth_bytes(&self.pool, event) == 0
     }
@@ -126,7 +126,7 @@ impl Dispatcher {
         });
     }
 
-    /// The lock of the budget was waited for.
+    /// The wait for the lock of the budget has ended.
     pub(super) fn memory_shared(&mut self, result: Result<(), std::io::Error>) {
         let Some(memory) = &mut self.memory else { return };
         memory.is_reserving = false;
@@ -143,10 +143,10 @@ mod tests {
     use crate::pool::{Action, ClientId, SlotId, SlotKey, WaiterId};
 
     const MEGABYTE: u64 = 1 << 20;
-    /// What a cluster counts as until it was measured.
+    /// The assumed memory of a cluster until it is measured.
     const SLOT_BYTES: u64 = 100 * MEGABYTE;
 
-    /// As the dispatcher, without anything that carries actions out. One is booted at a time.
+    /// Like the dispatcher, without anything that carries actions out. One cluster is booted at a time.
     struct Scene {
         pool: Pool,
         memory: MemoryShare,
@@ -165,7 +165,7 @@ mod tests {
             let mut actions = match self.memory.adjust(&self.pool, &event) {
                 Share::Known => Vec::new(),
                 Share::Changed { memory_max_bytes } => self.pool.handle(Event::MemoryLimit { memory_max_bytes }, 0),
-                Share::Later { .. } => panic!("nobody else has the lock"),
+                Share::Later { .. } => panic!("no other engine has the lock"),
             };
             actions.extend(self.pool.handle(event, 0));
             actions

@@ -1,7 +1,7 @@
 //! Feeds the pool with events and carries its actions out.
 //!
-//! The only owner of the pool and of what belongs to it. Everything that takes time runs as a task, which reports what
-//! became of it as a [`Message`].
+//! The only owner of the pool and of its resources. Everything that takes time runs as a task, which reports its
+//! outcome as a [`Message`].
 
 mod background;
 mod lease;
@@ -39,12 +39,12 @@ use crate::protocol::{Counters, HighWater, LeaseGrant, LeaseStatus, Refusal, Ref
 use crate::rewind::{ExpectedKeys, Template};
 use crate::timings::{Asker, NamespaceNews, Notes, Outcome as TimingOutcome, Recorder, ServedFrom};
 
-/// How many releases the status tells about.
+/// The number of releases in the status.
 const RELEASES_KEPT: usize = 256;
-/// Messages that may be under way; who sends more waits.
+/// Messages that may be under way; further senders wait.
 pub(super) const MESSAGES_MAX: usize = 1024;
 
-/// What reaches the dispatcher.
+/// A message to the dispatcher.
 pub(super) enum Message {
     /// A client wants a lease.
     Acquire {
@@ -59,21 +59,21 @@ pub(super) enum Message {
     },
     /// There is news of a request for a namespace.
     Namespace { waiter: WaiterId, news: NamespaceNews },
-    /// What this lease has made of its cluster is a template.
+    /// A request to take the changes that this lease has made to its cluster as a template.
     TakeTemplate { waiter: WaiterId, name: TemplateName, expected: ExpectedKeys, reply: TemplateReply },
     /// A client is gone, or its lease has ended.
     Left { waiter: WaiterId },
-    /// So many clusters shall exist; the answer comes when they do.
+    /// A request for so many clusters; the answer comes when they exist.
     Warm { key: SlotKey, spec: Arc<SlotSpec>, count: usize, asker: Asker, reply: oneshot::Sender<Result<(), Refusal>> },
-    /// All idle clusters shall be stopped; the answer comes when they are.
+    /// A request to stop all idle clusters; the answer comes when they are stopped.
     StopIdle { reply: oneshot::Sender<()> },
-    /// Somebody wants to change the network of a lease on this cluster.
+    /// A request to change the network of a lease on this cluster.
     FindNetwork { lease: u64, cluster: String, reply: oneshot::Sender<Option<NetworkControl>> },
     /// A request for the handle behind the slot of this cluster.
     FindCluster { cluster: String, reply: oneshot::Sender<Option<Arc<SlotHandle>>> },
-    /// What the pool looks like.
+    /// A request for the state of the pool.
     Inspect { reply: oneshot::Sender<Inspection> },
-    /// What happened when.
+    /// A request for the timings.
     Timings { reply: oneshot::Sender<Notes> },
     /// Time has passed. From time to time the clusters have to be looked after.
     Tick { looks_after: bool },
@@ -81,21 +81,21 @@ pub(super) enum Message {
     Outcome(Outcome),
 }
 
-/// How a waiting client is answered.
+/// The reply to a waiting client.
 pub(super) type LeaseReply = oneshot::Sender<Result<LeaseGrant, Refusal>>;
 
-/// How it is answered who wants a template taken: with the template, or with why there is none.
+/// The reply to a template request: the template, or the reason why there is none.
 pub(super) type TemplateReply = oneshot::Sender<Result<Arc<Template>, NotTaken>>;
 
-/// Why no template was taken.
+/// The reason why no template was taken.
 #[derive(Debug)]
 pub(crate) struct NotTaken {
     pub(crate) message: String,
-    /// True if something wrote to the cluster meanwhile, which another cluster may be spared.
+    /// True if something wrote to the cluster meanwhile, which may not happen on another cluster.
     pub(crate) is_intruder: bool,
 }
 
-/// What the status is made from.
+/// The sources of the status.
 pub(super) struct Inspection {
     pub(super) slots: Vec<(SlotId, &'static str, Option<Arc<SlotHandle>>)>,
     pub(super) waiting: usize,
@@ -116,7 +116,7 @@ struct WarmWish {
 pub(super) struct Dispatcher {
     pool: Pool,
     limits: Limits,
-    /// `None` where this engine takes no heed of others.
+    /// `None` if this engine takes no account of others.
     memory: Option<MemoryShare>,
     booter: Arc<Booter>,
     lease_files: LeaseFiles,
@@ -145,7 +145,7 @@ pub(super) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// `budget` is the memory that all engines share; without one, this engine takes no heed of others.
+    /// `budget` is the memory that all engines share; without one, this engine takes no account of others.
     pub(super) fn new(
         booter: Booter,
         limits: Limits,
@@ -242,12 +242,12 @@ impl Dispatcher {
         self.answer_wishes();
     }
 
-    /// Whether nobody has, awaits or is being prepared a cluster.
+    /// Returns true if no client has a cluster or waits for one, and none is being prepared.
     pub(super) fn is_idle(&self) -> bool {
         self.pool.is_idle()
     }
 
-    /// Whether nothing runs and nobody waits, so that time may pass in larger steps.
+    /// Returns true if nothing runs and no client waits, so that time may pass in larger steps.
     pub(super) fn is_at_rest(&self) -> bool {
         self.pool.is_at_rest()
     }
@@ -266,7 +266,7 @@ impl Dispatcher {
         self.timings.finish();
     }
 
-    /// Tells the pool what happened, once it has heard how much memory there is for that.
+    /// Passes an event to the pool, once the pool has heard how much memory there is for it.
     fn feed(&mut self, event: Event) {
         if self.share_memory(&event) {
             self.tell(event);
@@ -316,7 +316,7 @@ impl Dispatcher {
                 self.with_handle(slot, async move |handle| Outcome::Frozen { slot, result: handle.freeze().await })
             }
             Action::Stop { slot } => {
-                // What it asks would get no answer, which is no fault of the cluster.
+                // Its requests would get no answer, which is no fault of the cluster.
                 if let Some(follower) = self.followers.remove(&slot) {
                     follower.abort();
                 }
@@ -341,7 +341,7 @@ impl Dispatcher {
 
     fn boot(&mut self, slot: SlotId, key: &SlotKey) {
         let Some(spec) = self.specs.get(key).cloned() else {
-            tracing::error!(?key, "bug: the pool wants a cluster of a kind that nobody asked for");
+            tracing::error!(?key, "bug: the pool wants a cluster of a kind that was never asked for");
             return;
         };
         self.cluster_count += 1;

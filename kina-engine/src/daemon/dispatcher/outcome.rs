@@ -1,4 +1,4 @@
-//! What became of the actions.
+//! The outcomes of actions.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::pool::{Event, SlotId, WaiterId};
 use crate::protocol::ReleaseStatus;
 use crate::rewind::{RewindReport, Template};
 
-/// What became of an action.
+/// The outcome of an action.
 pub(crate) enum Outcome {
     Booted {
         slot: SlotId,
@@ -120,7 +120,7 @@ impl Dispatcher {
                     release.openapi_lag_ms = Some(lag_ms);
                 }
                 self.feed(Event::Settled { slot });
-                // Of a new cluster, people want to see what it takes before the clusters are next looked after.
+                // People want to see the size of a new cluster before the clusters are next looked after.
                 if self.handles.get(&slot).is_some_and(|handle| handle.memory_bytes() == 0) {
                     self.measure(slot);
                 }

@@ -1,4 +1,4 @@
-//! What clients are told who get nothing.
+//! Refusal messages.
 
 use crate::pool::PoolRefusal;
 use crate::protocol::{Refusal, RefusalKind};

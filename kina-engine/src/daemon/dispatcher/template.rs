@@ -10,7 +10,7 @@ use crate::pool::{Event, Pool, SlotId, SlotKey, TemplateName, WaiterId};
 use crate::rewind::{ExpectedKeys, Template};
 use crate::sabotage;
 
-/// So many rewinds to a template may fail in a row: then it is the template that is at fault.
+/// The rewinds to a template that may fail in a row: after that, the template is at fault.
 const FAILURES_MAX: u32 = 2;
 
 /// The templates that slots have or clients wait for.
@@ -29,7 +29,7 @@ impl TemplatesInUse {
         Self { all, in_use: HashMap::new() }
     }
 
-    /// Takes note of a template that somebody wants, and forgets those that nobody has any more.
+    /// Notes a template that a client wants, and forgets those that are no longer in use.
     pub(super) fn add(&mut self, pool: &Pool, key: &SlotKey, template: Arc<Template>) -> TemplateName {
         let name = TemplateName(template.name().into());
         self.in_use.retain(|(key, name), _| pool.needs_template(key, name));
@@ -41,7 +41,7 @@ impl TemplatesInUse {
         self.in_use.get(&(key.clone(), name.clone())).map(|in_use| Arc::clone(&in_use.template))
     }
 
-    /// Takes note of how a rewind to a template went. True if it is the template that is at fault.
+    /// Notes the result of a rewind to a template. Returns true if the template is at fault.
     fn note(&mut self, key: &SlotKey, name: &TemplateName, succeeded: bool) -> bool {
         let Some(in_use) = self.in_use.get_mut(&(key.clone(), name.clone())) else { return false };
         in_use.failures = if succeeded { 0 } else { in_use.failures + 1 };
@@ -74,7 +74,7 @@ impl Dispatcher {
         });
     }
 
-    /// Takes note of how a rewind went, and gives a template up that no slot can be put to.
+    /// Notes the result of a rewind, and gives up a template that no slot can be put to.
     pub(super) fn note_template(&mut self, slot: SlotId, failure: Option<&str>) {
         let (Some(key), Some(name)) = (self.pool.key(slot).cloned(), self.pool.template(slot).cloned()) else { return };
         if !self.templates.note(&key, &name, failure.is_none()) {

@@ -1,4 +1,4 @@
-//! All of it as text.
+//! All metrics as text.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::protocol::{SlotStatus, Status};
 
 const PREFIX: &str = "kina";
 
-/// What one text is made of.
+/// The sources of one text.
 #[derive(Debug)]
 pub(super) struct Scrape {
     pub(super) metrics: Arc<Metrics>,
@@ -45,7 +45,7 @@ struct Writer<'a>(DescriptorEncoder<'a>);
 
 impl Scrape {
     pub(super) fn text(self) -> Result<String, fmt::Error> {
-        // A figure from an emulator says so wherever it goes.
+        // Every figure from an emulator is labelled as such.
         let simulated = self.status.simulated.then(|| ("simulated".into(), "true".into()));
         let mut registry = Registry::with_prefix_and_labels(PREFIX, simulated.into_iter());
         registry.register_collector(Box::new(self));
@@ -252,7 +252,7 @@ fn slot_label(slot: u64) -> Option<(&'static str, String)> {
     Some(("slot", slot.to_string()))
 }
 
-/// Zero stands for what is not known.
+/// Zero stands for an unknown size.
 fn some_bytes(bytes: u64) -> Option<u64> {
     (0 < bytes).then_some(bytes)
 }

@@ -1,5 +1,5 @@
-//! What families are divided by. All values of a label are known here, and all are there from the start: what has not
-//! happened yet is zero.
+//! The labels of families. All values of a label are known here, and all are there from the start: an event that has
+//! not happened yet counts zero.
 
 use crate::pool::{DestroyCause, Layer};
 use crate::protocol::RefusalKind;
@@ -35,23 +35,23 @@ macro_rules! labels {
 }
 
 labels! {
-    /// What a cluster became ready from.
+    /// The state from which a cluster became ready.
     StartedFrom is "from" {
         Frozen = "frozen",
         Stopped = "stopped",
         Snapshot = "snapshot",
-        /// A new cluster that bootstrapped from nothing; where a boot failed, it is not known from what.
+        /// A new cluster that bootstrapped from nothing; for a failed boot, the origin is unknown.
         Nothing = "nothing",
     }
 
-    /// How many keys a rewind put back or removed: as the budgets for its duration are given.
+    /// The number of keys that a rewind put back or removed, in the ranges of the budgets for its duration.
     KeyCount is "keys" {
         Few = "0_to_250",
         Many = "251_to_5000",
         VeryMany = "over_5000",
     }
 
-    /// What became of a cluster that was not pristine when it had to be.
+    /// The fate of a cluster that was not pristine when it had to be.
     Verification is "outcome" {
         /// A late write was found at hand-out, and the cluster rewound once more.
         Rewound = "rewound",
@@ -59,11 +59,11 @@ labels! {
         Replaced = "replaced",
     }
 
-    /// Where a template was found.
+    /// The place where a template was found.
     TemplateFrom is "found" {
         Memory = "memory",
         Disk = "disk",
-        /// Somebody was just making it.
+        /// It was just being made.
         Making = "making",
         Nowhere = "nowhere",
     }

@@ -1,7 +1,7 @@
-//! The loopback port, where one is asked for: one request a connection, and few connections at a time.
+//! The loopback port, if one is asked for: one request a connection, and few connections at a time.
 //!
-//! Prometheus is mostly another user, so any user may ask. A connection beyond the bound takes the place of the oldest one,
-//! which has had the most time for its request: connections that say nothing keep no scrape waiting.
+//! Prometheus is mostly another user, so any user may ask. A connection beyond the bound takes the place of the oldest
+//! one, which has had the most time for its request: connections that say nothing keep no scrape waiting.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,14 +18,14 @@ use crate::open_files::{Acceptor, OpenFiles};
 
 /// The connections at a time.
 const CONNECTIONS_MAX: usize = 16;
-/// A client may take so long for its request, and twice as long for all.
+/// Time limit of a client's request; twice as long for all.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest head of a request that is read.
 const HEAD_BYTES_MAX: u64 = 8 << 10;
 const PATH: &str = "/metrics";
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A bound port. Every user of this machine can read what it says, so that names no test and holds no secret.
+/// A bound port. Every user of this machine can read its answers, so they name no test and hold no secret.
 pub(in crate::daemon) struct Listener {
     acceptor: Acceptor<TcpListener>,
     address: SocketAddr,
@@ -41,7 +41,7 @@ enum Refused {
 }
 
 impl Listener {
-    /// Binds the port on loopback; 0 is any that is free.
+    /// Binds the port on loopback; 0 is any free one.
     pub(in crate::daemon) async fn bind(port: u16, open_files: &OpenFiles) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
@@ -116,8 +116,8 @@ async fn read_head(stream: &mut TcpStream) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-/// Whether this asks for the metrics. A page in a browser that has its own name resolved to this machine does not get
-/// them.
+/// Accepts requests for the metrics only. A page in a browser that has its own name resolved to this machine does not
+/// get them.
 fn check(head: &str) -> Result<(), Refused> {
     let (head, _) = head.split_once("\r\n\r\n").ok_or(Refused::NotHttp)?;
     let mut lines = head.split("\r\n");
@@ -202,7 +202,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let acceptor = Acceptor::new(listener, "test", &OpenFiles::new(1024));
-        // Says one byte back, and then is silent for as long as its client.
+        // Sends one byte back, and then is silent for as long as its client.
         let serving = tokio::spawn(serve_few(acceptor, async |mut stream: TcpStream| {
             let mut byte = [0];
             while stream.read_exact(&mut byte).await.is_ok() && stream.write_all(&byte).await.is_ok() {}

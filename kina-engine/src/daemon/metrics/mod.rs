@@ -1,15 +1,15 @@
-//! What the engine counts and measures, as OpenMetrics text.
+//! The engine's counters and measurements, as OpenMetrics text.
 //!
-//! The pool knows nothing of it: what happens there is seen in its actions, by the dispatcher, and in the status. Nothing
-//! is measured ahead of being asked for, so an engine that nobody scrapes only pays for a few additions.
+//! The pool knows nothing of it: its actions, as the dispatcher sees them, and the status tell enough. Nothing is
+//! measured before it is asked for, so an engine that is not scraped only pays for a few additions.
 //!
-//! - `labels`: what the families are divided by. No label has values that a user makes up.
-//! - `recorder`: what is counted while it happens.
-//! - `waits`: how long each client has been waiting.
+//! - `labels`: the labels of the families. No label has values that a user makes up.
+//! - `recorder`: events that are counted as they happen.
+//! - `waits`: the waits of clients.
 //! - `provider`: calls of the provider, from the outside.
-//! - `processor_time`: what processes have used of the processors.
-//! - `export`: all of it as text.
-//! - `listener`: the loopback port, where one is asked for.
+//! - `processor_time`: the processor time of processes.
+//! - `export`: all metrics as text.
+//! - `listener`: the loopback port, if one is asked for.
 //!
 //! docs/metrics.md describes each family; a test compares.
 
@@ -35,13 +35,13 @@ use self::export::Scrape;
 use super::connection::Engine;
 use crate::journal::Journal;
 
-/// Where the text comes from, beside the engine's state.
+/// The sources of the text, beside the engine's state.
 pub(super) struct MetricsSource {
     pub(super) metrics: Arc<Metrics>,
     pub(super) journal: Arc<Journal>,
 }
 
-/// Everything, as text; `None` when the engine is ending. Takes some milliseconds for each cluster, whose memory is
+/// All metrics, as text; `None` if the engine is ending. Takes some milliseconds for each cluster, whose memory is
 /// measured.
 pub(super) async fn text(engine: &Engine) -> Option<String> {
     let status = engine.status_source.read(&engine.messages, &engine.namespaces, true).await?;

@@ -1,10 +1,10 @@
-//! What processes have used of the processors.
+//! The processor time of processes.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::process_time;
 
-/// What clusters have used. Their processes come and go; what those that ended had used when they were last seen stays
+/// The processor time of clusters. Their processes come and go; the time of those that ended, as last seen, stays
 /// counted, so that the sum of a slot never falls.
 #[derive(Debug, Default)]
 pub(super) struct ProcessorTimes {
@@ -18,7 +18,7 @@ struct SlotTime {
 }
 
 impl ProcessorTimes {
-    /// Looks at the processes of all slots there are; forgets the other slots. Seconds by slot, where the system tells.
+    /// Looks at the processes of all existing slots; forgets other slots. Returns seconds by slot, if the system tells.
     pub(super) fn update<'a>(&mut self, slots: impl Iterator<Item = (u64, &'a [u32])>) -> HashMap<u64, f64> {
         self.update_with(slots, seconds_of)
     }
@@ -52,7 +52,7 @@ impl ProcessorTimes {
     }
 }
 
-/// What one process has used; `None` where the system does not say.
+/// The processor time of one process; `None` if the system does not tell.
 pub(super) fn seconds_of(process_id: u32) -> Option<f64> {
     process_time::of_process(process_id).map(|used| used.own.as_secs_f64())
 }

@@ -31,7 +31,7 @@ impl MeteredProvider {
     }
 }
 
-/// A call that nobody waits for to its end is not counted.
+/// A call that is abandoned before its end is not counted.
 fn metered<'a, Output: 'a>(
     metrics: &'a Metrics,
     call: ProviderCall,

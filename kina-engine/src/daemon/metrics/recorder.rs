@@ -1,4 +1,4 @@
-//! What is counted while it happens.
+//! Events that are counted as they happen.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::protocol::RefusalKind;
 use crate::rewind::RewindReport;
 use crate::timings::ServedFrom;
 
-/// From a hand-out to the longest that anybody waits. The budgets are among them: 5, 25 and 30 ms, 1 and 5 s.
+/// From a hand-out to the longest waits. The budgets are among them: 5, 25 and 30 ms, 1 and 5 s.
 const WAIT_SECONDS: [f64; 16] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// The budgets are 15 ms for 250 keys and 150 ms for 5,000.
@@ -24,7 +24,7 @@ const REWIND_KEYS: [f64; 8] = [0.0, 1.0, 10.0, 50.0, 250.0, 1000.0, 5000.0, 5000
 /// Rougher, because there are so many of them.
 const CALL_SECONDS: [f64; 6] = [0.001, 0.01, 0.1, 1.0, 10.0, 60.0];
 
-/// All that is counted while it happens. Whoever knows of something says so here, from whichever task.
+/// All counters of events. The task that knows of an event reports it here.
 #[derive(Debug)]
 pub(in crate::daemon) struct Metrics {
     pub(super) acquire: Labelled<ServedFrom, Histogram>,
@@ -42,7 +42,7 @@ pub(in crate::daemon) struct Metrics {
     pub(super) provider_calls: Labelled<ProviderCall, Histogram>,
     pub(super) provider_errors: Labelled<ProviderCall, Counter>,
     pub(super) orphans_ended: Counter,
-    /// As the pool said when it was last looked at.
+    /// The pool's counts when it was last looked at.
     pub(super) breakers: Mutex<BreakerCounts>,
     clusters: Mutex<BTreeSet<String>>,
     processor_times: Mutex<ProcessorTimes>,
@@ -87,7 +87,7 @@ impl Metrics {
         observe(self.acquire.get(from), waited);
     }
 
-    /// A client is no longer in the queue, for whatever reason.
+    /// A client is no longer in the queue, for any reason.
     pub(super) fn left_queue(&self, waited: Duration) {
         self.queue_wait.observe(waited.as_secs_f64());
     }
@@ -135,7 +135,7 @@ impl Metrics {
         count(self.provider_errors.get(call), u64::from(!succeeded));
     }
 
-    /// Processes that outlived an earlier engine have been ended.
+    /// Counts the ended processes that had outlived an earlier engine.
     pub(in crate::daemon) fn ended_orphans(&self, processes: usize) {
         self.orphans_ended.inc_by(u64::try_from(processes).unwrap_or(u64::MAX));
     }
@@ -144,7 +144,7 @@ impl Metrics {
         *lock(&self.breakers) = counts;
     }
 
-    /// Whether a cluster of that name is anybody's.
+    /// Returns true if a cluster of that name exists.
     pub(super) fn has_cluster(&self, name: &str) -> bool {
         lock(&self.clusters).contains(name)
     }

@@ -1,4 +1,4 @@
-//! The text, as OpenMetrics and docs/metrics.md have it.
+//! The text, compared with OpenMetrics and docs/metrics.md.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::protocol::{Counters, HighWater, LeaseStatus, NamespaceStatus, Refusal
 use crate::rewind::RewindReport;
 use crate::timings::ServedFrom;
 
-/// What the text says of one family.
+/// One family of the text.
 #[derive(Debug, Default, PartialEq)]
 struct Family {
     help: String,
@@ -223,7 +223,7 @@ fn a_wait_is_told_from_the_request_to_the_proof() {
 }
 
 #[test]
-fn a_cluster_is_known_as_long_as_anybody_has_it() {
+fn a_cluster_is_known_as_long_as_it_has_a_holder() {
     let metrics = Arc::new(Metrics::default());
     let known = KnownCluster::new(&metrics, "cluster-1-1");
     assert!(metrics.has_cluster("cluster-1-1") && !metrics.has_cluster("cluster-1-2"));

@@ -1,4 +1,4 @@
-//! How long each client has been waiting, from its request to a cluster that is proven.
+//! The wait of each client, from its request to a cluster that is proven.
 
 use std::collections::HashMap;
 use std::sync::Arc;

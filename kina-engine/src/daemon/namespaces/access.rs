@@ -1,13 +1,13 @@
-//! Who a test with a namespace is to the API server, and what it may do. Pure.
+//! The identity of a test with a namespace towards the API server, and its permissions. Pure.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// The user of every such test. The API server names it where it forbids something, so the name says what to do.
+/// The user of every such test. The API server names it in its refusals, so the name gives advice.
 pub(super) const USER: &str =
     "kina test with isolation=namespace (for what is not in its namespace, use isolation=cluster)";
-/// The ClusterRole with what all of them may, and its binding.
+/// The ClusterRole with the permissions of all of them, and its binding.
 pub(super) const CLUSTER_ROLE: &str = "kina:namespaces";
 /// The RoleBinding in each namespace.
 const ROLE_BINDING: &str = "kina";
@@ -27,8 +27,8 @@ pub(super) fn role_binding(namespace: &str) -> Value {
     })
 }
 
-/// Lets all of them read what is in no namespace, from the aggregated discovery documents of `/api` and `/apis`. A
-/// wildcard would show them each other's namespaces.
+/// Lets all of them read resources outside of namespaces, from the aggregated discovery documents of `/api` and
+/// `/apis`. A wildcard would show them each other's namespaces.
 pub(super) fn cluster_role(discovery: &[Value]) -> Value {
     let mut resources: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for group in discovery.iter().flat_map(|document| items(document, "items")) {

@@ -22,10 +22,10 @@ use crate::protocol::{LeaseGrant, LeaseStatus, NamespaceStatus, Refusal, Refusal
 use crate::rewind::Template;
 use crate::timings::Asker;
 
-/// How often idle hosts and deadlines are looked at, as long as there are any.
+/// The interval of looks at idle hosts and deadlines, as long as there are any.
 const TICK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What became of an action.
+/// The outcome of an action.
 pub(super) enum Outcome {
     Host { host: HostId, result: Result<Host, Refusal> },
     Prepared { tenant: TenantId, result: Result<Tenancy, HostError> },
@@ -39,7 +39,7 @@ pub(super) struct Actor {
     next_waiter: Arc<AtomicU64>,
     requests: mpsc::Sender<Request>,
     start: Instant,
-    /// What hosts are made from, as long as there is anybody.
+    /// The sources of hosts, as long as there are hosts or tenants.
     sources: HashMap<HostKind, (Arc<SlotSpec>, Option<Arc<Template>>)>,
     hosts: HashMap<HostId, KnownHost>,
     tenants: HashMap<TenantId, Tenant>,
@@ -49,16 +49,16 @@ pub(super) struct Actor {
 }
 
 struct KnownHost {
-    /// Whom the pool takes it for.
+    /// The waiter that the pool knows it as.
     waiter: WaiterId,
-    /// Once it is ready.
+    /// Present once it is ready.
     host: Option<Arc<Host>>,
 }
 
 struct Tenant {
     reply: Option<LeaseReply>,
     awaits_service_account: bool,
-    /// Once it has a place.
+    /// Present once it has a place.
     tenancy: Option<ActiveTenancy>,
 }
 
@@ -66,7 +66,7 @@ struct ActiveTenancy {
     lease: u64,
     cluster: String,
     namespace: String,
-    /// Until it is cleaned.
+    /// Present until it is cleaned.
     gateway: Option<OpenGateway>,
     grant: Option<LeaseGrant>,
 }
@@ -238,7 +238,7 @@ impl Actor {
                 let Some(found) = self.tenants.get_mut(&tenant) else { return };
                 let grant = found.tenancy.as_mut().and_then(|tenancy| tenancy.grant.take());
                 if let (Some(reply), Some(grant)) = (found.reply.take(), grant) {
-                    // A client that has gone says so by itself.
+                    // The end of a client that has gone is reported separately.
                     let _ = reply.send(Ok(grant));
                 }
             }

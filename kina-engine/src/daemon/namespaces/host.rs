@@ -22,12 +22,12 @@ const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=A
 const NAMESPACES: &str = "/api/v1/namespaces";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-/// How long a host that was handed out may take until its proof is there.
+/// Time limit for the proof of a host that was handed out.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long informers inside an API server may take: usually a few milliseconds.
+/// Time limit for informers inside an API server: usually a few milliseconds.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
-/// How often storage is looked at until nothing of a namespace is left. Late writers are done after one or two.
+/// The number of looks at storage until nothing of a namespace is left. Late writers are done after one or two.
 const PASSES_MAX: usize = 6;
 /// Before each look but the first.
 const PASS_PAUSE: Duration = Duration::from_millis(5);
@@ -35,12 +35,13 @@ const PASS_PAUSE: Duration = Duration::from_millis(5);
 /// A cluster that is ready for namespaces.
 pub(super) struct Host {
     handle: Arc<SlotHandle>,
-    /// Through the gateway of the host's own lease: once that has ended, nothing of this reaches whoever is next.
+    /// Goes through the gateway of the host's own lease: once that has ended, none of its requests reaches the next
+    /// client.
     api: ApiClient,
     etcd: EtcdClient,
 }
 
-/// A namespace, and how its test gets in.
+/// A namespace, and its test's way in.
 pub(super) struct Tenancy {
     pub(super) gateway: OpenGateway,
     pub(super) credentials: GatewayCredentials,
@@ -70,11 +71,12 @@ pub(super) enum HostError {
 }
 
 impl Host {
-    /// Waits until the cluster of this lease is proven, and lets tests with namespaces read what is in none.
+    /// Waits until the cluster of this lease is proven, and lets tests with namespaces read resources outside of
+    /// namespaces.
     pub(super) async fn prepare(grant: &LeaseGrant, handle: Arc<SlotHandle>) -> Result<Self, HostError> {
         let access = handle.cluster().access();
         let api = ApiClient::of_lease(grant)?;
-        // Of what its tenants leave running nothing is seen before the host's own end. Then a look is taken.
+        // Requests that tenants leave running are not seen before the host's own end. Then a look is taken.
         handle.leave(LeftBehind::unknown());
         wait_proven(&api).await?;
         let etcd = EtcdClient::connect(access.etcd_address, &access.etcd_ca_pem, &access.etcd_client).await?;
@@ -94,7 +96,7 @@ impl Host {
         &self.handle
     }
 
-    /// Makes a namespace, and a gateway through which its test is somebody who may do everything there.
+    /// Makes a namespace, and a gateway through which its test is a user who may do everything there.
     pub(super) async fn prepare_tenancy(
         &self,
         namespace: &str,

@@ -1,4 +1,4 @@
-//! Which test gets a namespace on which cluster: events and the time go in, actions come out.
+//! The assignment of namespaces to tests: events and the time go in, actions come out.
 //!
 //! Like the pool this does no I/O and knows no clock. To the pool a host is one more client with a lease on a cluster;
 //! here it is a place for many namespaces.
@@ -8,63 +8,63 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::pool::{ClientId, SlotKey, TemplateName, TimeMs};
 use crate::protocol::{Refusal, RefusalKind};
 
-/// How long a tenant waits beyond its deadline for the pool's own words, which say more.
+/// The time that a tenant waits beyond its deadline for the pool's own refusal, which says more.
 const DEADLINE_GRACE_MS: TimeMs = 1000;
 
 /// A lease of the pool that holds namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct HostId(pub(super) u64);
 
-/// Who wants, has or had a namespace.
+/// A test that wants, has or had a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct TenantId(pub(super) u64);
 
-/// What clusters have to have in common to be hosts for the same tenants.
+/// The common properties of clusters that can be hosts for the same tenants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct HostKind {
     pub(super) key: SlotKey,
     pub(super) template: Option<TemplateName>,
 }
 
-/// What is never exceeded.
+/// Limits that are never exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NamespaceLimits {
     /// Namespaces on one host at a time.
     pub(super) per_host_max: usize,
     /// Namespaces that one host serves before its cluster is rewound.
     pub(super) host_namespaces_max: u64,
-    /// How long a host without namespaces is kept for the next one.
+    /// The time for which a host without namespaces is kept for the next one.
     pub(super) idle_ms: TimeMs,
-    /// On how many hosts it is tried to make one namespace.
+    /// The number of hosts on which making one namespace is tried.
     pub(super) attempts_max: u32,
     /// Tenants that may wait.
     pub(super) waiting_max: usize,
 }
 
-/// What happened.
+/// An event.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    /// Somebody wants a namespace on a cluster of this kind.
+    /// A test wants a namespace on a cluster of this kind.
     Acquire { tenant: TenantId, client: ClientId, kind: HostKind, deadline: TimeMs },
-    /// A tenant has gone, whatever it had.
+    /// A tenant has gone, with or without a namespace.
     Left { tenant: TenantId },
     /// The pool has given a cluster, and it is prepared.
     HostReady { host: HostId },
-    /// It will not.
+    /// The pool has refused it.
     HostRefused { host: HostId, refusal: Refusal },
     /// The namespace is there.
     Prepared { tenant: TenantId },
     /// It could not be made.
     PrepareFailed { tenant: TenantId, reason: String },
-    /// The namespace is gone; or not all of it, and nothing may be made beside what is left.
+    /// The namespace is gone; or not all of it, and nothing may be made beside the rest.
     Cleaned { tenant: TenantId, is_clean: bool },
-    /// Time has passed, and so many wait for a cluster, requested hosts included.
+    /// Time has passed, and so many clients wait for a cluster, requested hosts included.
     Tick { pool_waiting: usize },
     /// Hosts without namespaces are to be given back.
     ReleaseIdle,
 }
 
-/// What is to be done. Answered by an event, but for the last three.
+/// An action to carry out. An event answers each but the last three.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Ask the pool for a cluster.
@@ -87,10 +87,10 @@ pub(super) struct Machine {
     limits: NamespaceLimits,
     hosts: BTreeMap<HostId, Host>,
     tenants: BTreeMap<TenantId, Tenant>,
-    /// Those that wait, in order.
+    /// The waiting tenants, in order.
     queue: VecDeque<TenantId>,
     next_host: u64,
-    /// Whether others than hosts wait for a cluster.
+    /// Set if clients other than hosts wait for a cluster.
     others_wait: bool,
 }
 
@@ -98,7 +98,7 @@ pub(super) struct Machine {
 struct Host {
     kind: HostKind,
     state: HostState,
-    /// Namespaces that it has, in whatever state.
+    /// Namespaces that it has, in any state.
     tenants: usize,
     /// Namespaces that it has had.
     served: u64,
@@ -138,12 +138,12 @@ impl Machine {
         Self { limits, hosts, tenants, queue, next_host: 1, others_wait: false }
     }
 
-    /// Whether there is nothing to look after.
+    /// Returns true if there is nothing to look after.
     pub(super) fn is_empty(&self) -> bool {
         self.hosts.is_empty() && self.tenants.is_empty()
     }
 
-    /// How many wait for a namespace.
+    /// The number of tenants that wait for a namespace.
     pub(super) fn waiting(&self) -> usize {
         self.queue.len()
     }
@@ -209,7 +209,7 @@ impl Machine {
 
     fn host_refused(&mut self, host: HostId, refusal: &Refusal, now: TimeMs, actions: &mut Vec<Action>) {
         let Some(Host { kind, .. }) = self.hosts.remove(&host) else { return };
-        // Where it was only a matter of time, those who have more of it go on waiting.
+        // If it was only a matter of time, tenants with a later deadline go on waiting.
         let is_final = |deadline| refusal.kind != RefusalKind::Timeout || deadline <= now + DEADLINE_GRACE_MS;
         let (tenants, queue) = (&mut self.tenants, &mut self.queue);
         queue.retain(|tenant| {
@@ -237,7 +237,7 @@ impl Machine {
         }
     }
 
-    /// Whatever was made of it goes when the host is rewound, which takes no more.
+    /// All objects made for it go when the host is rewound, which takes no more tenants.
     fn prepare_failed(&mut self, tenant: TenantId, reason: String, now: TimeMs, actions: &mut Vec<Action>) {
         let Some(found) = self.tenants.get_mut(&tenant) else { return };
         let (Place::Preparing(host) | Place::Unwanted(host)) = found.place else { return };
@@ -280,7 +280,7 @@ impl Machine {
         });
     }
 
-    /// Gives those who wait the places that there are, in order.
+    /// Gives the free places to waiting tenants, in order.
     fn place(&mut self, actions: &mut Vec<Action>) {
         let (limits, others_wait) = (self.limits, self.others_wait);
         let (hosts, tenants) = (&mut self.hosts, &mut self.tenants);
@@ -296,7 +296,7 @@ impl Machine {
         });
     }
 
-    /// Asks for as many hosts as those who wait would fill, and for none that nobody waits for any more.
+    /// Asks for as many hosts as the waiting tenants would fill, and gives up requests that are not needed any more.
     fn request_hosts(&mut self, actions: &mut Vec<Action>) {
         let mut waiting: BTreeMap<HostKind, (usize, TenantId)> = BTreeMap::new();
         for tenant in &self.queue {
@@ -332,7 +332,7 @@ impl Machine {
         }
     }
 
-    /// Gives back the hosts that are worn, were idle for long, or that others wait for.
+    /// Gives back the hosts that are worn, were idle for long, or that other clients wait for.
     fn release_surplus(&mut self, now: TimeMs, actions: &mut Vec<Action>) {
         let (limits, others_wait) = (self.limits, self.others_wait);
         let is_surplus = |host: &Host| {
@@ -355,7 +355,7 @@ impl Machine {
 
 impl Host {
     fn takes(&self, limits: &NamespaceLimits, others_wait: bool) -> bool {
-        // Where others wait for a cluster, a host takes its turn and no more.
+        // If other clients wait for a cluster, a host takes its turn and no more.
         let turn = u64::try_from(limits.per_host_max).unwrap_or(u64::MAX);
         let served_max = if others_wait { turn.min(limits.host_namespaces_max) } else { limits.host_namespaces_max };
         self.state == HostState::Ready && self.tenants < limits.per_host_max && self.served < served_max

@@ -53,7 +53,7 @@ fn tenants_share_a_host_up_to_its_bound() {
 }
 
 #[test]
-fn a_host_that_nobody_waits_for_any_more_is_not_asked_for() {
+fn a_host_that_is_no_longer_needed_is_not_asked_for() {
     let mut machine = Machine::new(LIMITS);
     machine.handle(acquire(1), 0);
     let left = machine.handle(Event::Left { tenant: TenantId(1) }, 0);
@@ -99,7 +99,7 @@ fn a_host_takes_its_turn_and_no_more_while_others_wait() {
     leave(&mut machine, 1, true, 0);
     let asked = machine.handle(acquire(3), 0);
     assert!(matches!(asked[..], [Action::RequestHost { host: HostId(2), .. }]), "{asked:?}");
-    // What waits now is the host that was asked for, and nobody else.
+    // The host that was asked for waits now, and no other client.
     let placed = machine.handle(Event::Tick { pool_waiting: 1 }, 0);
     let prepare = Action::Prepare { host: HostId(1), tenant: TenantId(3) };
     assert_eq!(placed, [prepare, Action::ReleaseHost { host: HostId(2) }]);
@@ -188,7 +188,7 @@ fn the_queue_is_bounded() {
     assert!(matches!(actions[..], [Action::Refuse { tenant: TenantId(9), .. }]), "{actions:?}");
 }
 
-/// What the outside would know: who has what, and what is under way.
+/// The view from outside: the namespaces of tenants, and the actions under way.
 #[derive(Default)]
 struct World {
     requested: BTreeSet<HostId>,
@@ -209,7 +209,7 @@ impl World {
                     let tenants = self.ready.get_mut(&host).expect("only ready hosts get tenants");
                     assert!(tenants.insert(tenant) && self.preparing.insert(tenant));
                     assert!(tenants.len() <= LIMITS.per_host_max, "{tenants:?}");
-                    assert!(self.present.contains(&tenant), "nobody wants it");
+                    assert!(self.present.contains(&tenant), "the tenant has gone");
                 }
                 Action::Clean { host, tenant } => {
                     assert!(self.ready[&host].contains(&tenant) && self.cleaning.insert(tenant));
@@ -240,7 +240,7 @@ impl World {
 }
 
 #[test]
-fn whatever_happens_in_whatever_order_nobody_is_forgotten() {
+fn no_tenant_is_forgotten_in_any_order_of_events() {
     for seed in 1..200 {
         run(seed);
     }
@@ -259,7 +259,7 @@ fn run(seed: u64) {
     let pick = |set: &BTreeSet<TenantId>, index: usize| set.iter().nth(index).copied();
     for step in 0..600 {
         now += u64::try_from(roll(50)).unwrap_or_default();
-        // Towards the end everybody leaves.
+        // Towards the end all tenants leave.
         let choice = if step < 400 { roll(8) } else { 1 + roll(7) };
         let event = match choice {
             0 => {
@@ -304,7 +304,7 @@ fn run(seed: u64) {
             _ => Event::Tick { pool_waiting: world.requested.len() + roll(2) },
         };
         world.carry_out(machine.handle(event, now));
-        assert!(machine.waiting() == 0 || !world.requested.is_empty(), "somebody waits for nothing");
+        assert!(machine.waiting() == 0 || !world.requested.is_empty(), "a tenant waits for nothing");
     }
     // All that is under way ends, and time passes.
     for _ in 0..2000 {

@@ -1,17 +1,17 @@
 //! Leases on single namespaces, many on one cluster.
 //!
 //! To the pool this is a client like any other: it holds ordinary leases, the hosts, and gives out namespaces on them.
-//! When a host has been without namespaces for a while, has served many, or others wait for a cluster, its lease ends
-//! and the pool rewinds it.
+//! When a host has been without namespaces for a while, has served many, or other clients wait for a cluster, its
+//! lease ends and the pool rewinds it.
 //!
 //! Each namespace has a gateway of its own, with an identity of its own towards the API server, which may do everything
-//! in its namespace, read what is in none, and nothing else. So what one test does is refused by RBAC wherever it would
-//! reach another. Names of namespaces are never used twice.
+//! in its namespace, read resources outside of namespaces, and nothing else. So RBAC refuses any request by which one
+//! test would reach another. Names of namespaces are never used twice.
 //!
-//! - `machine`: who gets a namespace where, and when. Pure.
+//! - `machine`: the assignment of namespaces to tests, and its times. Pure.
 //! - `host`: a cluster that has namespaces: makes one, takes it away.
-//! - `access`: what their tests may do. Pure.
-//! - `purge`: what a namespace has in storage. Pure.
+//! - `access`: the permissions of their tests. Pure.
+//! - `purge`: the removal of a namespace from storage. Pure.
 //! - `actor`: feeds the machine and carries its actions out.
 
 mod access;
@@ -40,44 +40,44 @@ use crate::protocol::{NamespaceStatus, Traffic};
 use crate::rewind::Template;
 use crate::settings::EngineSettings;
 
-/// Messages that may be under way; who sends more waits.
+/// Messages that may be under way; further senders wait.
 const MESSAGES_MAX: usize = 1024;
 /// Leases of namespaces are numbered from here, those of clusters from 1.
 const FIRST_LEASE: u64 = 1 << 40;
 /// Namespaces that a host serves before its cluster is rewound: each leaves a little in the API server's memory.
 const HOST_NAMESPACES_MAX: u64 = 1000;
-/// How long a host is kept for the next test.
+/// The time for which a host is kept for the next test.
 const HOST_IDLE_MS: u64 = 10_000;
 const ATTEMPTS_MAX: u32 = 3;
 
-/// Who wants a namespace.
+/// A client's request for a namespace.
 pub(super) struct NamespaceRequest {
     pub(super) waiter: WaiterId,
     pub(super) client: ClientId,
     pub(super) key: SlotKey,
     pub(super) spec: Arc<SlotSpec>,
-    /// What its cluster starts from. Only what is in no namespace is of use to it.
+    /// The template of its cluster. Only its objects outside of namespaces are of use.
     pub(super) template: Option<Arc<Template>>,
     pub(super) timeout_ms: u64,
-    /// Whether something makes a service account in each namespace, which has to be there.
+    /// Set if something makes a service account in each namespace, which has to be there.
     pub(super) awaits_service_account: bool,
     pub(super) reply: LeaseReply,
 }
 
-/// What the status says of them.
+/// The namespaces' part of the status.
 #[derive(Default)]
 pub(super) struct NamespacesInspection {
     /// Those of each cluster, by its name.
     pub(super) by_cluster: HashMap<String, Vec<NamespaceStatus>>,
-    /// How many clients wait for one.
+    /// The number of clients that wait for one.
     pub(super) waiting: usize,
-    /// How many there have been.
+    /// The number of leases so far.
     pub(super) leases: u64,
-    /// What went through all of their gateways.
+    /// The traffic of all of their gateways.
     pub(super) traffic: Traffic,
 }
 
-/// What reaches the actor.
+/// A message to the actor.
 enum Request {
     Acquire(NamespaceRequest),
     Left { waiter: WaiterId },
@@ -112,7 +112,7 @@ impl Namespaces {
         Self { requests, task: tokio::spawn(actor.run(received)).abort_handle() }
     }
 
-    /// Whether a lease of that number is one of a namespace.
+    /// Returns true if a lease of that number is one of a namespace.
     pub(super) fn is_theirs(lease: u64) -> bool {
         FIRST_LEASE <= lease
     }
@@ -122,12 +122,12 @@ impl Namespaces {
         self.tell(Request::Acquire(request)).await
     }
 
-    /// Whoever waited or had one has gone.
+    /// The client that waited or had one has gone.
     pub(super) async fn left(&self, waiter: WaiterId) -> Result<(), ()> {
         self.tell(Request::Left { waiter }).await
     }
 
-    /// The network of a lease; `None` where there is no such lease.
+    /// The network of a lease; `None` if there is no such lease.
     pub(super) async fn find_network(&self, lease: u64, cluster: String) -> Option<NetworkControl> {
         let (reply, found) = oneshot::channel();
         self.tell(Request::FindNetwork { lease, cluster, reply }).await.ok()?;

@@ -1,4 +1,4 @@
-//! What a namespace has in storage, and how it goes. Pure.
+//! The keys of a namespace in storage, and their removal. Pure.
 
 use crate::etcd::{KeyListing, WriteOperation};
 use crate::rewind::{PREFIX, is_followed};
@@ -6,7 +6,7 @@ use crate::rewind::{PREFIX, is_followed};
 /// Keys that one operation deletes, so that no transaction gets too large for its watchers.
 const KEYS_PER_RANGE_MAX: usize = 1000;
 
-/// The operations that delete a namespace with all that is in it; empty if nothing is left. The namespace itself comes
+/// The operations that delete a namespace with all its objects; empty if nothing is left. The namespace itself comes
 /// first: from then on the API server admits nothing new into it.
 pub(super) fn deletions(listing: &KeyListing, namespace: &str) -> Vec<WriteOperation> {
     let own_key = namespace_key(namespace);
@@ -38,7 +38,7 @@ pub(super) fn deletions(listing: &KeyListing, namespace: &str) -> Vec<WriteOpera
     operations
 }
 
-/// Where a namespace itself is stored.
+/// The key of the namespace itself.
 pub(super) fn namespace_key(namespace: &str) -> Vec<u8> {
     [PREFIX, b"namespaces/", namespace.as_bytes()].concat()
 }
