@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// So much is under way in one direction of one connection; more waits at its sender's, as with any network.
+/// The bytes under way in one direction of one connection; more wait at their sender, as with any network.
 const HELD_BYTES_MAX: usize = 256 << 10;
 
 /// One direction of a connection. Chunks leave in the order in which they came.
@@ -43,7 +43,7 @@ impl DelayLine {
         }
     }
 
-    /// The bytes that are next, once it is their time, or now if nothing is held back any more. `None` of an empty line.
+    /// The next bytes, once they are due, or now if nothing is held back any more. `None` for an empty line.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>, is_held_back: bool) -> Poll<Option<&[u8]>> {
         let Some(chunk) = self.chunks.front() else { return Poll::Ready(None) };
         if is_held_back {
@@ -55,7 +55,7 @@ impl DelayLine {
         Poll::Ready(Some(&chunk.bytes[chunk.gone..]))
     }
 
-    /// So many of the next bytes have arrived.
+    /// Notes that this many of the next bytes have arrived.
     pub(super) fn advance(&mut self, bytes: usize) {
         let Some(chunk) = self.chunks.front_mut() else { return };
         chunk.gone += bytes;
@@ -65,7 +65,7 @@ impl DelayLine {
         }
     }
 
-    /// Loses everything; whether there was anything.
+    /// Loses everything; returns true if there was anything.
     pub(super) fn lose_all(&mut self) -> bool {
         self.held_bytes = 0;
         !std::mem::take(&mut self.chunks).is_empty()

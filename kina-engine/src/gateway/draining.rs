@@ -20,7 +20,7 @@ use crate::sabotage::{self, Part};
 
 const READ_BUFFER_BYTES: usize = 16 << 10;
 
-/// The connections of one gateway that have lost their clients, and what is known of all that have ended.
+/// The connections of one gateway that have lost their clients, and the known facts about all that have ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draining(Arc<Shared>);
 
@@ -62,13 +62,13 @@ impl Draining {
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
     }
 
-    /// Returns whether anything may have been written since the gateway was closed. Idle connections and open watches write
-    /// nothing.
+    /// Returns true if anything may have been written since the gateway was closed. Idle connections and open watches
+    /// write nothing.
     pub(crate) fn may_have_written(&self) -> bool {
         self.may_still_run() || self.0.could_write.load(Ordering::SeqCst)
     }
 
-    /// Returns whether a request of a connection that has ended may still run.
+    /// Returns true if a request of a connection that has ended may still run.
     pub(crate) fn may_still_run(&self) -> bool {
         self.0.may_still_run.load(Ordering::SeqCst)
     }
@@ -173,7 +173,7 @@ impl Drop for UpstreamConnection {
 
 impl Drop for DrainingConnection {
     fn drop(&mut self) {
-        // It is not drained again: what has not been read to its end by now goes with the runtime.
+        // It is not drained again: connections that have not been read to their end by now go with the runtime.
         self.connection.has_ended = true;
         let draining = self.connection.draining.clone();
         if self.connection.requests.may_still_run() {

@@ -1,12 +1,12 @@
 //! The bounds within which gateways let connections in.
 //!
-//! A loopback port is open to every user of the machine, and a client is known only by the certificate that it
-//! shows in its handshake. Until then all connections of other users, over all gateways, share a small bound. One beyond it
-//! is accepted and closed at once: in the listener's queue it would stand in the way of the user's own clients. So would
-//! one that was merely let in, since the process has a limited number of open files.
+//! A loopback port is open to every user of the machine, and a client is known only by the certificate that it shows in
+//! its handshake. Until then all connections of other users, over all gateways, share a small bound. One beyond it is
+//! accepted and closed at once: in the listener's queue it would stand in the way of the user's own clients, and if let
+//! in, it would take up some of the process's limited number of open files.
 //!
-//! Where the system does not tell which user a connection comes from, all handshakes share the bound. They wait for it, and
-//! those that take long give way while others wait.
+//! If the system does not tell which user a connection comes from, all handshakes share the bound. They wait for it,
+//! and those that take long give way while others wait.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -23,9 +23,9 @@ use crate::peer_user::{self, PeerUser, PeerUsers};
 const STRANGERS_MAX: usize = 64;
 /// The open files of a connection: one towards the client, one towards the API server.
 const FILES_PER_CONNECTION: u32 = 2;
-/// A client may take so long for its TLS handshake.
+/// Time limit of a client's TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A client of an unknown user may take only so long while others wait.
+/// Time limit of the handshake of a client of an unknown user while others wait.
 const CROWDED_HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// The bounds that all gateways of an engine share.
@@ -58,7 +58,7 @@ struct Stranger {
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// The time that a handshake is given.
+/// The time allowed for a handshake.
 pub(super) struct Patience {
     /// The next time to look at the clock.
     pub(super) step: Duration,
@@ -66,7 +66,7 @@ pub(super) struct Patience {
 }
 
 impl Entrance {
-    /// Bounds connections by their user where this system tells it.
+    /// Bounds connections by their user if this system tells it.
     pub(crate) fn new(open_files: Arc<OpenFiles>) -> Self {
         Self::with_users(open_files, peer_user::of_this_system())
     }
@@ -154,7 +154,7 @@ impl Permits {
 }
 
 impl Patience {
-    /// Tells after each step if it is over. A client cannot be quicker than its network.
+    /// Called after each step; returns true if the time is over. A client cannot be quicker than its network.
     pub(super) fn is_over(&mut self, permits: &Permits, network_is_normal: bool) -> bool {
         if permits.is_in_the_way() {
             return true;

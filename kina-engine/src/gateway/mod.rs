@@ -4,16 +4,17 @@
 //! cluster is given out, so what a test keeps is worthless once its gateway is closed, even where the port number
 //! comes back.
 //!
-//! A gateway is a relay of bytes between two TLS connections, chosen when a connection is accepted:
-//! who shows the lease's client certificate is connected with the cluster administrator's, who shows none (a service
-//! account's bearer token) is connected without any, or the API server would take the certificate over the token.
+//! A gateway is a relay of bytes between two TLS connections, chosen when a connection is accepted: a client that shows
+//! the lease's certificate is connected with the cluster administrator's; one that shows none, such as a client with a
+//! service account's bearer token, is connected without any, or the API server would take the certificate over the
+//! token.
 //!
 //! - `stream`: the client's side of it, which counts, and on which the network can go wrong.
-//! - `network`: how, and who says so.
+//! - `network`: the ways in which it does, and the commands for them.
 //! - `delay_line`: bytes that are held back.
-//! - `traffic`: how much went through.
-//! - `entrance`: how many connections are let in.
-//! - `upstream`: the cluster's side. `requests`: what runs there. `draining`: how it ends.
+//! - `traffic`: the amount of data that went through.
+//! - `entrance`: the number of connections that are let in.
+//! - `upstream`: the cluster's side. `requests`: the requests under way there. `draining`: their end.
 
 mod delay_line;
 mod draining;
@@ -51,11 +52,11 @@ use crate::provider::ClusterAccess;
 
 /// Bytes in flight in each direction of one connection.
 const RELAY_BUFFER_BYTES: usize = 32 << 10;
-/// How many connections one lease may have at a time; beyond, new ones wait.
+/// The connections that one lease may have at a time; further ones wait.
 const CONNECTIONS_MAX: usize = 4096;
 /// The connections that the kernel keeps until they are accepted.
 const QUEUE_MAX: u32 = 1024;
-/// How long connections that have lost bytes may take to end by themselves when the network comes back.
+/// Time limit for connections that have lost bytes to end by themselves when the network comes back.
 const LOSSY_END_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A gateway that is ready to be opened: everything that takes time is done.
@@ -68,7 +69,7 @@ pub(crate) struct PreparedGateway {
     credentials: GatewayCredentials,
 }
 
-/// What a test is given.
+/// The credentials that a test gets.
 #[derive(Clone, Debug)]
 pub(crate) struct GatewayCredentials {
     pub(crate) address: SocketAddr,
@@ -76,7 +77,7 @@ pub(crate) struct GatewayCredentials {
     pub(crate) client: IssuedIdentity,
 }
 
-/// Lets clients through an open gateway. Dropped without doing so, they are cut off.
+/// Lets clients through an open gateway. If dropped without doing so, they are cut off.
 pub(crate) struct Admission(watch::Sender<bool>);
 
 /// An open gateway.
@@ -116,7 +117,7 @@ impl PreparedGateway {
         Ok(Self { socket, entrance: Arc::clone(entrance), acceptor, upstream, credentials })
     }
 
-    /// The way to the API server, to be kept warm: it closes connections on which nothing was asked for a while.
+    /// The way to the API server, to be kept warm: the server closes connections on which no request came for a while.
     pub(crate) fn upstream(&self) -> Arc<Upstream> {
         Arc::clone(&self.upstream)
     }
@@ -138,25 +139,25 @@ impl PreparedGateway {
 
 impl Admission {
     pub(crate) fn admit(self) {
-        // Nobody may have connected yet, so the value has to be there for who comes later.
+        // Possibly no client has connected yet, so the value has to be there for later ones.
         self.0.send_replace(true);
     }
 }
 
 impl OpenGateway {
-    /// What changes and knows this lease's network. It may outlive the gateway.
+    /// Changes and knows this lease's network. It may outlive the gateway.
     pub(crate) fn network(&self) -> &NetworkControl {
         &self.control
     }
 
-    /// Closes the listener and cuts every connection. When this returns, nothing that a client sends reaches the cluster
-    /// any more. Returns what is left of what was sent before.
+    /// Closes the listener and cuts every connection. When this returns, nothing that a client sends reaches the
+    /// cluster any more. Returns the rest of the requests that were sent before.
     pub(crate) async fn close(self) -> Draining {
         if crate::sabotage::is_off(crate::sabotage::Part::Gateway) {
             std::mem::forget(self);
             return Draining::default();
         }
-        // A send fails only where the task has ended already.
+        // A send fails only if the task has ended already.
         let _ = self.stop.send(());
         let _ = self.accepting.await;
         self.draining
@@ -179,7 +180,7 @@ async fn accept_all(
         let has_room = entering.is_none() && connections.len() + relay.draining.len() < CONNECTIONS_MAX;
         let (stream, permits) = tokio::select! {
             biased;
-            // Also when the gateway was dropped without being closed.
+            // Also if the gateway was dropped without being closed.
             _ = &mut stopped => break,
             Some(command) = commands.recv() => {
                 if command.state == NetworkState::Cut
@@ -227,14 +228,14 @@ async fn accept_all(
 /// A connection that waits until it may enter.
 type Waiting = (TcpStream, std::pin::Pin<Box<dyn Future<Output = Permits> + Send>>);
 
-/// Waits until the connection that waits, if there is one, may enter. Dropping the future changes nothing.
+/// Waits until the waiting connection, if there is one, may enter. Dropping the future changes nothing.
 async fn entered(entering: &mut Option<Waiting>) -> Option<(TcpStream, Permits)> {
     let (_, permits) = entering.as_mut()?;
     let permits = permits.await;
     entering.take().map(|(stream, _)| (stream, permits))
 }
 
-/// Closes a connection without a farewell, as a port does at which no program listens. Nothing of it is left, not even
+/// Closes a connection without a farewell, like a port at which no program listens. Nothing of it is left, not even
 /// in the kernel.
 fn reset(stream: TcpStream) {
     let _ = stream.set_zero_linger();
@@ -245,22 +246,22 @@ async fn obey(command: Command, network: &Network, connections: &mut JoinSet<()>
     network.set(command.state);
     match command.state {
         NetworkState::Cut => connections.shutdown().await,
-        // They swallow, or hold back, whatever they read from now on.
+        // They swallow, or hold back, all bytes that they read from now on.
         NetworkState::Drop => {}
         NetworkState::Normal | NetworkState::Delay(_) => {
             let all_ended =
                 async { while network.has_lossy_connections() && connections.join_next().await.is_some() {} };
             if tokio::time::timeout(LOSSY_END_TIMEOUT, all_ended).await.is_err() {
-                // One is stuck at a cluster that takes nothing. It must not go on, and is not to be told from others.
+                // One is stuck at a cluster that takes nothing. It must not go on, and cannot be told from the others.
                 connections.shutdown().await;
             }
         }
     }
-    // Who asked may have gone.
+    // The requester may have gone.
     let _ = command.obeyed.send(());
 }
 
-/// What each connection needs.
+/// The parts that all connections of a gateway share.
 #[derive(Clone)]
 struct Relay {
     acceptor: TlsAcceptor,
@@ -290,7 +291,7 @@ impl Relay {
         loop {
             match tokio::time::timeout(patience.step, &mut accepting).await {
                 Ok(accepted) => return accepted,
-                // One that lost its first words hears nothing, ever.
+                // One that lost its first words never hears anything.
                 Err(timeout) if patience.is_over(permits, self.network.is_normal()) => return Err(timeout.into()),
                 Err(_) => {}
             }

@@ -1,4 +1,4 @@
-//! What a test does to the network between its clients and its cluster.
+//! Changes that a test makes to the network between its clients and its cluster.
 //!
 //! The state is the lease's own and ends with it: the engine's connections to a cluster do not pass through here, so a
 //! rewind and the next lease know nothing of it.
@@ -15,26 +15,27 @@ use crate::protocol::{NetworkChange, Traffic};
 /// Longest time for which bytes are held back.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
-/// How the network behaves.
+/// The behaviour of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NetworkState {
-    /// As networks should.
+    /// Normal.
     Normal,
     /// The API server is gone: connections are closed, new ones are reset.
     Cut,
-    /// A partition: what is sent vanishes, and nobody is told.
+    /// A partition: data that is sent vanishes without an error.
     Drop,
-    /// Everything arrives, but so much later.
+    /// Everything arrives, but later by this much.
     Delay(Duration),
 }
 
 /// The network of one lease, as its connections see it.
 #[derive(Debug)]
 pub(super) struct Network {
-    /// Whether the state is [`NetworkState::Normal`]: what each chunk of bytes asks.
+    /// Set while the state is [`NetworkState::Normal`], for a quick look at each chunk of bytes.
     is_normal: AtomicBool,
     state: watch::Sender<NetworkState>,
-    /// How often it began to drop everything: a connection that was not looked at in between has lost its bytes too.
+    /// The number of times that it began to drop everything: a connection that was not looked at in between has lost
+    /// its bytes too.
     drop_count: AtomicU64,
     /// Open connections that have lost bytes.
     lossy_connections: AtomicUsize,
@@ -48,7 +49,7 @@ pub(crate) struct NetworkControl {
     commands: mpsc::Sender<Command>,
 }
 
-/// A new state, on its way to who has the connections. The answer comes when all of them obey.
+/// A new state, on its way to the task that has the connections. The answer comes when all of them obey.
 #[derive(Debug)]
 pub(super) struct Command {
     pub(super) state: NetworkState,
@@ -95,7 +96,7 @@ impl NetworkControl {
         answer.await.map_err(|_| NetworkError::LeaseEnded)
     }
 
-    /// Returns whether the gateway is closed: then nothing of the lease reaches the cluster any more.
+    /// Returns true if the gateway is closed: then nothing of the lease reaches the cluster any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.commands.is_closed()
     }
@@ -138,7 +139,7 @@ impl Network {
         self.is_normal.store(state == NetworkState::Normal, Ordering::SeqCst);
     }
 
-    /// All that the common path asks, so it takes no lock.
+    /// The only question on the common path, so it takes no lock.
     pub(super) fn is_normal(&self) -> bool {
         self.is_normal.load(Ordering::SeqCst)
     }

@@ -1,8 +1,8 @@
 //! A client's TCP connection, on which the network can go wrong.
 //!
-//! It lies below TLS, so that what a test does to its network also meets handshakes, and so that the relay above knows
-//! nothing of it. In the normal state a chunk costs one atomic load and one addition more than on the bare socket. Once
-//! something else is seen, the connection takes a detour, which ends when all that was held back has arrived.
+//! It lies below TLS, so that a test's changes to its network also affect handshakes, and so that the relay above need
+//! not know of them. In the normal state a chunk costs one atomic load and one addition more than on the bare socket.
+//! In any other state, the connection takes a detour, which ends when all held bytes have arrived.
 
 use std::io;
 use std::pin::Pin;
@@ -31,12 +31,12 @@ struct Detour {
     changed: Pin<Box<dyn Future<Output = watch::Receiver<NetworkState>> + Send>>,
     to_cluster: DelayLine,
     to_client: DelayLine,
-    /// As last looked at.
+    /// Its value when last looked at.
     drop_count: u64,
     has_lost_bytes: bool,
 }
 
-/// What happens to bytes on a detour.
+/// The treatment of bytes on a detour.
 #[derive(Clone, Copy)]
 enum Passage {
     Open,
@@ -50,8 +50,8 @@ impl ClientStream {
         Self { tcp, network, detour: None }
     }
 
-    /// Behind a partition nobody notices that the other side has gone. So the connection stays open for as long as the
-    /// network drops everything, or until the client closes it.
+    /// Behind a partition a client cannot notice that the other side has gone. So the connection stays open for as long
+    /// as the network drops everything, or until the client closes it.
     pub(super) async fn linger_while_dropped(&mut self) {
         if self.network.state() == NetworkState::Drop {
             self.mark_lossy();
@@ -63,7 +63,7 @@ impl ClientStream {
     fn detour(&mut self) -> &mut Detour {
         self.detour.get_or_insert_with(|| {
             let mut changes = self.network.changes();
-            // In this order: what is dropped from now on is seen as a change.
+            // In this order: a drop that begins from now on is seen as a change.
             let drop_count = self.network.drop_count();
             let state = *changes.borrow_and_update();
             Box::new(Detour {
@@ -77,7 +77,7 @@ impl ClientStream {
         })
     }
 
-    /// Takes note of the network's state, and has this task woken when it changes.
+    /// Notes the network's state, and has this task woken when it changes.
     fn poll_passage(&mut self, context: &mut Context<'_>) -> io::Result<Passage> {
         self.detour();
         let Some(detour) = &mut self.detour else { return Ok(Passage::Open) };
@@ -86,7 +86,7 @@ impl ClientStream {
             detour.state = *changes.borrow_and_update();
             detour.changed = next_change(changes);
         }
-        // Counted before the state is set, so a drop is known here even where it is over already.
+        // Counted before the state is set, so a drop is known here even if it is over already.
         let drop_count = self.network.drop_count();
         let was_dropped = std::mem::replace(&mut detour.drop_count, drop_count) != drop_count;
         let loses = was_dropped || detour.state == NetworkState::Drop;
@@ -98,7 +98,7 @@ impl ClientStream {
             NetworkState::Drop => Passage::Lost,
             NetworkState::Normal if !detour.has_lost_bytes => Passage::Open,
             NetworkState::Delay(delay) if !detour.has_lost_bytes => Passage::Delayed(delay),
-            // What was lost cannot be sent again: to go on would show the client a stream that was never sent.
+            // Lost bytes cannot be sent again: to go on would show the client a stream that was never sent.
             NetworkState::Normal | NetworkState::Delay(_) | NetworkState::Cut => {
                 return Err(io::Error::new(io::ErrorKind::ConnectionReset, "the test cut its network"));
             }
@@ -112,7 +112,7 @@ impl ClientStream {
         }
     }
 
-    /// Sends what is due to the client; ready when nothing is left.
+    /// Sends the bytes that are due to the client; ready when none are left.
     fn poll_send_held(&mut self, context: &mut Context<'_>, passage: Passage) -> Poll<io::Result<()>> {
         let Some(detour) = &mut self.detour else { return Poll::Ready(Ok(())) };
         let is_held_back = matches!(passage, Passage::Delayed(_));
@@ -144,7 +144,7 @@ impl ClientStream {
     #[cold]
     fn poll_read_on_detour(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let passage = self.poll_passage(context)?;
-        // Who only reads still has to send what is due.
+        // A client that only reads still has to be sent the bytes that are due.
         if let Poll::Ready(Err(error)) = self.poll_send_held(context, passage) {
             return Poll::Ready(Err(error));
         }
@@ -206,7 +206,7 @@ impl ClientStream {
             }
             Passage::Delayed(delay) => {
                 if !self.detour().to_client.has_room() {
-                    // What is due makes room.
+                    // Sending the bytes that are due makes room.
                     if let Poll::Ready(Err(error)) = self.poll_send_held(context, passage) {
                         return Poll::Ready(Err(error));
                     }
@@ -216,7 +216,7 @@ impl ClientStream {
                 }
                 let bytes = parts.iter().flat_map(|part| part.iter().copied()).collect();
                 self.detour().to_client.push(bytes, delay);
-                // Sets the alarm, also for who does not flush.
+                // Sets the alarm, also for a relay that does not flush.
                 match self.poll_send_held(context, passage) {
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                     _ => Poll::Ready(Ok(count)),
@@ -248,7 +248,7 @@ impl AsyncRead for ClientStream {
             let before = buffer.filled().len();
             let read = Pin::new(&mut this.tcp).poll_read(context, buffer);
             let count = buffer.filled().len() - before;
-            // Looked at after the reading: what arrives after a change never passes as if it had come before.
+            // Looked at after the reading: bytes that arrive after a change never pass as if they had come before.
             if count == 0 || this.network.is_normal() {
                 this.network.traffic.count_to_cluster(count);
                 return read;
@@ -324,7 +324,7 @@ fn next_change(
     mut changes: watch::Receiver<NetworkState>,
 ) -> Pin<Box<dyn Future<Output = watch::Receiver<NetworkState>> + Send>> {
     Box::pin(async move {
-        // The sender lives in the network, which whoever asks holds.
+        // The sender lives in the network, which the caller holds.
         let _ = changes.changed().await;
         changes
     })

@@ -1,4 +1,4 @@
-//! Gateways in front of a plain TLS server that says everything back.
+//! Gateways in front of a plain TLS server that echoes everything.
 
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -14,9 +14,9 @@ use crate::open_files::OpenFiles;
 use crate::peer_user::{PeerUser, PeerUsers};
 use crate::protocol::NetworkChange;
 
-/// How long anything may take that happens: far longer than it ever does.
+/// Time limit for events that have to happen: far longer than they ever take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long is waited for what must not happen.
+/// The wait for events that must not happen.
 const IMPATIENCE: Duration = Duration::from_millis(200);
 
 type TlsClient = tokio_rustls::client::TlsStream<TcpStream>;
@@ -174,7 +174,7 @@ async fn a_cut_closes_and_refuses_until_the_network_is_restored() {
     let end = within(client.read(&mut [0])).await;
     assert!(end.is_err(), "no farewell, but a broken connection: {end:?}");
     for _ in 0..3 {
-        let error = within(echo.connect()).await.expect_err("nobody is there");
+        let error = within(echo.connect()).await.expect_err("the port is closed");
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
     }
     assert_eq!(echo.traffic().connections_open, 0);
@@ -191,7 +191,7 @@ async fn a_black_hole_swallows_and_what_lost_bytes_never_goes_on() {
     assert!(is_answered(&mut used, "hello").await && is_answered(&mut idle, "hello").await);
     echo.change(NetworkChange::Drop).await;
     let before = echo.traffic();
-    say(&mut used, "lost").await.expect("nobody tells");
+    say(&mut used, "lost").await.expect("the loss is not reported");
     assert!(is_silent(&mut used).await);
     assert!(tokio::time::timeout(IMPATIENCE, echo.connect()).await.is_err(), "accepted, but never answered");
     assert_eq!(echo.traffic().bytes_to_cluster, before.bytes_to_cluster);
@@ -210,7 +210,7 @@ async fn a_black_hole_hides_that_the_server_has_gone() {
     assert!(is_answered(&mut client, "hello").await);
     echo.change(NetworkChange::Drop).await;
     echo.server.abort();
-    say(&mut client, "lost").await.expect("nobody tells");
+    say(&mut client, "lost").await.expect("the loss is not reported");
     assert!(is_silent(&mut client).await);
     assert!(is_silent(&mut client).await);
     echo.change(NetworkChange::Cut).await;
@@ -259,7 +259,7 @@ async fn a_delay_lets_much_through() {
     let (mut reader, mut writer) = tokio::io::split(&mut client);
     let mut heard = vec![0; text.len()];
     let turns = async {
-        // Whatever is under way when the network changes arrives once, and in order.
+        // All bytes under way when the network changes arrive once, and in order.
         for delay_ms in [1, 20, 0, 3, 40] {
             echo.change(NetworkChange::Delay { delay_ms }).await;
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -296,7 +296,7 @@ async fn left_behind(text: &str, cuts_before: bool) -> Draining {
     let draining = within(gateway.close()).await;
     let end = within(client.read(&mut [0])).await;
     assert!(end.is_err(), "a client is cut off at once: {end:?}");
-    // The server says everything back until the end, and ends only then.
+    // The server echoes everything until the end, and ends only then.
     within(draining.wait_ended()).await;
     assert!(!server.is_finished());
     draining
@@ -342,7 +342,7 @@ async fn a_connection_that_does_not_end_is_drained_for_as_long() {
     assert!(draining.may_have_written(), "but not before");
 }
 
-/// Says the same of each connection.
+/// Gives the same answer for each connection.
 struct AllAre(PeerUser);
 
 impl PeerUsers for AllAre {
@@ -403,7 +403,7 @@ async fn strangers_share_a_bound_over_all_gateways_and_leave_it_by_a_certificate
 async fn where_users_are_not_known_handshakes_wait_for_silent_ones_to_give_way() {
     let echo = Echo::behind(&entrance_for(PeerUser::Unknown)).await;
     let mut silent = connect_silently(&echo, 70).await;
-    // Not refused, although so many are before it.
+    // Not refused, although so many came before it.
     assert!(is_answered(&mut within(echo.connect()).await.expect("connected"), "hello").await);
     let end = within(silent[0].read(&mut [0])).await;
     assert!(!matches!(end, Ok(1..)), "the oldest gave way");

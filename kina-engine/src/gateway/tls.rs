@@ -30,13 +30,13 @@ pub(super) fn acceptor(authority: &CertificateAuthority, server: &IssuedIdentity
         .with_single_cert(chain, key)
         .map_err(tls_error)?;
     config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
-    // Nobody comes back with a ticket. But one sent right after the handshake acknowledges the client's last part of
-    // it: a client without `TCP_NODELAY`, as kube's is, would else hold back its first request for 40 ms.
+    // No client comes back with a ticket. But one sent right after the handshake acknowledges the client's last part of
+    // it: a client without `TCP_NODELAY`, such as kube's, would otherwise hold back its first request for 40 ms.
     config.send_tls13_tickets = 1;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Connects to a server of `ca_pem`, speaking `protocol`, as `identity` or as nobody.
+/// Connects to a server of `ca_pem`, speaking `protocol`, as `identity` or without a certificate.
 pub(super) fn connector(
     ca_pem: &str,
     identity: Option<&IssuedIdentity>,

@@ -1,4 +1,4 @@
-//! How much goes through gateways.
+//! Traffic of gateways.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl TrafficLedger {
     pub(crate) fn open(&mut self, counter: Arc<TrafficCounter>) {
         let ended = &mut self.ended;
         self.counters.retain(|counter| {
-            // Nobody else holds it: no more can come.
+            // With no other holder, no more can come.
             let can_grow = 1 < Arc::strong_count(counter);
             if !can_grow {
                 *ended += counter.read();

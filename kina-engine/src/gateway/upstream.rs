@@ -14,11 +14,11 @@ use super::GatewayError;
 use super::tls::{self, HTTP_1, HTTP_2};
 use crate::provider::ClusterAccess;
 
-/// Connections kept ready: a client's first one and a spare for what it does at the same time.
+/// Connections kept ready: a client's first one and a spare for concurrent requests.
 const WARM_CONNECTIONS: usize = 2;
 /// kube-apiserver closes a connection on which no request came for 32 s (`ReadHeaderTimeout` of its HTTP server).
 const WARM_AGE_MAX: Duration = Duration::from_secs(25);
-/// How long an API server on loopback may take for a new connection, on the busiest machine.
+/// Time limit of a new connection to an API server on loopback, on the busiest machine.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The way from a gateway to its API server.

@@ -23,7 +23,7 @@ const STATUSES: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
 /// One side's table, as far as it matters.
 #[derive(Default)]
 pub(super) struct FieldTable {
-    /// The last that was added comes first.
+    /// The last one added comes first.
     added: VecDeque<Field>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct FieldTable {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
     pub(super) effect: Option<Effect>,
-    /// Returns whether a request that is answered so may still run.
+    /// True if a request with this answer may still run.
     pub(super) is_suspect: Option<bool>,
 }
 
@@ -279,7 +279,7 @@ mod tests {
     fn blocks_that_break_the_rules_are_not_understood() {
         for block in [
             &[0x80][..],
-            // A place that nothing was put at.
+            // A place that is empty.
             &[0xbe],
             // A text without its end.
             &[0x43, 0x06, 0x44],

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Effect, Finding, Unclear, is_suspect_status};
 
-/// Longer heads are not understood. kube-apiserver takes up to 1 MB; what clients send has a few hundred bytes.
+/// Longer heads are not understood. kube-apiserver takes up to 1 MB; those of clients have a few hundred bytes.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 128;
 /// Requests that may be sent ahead of their answers and still be understood.
@@ -22,7 +22,7 @@ pub(super) struct Http1 {
 #[derive(Clone, Copy)]
 struct Request {
     effect: Effect,
-    /// Answers to `HEAD` have no body, whatever their headers say.
+    /// Answers to `HEAD` have no body, even if their headers tell of one.
     is_head: bool,
 }
 
@@ -43,21 +43,21 @@ enum Phase {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Body {
-    /// So many more bytes.
+    /// This many more bytes.
     Length(u64),
     Chunked(Chunk),
-    /// All that comes.
+    /// All further bytes.
     UntilEnd,
 }
 
 /// The place of the next byte in a chunked body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Chunk {
-    /// In a chunk's size, as far as it was read.
+    /// In a chunk's size, as far as it has been read.
     Size { value: u64, digits: u8 },
     /// Behind the size, in the same line.
     Extension { size: u64 },
-    /// So many more bytes, the line's end behind the data included.
+    /// This many more bytes, the line's end behind the data included.
     Data { remaining: u64 },
     /// In the lines behind the last chunk.
     Trailer { is_line_empty: bool },
@@ -142,14 +142,14 @@ impl Messages {
         Ok(end.map(|_| std::mem::take(&mut self.partial)))
     }
 
-    /// Begins a body. False if there is none.
+    /// Begins a body. Returns false if there is none.
     fn begin(&mut self, body: Option<Body>) -> bool {
         let body = body.filter(|body| *body != Body::Length(0));
         self.phase = body.map_or(Phase::Head, Phase::Body);
         body.is_some()
     }
 
-    /// Passes over a part of a body. Returns whether the body has ended.
+    /// Passes over a part of a body. Returns true if the body has ended.
     fn pass_over(&mut self, body: Body, bytes: &mut &[u8]) -> Result<bool, Unclear> {
         let rest = match body {
             Body::UntilEnd => {
@@ -163,7 +163,7 @@ impl Messages {
     }
 }
 
-/// Passes over so many bytes, or over all that there are. Returns how many these were.
+/// Passes over at most this many bytes. Returns their number.
 fn pass_over_some(most: u64, bytes: &mut &[u8]) -> u64 {
     let (passed, rest) = bytes.split_at(bytes.len().min(usize::try_from(most).unwrap_or(usize::MAX)));
     *bytes = rest;
@@ -223,7 +223,7 @@ fn parse_request(head: &[u8]) -> Result<(Request, Option<Body>), Unclear> {
     let effect = match method {
         "GET" | "HEAD" => Effect::Reads,
         "DELETE" if may_be_definition(path) => Effect::Deletes,
-        // Behind it may be anything.
+        // Anything may follow.
         "CONNECT" => return Err(Unclear),
         _ => Effect::Writes,
     };
@@ -234,7 +234,7 @@ fn parse_request(head: &[u8]) -> Result<(Request, Option<Body>), Unclear> {
     Ok((Request { effect, is_head: method == "HEAD" }, body))
 }
 
-/// Returns whether this may be the path of a CRD, or of all of them. An escaped character may stand for any other.
+/// Returns true if this may be the path of a CRD, or of all of them. An escaped character may stand for any other.
 fn may_be_definition(path: &str) -> bool {
     path.contains('%') || path.contains("customresourcedefinitions")
 }
@@ -255,7 +255,7 @@ fn parse_answer(head: &[u8], request: Request) -> Result<(u16, Option<Body>), Un
     Ok((status, body))
 }
 
-/// The sign by which the end of a body is told. Headers that could be read in two ways are not understood.
+/// The sign of the end of a body. Headers that could be read in two ways are not understood.
 fn body_framing(headers: &[httparse::Header<'_>]) -> Result<Option<Body>, Unclear> {
     let mut body = None;
     for header in headers {
@@ -298,7 +298,7 @@ mod tests {
     }
     use Sent::{Answer, Request};
 
-    /// The same however the bytes are cut into parts.
+    /// The same for any division of the bytes into parts.
     fn may_still_run(sent: &[Sent]) -> bool {
         let verdicts = [1, 2, 3, 7, usize::MAX].map(|part_bytes| {
             let mut observer = RequestObserver::new(false);

@@ -52,7 +52,7 @@ struct Frame {
     remaining: usize,
 }
 
-/// Something that a frame said.
+/// A relevant frame.
 enum Event {
     Headers { stream: u32, block: Vec<u8>, ends_stream: bool },
     Ended { stream: u32 },
@@ -85,7 +85,7 @@ impl Http2 {
                     finding = finding.and(Finding::suspect_if(effect == Effect::Deletes));
                     self.open.insert(stream, effect);
                 }
-                // A client that has sent all waits for the answer.
+                // A client that has sent everything waits for the answer.
                 Event::Ended { .. } => {}
                 Event::Reset { stream } => finding = finding.and(self.give_up(stream)),
             }
@@ -118,14 +118,14 @@ impl Http2 {
         self.open.values().any(|effect| effect.can_write())
     }
 
-    /// Takes note that one of the sides has given up on a stream, which may end no handler.
+    /// Notes that one of the sides has given up on a stream, which may end no handler.
     fn give_up(&mut self, stream: u32) -> Finding {
         Finding::suspect_if(self.open.remove(&stream).is_some_and(Effect::can_write))
     }
 }
 
 impl Frames {
-    /// Reads on until a frame says something, or the bytes end.
+    /// Reads on until a frame matters, or the bytes end.
     fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, Unclear> {
         loop {
             let Some(mut frame) = self.frame.take() else {
@@ -236,7 +236,7 @@ mod tests {
         frame(HEADERS, END_HEADERS | END_STREAM, stream, block)
     }
 
-    /// Returns whether a request may still run on a connection on which these frames were sent, and then those.
+    /// Returns true if a request may still run on a connection on which these frames were sent, and then those.
     fn may_still_run(to_cluster: &[Vec<u8>], from_cluster: &[Vec<u8>]) -> bool {
         let to_cluster = [PREFACE, &frame(4, 0, 0, &[0; 6]), &to_cluster.concat()].concat();
         let from_cluster = [frame(4, 0, 0, &[]), from_cluster.concat()].concat();

@@ -1,21 +1,21 @@
-//! Which requests of a connection may still run in the API server.
+//! Observation of requests that may still run in the API server.
 //!
-//! An API server can go on with a request whose client has gone. When a connection ends, its observer says whether that
-//! may be so: from the bytes that passed, without holding any of them back. A cluster that may still be at work for an
-//! earlier lease is looked at before it is handed out (see `lingering`); one that cannot be is not, since a look costs
+//! An API server can go on with a request whose client has gone. When a connection ends, its observer tells if that may
+//! be so: from the bytes that passed, without holding any of them back. A cluster that may still be at work for an
+//! earlier lease is looked at before it is handed out (see `lingering`); other clusters are not, since a look costs
 //! more than all the rest of a rewind.
 //!
 //! Only a request that can write counts. `GET` and `HEAD` change nothing that is stored, and an open watch is the most
 //! common thing for a test to leave behind. A request that can write counts
 //!
 //! - until it is answered;
-//! - beyond its answer, if that says that the API server has given up waiting for its own work (504, or another of the
-//!   500s), or that a part of a collection's deletion failed (410);
+//! - beyond its answer, if that means that the API server has given up waiting for its own work (504, or another of the
+//! 500s), or that a part of a collection's deletion failed (410);
 //! - beyond its answer, if it may have deleted a CRD, whose instances are then deleted in the background.
 //!
 //! Anything that cannot be understood counts: an observer errs in one direction only.
 //!
-//! - `http1`, `http2`: the two protocols. `header_block`: what HTTP/2 packs headers into.
+//! - `http1`, `http2`: the two protocols. `header_block`: the packed headers of HTTP/2.
 
 mod header_block;
 mod http1;
@@ -34,31 +34,31 @@ pub(super) struct RequestObserver {
 enum Protocol {
     Http1(Box<Http1>),
     Http2(Box<Http2>),
-    /// Not understood, or no HTTP any more.
+    /// Not understood, or no longer HTTP.
     Opaque,
 }
 
 /// The effect that a request can have on the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
-    /// Nothing that is stored changes.
+    /// Nothing in storage changes.
     Reads,
-    /// Something may change until the answer is there.
+    /// Something may change until the answer arrives.
     Writes,
     /// The API server may go on deleting after the answer.
     Deletes,
 }
 
-/// An event that the bytes of one direction told of.
+/// An event in the bytes of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
-    /// Nothing but what is counted as unanswered.
+    /// Only requests that are counted as unanswered.
     Nothing,
-    /// A request may run on although no client waits for its answer any more.
+    /// A request may run on although its client no longer waits for its answer.
     Suspect,
 }
 
-/// Bytes that are not understood: the peers may see in them something else than the observer.
+/// Bytes that are not understood: the peers may read them differently from the observer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Unclear;
 
@@ -72,7 +72,7 @@ impl RequestObserver {
         Self { protocol, has_suspect: false }
     }
 
-    /// Takes note of what the client sent.
+    /// Notes bytes that the client sent.
     pub(super) fn note_to_cluster(&mut self, bytes: &[u8]) {
         let noted = match &mut self.protocol {
             Protocol::Http1(http1) => http1.note_to_cluster(bytes),
@@ -82,7 +82,7 @@ impl RequestObserver {
         self.conclude(noted);
     }
 
-    /// Takes note of what the API server sent.
+    /// Notes bytes that the API server sent.
     pub(super) fn note_from_cluster(&mut self, bytes: &[u8]) {
         let noted = match &mut self.protocol {
             Protocol::Http1(http1) => http1.note_from_cluster(bytes),
@@ -92,7 +92,7 @@ impl RequestObserver {
         self.conclude(noted);
     }
 
-    /// Returns whether a request that can write may still run.
+    /// Returns true if a request that can write may still run.
     pub(super) fn may_still_run(&self) -> bool {
         self.has_suspect
             || match &self.protocol {
@@ -127,7 +127,7 @@ impl Finding {
     }
 }
 
-/// Returns whether the request that was answered so may still run.
+/// Returns true if a request with this answer may still run.
 fn is_suspect_status(status: u16) -> bool {
     500 <= status || status == 410
 }
