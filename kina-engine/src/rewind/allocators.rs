@@ -1,11 +1,11 @@
-//! Making the API server look at what is free.
+//! Making the API server look for free addresses and ports.
 
 use serde_json::json;
 
 use super::RewindError;
 use crate::api_client::ApiClient;
 
-/// Which NodePorts are taken.
+/// The NodePorts that are taken.
 pub(super) const NODE_PORTS: &[u8] = b"/registry/ranges/servicenodeports";
 
 /// Makes the API server allocate a NodePort and free it again, by asking for a Service that exists already: it

@@ -8,22 +8,22 @@ use super::template::{Overlay, Template};
 use super::value_file::{ValueFile, ValuePlace, ValueWriter};
 use crate::etcd::StoredKey;
 
-/// The exact stored state that the next lease of a slot starts from: that of every cluster of its kind, and what a
-/// template adds. Keys, revisions and hashes are in memory, some 50 bytes for each key; values are on disk.
+/// The exact stored state that the next lease of a slot starts from: that of every cluster of its kind, and the
+/// additions of a template. Keys, revisions and hashes are in memory, some 50 bytes for each key; values are on disk.
 #[derive(Debug)]
 pub(crate) struct Baseline {
     keys: SortedKeys,
     /// Of each key, in order.
     entries: Vec<Entry>,
     values: ValueFile,
-    /// What is left alone.
+    /// Keys that are left alone.
     pub(super) server_owned: ServerOwned,
-    /// What discovery and OpenAPI say without a template.
+    /// Discovery and OpenAPI without a template.
     bare_fingerprint: Fingerprint,
     overlay: Option<Overlay>,
 }
 
-/// Takes a state down as it is read.
+/// Records a state as it is read.
 pub(crate) struct BaselineWriter {
     keys: SortedKeys,
     entries: Vec<Entry>,
@@ -31,7 +31,8 @@ pub(crate) struct BaselineWriter {
     server_owned: ServerOwned,
 }
 
-/// What an API server says of itself in a given state. Depends on nothing but its binary, its flags and that state.
+/// Discovery and OpenAPI of an API server in a given state. Depends on nothing but its binary, its flags and that
+/// state.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Fingerprint {
     /// `ETag` of the aggregated discovery document, a hash of its content (KEP-3352).
@@ -49,7 +50,7 @@ struct Entry {
 
 impl BaselineWriter {
     /// Begins, for a cluster whose API server sees `host_name` as the name of its host. Values go to a file in
-    /// `directory` that nobody else sees.
+    /// `directory` that no other process sees.
     ///
     /// # Errors
     /// If that file cannot be made.
@@ -77,7 +78,7 @@ impl BaselineWriter {
         Ok(())
     }
 
-    /// Ends. `fingerprint` is what the API server says in this state.
+    /// Ends. `fingerprint` is that of the API server in this state.
     ///
     /// # Errors
     /// If the values cannot be written.
@@ -98,7 +99,7 @@ impl Baseline {
         std::iter::from_fn(move || match (template.peek(), bare.peek()) {
             (Some((key, _)), Some((bare_key, _))) if bare_key < key => bare.next(),
             (Some((key, _)), Some((bare_key, _))) => {
-                // What a template has instead of the bare baseline's.
+                // The template's value instead of the bare baseline's.
                 if key == bare_key {
                     bare.next();
                 }
@@ -114,31 +115,31 @@ impl Baseline {
         self.keys.iter().zip(self.entries.iter().map(|entry| entry.mod_revision))
     }
 
-    /// What a slot has beyond what every cluster of its kind has.
+    /// The slot's additions to the state of every cluster of its kind.
     pub(super) fn template(&self) -> Option<&Arc<Template>> {
         self.overlay.as_ref().map(|overlay| &overlay.template)
     }
 
-    /// Is that of another template from now on.
+    /// Becomes the baseline of another template.
     pub(super) fn set_template(&mut self, template: Option<Arc<Template>>) {
         self.overlay = template.map(Overlay::new);
         self.count_root_certificates(false);
     }
 
-    /// Takes note that this template is what the slot is at, with its keys at these revisions.
+    /// Notes that the slot is at this template, with its keys at these revisions.
     pub(super) fn adopt(&mut self, template: Arc<Template>, revisions: Vec<i64>) {
         self.overlay = Some(Overlay { template, revisions });
         self.count_root_certificates(true);
     }
 
-    /// Whether what controllers make in each cluster for itself is part of the state: after they were started, and not
-    /// before, so that each rewind takes away what a lease may have made of it.
+    /// Makes the objects that controllers make in each cluster for itself part of the state, or not: they are after the
+    /// controllers were started, so that each rewind removes a lease's changes to them.
     pub(super) fn count_root_certificates(&mut self, counts: bool) {
         let keys = self.template().filter(|_| counts).map(|template| template.root_certificates().clone());
         self.server_owned.set_root_certificates(keys.unwrap_or_default());
     }
 
-    /// What discovery and OpenAPI say in this state.
+    /// Discovery and OpenAPI in this state.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         self.template().map_or_else(|| self.bare_fingerprint.clone(), |template| template.fingerprint())
     }
@@ -150,7 +151,7 @@ impl Baseline {
     /// The value of one of its keys.
     ///
     /// # Errors
-    /// If it cannot be read from disk or is not what was written, and if there is no such key.
+    /// If it cannot be read from disk or is not as it was written, and if there is no such key.
     pub(super) fn value(&self, key: &[u8]) -> io::Result<Vec<u8>> {
         if let Some(overlay) = &self.overlay
             && let Some(index) = overlay.find(key)
@@ -161,7 +162,7 @@ impl Baseline {
         self.values.read(self.entries[index].value)
     }
 
-    /// Takes note that a key was seen with its value at this revision.
+    /// Notes that a key was seen with its value at this revision.
     pub(super) fn set_revision(&mut self, key: &[u8], mod_revision: i64) {
         if let Some(overlay) = &mut self.overlay
             && let Some(index) = overlay.find(key)

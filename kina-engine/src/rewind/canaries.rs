@@ -41,7 +41,7 @@ impl Canaries {
         access.chain(self.namespace.as_ref().map(NamespaceCanary::deletion)).collect()
     }
 
-    /// The resources that they are of.
+    /// Their resources.
     fn resources(&self) -> BTreeSet<StorageResource> {
         self.deletions().iter().filter_map(|operation| StorageResource::of_key(operation.key())).collect()
     }
@@ -51,8 +51,8 @@ impl Rewinder {
     /// Waits until watch caches have come to `revision` and informers know the canaries, takes the canaries away, and
     /// waits until lists know that too.
     ///
-    /// First the caches, which are waited for inside the API server: asking for canaries in vain would only take the
-    /// processor time that following needs. The caches of the canaries themselves are waited for once, at the end.
+    /// The caches come first, because the API server itself waits for them: asking for canaries in vain would only take
+    /// the processor time that following needs. The caches of the canaries themselves are waited for once, at the end.
     pub(super) async fn follow_caches(
         &self,
         touched: &BTreeSet<StorageResource>,
@@ -66,7 +66,7 @@ impl Rewinder {
             return Ok(());
         }
         let known = self.wait_canaries(canaries).await;
-        // They go whether they were seen or not.
+        // They go even if they were not seen.
         let transactions = self.etcd.write(&canaries.deletions()).await?;
         known?;
         let revision = transactions.last().map_or(0, |(_, revision)| *revision);

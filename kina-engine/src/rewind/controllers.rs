@@ -1,8 +1,8 @@
 //! Controllers that were just started have to find everything done.
 //!
-//! kube-controller-manager notices each node anew whenever it starts, and says so by an event. Nothing else is written by
-//! controllers that start on a state which controllers have left. So that event tells that they are at work, and it is
-//! the last thing to be removed before the next lease.
+//! kube-controller-manager notices each node anew at every start, and writes an event about it. Controllers that start
+//! on a state which controllers have left write nothing else. So that event shows that they are at work, and it is the
+//! last thing to be removed before the next lease.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ async fn have_noticed_nodes(etcd: &EtcdClient) -> Result<bool, EtcdError> {
 }
 
 impl Rewinder {
-    /// Rewinds a cluster whose controllers do not run, starts them, and removes what tells that they run.
+    /// Rewinds a cluster whose controllers do not run, starts them, and removes the events that show that they run.
     pub(crate) async fn rewind_controlled(
         &mut self,
         template: Option<Arc<Template>>,
@@ -50,13 +50,13 @@ impl Rewinder {
         self.cluster.start_controllers().await?;
         wait_controllers(&self.etcd).await?;
         self.wait_root_certificates().await?;
-        // What tells that controllers run is nothing that a lease has changed.
+        // A lease has not changed the events that show that controllers run.
         report.add(RewindReport { changed_keys: 0, ..self.rewind().await? });
         report.duration = start.elapsed();
         Ok(report)
     }
 
-    /// Waits until controllers have made what a template leaves to them.
+    /// Waits until controllers have made the objects that a template leaves to them.
     async fn wait_root_certificates(&mut self) -> Result<(), RewindError> {
         let Some(template) = self.baseline.template().cloned() else { return Ok(()) };
         for key in template.root_certificates() {

@@ -1,6 +1,6 @@
 //! The keys that a template may have: those of the objects that were applied, and what an API server derives from them.
 //!
-//! Without controllers only the API server writes, and only what it was asked for. So any other key is the work of
+//! Without controllers only the API server writes, and only on request. So any other key is the work of
 //! something that should not have been there, such as a request of an earlier lease, and no part of the template.
 
 use std::collections::HashSet;
@@ -37,7 +37,7 @@ impl ExpectedKeys {
         expected
     }
 
-    /// Returns whether a key belongs to one of the objects.
+    /// Returns true if a key belongs to one of the objects.
     pub(super) fn allows(&self, key: &[u8]) -> bool {
         let Some(resource) = StorageResource::of_key(key) else {
             // Addresses and ports that are taken.
@@ -58,7 +58,7 @@ impl ExpectedKeys {
                     name.split_once('.').is_some_and(|(_, group)| self.groups.contains(group))
                 }
                 "ipaddresses" => self.has_any(&["services"]),
-                // It tells in the status of each whether the other is there.
+                // The status of each tells if the other is there.
                 "flowschemas" | "prioritylevelconfigurations" => {
                     self.has_any(&["flowschemas", "prioritylevelconfigurations"])
                 }

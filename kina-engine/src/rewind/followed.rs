@@ -1,14 +1,14 @@
-//! What may be written in one transaction, because informers inside the API server follow it.
+//! The writes that may be one transaction, because informers inside the API server follow them.
 //!
-//! All changes of a transaction share one revision. An informer that is too slow is cut off, and then goes on behind the
-//! revision that it saw last: what else happened at that very revision it never sees. A user's writes each have a
+//! All changes of a transaction share one revision. An informer that is too slow is cut off, and then goes on behind
+//! the revision that it saw last: it never sees the other changes of that very revision. A user's writes each have a
 //! revision of their own, so this is no fault of the API server's.
 
 use std::collections::BTreeSet;
 
 use super::resource::StorageResource;
 
-/// Whether an informer may follow all of the resource that this key belongs to.
+/// Returns true if an informer may follow all of the resource that this key belongs to.
 pub(crate) fn is_followed(key: &[u8]) -> bool {
     StorageResource::of_key(key).is_some_and(|resource| resource.is_followed())
 }

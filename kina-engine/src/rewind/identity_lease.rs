@@ -1,8 +1,8 @@
 //! The API server's own Lease, which is in no baseline because its renewals go on.
 //!
-//! A test may write to it like to any other object, and the API server would keep what it finds there. So at each rewind
-//! and each proof, if it was written since it was last looked at, it has to be what it was but for its renewal, or it is
-//! put back. The API server meets a conflict at its next renewal then, reads again and goes on from there.
+//! A test may write to it like to any other object, and the API server would keep the test's changes. So at each rewind
+//! and each proof, if it was written since the last look, it has to be as before but for its renewal, or it is
+//! restored. The API server then meets a conflict at its next renewal, reads again and goes on from there.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::sabotage::{self, Part};
 const KEY_PREFIX: &[u8] = b"/registry/leases/";
 const MANAGER: &str = "kube-apiserver";
 const LABELS: [&str; 2] = ["apiserver.kubernetes.io/identity", "kubernetes.io/hostname"];
-/// There from Kubernetes 1.36 on.
+/// Exist from Kubernetes 1.36 on.
 const ANNOTATIONS: [&str; 1] = ["kubernetes.io/peer-advertise-address"];
 const METADATA: [&str; 4] = ["name", "namespace", "uid", "creationTimestamp"];
 const SPEC: [&str; 3] = ["holderIdentity", "leaseDurationSeconds", "renewTime"];
@@ -27,7 +27,7 @@ pub(super) struct IdentityLeases {
     known: BTreeMap<Vec<u8>, Known>,
 }
 
-/// A Lease that was found to be what an API server makes of it.
+/// A Lease that was found to be as an API server makes it.
 #[derive(Debug)]
 struct Known {
     mod_revision: i64,
@@ -40,8 +40,8 @@ impl IdentityLeases {
         self.known.clear();
     }
 
-    /// Looks at those of this listing that were written since they were last looked at. Puts back what is not as an API
-    /// server left it, and returns whether anything was.
+    /// Looks at those of this listing that were written since the last look. Restores any that is not as an API server
+    /// left it, and returns true if there was one.
     pub(super) async fn put_back(
         &mut self,
         listing: &KeyListing,
@@ -77,7 +77,7 @@ impl IdentityLeases {
             puts.push((key.to_vec(), object));
         }
         for (key, object) in &puts {
-            // The API server reads JSON from storage as well as what it writes itself.
+            // The API server reads JSON from storage as well as its own encoding.
             let put = WriteOperation::Put { key: key.clone(), value: object.to_string().into_bytes() };
             let written = etcd.write(&[put]).await?;
             let mod_revision = written.last().map_or(0, |(_, revision)| *revision);
@@ -87,8 +87,8 @@ impl IdentityLeases {
     }
 }
 
-/// As it was made, as far as storage remembers that; as it was `found`, if not. An API server that has just started may
-/// make its Lease when the first test has the cluster already.
+/// As it was made, as far as storage remembers that; otherwise as it was `found`. An API server that has just started
+/// may make its Lease when the first test has the cluster already.
 async fn read_first(etcd: &EtcdClient, api: &ApiClient, key: &[u8], found: &Value) -> Result<Value, RewindError> {
     let Some(revision) = etcd.creation_revision(key).await? else { return Ok(found.clone()) };
     let name = found["metadata"]["name"].as_str().unwrap_or_default();
@@ -104,7 +104,7 @@ async fn read_first(etcd: &EtcdClient, api: &ApiClient, key: &[u8], found: &Valu
     Ok(first)
 }
 
-/// The path at which the API serves what is stored under this key.
+/// The API's path of the object stored under this key.
 fn path_of(key: &[u8], query: &str) -> String {
     let place = String::from_utf8_lossy(key.strip_prefix(KEY_PREFIX).unwrap_or_default()).into_owned();
     let (namespace, name) = place.split_once('/').unwrap_or_default();

@@ -1,23 +1,23 @@
-//! Putting a used cluster's stored state back to its baseline, and proving that it is.
+//! Restoring a used cluster's stored state to its baseline, and proving it.
 //!
 //! kube-apiserver keeps all of its state in etcd and follows it by watch. So a rewind writes to etcd alone, and then
 //! waits until everything in the API server that follows etcd has seen it.
 //!
-//! - `baseline`: what the state is put back to.
-//! - `template`: what some slots have beyond that; `take`: how it is taken from one of them.
+//! - `baseline`: the state to restore.
+//! - `template`: the additions to it on some slots; `take`: taking them from a slot.
 //! - `sorted_keys`: the keys of both, in memory; `value_file`: their values, on disk.
 //! - `server_owned`: the few keys that the servers renew by themselves.
 //! - `plan`: the difference between a listing and the baseline, as writes. Pure.
-//! - `expected_keys`: which keys a template may have. Pure.
-//! - `followed`: which of them may be one transaction. Pure.
+//! - `expected_keys`: the keys that a template may have. Pure.
+//! - `followed`: the writes that may be one transaction. Pure.
 //! - `resource`: from storage keys to the API that serves them. Pure.
 //! - `settle`: waiting until caches, discovery and authorization have followed.
-//! - `allocators`: making the API server look at what is free.
-//! - `in_force`: how to know that admission, authorization and defaults have caught up.
-//! - `controllers`: how to know that controllers are at work.
-//! - `history`: what storage remembers of earlier leases.
+//! - `allocators`: making the API server look for free addresses and ports.
+//! - `in_force`: detection that admission, authorization and defaults have caught up.
+//! - `controllers`: detection that controllers are at work.
+//! - `history`: storage's memory of earlier leases.
 //! - `identity_lease`: the API server's own Lease, which a test may write to.
-//! - `canaries`: those of one pass; `namespace_canary`: how to know that admission has heard of all namespaces.
+//! - `canaries`: those of one pass; `namespace_canary`: detection that admission knows all namespaces.
 
 mod allocators;
 mod baseline;
@@ -58,7 +58,7 @@ use crate::provider::ProviderError;
 /// All of an API server's keys start with this (kube-apiserver's `--etcd-prefix`).
 pub(crate) const PREFIX: &[u8] = b"/registry/";
 
-/// Why a cluster could not be rewound. It is then destroyed, never handed out.
+/// The reason why a cluster could not be rewound. It is then destroyed, never handed out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RewindError {
@@ -73,25 +73,25 @@ pub enum RewindError {
     Value {
         /// The storage key.
         key: String,
-        /// What is wrong with the file.
+        /// The fault of the file.
         #[source]
         source: std::io::Error,
     },
     /// The API server answered, but not as it must.
     #[error("{asked} was answered by {answered}")]
     Unexpected {
-        /// What was asked.
+        /// The request.
         asked: String,
-        /// What came back.
+        /// The answer.
         answered: String,
     },
     /// The API server could not be restarted.
     #[error("restarting the cluster's API server failed")]
     Restart(#[from] ProviderError),
-    /// What a lease made of the cluster could not be taken down.
+    /// A lease's changes to the cluster could not be recorded.
     #[error("writing the template to disk failed")]
     KeepTemplate(#[source] std::io::Error),
-    /// A rule that was written has no effect yet, or another one stands before it.
+    /// A written rule has no effect yet, or another one stands before it.
     #[error(
         "after {waited_ms} ms nothing shows that rules of the kind {rule} are in force: the last probe was answered by \
          {answered}. If that is another rule, let it spare the namespace kube-public, or apply it later"
@@ -99,12 +99,12 @@ pub enum RewindError {
     NotInForce {
         /// Its kind.
         rule: String,
-        /// How long it was waited for.
+        /// The time waited.
         waited_ms: u128,
         /// The result of the last probe.
         answered: String,
     },
-    /// Something else than the template's objects was written while they were applied.
+    /// Something other than the template's objects was written while they were applied.
     #[error("{key} was written or removed while a template was made, and belongs to none of its objects")]
     Intruder {
         /// The storage key.
@@ -113,31 +113,31 @@ pub enum RewindError {
     /// The lease ended meanwhile.
     #[error("the lease ended while its rules were being brought in force")]
     LeaseEnded,
-    /// What a lease made of the cluster kept changing.
+    /// The cluster kept changing while a template was to be taken.
     #[error("after {waited_ms} ms the cluster was still being written to, so no template was taken from it")]
     NotQuiet {
-        /// For how long it was waited.
+        /// The time waited.
         waited_ms: u128,
     },
-    /// It is not known what still runs in the API server.
+    /// It is unknown if requests still run in the API server.
     #[error("looking for what earlier leases have left running failed")]
     Lingering(#[from] ProfileError),
     /// Something keeps writing.
     #[error("after {passes} passes {keys} keys still differ from the baseline, among them {example}")]
     Unsettled {
-        /// How often it was rewound.
+        /// The number of rewinds.
         passes: usize,
-        /// How many keys differ.
+        /// The number of keys that differ.
         keys: usize,
         /// One of them.
         example: String,
     },
-    /// The API server still shows what storage no longer has.
+    /// The API server still shows objects that storage no longer has.
     #[error("{what} did not follow the rewind within {waited_ms} ms")]
     Lagging {
-        /// Which part of the API server.
+        /// The part of the API server.
         what: String,
-        /// How long it was waited for.
+        /// The time waited.
         waited_ms: u128,
     },
 }

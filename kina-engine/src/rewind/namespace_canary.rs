@@ -1,10 +1,10 @@
 //! Proof that admission has heard of all namespaces.
 //!
-//! The admission plugins ask an informer whether a namespace exists and what its labels are. It handles events in their
-//! order. So a rewind that touched namespaces is followed by one more of them, the canary, which is being terminated.
-//! Nothing may be created in it, and the plugin `NamespaceLifecycle` says so at once if its informer knows the canary;
-//! if not, it sleeps before it looks at storage. So an answer that takes less than that sleep proves that the informer
-//! has seen everything before the canary. Nothing is created by asking, and the canary goes before hand-out.
+//! The admission plugins ask an informer if a namespace exists and for its labels. It handles events in their order. So
+//! a rewind that touched namespaces is followed by one more of them, the canary, which is being terminated. Nothing may
+//! be created in it, and the plugin `NamespaceLifecycle` refuses at once if its informer knows the canary; if not, it
+//! sleeps before it looks at storage. So an answer that takes less than that sleep proves that the informer has seen
+//! everything before the canary. Nothing is created by asking, and the canary goes before hand-out.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,16 +19,16 @@ use crate::etcd::WriteOperation;
 use crate::sabotage::{self, Part};
 
 const RESOURCE: &str = "namespaces";
-/// For how long the plugin sleeps if its informer does not know a namespace (`missingNamespaceWait`).
+/// The time that the plugin sleeps if its informer does not know a namespace (`missingNamespaceWait`).
 const MISSING_NAMESPACE_WAIT: Duration = Duration::from_millis(50);
 
-/// A namespace that tells whether all before it are known.
+/// A namespace that is known only if all before it are.
 pub(super) struct NamespaceCanary {
     name: String,
 }
 
 impl NamespaceCanary {
-    /// The one that a rewind of these resources needs. `id` differs each time.
+    /// The canary for a rewind of these resources. `id` differs each time.
     pub(super) fn of_touched(touched: &BTreeSet<StorageResource>, id: &str) -> Option<Self> {
         let is_needed =
             touched.iter().any(|resource| resource.as_str() == RESOURCE) && !sabotage::is_off(Part::Informers);
@@ -43,7 +43,7 @@ impl NamespaceCanary {
             "metadata": {"name": self.name, "uid": self.name, "creationTimestamp": "2020-01-01T00:00:00Z"},
             "status": {"phase": "Terminating"},
         });
-        // The API server reads JSON from storage as well as what it writes itself.
+        // The API server reads JSON from storage as well as its own encoding.
         WriteOperation::Put { key: self.key(), value: namespace.to_string().into_bytes() }
     }
 

@@ -17,9 +17,9 @@ pub(super) struct Plan {
     /// transaction: all events of a transaction share one revision, so a watch cache "at" that revision may have seen
     /// only the first of them. With one event of each resource in the last transaction it has seen all.
     pub(super) last_changes: Vec<Change>,
-    /// Whose storage the writes touch.
+    /// The resources that the writes touch.
     pub(super) touched: BTreeSet<StorageResource>,
-    /// How many keys differ.
+    /// The number of keys that differ.
     key_count: usize,
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Change {
     DeleteRange { key: Vec<u8>, last_key: Vec<u8>, key_count: usize },
 }
 
-/// A key that is in no baseline. Deletions of one run have nothing between them that stays.
+/// A key that is in no baseline. Nothing that stays is between the deletions of one run.
 #[derive(Clone, Copy)]
 struct Deletion<'a> {
     key: &'a [u8],
@@ -48,8 +48,8 @@ struct Step {
     order: Order,
 }
 
-/// When a change has to be written: one stage after the other. The changes of a resource that is followed are in
-/// different waves.
+/// The place of a change in the order of writes: one stage after the other. The changes of a resource that is followed
+/// are in different waves.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Order {
     stage: Stage,
@@ -57,13 +57,13 @@ struct Order {
 }
 
 impl Plan {
-    /// Compares a listing with the baseline. A key counts as changed when its revision did, whatever its value.
+    /// Compares a listing with the baseline. A key counts as changed if its revision did, even with the same value.
     pub(super) fn new(baseline: &Baseline, listing: &KeyListing) -> Self {
         let mut deletions: Vec<Deletion<'_>> = Vec::new();
         let mut puts = Vec::new();
         let mut run = 0;
         let mut baseline_entries = baseline.iter().peekable();
-        // Both sides are sorted by key, so one pass over both finds what is new, what changed and what went.
+        // Both sides are sorted by key, so one pass over both finds new, changed and removed keys.
         for head in listing.heads() {
             if baseline.server_owned.contains(head.key) {
                 run += 1;
@@ -108,14 +108,14 @@ impl Plan {
         self.key_count
     }
 
-    /// How many CRDs and APIServices it puts back or takes away.
+    /// The number of CRDs and APIServices that it puts back or removes.
     pub(super) fn definitions(&self) -> usize {
         let shapes = |key: &[u8]| StorageResource::of_key(key).is_some_and(|resource| resource.shapes_discovery());
         let changes = self.changes.iter().chain(&self.last_changes).filter(|change| shapes(change.key()));
         changes.map(Change::key_count).sum()
     }
 
-    /// Whether it changes this key.
+    /// Returns true if it changes this key.
     pub(super) fn changes(&self, key: &[u8]) -> bool {
         self.changes.iter().chain(&self.last_changes).any(|change| change.key() == key)
     }
@@ -163,7 +163,7 @@ fn split_last_of_each_resource(steps: Vec<Step>) -> (Vec<Step>, Vec<Step>) {
         .iter()
         .rev()
         .map(|step| {
-            // What decides about admission goes first; nobody waits for its cache, the API server is restarted.
+            // Admission's configuration goes first; its cache is not waited for, because the API server is restarted.
             let resource = StorageResource::of_key(step.change.key()).filter(|resource| !resource.is_admission());
             resource.is_some_and(|resource| seen.insert(resource))
         })
@@ -176,7 +176,7 @@ fn split_last_of_each_resource(steps: Vec<Step>) -> (Vec<Step>, Vec<Step>) {
     (others, last)
 }
 
-/// Deletes what is next to each other, of one resource, in one operation.
+/// Deletes adjacent keys of one resource in one operation.
 fn merge_runs(steps: Vec<Step>) -> Vec<Change> {
     let mut merged: Vec<Change> = Vec::new();
     let mut merged_run = None;
@@ -202,12 +202,12 @@ fn merge_runs(steps: Vec<Step>) -> Vec<Change> {
     merged
 }
 
-/// What has to be done before what: nothing may block or recreate what follows it.
+/// The stages of a plan: nothing may block or recreate the changes of a later stage.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     /// Webhooks and policies go: they could refuse the API server's own writes.
     Admission,
-    /// What is in the baseline comes back.
+    /// Everything in the baseline comes back.
     PutBack,
     /// Everything else goes, custom resources among it.
     Ordinary,

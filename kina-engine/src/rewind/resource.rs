@@ -1,4 +1,4 @@
-//! Which API resource a storage key belongs to.
+//! The API resource that a storage key belongs to.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const RENAMED: [(&str, &str); 5] = [
 ];
 
 /// Built-in resources that nothing inside the API server follows as a whole (`apiserver_longrunning_requests` of its
-/// metrics tells what it does follow; the contract suite compares).
+/// metrics lists the others; the contract suite compares).
 pub(crate) const UNFOLLOWED: [&str; 16] = [
     "configmaps",
     "controllerrevisions",
@@ -38,7 +38,7 @@ pub(crate) const UNFOLLOWED: [&str; 16] = [
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct StorageResource(String);
 
-/// Where the API serves what is stored where.
+/// The paths at which the API serves each stored resource.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ApiPaths(BTreeMap<String, String>);
 
@@ -61,7 +61,8 @@ impl StorageResource {
         &self.0
     }
 
-    /// Whether it decides about the admission of other writes from a state that is compiled or cached with a delay.
+    /// Returns true if it decides about the admission of other writes from a state that is compiled or cached with a
+    /// delay.
     pub(super) fn is_admission(&self) -> bool {
         matches!(
             self.as_str(),
@@ -76,7 +77,7 @@ impl StorageResource {
         )
     }
 
-    /// Returns whether the API server decides by it about other requests, from an informer whose progress cannot be
+    /// Returns true if the API server decides by it about other requests, from an informer whose progress cannot be
     /// seen. Few leases touch these.
     pub(super) fn configures_requests(&self) -> bool {
         matches!(
@@ -91,17 +92,17 @@ impl StorageResource {
         )
     }
 
-    /// Whether an informer inside the API server may follow all of it.
+    /// Returns true if an informer inside the API server may follow all of it.
     pub(super) fn is_followed(&self) -> bool {
         !self.is_custom() && !UNFOLLOWED.contains(&self.as_str())
     }
 
-    /// Whether discovery and OpenAPI are made from it.
+    /// Returns true if discovery and OpenAPI are made from it.
     pub(super) fn shapes_discovery(&self) -> bool {
         matches!(self.as_str(), "apiextensions.k8s.io/customresourcedefinitions" | "apiregistration.k8s.io/apiservices")
     }
 
-    /// Whether it says which kinds there are.
+    /// Returns true if it defines kinds.
     pub(super) fn defines_kinds(&self) -> bool {
         self.as_str() == "apiextensions.k8s.io/customresourcedefinitions"
     }
@@ -114,7 +115,7 @@ impl StorageResource {
         matches!(self.as_str(), "roles" | "rolebindings")
     }
 
-    /// Whether this path lists it, in whichever version. For resources of groups with a dot in their name.
+    /// Returns true if this path lists it, in any version. For resources of groups with a dot in their name.
     pub(super) fn is_served_at(&self, path: &str) -> bool {
         self.0.split_once('/').is_some_and(|(group, plural)| {
             let rest = path.strip_prefix("/apis/").and_then(|rest| rest.strip_prefix(group)?.strip_prefix('/'));
@@ -122,7 +123,7 @@ impl StorageResource {
         })
     }
 
-    /// A resource of a group with a dot in its name that is none of the API server's own.
+    /// Returns true for a resource of a group with a dot in its name that is none of the API server's own.
     pub(super) fn is_custom(&self) -> bool {
         self.0.split_once('/').is_some_and(|(group, _)| {
             group.contains('.') && group != "apiextensions.k8s.io" && group != "apiregistration.k8s.io"
@@ -154,7 +155,7 @@ impl ApiPaths {
         Self(paths)
     }
 
-    /// The paths that list what is not served there.
+    /// The paths that list resources which are not served there.
     pub(super) fn beyond<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
         let is_new = |(resource, _): &(&String, _)| resource.contains('/') && !other.0.contains_key(*resource);
         self.0.iter().filter(is_new).map(|(_, path)| path.as_str())
@@ -166,7 +167,7 @@ impl ApiPaths {
     }
 }
 
-/// How the API calls what is stored under this name.
+/// The API's name for objects stored under this name.
 pub(crate) fn api_name(stored: &str) -> &str {
     RENAMED.iter().find(|(storage, _)| *storage == stored).map_or(stored, |(_, api)| *api)
 }

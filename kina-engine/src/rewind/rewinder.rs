@@ -17,12 +17,12 @@ use crate::lingering::{self, End, LeftBehind};
 use crate::provider::{ProvidedCluster, Readiness};
 use crate::sabotage::{self, Part};
 
-/// How often a rewind is repeated because something wrote after it. Late writers are done after one or two.
+/// The largest number of rewinds in a row if something wrote after each. Late writers are done after one or two.
 const PASSES_MAX: usize = 6;
 
-/// What a lease has made is complete when nothing was written for so long.
+/// The time without a write after which a lease's template is complete.
 const QUIET: Duration = Duration::from_millis(40);
-/// The same where controllers run, which do one thing after the other.
+/// The same with controllers, which do one thing after the other.
 const QUIET_OF_CONTROLLERS: Duration = Duration::from_secs(2);
 const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -32,41 +32,41 @@ pub(crate) struct Rewinder {
     pub(super) etcd: EtcdClient,
     pub(super) api: ApiClient,
     pub(super) api_paths: ApiPaths,
-    /// Where the kinds are served that the template brings.
+    /// The paths of the kinds that the template brings.
     template_paths: Vec<String>,
     pub(super) baseline: Baseline,
     /// The state that was last proven to be the baseline.
     proven: ProvenState,
     rewind_count: u64,
     history: History,
-    /// Of the last rewind that wrote anything.
+    /// That of the last rewind that wrote anything.
     last_write_revision: i64,
     identity_leases: IdentityLeases,
-    /// True if the API server has to be restarted, no matter what a lease has written.
+    /// Set if the API server has to be restarted, no matter what a lease has written.
     restart_is_due: bool,
-    /// Whether OpenAPI may still show what is gone.
+    /// Set while OpenAPI may still show removed kinds.
     openapi_lags: bool,
     /// Requests that have to end before a comparison proves anything.
     left_behind: LeftBehind,
 }
 
-/// What a rewind did.
+/// The outcome of a rewind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RewindReport {
-    /// How many keys were put back or removed, over all passes.
+    /// The number of keys that were put back or removed, over all passes.
     pub(crate) changed_keys: usize,
-    /// How often storage was compared and written.
+    /// The number of times that storage was compared and written.
     pub(crate) passes: usize,
-    /// Whether the API server had to be restarted, because the lease touched what is only compiled or cached.
+    /// Set if the API server had to be restarted, because the lease touched resources that are only compiled or cached.
     pub(crate) restarted: bool,
-    /// Whether OpenAPI has yet to follow.
+    /// Set if OpenAPI has yet to follow.
     pub(crate) openapi_lags: bool,
-    /// How long all of it took.
+    /// The time that all of it took.
     pub(crate) duration: Duration,
 }
 
 impl RewindReport {
-    /// Counts what was done afterwards too; how long that took as well.
+    /// Adds the work that was done afterwards, and its duration.
     pub(crate) fn add(&mut self, after: Self) {
         self.changed_keys += after.changed_keys;
         self.passes += after.passes;
@@ -83,8 +83,8 @@ struct ProvenState {
 }
 
 impl Rewinder {
-    /// Takes over a cluster whose state is `baseline`, proves it, and removes what is stored but is no part of any
-    /// baseline, such as the events of its boot.
+    /// Takes over a cluster whose state is `baseline`, proves it, and removes stored keys that are part of no baseline,
+    /// such as the events of its boot.
     pub(crate) async fn take_over(
         cluster: Arc<dyn ProvidedCluster>,
         etcd: EtcdClient,
@@ -125,24 +125,24 @@ impl Rewinder {
         self.bring_started_in_force().await
     }
 
-    /// Takes note of what the next rewind has to see the end of.
+    /// Notes the requests whose end the next rewind has to see.
     pub(crate) fn leave(&mut self, left_behind: LeftBehind) {
         self.left_behind.add(left_behind);
     }
 
-    /// Puts storage to the baseline with this template, which may be another than before.
+    /// Restores storage to the baseline with this template, which may be another than before.
     pub(crate) async fn rewind_to(&mut self, template: Option<Arc<Template>>) -> Result<RewindReport, RewindError> {
         self.rewind_by_way_of(template, StorageResource::shapes_discovery).await
     }
 
-    /// Puts back what was written since the last proof, when no lease could write. That is mostly the API server itself:
-    /// busy, it takes an APIService away with the kind that a rewind took away before it brought both back. To rewind in
-    /// that way again would have it do so again.
+    /// Undoes writes since the last proof, when no lease could write. Most come from the API server itself: when busy,
+    /// it removes an APIService along with the kind that a rewind removed before it brought both back. Another rewind
+    /// in that way would make it do so again.
     pub(crate) async fn rewind_late(&mut self) -> Result<RewindReport, RewindError> {
         self.rewind_by_way_of(self.baseline.template().cloned(), StorageResource::defines_kinds).await
     }
 
-    /// By way of the bare baseline, where one of the template's objects that `is_shape` is another than it was.
+    /// Goes through the bare baseline if one of the template's objects that `is_shape` has changed.
     async fn rewind_by_way_of(
         &mut self,
         template: Option<Arc<Template>>,
@@ -154,7 +154,7 @@ impl Rewinder {
         let mut listing = self.etcd.list_heads(PREFIX).await?;
         let mut report = RewindReport::default();
         // Kinds that are redefined in place keep their old definition for a moment, and nothing tells when that has
-        // passed. What discovery has forgotten is defined anew. So the way leads through a cluster without any.
+        // passed. A kind that discovery has forgotten is defined anew. So the way leads through a cluster without any.
         let is_redefined =
             self.baseline.template().is_some() && (is_other || self.shapes_were_changed(&listing, is_shape));
         if is_redefined {
@@ -174,7 +174,7 @@ impl Rewinder {
         Ok(report)
     }
 
-    /// Takes down what the lease has made of the bare cluster, and counts that as the slot's baseline from now on.
+    /// Records the lease's changes to the bare cluster, which are the slot's baseline from now on.
     pub(crate) async fn take_template(
         &mut self,
         name: &str,
@@ -210,29 +210,29 @@ impl Rewinder {
         }
     }
 
-    /// What the cluster has beyond its bare baseline.
+    /// The cluster's additions to its bare baseline.
     pub(crate) fn template(&self) -> Option<&Arc<Template>> {
         self.baseline.template()
     }
 
-    /// Waits until the kinds of the template are served, and remembers where.
+    /// Waits until the kinds of the template are served, and remembers their paths.
     async fn follow_template(&mut self) -> Result<(), RewindError> {
         let all = settle::read_api_paths(&self.api).await?;
         self.template_paths = all.beyond(&self.api_paths).map(str::to_owned).collect();
         self.wait_template_served(self.proven.revision).await
     }
 
-    /// How many CRDs and APIServices the template brings.
+    /// The number of CRDs and APIServices that the template brings.
     fn template_definitions(&self) -> usize {
         self.baseline.template().map_or(0, |template| template.definitions())
     }
 
-    /// An API server that has just started says for a moment that it is not ready to.
+    /// An API server that has just started refuses for a moment, because it is not ready.
     async fn wait_template_served(&self, revision: i64) -> Result<(), RewindError> {
         settle::wait_served(&self.api, self.template_paths.iter().map(String::as_str), revision).await
     }
 
-    /// Whether one of the template's objects that `is_shape` is another than it was.
+    /// Returns true if one of the template's objects that `is_shape` has changed.
     fn shapes_were_changed(&self, listing: &KeyListing, is_shape: fn(&StorageResource) -> bool) -> bool {
         if self.template_definitions() == 0 {
             return false;
@@ -253,7 +253,7 @@ impl Rewinder {
         self.rewind_from(listing).await
     }
 
-    /// The same, from what is stored now.
+    /// The same, from the present state of storage.
     async fn rewind_from(&mut self, mut listing: KeyListing) -> Result<RewindReport, RewindError> {
         let start = Instant::now();
         let mut report = RewindReport::default();
@@ -301,8 +301,8 @@ impl Rewinder {
         }
     }
 
-    /// Whether nothing but what the servers own was written since the last proof. Usually one read; called at each
-    /// hand-out.
+    /// Returns true if only keys that the servers own were written since the last proof. Usually one read; called at
+    /// each hand-out.
     pub(crate) async fn prove_pristine(&mut self) -> Result<bool, RewindError> {
         if sabotage::is_off(Part::Verify) {
             return Ok(true);
@@ -327,11 +327,11 @@ impl Rewinder {
             self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
             return Ok(true);
         }
-        tracing::info!(keys = plan.key_count(), example = plan.example(), "somebody wrote late");
+        tracing::info!(keys = plan.key_count(), example = plan.example(), "a late write was found");
         Ok(false)
     }
 
-    /// Returns whether a listing of late writes has one of the API server's own Leases.
+    /// Returns true if a listing of late writes has one of the API server's own Leases.
     fn identity_leases_were_written(&self, changed: &KeyListing) -> bool {
         self.baseline.server_owned.identity_leases().any(|key| changed.contains(key))
     }
@@ -340,12 +340,12 @@ impl Rewinder {
         self.identity_leases.put_back(listing, &self.baseline.server_owned, &self.etcd, &self.api).await
     }
 
-    /// Lets storage forget what was written before the last rewind.
+    /// Makes storage forget everything written before the last rewind.
     pub(crate) async fn forget_history(&mut self) -> Result<(), RewindError> {
         Ok(self.history.forget(&self.etcd).await?)
     }
 
-    /// How large the database file is.
+    /// The size of the database file.
     pub(crate) async fn database_bytes(&self) -> Result<u64, RewindError> {
         Ok(self.etcd.database_bytes().await?)
     }
@@ -362,7 +362,7 @@ impl Rewinder {
         }
     }
 
-    /// Takes note that it has.
+    /// Notes that it has.
     pub(crate) fn openapi_has_followed(&mut self) {
         self.openapi_lags = false;
     }
@@ -409,8 +409,8 @@ impl Rewinder {
         Ok(self.etcd.list_heads(PREFIX).await?)
     }
 
-    /// Sees to it that nothing runs any more of what was left behind. After the writes: a deletion of instances that
-    /// has not begun by then finds their CRD gone. Before the last comparison: what came to its end has written before.
+    /// Ends all requests that were left behind. After the writes: a deletion of instances that has not begun by then
+    /// finds their CRD gone. Before the last comparison: a request that came to its end has written before.
     async fn end_left_behind(&mut self, definitions: usize, report: &mut RewindReport) -> Result<End, RewindError> {
         if self.left_behind.is_nothing() {
             return Ok(End::Come);
@@ -424,8 +424,8 @@ impl Rewinder {
         Ok(end)
     }
 
-    /// Restarts the API server, which ends all that runs in it, and waits until it serves what is stored. Discovery has
-    /// so many definitions to learn or to forget beside the template's.
+    /// Restarts the API server, which ends all requests in it, and waits until it serves the stored objects. Discovery
+    /// has this many definitions to learn or to forget, beside the template's.
     async fn restart_api_server(
         &mut self,
         definitions: usize,
@@ -441,7 +441,7 @@ impl Rewinder {
         self.bring_started_in_force().await
     }
 
-    /// Restarts the API server and waits until it is so ready.
+    /// Restarts the API server and waits for this degree of readiness.
     pub(super) async fn start_api_server_anew(&mut self, readiness: Readiness) -> Result<(), RewindError> {
         self.restart_is_due = false;
         self.identity_leases.forget();
@@ -450,13 +450,13 @@ impl Rewinder {
         Ok(self.cluster.wait_ready(readiness).await?)
     }
 
-    /// Returns whether the API server takes tokens that a lease asked for.
+    /// Returns true if the API server accepts tokens that a lease asked for.
     fn tokens_were_made(&self) -> Result<bool, RewindError> {
         Ok(!sabotage::is_off(Part::Tokens) && self.cluster.tokens_were_made()?)
     }
 
-    /// Writes what the plan says, and `others` in the last transaction. Remembers the new revisions of what was put back;
-    /// without that, every later rewind would put it back again. Returns the revision of the last write.
+    /// Writes the plan's changes, and `others` in the last transaction. Remembers the new revisions of restored keys;
+    /// without that, every later rewind would restore them again. Returns the revision of the last write.
     async fn write_changes(&mut self, changes: &[Change], others: Vec<WriteOperation>) -> Result<i64, RewindError> {
         let mut last_revision = 0;
         let mut others = Some(others);
@@ -501,15 +501,15 @@ impl Rewinder {
         })
     }
 
-    /// What a key of the baseline is put back to. Usually from the page cache, in microseconds.
+    /// The baseline's value of a key. Usually from the page cache, in microseconds.
     fn value(&self, key: &[u8]) -> Result<Vec<u8>, RewindError> {
         let value_error = |source| RewindError::Value { key: String::from_utf8_lossy(key).into_owned(), source };
         self.baseline.value(key).map_err(value_error)
     }
 
-    /// Policies are compiled in a loop of one second, quota look-ups are cached for 30 s by namespace name, nothing tells
-    /// when an informer has seen what it rarely has to, and what no list shows cannot be asked for: after a lease that
-    /// touched those, a fresh API server is the only proof.
+    /// Policies are compiled in a loop of one second, quota look-ups are cached for 30 s by namespace name, an informer
+    /// of rarely changed objects gives no sign of its progress, and objects that no list shows cannot be asked for:
+    /// after a lease that touched those, a fresh API server is the only proof.
     fn needs_restart(&self, touched: &BTreeSet<StorageResource>) -> bool {
         let watches_over_informers = !sabotage::is_off(Part::Informers);
         touched.iter().any(|resource| {
@@ -519,9 +519,9 @@ impl Rewinder {
         })
     }
 
-    /// The allocator of NodePorts keeps a copy of what is free. It looks at storage only when it allocates or frees a
-    /// port, so a dry run would still be refused the ports of the old lease. Makes it look, and returns what is stored
-    /// after that: the same, at another revision.
+    /// The allocator of NodePorts keeps a copy of the free ports. It looks at storage only when it allocates or frees a
+    /// port, so a dry run would still be refused the ports of the old lease. Makes it look, and returns the stored
+    /// value after that: the same, at another revision.
     async fn refresh_allocators(&self, plan: &Plan) -> Result<Option<StoredKey>, RewindError> {
         if !plan.changes(allocators::NODE_PORTS) {
             return Ok(None);

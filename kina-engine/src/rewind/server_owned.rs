@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-/// Prefixes below which no API object lives, only what API servers tell each other.
+/// Prefixes below which no API object lives, only messages between API servers.
 const PREFIXES: [&[u8]; 2] = [b"/registry/masterleases/", b"/registry/peerserverleases/"];
 /// The API server's identity Lease (KEP-1965) is an API object like any other, so only its exact name is exempt.
 const IDENTITY_LEASE_PREFIX: &[u8] = b"/registry/leases/kube-system/apiserver-";
@@ -11,7 +11,7 @@ const IDENTITY_LEASE_PREFIX: &[u8] = b"/registry/leases/kube-system/apiserver-";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerOwned {
     identity_leases: BTreeSet<Vec<u8>>,
-    /// What controllers have made anew since the last rewind, in namespaces of a template.
+    /// Objects that controllers have made anew since the last rewind, in namespaces of a template.
     root_certificates: BTreeSet<Vec<u8>>,
 }
 
@@ -23,20 +23,20 @@ impl ServerOwned {
         server_owned
     }
 
-    /// What an API server on a host of this name has. On a bootstrapped state it makes its Lease only after the
+    /// The keys of an API server on a host of this name. On a bootstrapped state it makes its Lease only after the
     /// namespaces are back, up to 200 ms later than that: too late to be found among the keys.
     pub(crate) fn of_host(host_name: &[u8]) -> Self {
         Self { identity_leases: BTreeSet::from([identity_lease_of_host(host_name)]), ..Self::default() }
     }
 
-    /// Takes note of a key of an untouched cluster.
+    /// Notes a key of an untouched cluster.
     pub(crate) fn learn(&mut self, key: &[u8]) {
         if key.starts_with(IDENTITY_LEASE_PREFIX) {
             self.identity_leases.insert(key.to_vec());
         }
     }
 
-    /// Takes note of all copies of the authority that controllers have made in namespaces of a template.
+    /// Notes all copies of the authority that controllers have made in namespaces of a template.
     pub(super) fn set_root_certificates(&mut self, keys: BTreeSet<Vec<u8>>) {
         self.root_certificates = keys;
     }
@@ -53,8 +53,8 @@ impl ServerOwned {
     }
 }
 
-/// An API server's Lease is named by a hash of its host's name and of what it is, each with its length before it (so
-/// from Kubernetes 1.27 on). Should that change, its Lease is one that appears late: seen, and rewound around.
+/// An API server's Lease is named by a hash of its host's name and of its kind of server, each with its length before
+/// it (so from Kubernetes 1.27 on). Should that change, its Lease is one that appears late: seen, and rewound around.
 fn identity_lease_of_host(host_name: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     const DIGIT_BITS: usize = 5;

@@ -17,13 +17,13 @@ pub(super) const FOLLOW_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const FOLLOW_TIMEOUT_PER_DEFINITION: Duration = Duration::from_millis(600);
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(1);
 const DISCOVERY_POLL_INTERVAL: Duration = Duration::from_millis(3);
-/// After this without a change OpenAPI has followed, where nobody knows what it should say.
+/// The time without a change after which OpenAPI has followed, if its expected content is unknown.
 const OPENAPI_QUIET: Duration = Duration::from_secs(3);
-/// OpenAPI lags by 0.4 to 0.9 s; nobody waits for it.
+/// OpenAPI lags by 0.4 to 0.9 s; no lease waits for it.
 pub(super) const OPENAPI_TIMEOUT: Duration = Duration::from_secs(20);
 const OPENAPI_POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Where the API serves each resource of an untouched cluster.
+/// The API's paths of each resource of an untouched cluster.
 pub(super) async fn read_api_paths(client: &ApiClient) -> Result<ApiPaths, RewindError> {
     let mut documents = Vec::new();
     for path in ["/api", "/apis"] {
@@ -35,7 +35,7 @@ pub(super) async fn read_api_paths(client: &ApiClient) -> Result<ApiPaths, Rewin
     Ok(ApiPaths::from_discovery(&documents))
 }
 
-/// What the API server says of itself now.
+/// The API server's discovery and OpenAPI now.
 pub(crate) async fn read_fingerprint(client: &ApiClient) -> Result<Fingerprint, RewindError> {
     let (discovery_etag, openapi_index_hash) = (discovery_etag(client).await?, openapi_index_hash(client).await?);
     Ok(Fingerprint { discovery_etag, openapi_index_hash })
@@ -44,7 +44,7 @@ pub(crate) async fn read_fingerprint(client: &ApiClient) -> Result<Fingerprint, 
 /// Waits until the watch cache of each resource is at `revision` or later.
 ///
 /// A list "not older than" a revision (`resourceVersionMatch=NotOlderThan`, Kubernetes API concepts) is answered from
-/// the watch cache, and only once that has come so far.
+/// the watch cache, and only once that has reached it.
 pub(super) async fn wait_caches(
     client: &ApiClient,
     api_paths: &ApiPaths,
@@ -62,8 +62,8 @@ pub(super) async fn wait_caches(
     Ok(())
 }
 
-/// Asks for this path, again while the API server says that it is not ready for it: the storage of a kind that was
-/// defined anew, or whose watch was cut off, is made anew. After a while that answer is returned as well.
+/// Asks for this path, and again while the API server is not ready for it: the storage of a kind that was defined anew,
+/// or whose watch was cut off, is made anew. After a while that answer is returned as well.
 pub(super) async fn get_when_served(client: &ApiClient, path: &str) -> Result<Answer, RewindError> {
     let start = Instant::now();
     loop {
@@ -75,7 +75,7 @@ pub(super) async fn get_when_served(client: &ApiClient, path: &str) -> Result<An
     }
 }
 
-/// Waits until the authorizer knows the canary, and so all that was written before it.
+/// Waits until the authorizer knows the canary, and so all writes before it.
 pub(super) async fn wait_canary(client: &ApiClient, canary: AccessCanary, id: &str) -> Result<(), RewindError> {
     const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
     let review = canary.access_review(id);
@@ -92,8 +92,8 @@ pub(super) async fn wait_canary(client: &ApiClient, canary: AccessCanary, id: &s
     .await
 }
 
-/// Waits until discovery says what it said at the baseline. `definitions` is how many CRDs it has to learn or to forget:
-/// it takes them in one after the other.
+/// Waits until discovery is as at the baseline. `definitions` is the number of CRDs that it has to learn or to forget,
+/// one after the other.
 pub(super) async fn wait_discovery(
     client: &ApiClient,
     fingerprint: &Fingerprint,
@@ -102,7 +102,7 @@ pub(super) async fn wait_discovery(
     let start = Instant::now();
     let timeout = FOLLOW_TIMEOUT + FOLLOW_TIMEOUT_PER_DEFINITION * u32::try_from(definitions).unwrap_or(u32::MAX);
     let mut last_etag = fingerprint.discovery_etag.clone();
-    // What it said last is not sent again: it is long.
+    // An unchanged document is not sent again: it is long.
     loop {
         let answer = client.get_unless("/apis", DISCOVERY_ACCEPT, &last_etag).await?;
         if answer.status != http::StatusCode::NOT_MODIFIED {
@@ -120,7 +120,7 @@ pub(super) async fn wait_discovery(
     }
 }
 
-/// Waits until OpenAPI says what it said at the baseline.
+/// Waits until OpenAPI is as at the baseline.
 pub(super) async fn wait_openapi(client: &ApiClient, fingerprint: &Fingerprint) -> Result<(), RewindError> {
     poll("OpenAPI", OPENAPI_TIMEOUT, OPENAPI_POLL_INTERVAL, || async move {
         Ok(openapi_index_hash(client).await? == fingerprint.openapi_index_hash)
@@ -128,7 +128,7 @@ pub(super) async fn wait_openapi(client: &ApiClient, fingerprint: &Fingerprint) 
     .await
 }
 
-/// Waits until OpenAPI says this, or nothing new for a while. Returns what it says.
+/// Waits until OpenAPI has this hash, or has not changed for a while. Returns its hash.
 pub(super) async fn wait_openapi_quiet(client: &ApiClient, expected_hash: &str) -> Result<String, RewindError> {
     let start = Instant::now();
     let mut last_hash = String::new();
@@ -149,8 +149,8 @@ pub(super) async fn wait_openapi_quiet(client: &ApiClient, expected_hash: &str) 
     }
 }
 
-/// Waits until each of these lists is served, and shows what was written until `revision`: what a template's CRDs
-/// define is served some milliseconds after they are there.
+/// Waits until each of these lists is served, and shows all writes until `revision`: a template's CRDs are served some
+/// milliseconds after they are there.
 pub(super) async fn wait_served(
     client: &ApiClient,
     paths: impl Iterator<Item = &str>,
@@ -185,7 +185,7 @@ async fn openapi_index_hash(client: &ApiClient) -> Result<String, RewindError> {
     }
 }
 
-/// Asks until `what` has followed, for so long at most.
+/// Asks until `what` has followed, up to a time limit.
 pub(super) async fn poll<Answer: Future<Output = Result<bool, RewindError>>>(
     what: &str,
     timeout: Duration,
@@ -202,7 +202,7 @@ pub(super) async fn poll<Answer: Future<Output = Result<bool, RewindError>>>(
     Ok(())
 }
 
-/// Returns whether the API server says that the storage of a kind is being made anew.
+/// Returns true if the API server reports that the storage of a kind is being made anew.
 fn is_made_anew(status: http::StatusCode) -> bool {
     matches!(status, http::StatusCode::TOO_MANY_REQUESTS | http::StatusCode::GATEWAY_TIMEOUT)
 }

@@ -1,16 +1,17 @@
-//! Many sorted keys in little memory: a template may have fifty thousand, and most of each is what the one before has too.
+//! Many sorted keys in little memory: a template may have fifty thousand, and most of each is the same as in the one
+//! before.
 
 use std::io;
 
-/// So many keys have to be read to find one; the first of them is there in full.
+/// The keys to read to find one; the first of them is there in full.
 const BLOCK_KEYS: usize = 16;
 
 /// Sorted keys, each without the beginning that it shares with the one before (front coding).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SortedKeys {
-    /// Of each key: how many bytes it shares, how many follow, and those.
+    /// For each key: the number of bytes that it shares, the number of further ones, and those.
     bytes: Vec<u8>,
-    /// Where every sixteenth key is.
+    /// The place of every sixteenth key.
     block_starts: Vec<usize>,
     count: usize,
     last: Vec<u8>,
@@ -60,7 +61,7 @@ impl SortedKeys {
         Ok(())
     }
 
-    /// Gives back what was set aside for more.
+    /// Gives back the memory set aside for more.
     pub(crate) fn shrink_to_fit(&mut self) {
         self.bytes.shrink_to_fit();
         self.block_starts.shrink_to_fit();
@@ -72,7 +73,7 @@ impl SortedKeys {
         std::iter::from_fn(move || keys.next().map(<[u8]>::to_vec))
     }
 
-    /// Where `key` is.
+    /// The place of `key`.
     pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
         let first_of = |start: &usize| {
             let mut rest = &self.bytes[*start..];
@@ -106,7 +107,7 @@ impl Keys<'_> {
     }
 }
 
-/// Seven bits in each byte, the lowest first; the highest bit says that more follow.
+/// Seven bits in each byte, the lowest first; the highest bit is set if more follow.
 fn push_number(bytes: &mut Vec<u8>, mut number: usize) {
     while 0x7f < number {
         bytes.push(0x80 | (number & 0x7f) as u8);

@@ -1,4 +1,4 @@
-//! Taking a template from a slot: what a lease has made of a bare cluster.
+//! Taking a template from a slot: a lease's changes to a bare cluster.
 
 use std::path::Path;
 
@@ -13,13 +13,13 @@ pub(super) struct Taken {
     writer: TemplateWriter,
     revisions: Vec<i64>,
     removed: PackedKeys,
-    /// The store's.
+    /// The store's revision.
     pub(super) revision: i64,
-    /// How many keys the store had, whosever they are.
+    /// The number of keys in the store, of all owners.
     pub(super) key_count: i64,
 }
 
-/// Reads what differs now. Values go to a file in `directory`.
+/// Reads the keys that differ now. Values go to a file in `directory`.
 pub(super) async fn read(etcd: &EtcdClient, baseline: &Baseline, directory: &Path) -> Result<Taken, RewindError> {
     let writer = TemplateWriter::create(directory).map_err(RewindError::KeepTemplate)?;
     let mut taken = Taken { writer, revisions: Vec::new(), removed: PackedKeys::default(), revision: 0, key_count: 0 };
@@ -42,7 +42,7 @@ pub(super) async fn read(etcd: &EtcdClient, baseline: &Baseline, directory: &Pat
             } else if known.is_none_or(|(_, mod_revision)| mod_revision != stored.mod_revision) {
                 taken.writer.add(&stored.key, &stored.value).map_err(RewindError::KeepTemplate)?;
                 taken.revisions.push(stored.mod_revision);
-                // A large value takes a millisecond to hash and to write; others are served in between.
+                // A large value takes a millisecond to hash and to write; other tasks run in between.
                 tokio::task::yield_now().await;
             }
         }

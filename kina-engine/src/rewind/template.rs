@@ -1,4 +1,4 @@
-//! What a template adds to the baseline of every cluster of its kind.
+//! The additions of a template to the baseline of every cluster of its kind.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,18 +23,18 @@ pub(crate) struct Template {
     values: ValueFile,
     /// Keys of the bare baseline that the template does not have.
     removed: PackedKeys,
-    /// What controllers make in each cluster for itself, beside these keys: copies of its authority.
+    /// The objects that controllers make in each cluster for itself, beside these keys: copies of its authority.
     root_certificates: BTreeSet<Vec<u8>>,
-    /// How many of its keys are CRDs or APIServices.
+    /// The number of its keys that are CRDs or APIServices.
     definitions: usize,
     /// The kinds of rules that it brings.
     rule_kinds: BTreeSet<RuleKind>,
     discovery_etag: String,
-    /// What OpenAPI says with this template: it lags, so the first slot that has it finds out.
+    /// The hash of OpenAPI with this template: it lags, so the first slot that has the template finds it out.
     openapi_index_hash: OnceLock<String>,
 }
 
-/// Takes a template down as it is read.
+/// Records a template as it is read.
 pub(crate) struct TemplateWriter {
     root_certificates: BTreeSet<Vec<u8>>,
     keys: SortedKeys,
@@ -51,7 +51,7 @@ pub(super) struct Overlay {
 }
 
 impl TemplateWriter {
-    /// Begins. Values go to a file in `directory` that nobody else sees.
+    /// Begins. Values go to a file in `directory` that no other process sees.
     ///
     /// # Errors
     /// If that file cannot be made.
@@ -75,7 +75,7 @@ impl TemplateWriter {
         self.keys.iter()
     }
 
-    /// Takes note of a key that controllers make in each cluster for itself.
+    /// Notes a key that controllers make in each cluster for itself.
     pub(crate) fn leave_out(&mut self, key: &[u8]) {
         self.root_certificates.insert(key.to_vec());
     }
@@ -113,7 +113,7 @@ impl Template {
         &self.name
     }
 
-    /// How many keys it has.
+    /// The number of its keys.
     pub(crate) fn key_count(&self) -> usize {
         self.keys.len()
     }
@@ -123,12 +123,12 @@ impl Template {
         self.removed.iter()
     }
 
-    /// What controllers make in each cluster for itself.
+    /// The objects that controllers make in each cluster for itself.
     pub(crate) fn root_certificates(&self) -> &BTreeSet<Vec<u8>> {
         &self.root_certificates
     }
 
-    /// What discovery says with it.
+    /// Discovery's hash with it.
     pub(crate) fn discovery_etag(&self) -> &str {
         &self.discovery_etag
     }
@@ -149,15 +149,15 @@ impl Template {
         })
     }
 
-    /// What an API server says of itself with this template; without the hash of OpenAPI as long as nobody knows it.
+    /// Discovery and OpenAPI of an API server with this template; without the hash of OpenAPI as long as it is unknown.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let openapi_index_hash = self.openapi_index_hash.get().cloned().unwrap_or_default();
         Fingerprint { discovery_etag: self.discovery_etag.clone(), openapi_index_hash }
     }
 
-    /// Takes note of what OpenAPI says with it.
+    /// Notes the hash of OpenAPI with it.
     pub(super) fn learn_openapi(&self, index_hash: String) {
-        // Whoever comes second has seen the same.
+        // Any later caller has seen the same.
         let _ = self.openapi_index_hash.set(index_hash);
     }
 
@@ -166,14 +166,14 @@ impl Template {
         &self.rule_kinds
     }
 
-    /// How many CRDs and APIServices it brings.
+    /// The number of CRDs and APIServices that it brings.
     pub(super) fn definitions(&self) -> usize {
         self.definitions
     }
 }
 
 impl Overlay {
-    /// A template on a slot of whose state nothing is known.
+    /// A template on a slot whose state is unknown.
     pub(super) fn new(template: std::sync::Arc<Template>) -> Self {
         let revisions = vec![0; template.key_count()];
         Self { template, revisions }
@@ -194,7 +194,7 @@ impl Overlay {
     /// The value of the key at this place.
     ///
     /// # Errors
-    /// If it cannot be read from disk or is not what was written.
+    /// If it cannot be read from disk or is not as it was written.
     pub(super) fn value(&self, index: usize) -> io::Result<Vec<u8>> {
         self.template.values.read(self.template.places[index])
     }

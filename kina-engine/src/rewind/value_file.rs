@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// The values of a baseline, in a file that has no name: it goes with whoever holds it, however that ends.
+/// The values of a baseline, in a file that has no name: it goes with the process that holds it, however that ends.
 #[derive(Debug)]
 pub(super) struct ValueFile {
     file: File,
@@ -17,7 +17,7 @@ pub(super) struct ValueWriter {
     length: u64,
 }
 
-/// Where a value is, and what it must be.
+/// The place of a value, and its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ValuePlace {
     /// The first half of its SHA-256. A damaged disk does not look for collisions.
@@ -57,7 +57,7 @@ impl ValueFile {
     /// Reads a value back.
     ///
     /// # Errors
-    /// If it cannot be read, or is not what was written.
+    /// If it cannot be read, or is not as it was written.
     pub(super) fn read(&self, place: ValuePlace) -> io::Result<Vec<u8>> {
         let mut value = vec![0; usize::try_from(place.length).map_err(io::Error::other)?];
         self.file.read_exact_at(&mut value, place.offset)?;

@@ -1,4 +1,4 @@
-//! How to know that the authorizer inside an API server has caught up.
+//! Detection that the authorizer inside an API server has caught up.
 //!
 //! RBAC is decided from informers, which follow the watch caches, which follow etcd. An informer handles the events of
 //! one resource in their order. So a rewind that touched roles or bindings is followed by one more of each, the canary:
@@ -19,7 +19,7 @@ const GROUP: &str = "canary.kina.invalid";
 /// Exists in every cluster, and the API server itself recreates it.
 const NAMESPACE: &str = "kube-system";
 
-/// Which pair of resources a canary watches over.
+/// The pair of resources that a canary watches over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::rewind) enum AccessCanary {
     /// ClusterRoles and ClusterRoleBindings.
@@ -29,7 +29,7 @@ pub(in crate::rewind) enum AccessCanary {
 }
 
 impl AccessCanary {
-    /// Those that a rewind of these resources needs.
+    /// The canaries that a rewind of these resources needs.
     pub(in crate::rewind) fn of_touched(touched: &BTreeSet<StorageResource>) -> Vec<Self> {
         let cluster = touched.iter().any(StorageResource::is_cluster_rbac).then_some(Self::Cluster);
         let namespaced = touched.iter().any(StorageResource::is_namespaced_rbac).then_some(Self::Namespaced);
@@ -47,7 +47,7 @@ impl AccessCanary {
 
     /// The writes that set it out.
     pub(in crate::rewind) fn puts(self, id: &str) -> Vec<WriteOperation> {
-        // The API server reads JSON from storage as well as what it writes itself.
+        // The API server reads JSON from storage as well as its own encoding.
         self.objects(id)
             .into_iter()
             .map(|(key, object)| WriteOperation::Put { key, value: object.to_string().into_bytes() })

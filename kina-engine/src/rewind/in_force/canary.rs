@@ -1,8 +1,8 @@
 //! Canaries: rules that touch nothing but kina's own probes, written behind the user's.
 //!
-//! An informer inside the API server handles the events of one resource in their order. So once a canary has its effect,
-//! every rule of its resource that was written before it has had its own. A canary goes straight to storage, past any
-//! admission, and under a name that the API accepts from no client, so it can never be a user's object.
+//! An informer inside the API server handles the events of one resource in their order. So once a canary has its
+//! effect, every rule of its resource that was written before it has had its own. A canary goes straight to storage,
+//! past any admission, and under a name that the API accepts from no client, so it can never be a user's object.
 
 use serde_json::{Value, json};
 
@@ -34,14 +34,14 @@ pub(super) struct Param {
     pub(super) number: usize,
     pub(super) api_version: String,
     pub(super) kind: String,
-    /// Of the object that was written last, if there is one.
+    /// The namespace of the object that was written last, if there is one.
     pub(super) namespace: Option<String>,
     /// Name and resource version of that object.
     pub(super) newest: Option<(String, String)>,
 }
 
 impl Canary {
-    /// The canary for rules of this kind; `None` where it takes none, or the server does not have such rules.
+    /// The canary for rules of this kind; `None` if it takes none, or the server does not have such rules.
     pub(super) fn new(kind: RuleKind, api_paths: &ApiPaths) -> Option<Self> {
         let resource = match kind {
             RuleKind::ValidatingPolicy => "validatingadmissionpolicies",
@@ -60,15 +60,15 @@ impl Canary {
         Some(Self { kind, api_version, param: None })
     }
 
-    /// The same of a policy with parameters.
+    /// The same for a policy with parameters.
     pub(super) fn with_param(self, param: Param) -> Self {
         Self { param: Some(param), ..self }
     }
 
-    /// Number of changes after which its effect is proof. An API server looks LimitRanges up in storage where its
-    /// cache has none, and remembers the answer for half a minute: a second canary is not in there. And it forgets the
-    /// compiled form of a changed webhook when it handles the event, which is after the object can be seen in the cache:
-    /// a canary that changed itself is seen only after that.
+    /// Number of changes after which its effect is proof. An API server looks LimitRanges up in storage if its cache
+    /// has none, and remembers the answer for half a minute: a second canary is not in there. And it forgets the
+    /// compiled form of a changed webhook when it handles the event, which is after the object can be seen in the
+    /// cache: a canary that changed itself is seen only after that.
     pub(super) fn rounds(&self) -> usize {
         match self.kind {
             RuleKind::LimitRange | RuleKind::ValidatingWebhook | RuleKind::MutatingWebhook => 2,
@@ -91,7 +91,7 @@ impl Canary {
         self.objects(0).into_iter().map(delete).collect()
     }
 
-    /// Requests of which any can show it.
+    /// Requests, any of which can show it.
     pub(super) fn probes(&self, id: u32) -> Vec<Probe> {
         match self.kind {
             RuleKind::ResourceQuota => Probe::of_any_object(&id.to_string()).into_iter().take(1).collect(),
@@ -103,7 +103,7 @@ impl Canary {
                 vec![Probe::create(&format!("/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"), claim)]
             }
             RuleKind::PriorityClass => {
-                // Of a mirror pod no account is looked up.
+                // The account of a mirror pod is not looked up.
                 let pod = json!({
                     "apiVersion": "v1", "kind": "Pod",
                     "metadata": {"name": "kina-canary", "annotations": {"kubernetes.io/config.mirror": "x"}},
@@ -125,7 +125,7 @@ impl Canary {
         match (self.kind, &self.param) {
             (RuleKind::ResourceQuota, _) => sighting(answer, &format!("leases.coordination.k8s.io={id}"), None),
             (RuleKind::LimitRange, _) => sighting(answer, &format!("PersistentVolumeClaim is {id}"), None),
-            // Decided before any rule of a user: either way the answer is a refusal.
+            // Decided before any rule of a user: the answer is a refusal in any case.
             (RuleKind::PriorityClass, _) => {
                 sighting(answer, &format!("computed {id}"), Some("no PriorityClass with name"))
             }
@@ -183,7 +183,7 @@ impl Canary {
         })
     }
 
-    /// Policies refuse by a condition that cannot be evaluated: it names what a validation could only count.
+    /// Policies refuse by a condition that cannot be evaluated: it names a value that a validation could only count.
     fn policy(&self, kind_prefix: &str, resource_prefix: &str, id: u32) -> Vec<(String, Value)> {
         let name = self.param.as_ref().map_or_else(|| NAME.to_owned(), |param| format!("{NAME}-{}", param.number));
         let mut policy = self.object(&format!("{kind_prefix}AdmissionPolicy"), &name, id);

@@ -1,4 +1,4 @@
-//! Rules whose own effect is looked at.
+//! Rules that are tried by their own effect.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -11,7 +11,7 @@ use super::{FOLLOW_TIMEOUT, HIDDEN_TIMEOUT, InForce, Wait};
 use crate::rewind::{RewindError, settle};
 use crate::rule_kind::RuleKind;
 
-/// A kind whose default objects of another kind take.
+/// A kind whose default applies to objects of another kind.
 struct DefaultClass {
     list: &'static str,
     /// Annotations that make one the default.
@@ -75,7 +75,7 @@ impl InForce<'_> {
         }
     }
 
-    /// Waits until an object without a class gets the one that storage says is the default.
+    /// Waits until an object without a class gets the one that is the default by storage.
     async fn default_is_given(&self, rule: &str, class: &DefaultClass) -> Result<(), RewindError> {
         let expected = newest_default(&self.list(class.list).await?, class.annotations);
         let mut wait = Wait::new(rule, FOLLOW_TIMEOUT);
@@ -97,7 +97,7 @@ impl InForce<'_> {
         }
     }
 
-    /// Waits until the groups of APIServices are no longer unknown. What answers for them may well be absent.
+    /// Waits until the groups of APIServices are no longer unknown. Their servers may well be absent.
     async fn groups_are_answered(&self) -> Result<(), RewindError> {
         let services = self.list("/apis/apiregistration.k8s.io/v1/apiservices").await?;
         // The server answers for the others itself.
@@ -116,8 +116,8 @@ impl InForce<'_> {
         Ok(())
     }
 
-    /// Waits until Services get addresses of each range that is ready. A dry run looks at one range of all, by chance, so
-    /// only an acceptance tells anything.
+    /// Waits until Services get addresses of each range that is ready. A dry run looks at one range of all, by chance,
+    /// so only an acceptance is proof.
     async fn addresses_are_given(&self) -> Result<(), RewindError> {
         const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
         let mut wait = Wait::new("ServiceCIDR", FOLLOW_TIMEOUT);
@@ -125,7 +125,7 @@ impl InForce<'_> {
             let ranges = self.list(RANGES).await?;
             let unmet = ranges.iter().find(|range| ready_condition(range).is_none());
             match unmet {
-                // Only kube-controller-manager says whether a range is ready; without it, each counts as ready.
+                // Only kube-controller-manager tells if a range is ready; without it, each counts as ready.
                 Some(unmet) if self.has_controllers => {
                     let answered = format!("a range without conditions: {}", unmet["metadata"]["name"]);
                     self.pause(&mut wait, answered).await?;
@@ -173,7 +173,7 @@ impl InForce<'_> {
 
 const INVALID_PORT: u32 = 70_000;
 
-/// The class that an API server takes, by its rule: of several the one created last, then the first by name.
+/// The class that an API server chooses, by its rule: of several the one created last, then the first by name.
 fn newest_default(classes: &[Value], annotations: &[&str]) -> Option<String> {
     let is_default =
         |class: &&Value| annotations.iter().any(|annotation| class["metadata"]["annotations"][*annotation] == "true");
@@ -187,7 +187,7 @@ fn newest_default(classes: &[Value], annotations: &[&str]) -> Option<String> {
     defaults.into_iter().next().map(|(_, name)| name)
 }
 
-/// `None` if nothing says so.
+/// Returns true if the range is ready; `None` if it has no such condition.
 fn ready_condition(range: &Value) -> Option<bool> {
     if range["metadata"]["deletionTimestamp"].is_string() {
         return Some(false);

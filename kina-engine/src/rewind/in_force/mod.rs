@@ -1,15 +1,15 @@
-//! Waiting until the rules that were written are in force.
+//! Waiting until written rules are in force.
 //!
-//! A rule, such as an admission policy or a quota, is stored when its creation is answered. An API server applies it when
-//! an informer has seen it and, for some, when it was compiled. Nothing of the API tells when that was, so the effect of
+//! A rule, such as an admission policy or a quota, is stored when its creation is answered. An API server applies it
+//! when an informer has seen it and, for some, when it was compiled. Nothing in the API tells of that, so the effect of
 //! a rule is looked at.
 //!
 //! - `canary`: for most kinds a rule of kina's own, written last, which touches kina's probes alone.
 //! - `access`: the same for the authorizer.
 //! - `params`: the same for the parameters of policies.
-//! - `direct`: where a canary would touch others, or can be spared, the very rule is tried.
+//! - `direct`: the rule itself is tried, if a canary would touch others or is not needed.
 //! - `probe`: the dry runs that show them.
-//! - `rewinder`: what a rewinder has to do with it.
+//! - `rewinder`: the rewinder's use of it.
 
 mod access;
 mod canary;
@@ -35,7 +35,7 @@ use crate::rule_kind::RuleKind;
 const LABEL: &str = "canary.kina.invalid/id";
 /// Policies take up to a second, the rest some milliseconds.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(20);
-/// So long another rule may hide a canary. Some do so for a moment, until they are in force themselves.
+/// The time for which another rule may hide a canary. Some do so for a moment, until they are in force themselves.
 const HIDDEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// An API server looks every half minute for kinds that policies name as their parameters.
 const PARAMS_TIMEOUT: Duration = Duration::from_secs(45);
@@ -51,7 +51,7 @@ pub(super) struct InForce<'a> {
     pub(super) api: &'a ApiClient,
     pub(super) api_paths: &'a ApiPaths,
     pub(super) has_controllers: bool,
-    /// Returns whether it is still of use to wait.
+    /// Returns true if it is still of use to wait.
     pub(super) is_wanted: &'a (dyn Fn() -> bool + Send + Sync),
 }
 
@@ -70,7 +70,7 @@ impl InForce<'_> {
             return Ok(());
         }
         let start = Instant::now();
-        // First what other servers have to add to the rules.
+        // Additions by other servers to the rules come first.
         if self.has_controllers && kinds.contains(&RuleKind::ResourceQuota) {
             self.quotas_are_counted().await?;
         }
@@ -122,7 +122,7 @@ impl InForce<'_> {
         Ok(last)
     }
 
-    /// Takes canaries away, whether they were seen or not, and waits until those that were have no effect any more.
+    /// Takes canaries away, seen or not, and waits until those that were seen have no effect any more.
     async fn take_away(
         &self,
         deletions: &[WriteOperation],
@@ -158,7 +158,7 @@ impl InForce<'_> {
             }
             let answered = match last {
                 Sighting::Seen if is_out => return Ok(()),
-                // A rule that refuses the probe does so whether the canary is there or not.
+                // A rule that refuses the probe does so with or without the canary.
                 Sighting::Unseen | Sighting::Hidden(_) if !is_out => return Ok(()),
                 Sighting::Seen => "the effect of a rule that was deleted".to_owned(),
                 Sighting::Unseen => {

@@ -1,8 +1,8 @@
 //! Parameters of policies.
 //!
 //! A policy that names a kind of parameters has an informer of its own for them, which starts when the policy is
-//! compiled. Until that knows the parameters, requests are refused or let through by the policy's failure policy. So a
-//! canary with the same kind of parameters tells, in its refusal, which of them it was given.
+//! compiled. Until that knows the parameters, requests are refused or let through by the policy's failure policy. So
+//! the refusal of a canary with the same kind of parameters tells which of them it got.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::rewind::resource::StorageResource;
 use crate::rule_kind::RuleKind;
 
 impl InForce<'_> {
-    /// Waits until policies of this kind are given the parameters that there are.
+    /// Waits until policies of this kind get the parameters that there are.
     pub(in crate::rewind) async fn params_are_followed(&self, kind: RuleKind) -> Result<(), RewindError> {
         let Some(canary) = Canary::new(kind, self.api_paths) else { return Ok(()) };
         let resource = match kind {
@@ -58,7 +58,7 @@ impl InForce<'_> {
         self.take_away(&deletions, seen).await
     }
 
-    /// Its plural, and whether its objects are in namespaces.
+    /// Its plural, and true if its objects are in namespaces.
     async fn served_kind(&self, api_version: &str, kind: &str) -> Result<Option<(String, bool)>, RewindError> {
         let path = base_path(api_version);
         let answer = self.api.get(&path).await?;

@@ -8,7 +8,7 @@ use crate::api_client::{Answer, ApiClient, NoAnswer};
 
 /// No server lets it be deleted, and tests have no objects there.
 pub(super) const NAMESPACE: &str = "kube-public";
-/// So much of an answer goes into a message.
+/// The length of an answer's part in a message.
 const EXCERPT_BYTES_MAX: usize = 400;
 
 /// A dry run.
@@ -16,7 +16,7 @@ const EXCERPT_BYTES_MAX: usize = 400;
 pub(super) struct Probe {
     path: String,
     body: Value,
-    /// True if something that exists is patched.
+    /// True if an existing object is patched.
     is_patch: bool,
 }
 
@@ -32,8 +32,8 @@ pub(super) enum Sighting {
 }
 
 impl Probe {
-    /// The same request of several kinds: a user's rules seldom stand before all of them. Rules for all resources do not
-    /// match subresources, and rules for one scope do not match the other.
+    /// The same request of several kinds: a user's rules seldom stand before all of them. Rules for all resources do
+    /// not match subresources, and rules for one scope do not match the other.
     pub(super) fn of_any_object(label: &str) -> Vec<Self> {
         let labels = json!({LABEL: label});
         let lease = json!({
@@ -83,7 +83,7 @@ impl Probe {
     }
 }
 
-/// For messages.
+/// Describes an answer for messages.
 pub(super) fn describe(answer: &Answer) -> String {
     let text = match serde_json::from_slice::<Value>(&answer.body) {
         Ok(status) if status["message"].is_string() => status["message"].as_str().unwrap_or_default().to_owned(),
@@ -93,7 +93,7 @@ pub(super) fn describe(answer: &Answer) -> String {
     format!("HTTP status {}: {excerpt}", answer.status)
 }
 
-/// An answer in which a canary would have shown itself by its mark, whatever came later.
+/// Judges an answer that an effective canary would have marked, regardless of later rules.
 pub(super) fn sighting(answer: &Answer, mark: &str, unseen_mark: Option<&str>) -> Sighting {
     let text = String::from_utf8_lossy(&answer.body);
     if text.contains(mark) {
