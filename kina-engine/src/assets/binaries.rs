@@ -1,4 +1,4 @@
-//! A directory with the binaries of a control plane: whether it is complete, and how its exact content is named.
+//! A directory with the binaries of a control plane: its completeness, and a name for its exact content.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +18,7 @@ pub(super) const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 pub(super) const SCHEDULER: &str = "kube-scheduler";
 /// The program that simulates nodes.
 pub(super) const KWOK: &str = "kwok";
-/// What a cluster with controllers has beside [`COMPONENTS`].
+/// The components of a cluster with controllers, beside [`COMPONENTS`].
 pub(super) const CONTROLLER_COMPONENTS: [&str; 3] = [CONTROLLER_MANAGER, SCHEDULER, KWOK];
 
 /// The binaries of a directory that was found complete.
@@ -29,7 +29,7 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// The binaries in `directory`, or what is wrong with it.
+    /// Returns the binaries in `directory`, or its fault.
     pub(super) fn in_directory(directory: &Path) -> Result<Self, String> {
         let metadata = std::fs::metadata(directory).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => "does not exist".to_owned(),
@@ -46,7 +46,7 @@ impl Binaries {
         Ok(Self { kube_apiserver: directory.join(COMPONENTS[0]), etcd: directory.join(COMPONENTS[1]) })
     }
 
-    /// The platform that the binaries say they are for, if that is another one than `wanted`.
+    /// Returns the platform that the binaries say they are for, if that is not `wanted`.
     pub(super) fn other_platform_than(&self, wanted: &Platform) -> Option<Platform> {
         [&self.kube_apiserver, &self.etcd]
             .into_iter()
@@ -56,7 +56,8 @@ impl Binaries {
 
     /// A digest that changes when either binary is replaced.
     ///
-    /// Size and time stand for the content: reading a hundred megabytes at every start would cost more than the start itself.
+    /// Size and time stand for the content: reading a hundred megabytes at every start would take longer than the
+    /// start.
     pub(super) fn fingerprint(&self, with_paths: bool) -> Result<String, std::io::Error> {
         fingerprint(&[&self.kube_apiserver, &self.etcd], with_paths)
     }
@@ -86,7 +87,7 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-/// What is wrong with the program `name` at `path`, if anything is.
+/// Returns the fault of the program `name` at `path`, if it has one.
 pub(super) fn problem_of(path: &Path, name: &str) -> Option<String> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -99,14 +100,14 @@ pub(super) fn problem_of(path: &Path, name: &str) -> Option<String> {
     if metadata.len() == 0 {
         return Some(format!("`{name}` is empty"));
     }
-    // The system is asked, and not the mode read, because a file system mounted without execution says no as well.
+    // Asks the system instead of reading the mode, because a file system mounted without execution refuses as well.
     if rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_err() {
         return Some(format!("`{name}` is not executable"));
     }
     match is_cut_off(path) {
         Ok(false) => None,
         Ok(true) => Some(format!("`{name}` is cut off after {} bytes", metadata.len())),
-        // What may be run and not read is the user's own choice.
+        // A program that may be run but not read is the user's own choice.
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
         Err(error) => Some(format!("`{name}` cannot be read ({error})")),
     }
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directory_is_said_so() {
+    fn a_path_that_is_no_directory_is_reported() {
         let directory = tempfile::tempdir().expect("directory");
         put(directory.path(), "file", "x", 0o644);
         let problem = |name: &str| Binaries::in_directory(&directory.path().join(name)).expect_err("problem");

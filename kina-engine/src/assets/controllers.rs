@@ -1,8 +1,8 @@
-//! What a cluster with controllers has beside its control plane: kube-controller-manager and kube-scheduler of the same version,
-//! and the program that simulates nodes.
+//! The components of a cluster with controllers, beside its control plane: kube-controller-manager and kube-scheduler
+//! of the same version, and the program that simulates nodes.
 //!
-//! Archives for envtest hold none of it, so it has sources of its own, and each component is looked for by itself: beside the
-//! binaries of the control plane, in kina's store, then on the network.
+//! Archives for envtest hold none of them, so they have sources of their own, and each is looked for by itself: beside
+//! the binaries of the control plane, in kina's store, then on the network.
 
 use std::path::{Path, PathBuf};
 
@@ -15,13 +15,13 @@ use super::{Assets, ControllerAssets, Progress, Report, go_build, release};
 /// The version of the simulated nodes, one for every Kubernetes.
 pub(super) const KWOK_VERSION: &str = "0.8.0";
 
-/// The places where components may lie already.
+/// The places where components may already be.
 struct Places {
     directories: Vec<PathBuf>,
     kwok: PathBuf,
 }
 
-/// Adds to `assets` what controllers need.
+/// Adds the programs that controllers need to `assets`.
 pub(super) fn add(request: &AssetRequest, assets: Assets, report: &Report<'_>) -> Result<Assets, AssetsError> {
     let beside = assets.kube_apiserver.parent().map(Path::to_owned).unwrap_or_default();
     let root = store::root(&request.cache_directory);
@@ -34,7 +34,7 @@ pub(super) fn add(request: &AssetRequest, assets: Assets, report: &Report<'_>) -
         Err(missing) => missing,
     };
     let Some(version) = assets.version else {
-        // Of which version they would have to be is not known, and asking the program would mean to run it.
+        // The version that they would need is unknown, and asking the program would mean to run it.
         return Err(AssetsError::NoControllers { directory: places.directories.swap_remove(0), missing });
     };
     let mut answers: Vec<SourceAnswer> = Vec::new();
@@ -51,7 +51,7 @@ pub(super) fn add(request: &AssetRequest, assets: Assets, report: &Report<'_>) -
     } else {
         let lock = StoreLock::acquire(request, report)?;
         for asked in [AssetSource::Download, AssetSource::GoBuild] {
-            // Whoever held the lock before, or the source before this one, may have brought what is wanted.
+            // The previous holder of the lock, or the previous source, may have brought the missing components.
             missing = match places.find() {
                 Ok(found) => return with(assets, found),
                 Err(missing) => missing,
@@ -98,7 +98,7 @@ pub(super) fn add(request: &AssetRequest, assets: Assets, report: &Report<'_>) -
     Err(AssetsError::NoSource(Box::new(NoSource { minor, platform, components, answers })))
 }
 
-/// What one source is asked for at a time: what is built of one module is prepared once.
+/// The components to ask one source for at a time: those built from one module are prepared together.
 fn batches<'a>(source: AssetSource, missing: &'a [&'static str]) -> Vec<&'a [&'static str]> {
     match source {
         AssetSource::GoBuild => {
@@ -138,7 +138,7 @@ impl Places {
     }
 }
 
-/// The assets of a cluster with controllers. They have a name of their own, so that nothing that is kept under it is taken for
+/// The assets of a cluster with controllers. They have a name of their own, so that nothing kept under it is taken for
 /// that of a cluster without.
 fn with(assets: Assets, controllers: ControllerAssets) -> Result<Assets, AssetsError> {
     let ControllerAssets { kube_controller_manager, kube_scheduler, kwok } = &controllers;

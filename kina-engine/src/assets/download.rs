@@ -20,11 +20,11 @@ use super::version::{KubernetesMinor, KubernetesVersion};
 use super::{Progress, Report};
 use crate::backoff::Backoff;
 
-/// The index of today has 60 KB.
+/// The index has 60 KB today.
 const INDEX_BYTES_MAX: u64 = 16 << 20;
 const TRANSFER_REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Why a download failed, in a way that another source may make good.
+/// A failed download, which another source may make good.
 #[derive(Debug, thiserror::Error)]
 enum DownloadError {
     #[error("cannot get the release index")]
@@ -51,7 +51,7 @@ enum DownloadError {
     },
 }
 
-/// Why receiving an archive failed: for a reason of the network, or for one that ends the whole request.
+/// A failure to receive an archive: of the network, or one that ends the whole request.
 enum ReceiveError {
     Http(HttpError),
     Fatal(AssetsError),
@@ -104,13 +104,13 @@ fn look_up(request: &AssetRequest, report: &Report<'_>) -> Result<(KubernetesVer
 
 /// Something to receive into a file.
 pub(super) struct Transfer<'a> {
-    /// What it is, for people who wait.
+    /// Its name in messages to people who wait.
     pub(super) what: &'a str,
     pub(super) url: &'a str,
     pub(super) path: &'a Path,
 }
 
-/// Receives a file and gives its hash; it starts over as often as that may help.
+/// Receives a file and returns its hash; starts over as often as that may help.
 pub(super) fn receive<Hash: Digest>(
     request: &AssetRequest,
     transfer: &Transfer<'_>,

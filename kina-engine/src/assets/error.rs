@@ -1,4 +1,4 @@
-//! What can go wrong on the way to a set of binaries.
+//! Errors on the way to a set of binaries.
 
 use std::error::Error;
 use std::fmt;
@@ -11,7 +11,7 @@ use super::platform::Platform;
 use super::version::KubernetesMinor;
 use crate::trust::Distrust;
 
-/// Where a set of binaries comes from.
+/// The sources of binaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AssetSource {
     /// A directory that the user named in kina's own settings.
@@ -28,18 +28,18 @@ pub enum AssetSource {
     GoBuild,
 }
 
-/// Why no binaries could be provided.
+/// The reasons why no binaries could be provided.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AssetsError {
-    /// A directory that the user named does not hold what it must.
+    /// A directory that the user named does not hold the components that it must.
     #[error("{source_name} names `{}`, which {problem}; put executables `kube-apiserver` and `etcd` there, or unset it", directory.display())]
     GivenDirectory {
-        /// Which setting names the directory.
+        /// The setting that names the directory.
         source_name: AssetSource,
         /// The directory as it was named.
         directory: PathBuf,
-        /// What is wrong with it.
+        /// The fault of the directory.
         problem: String,
     },
     /// Another user could have put a program, or a directory of the store, there.
@@ -48,12 +48,12 @@ pub enum AssetsError {
         /// The fault, and its repair.
         distrust: Distrust,
     },
-    /// A directory that the user named holds no controllers, and does not say of which version they would have to be.
+    /// A directory that the user named holds no controllers, and its name says no version to get them for.
     #[error("a cluster with controllers needs {} beside kube-apiserver in `{}`, and the name of that directory says no version to get them for; put them there, or unset what names it", missing.join(", "), directory.display())]
     NoControllers {
         /// The directory.
         directory: PathBuf,
-        /// What it does not hold.
+        /// The missing components.
         missing: Vec<&'static str>,
     },
     /// Every source was asked and none had the binaries.
@@ -62,19 +62,19 @@ pub enum AssetsError {
     /// The disk became full on the way.
     #[error("the disk that holds `{}` is full; free some space (a set of binaries takes about 150 MB, a build 5 GB) and try again, nothing half-written was kept", path.display())]
     DiskFull {
-        /// What was being written.
+        /// The file or directory that was being written.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// kina's store cannot be used.
     #[error("cannot {action} `{}`; check that kina's cache directory belongs to you and is writable", path.display())]
     Store {
-        /// What was tried.
+        /// The attempt.
         action: &'static str,
-        /// What it was tried on.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Another process has been at work on the same binaries for too long.
@@ -84,10 +84,10 @@ pub enum AssetsError {
         minor: KubernetesMinor,
         /// The lock that was never free.
         lock: PathBuf,
-        /// How long it was waited for.
+        /// The time waited.
         waited: Duration,
     },
-    /// The work was cancelled by who asked for it.
+    /// The caller cancelled the work.
     #[error("providing Kubernetes {minor} was cancelled")]
     Cancelled {
         /// The minor that was asked for.
@@ -103,25 +103,25 @@ pub struct NoSource {
     pub minor: KubernetesMinor,
     /// The platform that it was asked for.
     pub platform: Platform,
-    /// What nobody has.
+    /// The missing components.
     pub components: Vec<&'static str>,
-    /// What each source answered, in the order in which they were asked.
+    /// The answers of the sources, in the order in which they were asked.
     pub answers: Vec<SourceAnswer>,
 }
 
-/// What one source answered when it was asked for binaries that it did not have.
+/// The answer of one source that did not have the binaries.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SourceAnswer {
     /// The source that was asked.
     pub asked: AssetSource,
-    /// Where it was asked: a directory, an address, a program.
+    /// The place that was searched: a directory, an address, a program.
     pub place: Option<String>,
-    /// What it answered, causes included.
+    /// Its answer, causes included.
     pub answer: String,
 }
 
-/// How one source fails: so that the next one may be asked, or so that there is no point in asking.
+/// A failure of one source: the next one may be asked, or there is no point in asking.
 #[derive(Debug)]
 pub(super) enum SourceFailure {
     Answered(String),
@@ -129,7 +129,7 @@ pub(super) enum SourceFailure {
 }
 
 impl AssetsError {
-    /// Whether something that the user named is wrong, so that another try can only fail the same way.
+    /// Returns true if something that the user named is wrong, so that another try can only fail the same way.
     pub fn is_user_error(&self) -> bool {
         matches!(self, Self::GivenDirectory { .. } | Self::NoControllers { .. } | Self::Distrusted { .. })
     }
@@ -205,7 +205,7 @@ impl fmt::Display for NoSource {
 }
 
 impl NoSource {
-    /// Whether the control plane is there, and only its controllers are not.
+    /// Returns true if only the controllers are missing, not the control plane.
     fn is_of_controllers(&self) -> bool {
         self.components.iter().all(|component| CONTROLLER_COMPONENTS.contains(component))
     }

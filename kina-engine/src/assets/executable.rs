@@ -1,5 +1,5 @@
-//! What the header of a program says: whether it is all there (another tool may have died while it wrote it, and its size alone does
-//! not tell), and where it can run.
+//! The header of a program, which tells if the file is complete (another tool may have died while it wrote it, and the
+//! size alone does not tell) and on which systems it can run.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,18 +22,18 @@ const MACH_O_HEADER_BYTES: usize = 32;
 const MACH_O_PROCESSOR_AMD64: u64 = 0x0100_0007;
 const MACH_O_PROCESSOR_ARM64: u64 = 0x0100_000c;
 
-/// Where a program can run.
+/// The systems that a program can run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProgramKind {
     /// The system and the processor that it was made for.
     pub(crate) platform: Platform,
-    /// Whether it needs no other file to run.
+    /// Set if it needs no other file to run.
     pub(crate) is_static: bool,
 }
 
-/// Whether the file at `path` ends before the program in it does.
+/// Returns true if the file at `path` ends before the program in it does.
 ///
-/// Only 64-bit ELF and Mach-O files say how long they are; of anything else, such as a script, nothing is known and nothing claimed.
+/// Only 64-bit ELF and Mach-O files tell their length; anything else, such as a script, counts as complete.
 pub(super) fn is_cut_off(path: &Path) -> io::Result<bool> {
     let length_bytes = std::fs::metadata(path)?.len();
     let head = read_head(path)?;
@@ -49,9 +49,9 @@ pub(super) fn is_cut_off(path: &Path) -> io::Result<bool> {
     Ok(end_bytes.is_none_or(|end_bytes| length_bytes < end_bytes))
 }
 
-/// Where the program at `path` can run.
+/// The systems that the program at `path` can run on.
 ///
-/// Of anything but 64-bit ELF and Mach-O files, such as a script, nothing is known.
+/// `None` for anything but 64-bit ELF and Mach-O files, such as a script.
 pub(crate) fn program_kind(path: &Path) -> io::Result<Option<ProgramKind>> {
     let head = read_head(path)?;
     let head = Head(&head);
@@ -111,13 +111,13 @@ impl Head<'_> {
         })
     }
 
-    /// The end of the last segment; the signature that macOS asks for is part of one.
+    /// The end of the last segment; the signature that macOS requires is part of one.
     fn mach_o_end(&self) -> Option<u64> {
         let count = self.number(16, 4)?;
         let mut command = MACH_O_HEADER_BYTES;
         (0..count).try_fold(0, |end_bytes: u64, _| {
             let offset = command;
-            // A command of no length would be read for ever.
+            // A command without a length would be read for ever.
             let command_bytes = usize::try_from(self.number(offset + 4, 4)?).ok().filter(|bytes| *bytes >= 8)?;
             command = offset.checked_add(command_bytes)?;
             if self.number(offset, 4)? != MACH_O_SEGMENT {

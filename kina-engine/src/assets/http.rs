@@ -8,7 +8,7 @@ use ureq::{Agent, Proxy};
 
 use super::request::AssetRequest;
 
-/// Why a transfer failed.
+/// The failure of a transfer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HttpError {
     #[error("the server answered with status {0}")]
@@ -36,7 +36,7 @@ pub(super) struct Body {
 }
 
 impl HttpError {
-    /// Whether the same request may succeed a moment later.
+    /// Returns true if the same request may succeed a moment later.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Status(status) => matches!(status, 408 | 425 | 429 | 500..=599),

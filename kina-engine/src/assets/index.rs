@@ -1,4 +1,4 @@
-//! The envtest release index: which archives exist, where they are, and what they must hash to.
+//! The envtest release index: the existing archives, their addresses, and their hashes.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(super) struct ReleaseIndex {
 pub(super) struct ListedArchive {
     /// The SHA-512 of the archive, in hexadecimal digits.
     pub(super) hash: String,
-    /// Where the archive is.
+    /// The address of the archive.
     #[serde(rename = "selfLink")]
     pub(super) url: String,
 }
@@ -43,13 +43,13 @@ impl ReleaseIndex {
             .max_by_key(|(version, _)| *version)
     }
 
-    /// The oldest and the newest version in the index, for a message about one that is not.
+    /// The oldest and the newest version in the index, for a message about a version that it lacks.
     pub(super) fn range(&self) -> Option<(KubernetesVersion, KubernetesVersion)> {
         let versions = || self.versions().map(|(version, _)| version);
         Some((versions().min()?, versions().max()?))
     }
 
-    /// Every released version; pre-releases are not for tests that must give the same answer tomorrow.
+    /// Every released version; pre-releases are not for tests that must give the same result tomorrow.
     fn versions(&self) -> impl Iterator<Item = (KubernetesVersion, &BTreeMap<String, ListedArchive>)> {
         self.releases.iter().filter_map(|(name, archives)| Some((name.strip_prefix('v')?.parse().ok()?, archives)))
     }

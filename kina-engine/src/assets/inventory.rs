@@ -1,4 +1,4 @@
-//! What is in the stores, and what of kina's own can go.
+//! The content of the stores, and the part of kina's own that can be removed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::request::AssetRequest;
 use super::store::{self, StoreLock};
 use super::version::{KubernetesMinor, KubernetesVersion};
 
-/// Whoever has a lock for longer is at work on something large.
+/// A process that holds a lock for longer is at work on something large.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Files of one directory that are counted.
 const FILES_MAX: usize = 10_000;
@@ -22,33 +22,33 @@ const FILES_MAX: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredAssets {
-    /// Whose store it is in, or which setting names it.
+    /// The store that it is in, or the setting that names it.
     pub source: AssetSource,
     /// The directory.
     pub directory: PathBuf,
-    /// The version that its name says; of kwok, which goes with every version of Kubernetes, none.
+    /// The version in its name; `None` for kwok, which goes with every version of Kubernetes.
     pub version: Option<KubernetesVersion>,
-    /// The platform that its name says.
+    /// The platform in its name.
     pub platform: Option<Platform>,
-    /// The programs that are there and whole.
+    /// The programs that are there and complete.
     pub components: Vec<&'static str>,
-    /// What is wrong with it.
+    /// Its fault, if it has one.
     pub problem: Option<String>,
-    /// What it takes of the disk.
+    /// Its size on the disk.
     pub size_bytes: u64,
 }
 
-/// What shall be removed from kina's store.
+/// The part of kina's store to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prune {
-    /// What no test would get: patches that are older than another complete one of their minor and platform, older
-    /// versions of what goes with all of them, and what is incomplete.
+    /// Directories that no test would get: patches that are older than another complete one of their minor and
+    /// platform, older versions of kwok, and incomplete ones.
     Superseded,
     /// Everything.
     All,
 }
 
-/// All directories in which the binaries of such a request may be: those that the user named, and the stores.
+/// All directories that may hold the binaries of such a request: those that the user named, and the stores.
 pub fn inventory(request: &AssetRequest) -> Vec<StoredAssets> {
     let given = [
         (AssetSource::ExplicitDirectory, &request.explicit_directory),
@@ -66,15 +66,15 @@ pub fn inventory(request: &AssetRequest) -> Vec<StoredAssets> {
     found
 }
 
-/// What of kina's store can go.
+/// The directories of kina's store that can be removed.
 pub fn prunable(request: &AssetRequest, prune: Prune) -> Vec<StoredAssets> {
     choose(own_store(&request.cache_directory), prune)
 }
 
-/// Removes it, each under the lock of its minor, so that nobody is at work on it meanwhile.
+/// Removes a directory, under the lock of its minor, so that no other process is at work on it meanwhile.
 ///
 /// # Errors
-/// If somebody is, or it cannot be removed. What was removed before stays so.
+/// If another process is, or it cannot be removed. Directories removed before stay removed.
 pub fn remove(request: &AssetRequest, assets: &StoredAssets, report: &dyn Fn(Progress)) -> Result<(), AssetsError> {
     let mut request = request.clone();
     request.limits.lock_timeout = LOCK_TIMEOUT;
@@ -84,7 +84,7 @@ pub fn remove(request: &AssetRequest, assets: &StoredAssets, report: &dyn Fn(Pro
         request.platform = platform.clone();
     }
     let lock = StoreLock::acquire(&request, report)?;
-    // By one rename, so that nobody finds half of it.
+    // By one rename, so that no process finds half of it.
     let staging = lock.staging()?;
     let directory = &assets.directory;
     std::fs::rename(directory, staging.path().join("removed"))
@@ -135,7 +135,7 @@ fn choose(mut stored: Vec<StoredAssets>, prune: Prune) -> Vec<StoredAssets> {
     stored
 }
 
-/// What is of use to the same tests, but for its patch.
+/// The kind of a directory: those of one kind serve the same tests, and differ by their patch.
 fn kind_of(assets: &StoredAssets) -> Option<(u32, String)> {
     Some((assets.version?.minor_number(), assets.platform.as_ref()?.to_string()))
 }
@@ -146,7 +146,7 @@ fn version_and_platform(directory: &Path) -> (Option<KubernetesVersion>, Option<
     let Some((version, platform)) = name.split_once('-') else { return (None, None) };
     let platform = platform.split_once('-').filter(|(_, arch)| !arch.contains('.'));
     let platform = platform.map(|(os, arch)| Platform { os: os.to_owned(), arch: arch.to_owned() });
-    // What was set aside is of no version: nobody gets it.
+    // A directory that was set aside has no version: no test gets it.
     (platform.is_some().then(|| version.parse().ok()).flatten(), platform)
 }
 

@@ -1,8 +1,9 @@
-//! Assets: the binaries that a provider runs, at one Kubernetes version, from wherever they can be had.
+//! Assets: the binaries that a provider runs, at one Kubernetes version, from any available source.
 //!
-//! [`provide`] asks one source after another and stops at the first that has them: a directory that the user named, kina's store,
-//! the store of setup-envtest, a download, a build from Go modules. The first four touch no network, and what the last two make
-//! goes into kina's store, so they run once. All of it blocks: call it from a thread that may.
+//! [`provide`] asks one source after another and stops at the first that has them: a directory that the user named,
+//! kina's store, the store of setup-envtest, a download, a build from Go modules. The first three touch no network, and
+//! the results of the last two go into kina's store, so they run once. All of it blocks: call it from a thread that
+//! may.
 
 mod binaries;
 mod controllers;
@@ -53,7 +54,7 @@ pub struct Assets {
     pub version: Option<KubernetesVersion>,
     /// Where the binaries came from.
     pub source: AssetSource,
-    /// What controllers need, where that was asked for.
+    /// The programs of the controllers, if they were asked for.
     pub controllers: Option<ControllerAssets>,
     /// The rule by which they can be run.
     pub(crate) trusted: Trusted,
@@ -75,22 +76,22 @@ pub struct ControllerAssets {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is being done, for people to read.
+    /// The work under way, for people to read.
     pub text: String,
 }
 
-/// Where signs of life go.
+/// The receiver of signs of life.
 type Report<'a> = dyn Fn(Progress) + 'a;
 
 /// Provides the binaries of the wanted minor from the first source that has them.
 ///
-/// `report` hears of everything that takes longer than a moment, and at least every [`AssetLimits::report_interval`] while a build
-/// or another process is waited for.
+/// `report` receives everything that takes longer than a moment, and at least one sign of life every
+/// [`AssetLimits::report_interval`] during a build or a wait for another process.
 ///
 /// # Errors
 ///
-/// When the user named a directory that does not hold the binaries, when another user could have put them there, when the store cannot be written, when cancelled, and, with the
-/// answer of each, when no source has them.
+/// If the user named a directory that does not hold the binaries, if another user could have put them there, if the
+/// store cannot be written, if the work was cancelled, and, with the answer of each, if no source has them.
 pub fn provide(request: &AssetRequest, report: &dyn Fn(Progress)) -> Result<Assets, AssetsError> {
     let assets = provide_control_plane(request, report)?;
     let assets = if request.with_controllers { controllers::add(request, assets, report)? } else { assets };
@@ -116,7 +117,7 @@ fn provide_control_plane(request: &AssetRequest, report: &Report<'_>) -> Result<
         }
     } else {
         let lock = StoreLock::acquire(request, report)?;
-        // Whoever held the lock before may have brought what is wanted.
+        // The previous holder of the lock may have brought the binaries.
         answers.clear();
         if let Some(assets) = from_stores(request, &mut answers)? {
             return Ok(assets);
@@ -142,8 +143,8 @@ fn from_given_directory(request: &AssetRequest, report: &Report<'_>) -> Result<O
             return Err(user_error("is a relative path, where an absolute one is needed".to_owned()));
         }
         let binaries = Binaries::in_directory(directory).map_err(user_error)?;
-        // Who names a directory means this machine. That one and the same process asks for the binaries of a virtual
-        // machine as well is no error of theirs.
+        // A user who names a directory means this machine. It is no error if the same process also asks for the
+        // binaries of a virtual machine.
         if request.platform != Platform::host()
             && let Some(other) = binaries.other_platform_than(&request.platform)
         {

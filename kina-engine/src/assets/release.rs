@@ -1,4 +1,5 @@
-//! The download of single programs from where their projects release them, each checked against a hash that the same place states.
+//! The download of single programs from their projects' releases, each checked against a hash that the same place
+//! states.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -17,11 +18,11 @@ use super::request::AssetRequest;
 use super::store::StoreLock;
 use super::version::KubernetesVersion;
 
-/// A line with a hash, or what GitHub says about a release.
+/// A line with a hash, or GitHub's description of a release.
 const STATEMENT_BYTES_MAX: u64 = 4 << 20;
 const SHA256_DIGITS: usize = 64;
 
-/// Why a download failed, in a way that another source may make good.
+/// A failed download, which another source may make good.
 #[derive(Debug, thiserror::Error)]
 enum ReleaseError {
     #[error("Kubernetes releases {component} for Linux only")]
@@ -103,7 +104,7 @@ pub(super) fn download_kwok(
     Ok(lock.add_kwok(&path)?)
 }
 
-/// Receives a program into a staging directory, which goes when the first of the results does.
+/// Receives a program into a staging directory, which is removed when the first of the results is dropped.
 fn receive_program(
     request: &AssetRequest,
     lock: &StoreLock<'_>,

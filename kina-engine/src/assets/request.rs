@@ -1,7 +1,7 @@
-//! What is asked of the assets: everything that decides where binaries come from, as plain values.
+//! Requests for assets: everything that decides where binaries come from, as plain values.
 //!
-//! Nothing below this module looks at the process environment. Who asks collects the values once, where they are true (the engine
-//! serves many clients, each with an environment of its own).
+//! Nothing below this module looks at the process environment. The caller collects the values once, where they are true
+//! (the engine serves many clients, each with an environment of its own).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub const DEFAULT_KWOK_RELEASE_URL: &str = "https://api.github.com/repos/kuberne
 
 /// The environment variables that decide where assets come from and how the network is reached.
 ///
-/// They are what has to travel from a client to the engine, and all that a `go` command run by kina gets to see.
+/// They have to travel from a client to the engine, and are the only ones that a `go` command run by kina sees.
 pub const ENVIRONMENT: [&str; 34] = [
     "ALL_PROXY",
     "GIT_SSL_CAINFO",
@@ -78,17 +78,17 @@ pub struct AssetRequest {
     pub cache_directory: PathBuf,
     /// The root of setup-envtest's store, which holds a directory `k8s`.
     pub setup_envtest_root: Option<PathBuf>,
-    /// Whether kube-controller-manager, kube-scheduler and simulated nodes are wanted as well.
+    /// Set if kube-controller-manager, kube-scheduler and simulated nodes are wanted as well.
     pub with_controllers: bool,
     /// The release index to download by.
     pub download_index_url: String,
-    /// Below which address the Kubernetes project's own releases are.
+    /// The address below which the Kubernetes project's own releases are.
     pub release_url: String,
-    /// What describes the release of the simulated nodes.
+    /// The address of the description of the release of the simulated nodes.
     pub kwok_release_url: String,
-    /// Whether the network may not be used: neither a download nor a build is tried.
+    /// Set if the network may not be used: neither a download nor a build is tried.
     pub offline: bool,
-    /// Whether what is not there yet is to be built, even where it could be downloaded.
+    /// Set if missing binaries are to be built, even if they could be downloaded.
     pub build_only: bool,
     /// The value of [`TRUSTED_DIRECTORY`].
     pub trusted_directory: Option<OsString>,
@@ -102,33 +102,33 @@ pub struct AssetRequest {
     pub cancelled: Arc<AtomicBool>,
 }
 
-/// The bounds on how long and how much is waited for and read.
+/// The bounds on waits and sizes.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AssetLimits {
-    /// How long a name resolution, and then a connect, may take.
+    /// Time limit of a name resolution, and then of a connect.
     pub connect_timeout: Duration,
-    /// How long one request of the index may take in all.
+    /// Time limit of one request of the index in all.
     pub index_timeout: Duration,
-    /// After this long without an index no further try begins.
+    /// The time after which no further try to get an index begins.
     pub index_elapsed_max: Duration,
-    /// How long a transfer may stand still.
+    /// The longest pause in a transfer.
     pub idle_timeout: Duration,
-    /// How long one transfer of an archive may take in all.
+    /// Time limit of one transfer of an archive in all.
     pub archive_timeout: Duration,
-    /// How often a request that failed in passing is repeated.
+    /// The number of repetitions of a request that failed in passing.
     pub retries_max: usize,
     /// The largest archive that is read.
     pub archive_bytes_max: u64,
     /// The most that an archive may unpack to.
     pub unpacked_bytes_max: u64,
-    /// How long a question to the Go module proxy may take.
+    /// Time limit of a question to the Go module proxy.
     pub go_query_timeout: Duration,
-    /// How long one build may take.
+    /// Time limit of one build.
     pub go_build_timeout: Duration,
-    /// How long another process may hold the lock of the wanted minor.
+    /// The longest time for which another process may hold the lock of the wanted minor.
     pub lock_timeout: Duration,
-    /// How often progress is reported while nothing else happens.
+    /// The interval of progress reports while nothing else happens.
     pub report_interval: Duration,
 }
 
@@ -183,8 +183,8 @@ impl AssetRequest {
 
     /// The same request for binaries that are to run on `platform`, such as that of a virtual machine.
     ///
-    /// A directory that the user named is passed over if what it holds is for another platform. Nothing else that was asked
-    /// for changes: where the stores are follows from this machine.
+    /// A directory that the user named is passed over if its binaries are for another platform. The rest of the request
+    /// stays the same: this machine decides where the stores are.
     #[must_use]
     pub fn for_platform(self, platform: Platform) -> Self {
         Self { platform, ..self }
@@ -192,7 +192,7 @@ impl AssetRequest {
 }
 
 impl AssetRequest {
-    /// By which rule binaries are judged before they are run.
+    /// The rule by which binaries are judged before they are run.
     pub(super) fn rule(&self) -> Rule {
         Rule::new(self.trusted_directory.clone())
     }

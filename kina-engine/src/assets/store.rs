@@ -2,9 +2,9 @@
 //!
 //! The program that simulates nodes goes with every version: `kwok/<version>-<os>-<arch>/kwok`.
 //!
-//! Nothing appears in the store but by one rename of a directory or a file that is complete and on disk. Work in progress lies in `staging`,
-//! beside the store on the same file system, under the lock of its minor; so whoever holds that lock knows that everything there
-//! under the same name was left behind by somebody who died.
+//! A directory or a file appears in the store only by one rename, complete and on disk. Work in progress lies in
+//! `staging`, beside the store on the same file system, under the lock of its minor; so for the holder of that lock,
+//! everything there under the same name was left behind by a process that died.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -24,7 +24,7 @@ use crate::backoff::Backoff;
 use crate::set_aside::set_aside;
 use crate::trust::{close_to_others, create_directories, expect_directory_below};
 
-/// Staging directories of other minors are left alone until nobody can still be at work in them.
+/// Staging directories of other minors are left alone until no process can still be at work in them.
 const STAGING_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -44,12 +44,12 @@ pub(super) fn root(cache_directory: &Path) -> PathBuf {
     cache_directory.join("assets")
 }
 
-/// Where the binaries of one version of Kubernetes are, below the root of a store.
+/// The directory of the binaries of one version of Kubernetes, below the root of a store.
 pub(super) fn version_directory(root: &Path, version: KubernetesVersion, platform: &Platform) -> PathBuf {
     versions_directory(root).join(format!("{version}-{platform}"))
 }
 
-/// Where the program that simulates nodes is, below the root of kina's store.
+/// The path of the program that simulates nodes, below the root of kina's store.
 pub(super) fn kwok_path(root: &Path, platform: &Platform) -> PathBuf {
     root.join(KWOK).join(format!("{KWOK_VERSION}-{platform}")).join(KWOK)
 }
@@ -154,7 +154,7 @@ impl<'a> StoreLock<'a> {
         if Binaries::in_directory(&destination).is_ok() {
             return Ok(());
         }
-        // Controllers may have been there before what they control.
+        // Controllers may have been there before their control plane.
         for component in CONTROLLER_COMPONENTS {
             let (here, there) = (destination.join(component), directory.join(component));
             if problem_of(&here, component).is_none() {
@@ -162,8 +162,8 @@ impl<'a> StoreLock<'a> {
             }
         }
         if std::fs::symlink_metadata(&destination).is_ok() {
-            // Something incomplete or foreign is in the way, and a directory with content cannot be renamed over. It may
-            // be large, so that only the last such thing is kept.
+            // Something incomplete or foreign is in the way, and a directory with content cannot be renamed over. It
+            // may be large, so that only the last such thing is kept.
             set_aside(&destination, 1, "an incomplete version in the store of binaries")
                 .ok_or_else(|| AssetsError::store("set aside", &destination, io::Error::other("see the log")))?;
         }
@@ -193,7 +193,7 @@ impl<'a> StoreLock<'a> {
         format!("{}-{}.", self.request.minor, self.request.platform)
     }
 
-    /// Removes staging directories that nobody works in; what cannot be removed is in nobody's way.
+    /// Removes staging directories that no process works in; one that cannot be removed does no harm.
     fn remove_leftovers(&self) {
         let Ok(entries) = std::fs::read_dir(self.staging_directory()) else { return };
         let prefix = self.staging_prefix();
@@ -209,7 +209,7 @@ impl<'a> StoreLock<'a> {
     }
 }
 
-/// Puts a file that is complete and on disk where it is looked for, by one rename.
+/// Puts a file that is complete and on disk in its place, by one rename.
 fn add_file(path: &Path, component: &str, destination: &Path) -> Result<(), AssetsError> {
     close_to_others(path)
         .and_then(|()| File::open(path)?.sync_all())

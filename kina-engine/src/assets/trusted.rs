@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Assets, AssetsError, ControllerAssets};
 use crate::trust::{Distrust, Rule, expect_program};
 
-/// By which rule binaries are judged, and from which directory on.
+/// The rule by which binaries are judged, and the directories that judging starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trusted {
     rule: Rule,
@@ -20,7 +20,7 @@ impl Trusted {
 }
 
 impl Assets {
-    /// Checks one of the programs, which is to be done before each start of it: it may have been exchanged since.
+    /// Checks one of the programs; needed before each start of it, since it may have been exchanged.
     pub(crate) fn expect_trusted(&self, program: &Path) -> Result<(), Distrust> {
         let Trusted { rule, stores } = &self.trusted;
         let store = stores.iter().find(|store| program.starts_with(store)).map_or(program, PathBuf::as_path);

@@ -1,6 +1,6 @@
 //! Takes the wanted programs out of a gzipped tar archive, and nothing else.
 //!
-//! Where the bytes go is the caller's choice, so that a full disk can be had in a test on any machine.
+//! The caller chooses where the bytes go, so that a test can have a full disk on any machine.
 
 use std::io::{self, Read, Write};
 use std::path::Component;
@@ -12,7 +12,7 @@ use tar::Archive;
 const ENTRIES_MAX: usize = 10_000;
 const COPY_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Why an archive could not be unpacked.
+/// The reason why an archive could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UnpackError {
     #[error("the archive is damaged")]
@@ -76,7 +76,7 @@ pub(super) fn unpack<W: Write>(
         output.flush().map_err(write_error)?;
         found.push(name.to_owned());
     }
-    // The checksum of the compression comes last, after what the archive itself needs.
+    // The checksum of the compression comes last, after the entries of the archive.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(too_large_or_damaged)?;
     match wanted.iter().find(|name| !found.iter().any(|known| known == *name)) {
         Some(name) => Err(UnpackError::Missing((*name).to_owned())),
@@ -89,7 +89,7 @@ enum CopyError {
     Write(io::Error),
 }
 
-/// Copies all, and keeps apart which side failed: `std::io::copy` does not say.
+/// Copies everything, and reports which side failed, which `std::io::copy` does not tell.
 fn copy(reader: &mut impl Read, writer: &mut impl Write) -> Result<(), CopyError> {
     let mut buffer = vec![0; COPY_BUFFER_BYTES];
     loop {
@@ -102,7 +102,7 @@ fn copy(reader: &mut impl Read, writer: &mut impl Write) -> Result<(), CopyError
     }
 }
 
-/// A reader that fails once it has given out all that it may.
+/// A reader that fails once it has given out as much as it may.
 struct Bounded<R> {
     inner: R,
     remaining_bytes: u64,

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A Kubernetes minor that kina supports, such as `1.37`: what a test asks for.
+/// A Kubernetes minor that kina supports, such as `1.37`, as a test asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KubernetesMinor(u32);
 
-/// An exact, released Kubernetes version, such as `1.37.1`: what a set of binaries is.
+/// An exact, released Kubernetes version, such as `1.37.1`, as a set of binaries has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KubernetesVersion {
     minor: u32,
@@ -57,7 +57,7 @@ impl KubernetesVersion {
         self.patch
     }
 
-    /// Whether this version belongs to `minor`.
+    /// Returns true if this version belongs to `minor`.
     pub fn is_of(self, minor: KubernetesMinor) -> bool {
         self.minor == minor.0
     }

@@ -1,4 +1,5 @@
-//! Runs `go` commands: bounded in time, in a process group of their own, with signs of life, and with the end of what they said.
+//! Runs `go` commands: with a time limit, in a process group of their own, with signs of life, and keeping the end of
+//! their output.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,7 +16,8 @@ use crate::assets::request::AssetRequest;
 use crate::assets::{Progress, Report};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How long output is waited for after the command itself has ended; only a stray grandchild can still hold it open.
+/// Time limit of the wait for output after the command itself has ended; only a stray grandchild can still hold it
+/// open.
 const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 const STDOUT_BYTES_MAX: usize = 16 << 20;
 const STDERR_BYTES_MAX: usize = 8 << 10;
@@ -31,17 +33,17 @@ pub(super) struct Go<'a> {
 
 /// One command to run.
 pub(super) struct Step<'a> {
-    /// What it is for, for people who wait.
+    /// Its purpose, in messages to people who wait.
     pub(super) text: &'a str,
     /// The arguments after `go`.
     pub(super) arguments: &'a [&'a str],
-    /// The module that it runs in.
+    /// The directory of its module.
     pub(super) directory: &'a Path,
-    /// How long it may take.
+    /// Its time limit.
     pub(super) timeout: Duration,
 }
 
-/// Why a command did not succeed.
+/// The failure of a command.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GoError {
     #[error("cannot start `{}`", program.display())]
@@ -64,7 +66,7 @@ pub(super) enum GoError {
     Cancelled,
 }
 
-/// What a command left: how it ended, and what it wrote.
+/// The result of a command: its exit status and its output.
 pub(super) struct Outcome {
     pub(super) command: String,
     pub(super) status: ExitStatus,
@@ -98,13 +100,13 @@ impl<'a> Go<'a> {
         self.variables.push((name.to_owned(), value));
     }
 
-    /// Runs a command that must succeed, and gives what it wrote to its standard output.
+    /// Runs a command that must succeed, and returns its standard output.
     pub(super) fn run(&self, step: &Step<'_>) -> Result<Vec<u8>, GoError> {
         let Outcome { command, status, stdout, said } = self.outcome(step)?;
         if status.success() { Ok(stdout) } else { Err(GoError::Failed { command, status, said }) }
     }
 
-    /// Runs a command to its end, whatever that is.
+    /// Runs a command to its end, successful or not.
     pub(super) fn outcome(&self, step: &Step<'_>) -> Result<Outcome, GoError> {
         let command = format!("go {}", step.arguments.join(" "));
         let started = Instant::now();
@@ -139,7 +141,7 @@ impl<'a> Go<'a> {
 }
 
 impl GoError {
-    /// Whether the same command may succeed a moment later. `go` tells only in words.
+    /// Returns true if the same command may succeed a moment later. The words of `go` are the only clue.
     pub(super) fn is_transient(&self) -> bool {
         const SIGNS: [&str; 9] = [
             "i/o timeout",
@@ -194,7 +196,7 @@ impl Running {
         Ok(Self { child, is_reaped: false, output, stdout: Vec::new(), stderr: Vec::new() })
     }
 
-    /// Takes in what was written, for at most `timeout`; true when nothing can come any more.
+    /// Takes in output for at most `timeout`; returns true once no more can come.
     fn receive(&mut self, timeout: Duration) -> bool {
         match self.output.recv_timeout(timeout) {
             Ok(Output::Stdout(bytes)) => {
@@ -213,7 +215,7 @@ impl Running {
         }
     }
 
-    /// The end of what the command wrote to its standard error, without the noise of a normal download.
+    /// The end of the command's standard error, without the noise of a normal download.
     fn said(&self) -> String {
         let text = String::from_utf8_lossy(&self.stderr);
         let lines: Vec<&str> =
@@ -227,7 +229,7 @@ impl Drop for Running {
         if self.is_reaped {
             return;
         }
-        // The command leads its group and is not reaped yet, so the number cannot belong to anybody else.
+        // The command leads its group and is not reaped yet, so the number cannot belong to another process.
         let group = Pid::from_child(&self.child);
         if let Err(error) = kill_process_group(group, Signal::KILL) {
             tracing::warn!(%error, "cannot end a `go` command");
@@ -238,7 +240,7 @@ impl Drop for Running {
     }
 }
 
-/// Reads `pipe` on a thread of its own, which ends when the pipe does or when nobody listens.
+/// Reads `pipe` on a thread of its own, which ends with the pipe or with the receiver.
 fn forward(mut pipe: impl Read + Send + 'static, sender: SyncSender<Output>, wrap: fn(Vec<u8>) -> Output) {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 16 << 10];
@@ -253,7 +255,7 @@ fn forward(mut pipe: impl Read + Send + 'static, sender: SyncSender<Output>, wra
     });
 }
 
-/// Lets the command be killed when this thread ends, which waits for it: so not even a killed engine leaves a build behind.
+/// Has the command killed when this thread ends, which waits for it: so not even a killed engine leaves a build behind.
 #[cfg(target_os = "linux")]
 fn die_with_this_thread(command: &mut Command) {
     let parent = rustix::process::getpid();
@@ -269,7 +271,8 @@ fn die_with_this_thread(command: &mut Command) {
     }
 }
 
-/// Elsewhere there is no such signal: a build whose engine is killed runs to its end, in a directory that the next one removes.
+/// Other systems have no such signal: there, a build whose engine is killed runs to its end, in a directory that the
+/// next one removes.
 #[cfg(not(target_os = "linux"))]
 fn die_with_this_thread(_command: &mut Command) {}
 

@@ -30,7 +30,7 @@ struct Prepared {
     linker_flags: String,
 }
 
-/// What `go env -json` says.
+/// The output of `go env -json`.
 #[derive(Deserialize)]
 struct GoEnvironment {
     #[serde(rename = "GOFLAGS", default)]
@@ -39,7 +39,7 @@ struct GoEnvironment {
     version: String,
 }
 
-/// Builds the newest patch of the wanted minor that can be had into the store.
+/// Builds the newest available patch of the wanted minor into the store.
 pub(super) fn build(
     request: &AssetRequest,
     lock: &StoreLock<'_>,
@@ -124,7 +124,7 @@ fn directory(staging: &Path, name: &str) -> Result<PathBuf, AssetsError> {
     Ok(path)
 }
 
-/// The `go` program and what its steps have in common.
+/// The `go` program and the parameters that its steps share.
 struct Workshop<'a> {
     request: &'a AssetRequest,
     report: &'a Report<'a>,
@@ -141,14 +141,15 @@ impl<'a> Workshop<'a> {
         }
     }
 
-    /// Looks at the program, and lets modules be resolved whatever the user's own flags say.
+    /// Checks the program, and lets modules be resolved regardless of the user's own flags.
     fn set_up(&mut self, directory: &Path) -> Result<(), SourceFailure> {
         write(directory, "go.mod", "module kina.build/kubernetes\n")?;
         let arguments = ["env", "-json", "GOFLAGS", "GOVERSION"];
         let environment: GoEnvironment = self.query("looking at the `go` program", &arguments, directory)?;
         let minor =
             environment.version.strip_prefix("go1.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
-        // From this one on a `go` program fetches the newer one that a module asks for, or says clearly that it may not.
+        // From this one on a `go` program fetches the newer one that a module asks for, or says clearly that it may
+        // not.
         if minor.is_some_and(|minor| minor < 21) {
             return Err(SourceFailure::Answered(format!(
                 "`{}` is {}, which is too old; Kubernetes {} needs Go {OLDEST_GO}",
@@ -216,7 +217,7 @@ impl<'a> Workshop<'a> {
         write(directory, "go.mod", &go_mod)?;
         write(directory, "tools.go", &recipe::tools_file(packages))?;
         self.tidy(&format!("Kubernetes {version}"), directory)?;
-        // What the proxy knows beyond the name only decorates the version that the server reports.
+        // The proxy's other data only decorate the version that the server reports.
         let info: VersionInfo =
             read(module.info).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         Ok(Prepared { version, linker_flags: recipe::linker_flags(version, &info) })

@@ -1,4 +1,5 @@
-//! The recipe of a build, as text: which versions to try, what the scratch module says, which flags stamp the version.
+//! The recipe of a build, as text: the versions to try, the content of the scratch module, the flags that stamp the
+//! version.
 
 use serde::Deserialize;
 
@@ -6,7 +7,7 @@ use crate::assets::version::{KubernetesMinor, KubernetesVersion};
 
 /// The module of Kubernetes itself.
 pub(super) const KUBERNETES_MODULE: &str = "k8s.io/kubernetes";
-/// Where the command of each component of Kubernetes is.
+/// The package of a component's command.
 pub(super) fn kubernetes_package(component: &str) -> String {
     format!("{KUBERNETES_MODULE}/cmd/{component}")
 }
@@ -18,24 +19,25 @@ pub(super) const KWOK_PACKAGE: &str = "sigs.k8s.io/kwok/cmd/kwok";
 
 /// The module of the etcd server, which is also the command that is built.
 pub(super) const ETCD_MODULE: &str = "go.etcd.io/etcd/server/v3";
-/// The etcd that goes with every Kubernetes that kina builds: one version, so that snapshots and rewinds meet one storage format.
+/// The etcd that goes with every Kubernetes that kina builds: one version, so that snapshots and rewinds meet one
+/// storage format.
 pub(super) const ETCD_VERSION: &str = "v3.7.3";
 /// The proxy may refuse what it lists; this many versions are tried before the source is given up.
 const CANDIDATES_MAX: usize = 6;
 
-/// What `go mod download -json` says of a module.
+/// The output of `go mod download -json` for a module.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct DownloadedModule {
-    /// Why the module cannot be had.
+    /// The reason why the module is not available.
     pub(super) error: Option<String>,
     /// The file with the module's `go.mod`.
     pub(super) go_mod: Option<String>,
-    /// The file with what is known of the version.
+    /// The file with the version's data.
     pub(super) info: Option<String>,
 }
 
-/// What `go list -m -versions -json` says of a module.
+/// The output of `go list -m -versions -json` for a module.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ListedModule {
@@ -43,7 +45,7 @@ pub(super) struct ListedModule {
     versions: Vec<String>,
 }
 
-/// What the proxy knows of a version.
+/// The proxy's data on a version.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct VersionInfo {
@@ -81,7 +83,8 @@ pub(super) fn candidates(listed: &ListedModule, minor: KubernetesMinor) -> Vec<K
 
 /// The modules that Kubernetes keeps in its own tree, by the `go.mod` of the main module.
 ///
-/// That file points them at directories which a module download does not have; each is published as a module of its own.
+/// That file points them at directories which a module download does not have; each is published as a module of its
+/// own.
 pub(super) fn staging_modules(go_mod: &str) -> Vec<String> {
     go_mod
         .lines()
