@@ -23,14 +23,14 @@ pub enum SettingsError {
         /// The fault of it, or of its directory, and its repair.
         distrust: Distrust,
     },
-    /// The file is no TOML.
+    /// The file is not TOML.
     #[error("{path}, line {line}: this is no TOML ({problem})")]
     Syntax {
         /// The file.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What the parser says.
+        /// The parser's message.
         problem: String,
     },
     /// No setting has this name.
@@ -40,12 +40,12 @@ pub enum SettingsError {
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What stands there.
+        /// The name in the file.
         key: String,
         /// The nearest known key.
         advice: String,
     },
-    /// The setting belongs into the other file.
+    /// The setting belongs in the other file.
     #[error("{path}, line {line}: `{key}` {advice}")]
     WrongFile {
         /// The file.
@@ -54,7 +54,7 @@ pub enum SettingsError {
         line: usize,
         /// The setting.
         key: &'static str,
-        /// Where it belongs.
+        /// The place where it belongs.
         advice: String,
     },
     /// The value in a file is of the wrong kind, or out of bounds.
@@ -66,9 +66,9 @@ pub enum SettingsError {
         line: usize,
         /// The setting.
         key: &'static str,
-        /// What stands there.
+        /// The value in the file.
         found: String,
-        /// What could.
+        /// The values that are allowed.
         wanted: String,
     },
     /// The value of a variable is of the wrong kind, or out of bounds.
@@ -78,15 +78,15 @@ pub enum SettingsError {
         name: &'static str,
         /// Its value.
         value: String,
-        /// What it could be.
+        /// The values that are allowed.
         wanted: String,
     },
-    /// A variable that is none of kina's, but nearly.
+    /// A variable whose name resembles one of kina's.
     #[error("there is no variable {name} of kina's: did you mean {nearest}? Rename it, or unset it")]
     UnknownVariable {
         /// The variable.
         name: String,
-        /// The one that it nearly is.
+        /// The variable of kina's.
         nearest: &'static str,
     },
 }

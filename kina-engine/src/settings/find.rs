@@ -1,4 +1,4 @@
-//! Where settings are looked for.
+//! The search for files of settings.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -9,11 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use super::error::SettingsError;
 use crate::trust::{Distrust, OpenError, Opened, Rule, open};
 
-/// What the file is called, in a workspace and in the user's own configuration.
+/// The name of the file, in a workspace and in the user's own configuration.
 pub(super) const FILE_NAME: &str = "kina.toml";
-/// Directories that are looked at on the way up; deeper ones are no workspace of anybody's.
+/// Directories that are searched on the way up; deeper ones belong to no workspace.
 const DEPTH_MAX: usize = 100;
-/// Files that are told of; a process reads the settings of one workspace, and these are all on its way up.
+/// Files that are reported as passed over; a process reads the settings of one workspace, and these are all on its way
+/// up.
 const TOLD_MAX: usize = DEPTH_MAX;
 
 /// A file of settings that no other user can have written, opened.
@@ -26,10 +27,10 @@ pub(super) struct SettingsFile {
 /// The file of the workspace that `start` is in: the first on the way up.
 ///
 /// The way ends at a directory with a `.git` in it, which is the top of a repository, and at the latest at the parent
-/// of the home directory: anything above belongs to no workspace. All links are followed first, so that each directory is
-/// judged by its own owner, however it was reached.
+/// of the home directory: anything above belongs to no workspace. All links are followed first, so that each directory
+/// is judged by its own owner, however it was reached.
 ///
-/// A file of another user's is passed over, as if it were not there: the way goes on. A file further up was written
+/// A file of another user's is passed over, as if it were not there: the search goes on. A file further up was written
 /// for everything below it, and is judged in the same way.
 pub(super) fn workspace_file(
     start: &Path,
@@ -67,23 +68,24 @@ pub(super) fn file_in(directory: &Path, rule: &Rule) -> Result<Option<SettingsFi
 
 /// The user's own file, whether it exists or not.
 pub(super) fn user_file(configuration_home: Option<PathBuf>, home: Option<&Path>) -> Option<PathBuf> {
-    // A relative one is to be ignored: so says the specification of the variable.
+    // The specification of the variable says that a relative path is to be ignored.
     let directory = configuration_home.filter(|path| path.is_absolute());
     Some(directory.or_else(|| home.map(|home| home.join(".config")))?.join("kina").join(FILE_NAME))
 }
 
-/// The same path with all links followed; as it is, where that is impossible.
+/// The same path with all links followed, or unchanged if that is impossible.
 pub(super) fn without_links(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Says on standard error that a file is passed over. Each test reads the settings, so it is said once in a process.
+/// Reports on standard error that a file is passed over. Each test reads the settings, so it is reported once in a
+/// process.
 fn tell_once(path: &Path, distrust: &Distrust) {
     static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     if told.len() < TOLD_MAX && told.insert(path.to_owned()) {
-        // Not by the macro, whose output the test harness keeps to itself. The settings count all the same where this
-        // cannot be written.
+        // Not by the macro, whose output the test harness keeps to itself. The settings count even if this cannot be
+        // written.
         let _ = writeln!(std::io::stderr(), "kina: passing over {}: {distrust}", path.display());
     }
 }
@@ -114,12 +116,12 @@ mod tests {
         for (entries, start, home, expected) in [
             (&["w/kina.toml", "w/a/b/"][..], "w/a/b", "h/u", Some("w/kina.toml")),
             (&["w/kina.toml", "w/a/kina.toml", "w/a/b/"], "w/a/b", "h/u", Some("w/a/kina.toml")),
-            // The top of a repository still counts, what is above does not.
+            // The top of a repository still counts, directories above it do not.
             (&["w/kina.toml", "w/.git/", "w/a/"], "w/a", "h/u", Some("w/kina.toml")),
             (&["kina.toml", "w/.git/", "w/a/"], "w/a", "h/u", None),
             // In a worktree `.git` is a file.
             (&["kina.toml", "w/.git", "w/a/"], "w/a", "h/u", None),
-            // The home directory and its parent count, what is above does not.
+            // The home directory and its parent count, directories above them do not.
             (&["h/u/kina.toml", "h/u/w/"], "h/u/w", "h/u", Some("h/u/kina.toml")),
             (&["h/kina.toml", "h/u/w/"], "h/u/w", "h/u", Some("h/kina.toml")),
             (&["kina.toml", "h/u/w/"], "h/u/w", "h/u", None),
@@ -144,14 +146,14 @@ mod tests {
             let error = workspace_file(&directory, None, &Rule::new(None)).expect_err("others can write there");
             assert!(matches!(error, SettingsError::Distrusted { .. }), "{error}");
         }
-        // Unless the user trusts all that is there.
+        // The user may trust everything there.
         let rule = Rule::new(Some(root.path().into()));
         assert!(workspace_file(&directory, None, &rule).expect("trusted").is_some());
     }
 
     #[test]
     fn a_file_of_another_user_is_passed_over_and_the_way_goes_on() {
-        // Only root can give a file away; tests/trust.rs says so where it skips.
+        // Only root can give a file away; tests/trust.rs reports that it skips.
         if !rustix::process::getuid().is_root() {
             return;
         }
@@ -167,11 +169,11 @@ mod tests {
 
     #[test]
     fn the_users_own_file_is_where_configuration_is() {
-        let home = Path::new("/home/somebody");
+        let home = Path::new("/home/user");
         let file = |configuration_home: Option<&str>| user_file(configuration_home.map(PathBuf::from), Some(home));
         assert_eq!(file(Some("/etc/mine")), Some("/etc/mine/kina/kina.toml".into()));
-        assert_eq!(file(Some("relative")), Some("/home/somebody/.config/kina/kina.toml".into()));
-        assert_eq!(file(None), Some("/home/somebody/.config/kina/kina.toml".into()));
+        assert_eq!(file(Some("relative")), Some("/home/user/.config/kina/kina.toml".into()));
+        assert_eq!(file(None), Some("/home/user/.config/kina/kina.toml".into()));
         assert_eq!(user_file(None, None), None);
     }
 }

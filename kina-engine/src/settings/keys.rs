@@ -1,4 +1,4 @@
-//! Every setting there is: its name in a file, its variable, and what it takes.
+//! All settings: their names in files, their variables, and the values that they take.
 
 use Owner::{Engine, Workspace};
 
@@ -16,7 +16,7 @@ pub(super) struct Key {
     pub(super) takes: Takes,
 }
 
-/// Whose setting it is, and so in which file it belongs.
+/// The owner of a setting, and so the file that it belongs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// One engine serves many workspaces, which may differ in this.
@@ -25,7 +25,7 @@ pub(super) enum Owner {
     Engine,
 }
 
-/// What a setting takes.
+/// The values that a setting takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Takes {
     /// A whole number in these bounds, both included.
@@ -85,7 +85,7 @@ pub(super) const SLOT_DATABASE_BYTES_MAX: Key =
 /// 0 is any port that is free.
 pub(super) const METRICS_PORT: Key = key("metrics_port", "KINA_METRICS_PORT", Engine, number(0, 65_535));
 
-/// All of them.
+/// All settings.
 pub(super) const KEYS: [Key; 23] = [
     KUBERNETES,
     PROVIDER,
@@ -112,7 +112,7 @@ pub(super) const KEYS: [Key; 23] = [
     METRICS_PORT,
 ];
 
-/// What else kina reads in the environment, and no file can say.
+/// Further variables that kina reads, for which there is no setting in a file.
 pub(super) const OTHER_VARIABLES: [&str; 9] = [
     "KINA_CACHE_DIR",
     "KINA_RUNTIME_DIR",
@@ -125,7 +125,7 @@ pub(super) const OTHER_VARIABLES: [&str; 9] = [
     crate::client::BECOME_ENGINE,
 ];
 
-/// What the setting takes, in words.
+/// The values, in words.
 impl std::fmt::Display for Takes {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -1,15 +1,15 @@
-//! What users can choose, and where they say it.
+//! The choices of users, and the places to make them.
 //!
-//! One engine serves many workspaces. So there are two sets, which never mix: a workspace says in its `kina.toml` what
-//! kind of clusters its tests want ([`WorkspaceSettings`], told to the engine with each request); the user says in
-//! `~/.config/kina/kina.toml` what the engine may take of the machine ([`EngineSettings`]). Over both lies the
-//! environment: of the test for the first, of whoever starts the engine for the second.
+//! One engine serves many workspaces. So there are two sets, which never mix: a workspace's `kina.toml` describes the
+//! clusters that its tests want ([`WorkspaceSettings`], sent to the engine with each request); the user's
+//! `~/.config/kina/kina.toml` limits the engine's use of the machine ([`EngineSettings`]). The environment overrides
+//! both: that of the test the first, that of the process that starts the engine the second.
 //!
-//! - `keys`: every setting there is.
-//! - `find`: where the files are.
+//! - `keys`: the list of all settings.
+//! - `find`: the search for the files.
 //! - `read`: from a file and an environment to values.
 //! - `value`: from text to one value.
-//! - `nearest`: what somebody may have meant.
+//! - `nearest`: the known word nearest to a misspelt one.
 
 mod error;
 mod find;
@@ -30,20 +30,20 @@ use crate::protocol::{Isolation, Profile};
 use keys::Owner;
 use read::{Surroundings, Values};
 
-/// What the tests of one workspace want.
+/// The settings of one workspace, for its tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkspaceSettings {
     /// Kubernetes minor for tests that name none.
     pub kubernetes: Option<String>,
-    /// What clusters are made of, for tests that do not say.
+    /// The provider of clusters, for tests that name none.
     pub provider: ProviderName,
-    /// How much of a cluster a test gets, for tests that do not say.
+    /// The components of clusters, for tests that do not say.
     pub profile: Profile,
-    /// What a test holds alone, for tests that do not say.
+    /// The isolation of tests that do not say.
     pub isolation: Isolation,
-    /// How long a test may take, for tests that do not say. `None`: as long as it likes.
+    /// The time limit of tests that do not say. `None`: no limit.
     pub test_timeout_seconds: Option<u64>,
-    /// How long a test waits for a cluster, once the binaries are there.
+    /// The time limit of a test's wait for a cluster, once the binaries are there.
     pub acquire_timeout_seconds: u64,
     /// Directory with the binaries to use.
     pub assets_directory: Option<PathBuf>,
@@ -51,14 +51,14 @@ pub struct WorkspaceSettings {
     pub assets_directory_named_by: Option<PathBuf>,
 }
 
-/// What the engine may take of the machine. `None`: as much as is good for this one.
+/// The engine's limits on this machine. `None`: a value that suits the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineSettings {
-    /// Clusters there may be.
+    /// The largest number of clusters.
     pub slots_max: Option<usize>,
-    /// Clusters that may boot at the same time.
+    /// The largest number of clusters that boot at the same time.
     pub boots_max: Option<usize>,
-    /// Memory that all clusters of all this user's engines may take together.
+    /// The memory of all clusters of all this user's engines together.
     pub memory_max_bytes: Option<u64>,
     /// Processors of each cluster, where the provider gives each its own.
     pub cluster_cpus: Option<u64>,
@@ -66,17 +66,17 @@ pub struct EngineSettings {
     pub cluster_memory_bytes: Option<u64>,
     /// Clients that may wait for a cluster.
     pub waiting_max: usize,
-    /// What share of the clusters shall be in use; the others are ready for who comes next.
+    /// The share of clusters that should be in use; the others are ready for the next clients.
     pub target_utilisation_percent: u32,
-    /// How long more has to be wanted before more clusters are made ready.
+    /// The time for which demand must be higher before more clusters are made ready.
     pub scale_up_window_seconds: u64,
-    /// How long less has to be wanted before surplus clusters are given up.
+    /// The time for which demand must be lower before surplus clusters are given up.
     pub scale_down_window_seconds: u64,
-    /// After which an idle cluster is frozen.
+    /// The time after which an idle cluster is frozen.
     pub freeze_after_idle_seconds: u64,
-    /// After which an idle cluster is stopped.
+    /// The time after which an idle cluster is stopped.
     pub stop_after_idle_seconds: u64,
-    /// After which an engine that nobody uses ends.
+    /// The time after which an unused engine ends.
     pub idle_exit_seconds: u64,
     /// Tests with `isolation = "namespace"` that may share one cluster at a time.
     pub namespaces_max: usize,
@@ -84,7 +84,7 @@ pub struct EngineSettings {
     pub slot_leases_max: u64,
     /// Size of a slot's database at which it is replaced.
     pub slot_database_bytes_max: u64,
-    /// Port on loopback where the engine's metrics can be scraped. `None`: none is opened.
+    /// Port on loopback at which the engine's metrics can be scraped. `None`: none is opened.
     pub metrics_port: Option<u16>,
 }
 
@@ -115,7 +115,7 @@ impl WorkspaceSettings {
 }
 
 impl EngineSettings {
-    /// The user's settings, as an engine has them that is started from here.
+    /// The user's settings, as seen by an engine that is started from here.
     ///
     /// # Errors
     /// If a file or a variable makes no sense.
@@ -151,7 +151,7 @@ impl EngineSettings {
     }
 }
 
-/// What a workspace has that says nothing.
+/// The settings of a workspace that makes no choice.
 impl Default for WorkspaceSettings {
     fn default() -> Self {
         Self {
@@ -168,7 +168,7 @@ impl Default for WorkspaceSettings {
     }
 }
 
-/// What an engine has whose user says nothing.
+/// The settings of an engine whose user makes no choice.
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {

@@ -1,11 +1,11 @@
-//! Which known word somebody may have meant.
+//! The known word nearest to a misspelt one.
 
-/// The known word that takes the fewest changed letters, and how many those are. The first of several equal ones.
+/// Returns the known word that takes the fewest changed letters, and their number. The first of several equal ones.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, usize)> {
     known.into_iter().map(|candidate| (candidate, distance(word, candidate))).min_by_key(|(_, distance)| *distance)
 }
 
-/// How many letters have to be added, left out, replaced, or swapped with their neighbour to make one word of the other.
+/// The number of letters to add, leave out, replace, or swap with their neighbour to make one word of the other.
 fn distance(one: &str, other: &str) -> usize {
     let one: Vec<char> = one.chars().collect();
     let other: Vec<char> = other.chars().collect();

@@ -1,4 +1,4 @@
-//! Gathers the settings of one owner: from its file, and over that from the environment.
+//! Gathers the settings of one owner: from its file, overridden by the environment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -17,13 +17,13 @@ use crate::trust::{Rule, TRUSTED_DIRECTORY};
 
 /// A file of settings has a few hundred bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// A variable that is so near to one of kina's was meant to be it. Others may be somebody else's.
+/// A variable this near to one of kina's is a misspelt one. Others may belong to another program.
 const TYPO_DISTANCE_MAX: usize = 2;
 
-/// What a process can see of its user's wishes.
+/// The sources of settings that a process sees.
 pub(super) struct Surroundings {
     pub(super) variables: BTreeMap<OsString, OsString>,
-    /// Where a workspace is looked for.
+    /// The directory to search for a workspace from.
     pub(super) directory: Option<PathBuf>,
     pub(super) home: Option<PathBuf>,
 }
@@ -34,13 +34,13 @@ pub(super) struct Values {
     by_name: BTreeMap<&'static str, Value>,
     /// The file that was read.
     file: Option<PathBuf>,
-    /// The names of those that a variable says, whatever the file says.
+    /// The names of those set by a variable, which overrides the file.
     of_variables: BTreeSet<&'static str>,
 }
 
 impl Surroundings {
     pub(super) fn of_this_process() -> Self {
-        // Tests run in their package's directory, unless somebody changed it.
+        // Tests run in their package's directory, unless they change it.
         let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
         Self {
             variables: std::env::vars_os().collect(),
@@ -76,7 +76,7 @@ impl Surroundings {
 
     fn file(&self, owner: Owner) -> Result<Option<SettingsFile>, SettingsError> {
         let rule = self.rule()?;
-        // As paths are that were found: with all links followed, but for one in the place of the file.
+        // Like the paths that are found: with all links followed, except one in the place of the file.
         let users = self.user_file().and_then(|path| Some(find::without_links(path.parent()?)));
         match (owner, &self.directory) {
             (Owner::Engine, _) => users.map_or(Ok(None), |directory| find::file_in(&directory, &rule)),
@@ -150,7 +150,7 @@ impl Values {
         }
     }
 
-    /// The file that says what this setting is.
+    /// The file that sets this setting.
     pub(super) fn named_by(&self, key: &Key) -> Option<PathBuf> {
         let is_of_file = self.by_name.contains_key(key.name) && !self.of_variables.contains(key.name);
         self.file.clone().filter(|_| is_of_file)
@@ -165,12 +165,12 @@ fn read_file(found: SettingsFile, owner: Owner, place_of_engine_settings: &str) 
     file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
     let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
     let mut document = toml_span::parse(&text).map_err(|mut error| {
-        // Else its text would name the line once more.
+        // Otherwise its text would name the line once more.
         error.line_info = None;
         SettingsError::Syntax { path: path.to_owned(), line: line_of(error.span.start), problem: error.to_string() }
     })?;
     let ValueInner::Table(entries) = document.take() else { return Ok(Values::default()) };
-    // In the order of the file: the first mistake is told first.
+    // In the order of the file: the first mistake is reported first.
     let mut entries: Vec<_> = entries.into_iter().collect();
     entries.sort_by_key(|(name, _)| name.span.start);
     let directory = path.parent().unwrap_or(Path::new("/"));
@@ -198,7 +198,7 @@ fn read_file(found: SettingsFile, owner: Owner, place_of_engine_settings: &str) 
 }
 
 fn advise(name: &str, owner: Owner, place_of_engine_settings: &str) -> String {
-    // Where two are equally near, the one that belongs into this file.
+    // If two are equally near, the one that belongs in this file.
     let (own, others): (Vec<&Key>, Vec<&Key>) = KEYS.iter().partition(|key| key.owner == owner);
     let found = nearest(name, own.into_iter().chain(others).map(|key| key.name)).and_then(|(near, _)| by_name(near));
     match found {

@@ -66,7 +66,7 @@ impl Machine {
 }
 
 #[test]
-fn who_says_nothing_gets_the_defaults() {
+fn settings_without_a_choice_are_the_defaults() {
     let machine = Machine::new();
     assert_eq!(machine.of_workspace().expect("nothing wrong"), WorkspaceSettings::default());
     assert_eq!(machine.of_engine().expect("nothing wrong"), EngineSettings::default());
@@ -161,7 +161,7 @@ fn the_users_own_file_is_no_workspaces() {
     let machine = Machine::new().user("slots_max = 8\n");
     let mut surroundings = machine.surroundings();
     surroundings.directory = Some(machine.root.path().join("home/.config/kina"));
-    surroundings.read(Owner::Workspace).expect("nobody's workspace");
+    surroundings.read(Owner::Workspace).expect("no workspace");
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn every_mistake_in_the_environment_is_told() {
     let machine = Machine::new().variable("KINA_PROFILE", "nodes");
     let message = machine.message(&machine.of_workspace().expect_err("no profile"));
     assert_eq!(message, "the variable KINA_PROFILE is `nodes`, but must be \"api\" or \"controllers\"");
-    // What is far from everything may be somebody else's.
+    // A variable that is far from all of kina's may belong to another program.
     let machine = Machine::new().variable("KINA_TEST_DOOMED", "1").variable("SLOTS_MAX", "x");
     machine.of_engine().expect("nothing of kina's");
     machine.of_workspace().expect("nothing of kina's");

@@ -1,4 +1,4 @@
-//! From what stands in a file or a variable to a value, or to what should stand there instead.
+//! Parsing of values in files and variables, with a description of any that is not valid.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(super) enum Value {
     Directory(PathBuf),
 }
 
-/// Reads a value of a file in `directory`. Fails with what was found, in words.
+/// Reads a value of a file in `directory`. Fails with a description of the value.
 pub(super) fn from_file(value: &ValueInner<'_>, takes: Takes, directory: &Path) -> Result<Value, String> {
     let understood = match (takes, value) {
         (Takes::Number { minimum, maximum }, ValueInner::Integer(number)) => {
@@ -80,7 +80,7 @@ fn bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// Only its form: which minors there are, the engine knows.
+/// Checks only the form: the engine knows which minors exist.
 fn kubernetes(text: &str) -> Option<Value> {
     let minor = text.strip_prefix("1.")?;
     let is_number = !minor.is_empty() && minor.len() <= 4 && minor.bytes().all(|letter| letter.is_ascii_digit());
