@@ -1,6 +1,6 @@
-//! What clients and the engine say to each other: one JSON object a line, over the engine's Unix socket.
+//! The messages between clients and the engine: one JSON object a line, over the engine's Unix socket.
 //!
-//! A client says [`ClientMessage::Hello`] and one request. A lease lives as long as the connection that asked for it:
+//! A client sends [`ClientMessage::Hello`] and one request. A lease lives as long as the connection that asked for it:
 //! whatever happens to the client, the kernel closes the connection, and that is the release. The socket's name holds
 //! [`PROTOCOL`] and kina's version, so a client of another version meets another engine.
 
@@ -32,21 +32,22 @@ pub enum ClientMessage {
     Acquire(AcquireRequest),
     /// Ask for a [`Status`].
     Status {
-        /// Whether memory is to be measured, which takes some milliseconds for each cluster.
+        /// Measure memory as well, which takes some milliseconds for each cluster.
         with_memory: bool,
     },
     /// Ask for [`MetricsText`].
     Metrics,
-    /// Boot clusters until so many exist.
+    /// Boot clusters until `count` of them exist.
     Warm {
-        /// How many.
+        /// The number of clusters.
         count: usize,
-        /// Of which kind.
+        /// Their kind.
         request: AcquireRequest,
     },
-    /// Stop all clusters that nobody has leased, keeping their state.
+    /// Stop all clusters that are not leased, keeping their state.
     StopIdleClusters,
-    /// Change how the network between a lease's clients and its cluster behaves. Done when it does.
+    /// Change how the network between a lease's clients and its cluster behaves. Answered once the change has taken
+    /// effect.
     Network {
         /// The lease.
         lease: u64,
@@ -64,12 +65,12 @@ pub enum ClientMessage {
         /// The kinds of those rules.
         kinds: BTreeSet<RuleKind>,
     },
-    /// Ask what the engine did when.
+    /// Ask for the engine's timings.
     Timings,
     /// End the engine and everything that belongs to it.
     Stop,
-    /// The content of the template, in answer to [`EngineMessage::TemplateWanted`]. It follows the line as it is, without
-    /// being escaped or parsed on the way.
+    /// The content of the template, in answer to [`EngineMessage::TemplateWanted`]. It follows the line as it is,
+    /// without being escaped or parsed on the way.
     Template {
         /// Its length, as it was announced in [`AcquireRequest::template_bytes`].
         bytes: u64,
@@ -80,12 +81,12 @@ pub enum ClientMessage {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineMessage {
-    /// What is being done for a client that waits. Said once of each step.
+    /// The step under way for a waiting client. Sent once for each step.
     Progress {
-        /// For people.
+        /// The step, for people to read.
         text: String,
     },
-    /// A sign of life for a client that waits: the last step goes on.
+    /// A sign of life for a waiting client: the last step goes on.
     Alive,
     /// The engine has no template of that name and asks for its content ([`ClientMessage::Template`]).
     TemplateWanted,
@@ -108,45 +109,45 @@ pub enum EngineMessage {
     Done,
 }
 
-/// What kind of cluster a client wants.
+/// The kind of cluster that a client asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcquireRequest {
-    /// Kubernetes minor, such as `1.36`. `None`: the newest that kina knows, or whatever the named binaries are.
+    /// Kubernetes minor, such as `1.36`. `None`: the newest that kina knows, or that of the named binaries.
     pub kubernetes: Option<String>,
     /// The test's name, for messages.
     pub test: String,
-    /// How long to wait for a cluster once its binaries are there, in milliseconds.
+    /// Time limit of the wait for a cluster once its binaries are there, in milliseconds.
     pub timeout_ms: u64,
     /// Directory of the binaries, named by the user (`KINA_ASSETS_DIR`).
     pub assets_directory: Option<PathBuf>,
     /// The value of `KUBEBUILDER_ASSETS`.
     pub kubebuilder_assets: Option<PathBuf>,
-    /// How much of a cluster it shall be.
+    /// The components of the cluster.
     #[serde(default)]
     pub profile: Profile,
-    /// What the lease holds alone.
+    /// The part of a cluster that the lease has to itself.
     #[serde(default)]
     pub isolation: Isolation,
-    /// Name of the template that the cluster starts from: the hash of its content. Who asks for one has the content at
-    /// hand, see [`EngineMessage::TemplateWanted`].
+    /// Name of the template that the cluster starts from: the hash of its content. A client that names one has the
+    /// content at hand, see [`EngineMessage::TemplateWanted`].
     #[serde(default)]
     pub template: Option<String>,
-    /// The length of that content, in bytes. The engine asks for it when it has room for so much.
+    /// The length of that content, in bytes. The engine asks for the content once it has room for that much.
     #[serde(default)]
     pub template_bytes: u64,
-    /// The value of `KINA_TIMING_LOG`: a file that the engine appends to what it does while this lease lasts.
+    /// The value of `KINA_TIMING_LOG`: a file to which the engine appends what it does while this lease lasts.
     #[serde(default)]
     pub timing_log: Option<PathBuf>,
 }
 
-/// How much of a cluster there is.
+/// The components of a cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// kube-apiserver and etcd.
     #[default]
     Api,
-    /// And kube-controller-manager, kube-scheduler, and simulated nodes.
+    /// Also kube-controller-manager, kube-scheduler, and simulated nodes.
     Controllers,
 }
 
@@ -160,7 +161,7 @@ impl std::fmt::Display for Profile {
     }
 }
 
-/// What a lease holds alone.
+/// The part of a cluster that a lease has to itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
@@ -199,20 +200,20 @@ impl Isolation {
     }
 }
 
-/// What may happen to the network of a lease.
+/// A change of a lease's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkChange {
     /// The API server is gone: connections are closed, new ones are reset.
     Cut,
-    /// A partition: what is sent vanishes, in both directions, and nobody is told.
+    /// A partition: data sent in either direction vanishes without an error.
     Drop,
     /// Everything arrives, but later.
     Delay {
-        /// By how much, in milliseconds.
+        /// The delay, in milliseconds.
         delay_ms: u64,
     },
-    /// All is well again.
+    /// Back to normal.
     Restore,
 }
 
@@ -231,79 +232,79 @@ pub struct LeaseGrant {
     pub client_certificate_pem: String,
     /// Its private key, PEM.
     pub client_key_pem: String,
-    /// What the server says its version is, such as `v1.37.1`.
+    /// The version that the server reports, such as `v1.37.1`.
     pub kubernetes: String,
     /// Does not exist until the client makes it; the engine removes it at release.
     pub lease_directory: PathBuf,
-    /// Where the cluster's components write their logs.
+    /// The directory of the logs of the cluster's components.
     pub log_directory: PathBuf,
     /// The namespace that the lease is on, if it is not on the whole cluster.
     #[serde(default)]
     pub namespace: Option<String>,
 }
 
-/// Why a request was not met.
+/// A request that was not met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// Whose turn it is.
+    /// The party that has to act.
     pub kind: RefusalKind,
-    /// What was tried, what happened, what to do.
+    /// The attempt, its outcome, and the remedy.
     pub message: String,
 }
 
-/// Whose turn it is after a refusal.
+/// The party that has to act after a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalKind {
-    /// The user's: something asked for cannot be had as it was asked for.
+    /// The user: something was asked for that cannot be provided as requested.
     User,
-    /// Nobody's in particular: no cluster became free in time.
+    /// None in particular: no cluster became free in time.
     Timeout,
     /// The engine's: something that should work did not.
     Engine,
 }
 
-/// What the engine counts and measures.
+/// The engine's counters and measurements.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricsText {
     /// OpenMetrics 1.0 text.
     pub text: String,
-    /// Where on loopback the same can be had over HTTP, if that was asked for.
+    /// The loopback address that serves the same over HTTP, if a port was asked for.
     pub address: Option<std::net::SocketAddr>,
 }
 
-/// What the engine is doing. Times are milliseconds.
+/// The state of the engine. Times are milliseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// The engine's version.
     pub version: String,
     /// `debug` or `release`.
     pub engine_profile: String,
-    /// What its clusters are made of.
+    /// The provider of its clusters.
     pub provider: String,
-    /// The provider is an emulation of the real thing: no figure from it says anything about that.
+    /// Set if the provider is an emulation, whose figures say nothing about the real thing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,
     /// The engine's process id.
     pub process_id: u32,
     /// The engine's log file.
     pub log: PathBuf,
-    /// Since when it runs.
+    /// The time that it has been running.
     pub uptime_ms: u64,
-    /// Resident memory of the engine, in bytes; 0 where the system does not say.
+    /// Resident memory of the engine, in bytes; 0 if the system does not tell.
     pub engine_rss_bytes: u64,
     /// All slots.
     pub slots: Vec<SlotStatus>,
-    /// How many clients wait.
+    /// The number of waiting clients.
     pub waiting: usize,
     /// Those that have waited longest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiters: Vec<ClientStatus>,
     /// Since the engine started.
     pub counters: Counters,
-    /// The most there ever was at a time, and what bounds it.
+    /// The peaks so far, with their bounds.
     pub high_water: HighWater,
-    /// What went through all gateways since the engine started.
+    /// The traffic of all gateways since the engine started.
     pub traffic: Traffic,
     /// The latest releases, oldest first.
     pub releases: Vec<ReleaseStatus>,
@@ -323,25 +324,25 @@ pub struct SlotStatus {
     pub cluster: Option<String>,
     /// The server's version, once it has one.
     pub kubernetes: Option<String>,
-    /// The processes it consists of.
+    /// The processes of its cluster.
     pub process_ids: Vec<u32>,
-    /// What it takes of this machine's memory, in bytes: the proportional memory of its processes, or what its machine
-    /// may take; 0 where nothing of it runs, where that was not asked for, and where the system does not say.
+    /// Its share of this machine's memory, in bytes: the proportional memory of its processes, or the limit of its
+    /// virtual machine; 0 if nothing of it runs, if memory was not asked for, and if the system does not tell.
     pub pss_bytes: u64,
-    /// How large its database was when it was last measured, in bytes.
+    /// The size of its database when last measured, in bytes.
     pub database_bytes: u64,
-    /// The same as last measured, some seconds ago: also while it is frozen, and where nobody asked for it to be measured
-    /// now; 0 where it never was.
+    /// Its memory when last measured, some seconds ago, in bytes; also known while it is frozen, and if no measurement
+    /// was asked for now. 0 if it was never measured.
     #[serde(default)]
     pub memory_bytes: u64,
-    /// How long its processes have been running, the time that it was frozen included; 0 where none does.
+    /// The time that its processes have been running, including the time that it was frozen; 0 if none runs.
     #[serde(default)]
     pub uptime_ms: u64,
-    /// How many leases it has served.
+    /// The number of leases that it has served.
     pub leases: u64,
-    /// The one that it serves now.
+    /// The lease that it serves now.
     pub lease: Option<LeaseStatus>,
-    /// The leases on namespaces of it.
+    /// The leases on its namespaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<NamespaceStatus>,
 }
@@ -358,11 +359,11 @@ pub struct NamespaceStatus {
 /// A client that waits for a lease, or has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientStatus {
-    /// What it calls itself: the test's name.
+    /// The test's name, as the client gives it.
     pub test: String,
-    /// Its process; 0 where the system does not say.
+    /// Its process; 0 if the system does not tell.
     pub process_id: u32,
-    /// For how long it has waited, or has had its lease.
+    /// The time that it has waited, or has had its lease.
     pub duration_ms: u64,
 }
 
@@ -371,16 +372,16 @@ pub struct ClientStatus {
 pub struct LeaseStatus {
     /// The lease.
     pub lease: u64,
-    /// How its network behaves: `normal`, `cut`, `drop` or `delay` and how long.
+    /// The state of its network: `normal`, `cut`, `drop`, or `delay` with its length.
     pub network: String,
-    /// What went through its gateway so far.
+    /// The traffic of its gateway so far.
     pub traffic: Traffic,
-    /// Whose it is; `None` for the engine's own.
+    /// The client that holds it; `None` for one of the engine's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<ClientStatus>,
 }
 
-/// What went through gateways. Bytes are counted as they are on the wire between clients and gateway, TLS included.
+/// The traffic of gateways. Bytes are counted on the wire between clients and gateway, TLS included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Connections that were accepted.
@@ -389,7 +390,7 @@ pub struct Traffic {
     pub connections_open: u64,
     /// Bytes that clients sent.
     pub bytes_to_cluster: u64,
-    /// Bytes that clients were sent.
+    /// Bytes that were sent to clients.
     pub bytes_from_cluster: u64,
 }
 
@@ -417,11 +418,11 @@ pub struct Counters {
     pub broken: u64,
     /// Hand-outs that found a late write, and rewound once more instead.
     pub late_writes: u64,
-    /// What leases were served from.
+    /// The layers of reuse that served the leases.
     pub hits: LayerHits,
 }
 
-/// How many leases were served from each layer of reuse, the cheapest first.
+/// The number of leases served from each layer of reuse, the cheapest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerHits {
     /// A cluster that was ready when the client asked.
@@ -441,43 +442,43 @@ pub struct LayerHits {
     pub bootstrapped: u64,
 }
 
-/// The most there ever was at a time since the engine started, each with its bound.
+/// Peaks since the engine started, each with its bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HighWater {
     /// Clients that waited for a cluster.
     pub queue_longest: usize,
-    /// How many may.
+    /// Their bound.
     pub queue_max: usize,
     /// Clusters that were being booted or started.
     pub boots_under_way_most: usize,
-    /// How many may be.
+    /// Their bound.
     pub boots_under_way_max: usize,
-    /// Clusters, in whatever state.
+    /// Clusters, in any state.
     pub slots_most: usize,
-    /// How many there may be.
+    /// Their bound.
     pub slots_max: usize,
-    /// What all clusters together took, in bytes: as measured, or as reckoned until then.
+    /// The memory of all clusters together, in bytes: as measured, or as estimated until then.
     pub memory_most_bytes: u64,
-    /// How much they may take.
+    /// Its bound.
     pub memory_max_bytes: u64,
-    /// What one running cluster is reckoned to take, in bytes.
+    /// The estimated memory of one running cluster, in bytes.
     pub memory_per_cluster_bytes: u64,
 }
 
-/// What happened after one lease.
+/// The release of one lease.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReleaseStatus {
     /// The lease.
     pub lease: u64,
     /// Keys put back or removed.
     pub changed_keys: usize,
-    /// From the end of the connection until the cluster was proven pristine and ready again.
+    /// The time from the end of the connection until the cluster was proven pristine and ready again.
     pub release_ms: f64,
-    /// Until OpenAPI had followed as well, where it had to.
+    /// The time until OpenAPI had followed as well, if it had to.
     pub openapi_lag_ms: Option<f64>,
-    /// Whether the API server was restarted.
+    /// Set if the API server was restarted.
     pub api_server_restarted: bool,
-    /// What went through the lease's gateway.
+    /// The traffic of the lease's gateway.
     pub traffic: Traffic,
 }
 
