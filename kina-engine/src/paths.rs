@@ -1,4 +1,4 @@
-//! Where things are: the private runtime directory with the socket, and the cache.
+//! Locations: the private runtime directory with the socket, and the cache.
 
 use std::ffi::OsString;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -16,13 +16,13 @@ pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 100;
 /// The paths of one engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnginePaths {
-    /// Holds socket and locks. Private: 0700, owned by this user.
+    /// Holds the socket and the locks. Private: 0700, owned by this user.
     pub runtime_directory: PathBuf,
     /// The engine's socket.
     pub socket: PathBuf,
-    /// Locked by whoever is starting an engine.
+    /// Locked by the process that is starting an engine.
     pub start_lock: PathBuf,
-    /// Locked by whoever is acquiring several clusters.
+    /// Locked by the process that is acquiring several clusters.
     pub ticket_lock: PathBuf,
     /// Locked by the engine as long as it runs.
     pub running_lock: PathBuf,
@@ -34,9 +34,9 @@ pub struct EnginePaths {
     pub log: PathBuf,
     /// Logs of clusters.
     pub cluster_log_directory: PathBuf,
-    /// Journals of all engines of this user: which processes they started.
+    /// Journals of all engines of this user: the processes that they started.
     pub journal_directory: PathBuf,
-    /// Where all engines of this user share one budget of memory.
+    /// The budget of memory that all engines of this user share.
     pub budget_directory: PathBuf,
     /// Root of kina's cache: assets, snapshots, logs.
     pub cache_directory: PathBuf,
@@ -68,20 +68,20 @@ pub enum PathsError {
         #[source]
         source: std::io::Error,
     },
-    /// Somebody else's.
+    /// The directory belongs to another user.
     #[error(
-        "the runtime directory {path} belongs to user {owner}, not to {user}, so whoever that is could pose as the \
-         engine: remove it, or set KINA_RUNTIME_DIR to a directory of your own"
+        "the runtime directory {path} belongs to user {owner}, not to {user}, so its owner could pose as the engine: \
+         remove it, or set KINA_RUNTIME_DIR to a directory of your own"
     )]
     ForeignOwner {
         /// The directory.
         path: PathBuf,
         /// Its owner.
         owner: u32,
-        /// Who asks.
+        /// The user of this process.
         user: u32,
     },
-    /// Open to others.
+    /// The directory is open to others.
     #[error(
         "the runtime directory {path} is open to other users (mode {mode:03o}): `chmod 700` it if you trust what is in \
          it, or set KINA_RUNTIME_DIR to another directory"
@@ -95,17 +95,19 @@ pub enum PathsError {
 }
 
 impl EnginePaths {
-    /// Below which an engine may remove the states of clusters that a dead one left: its own, and those of all engines
-    /// of this cache.
+    /// The directories below which an engine may remove the states of clusters that a dead one left: its own, and those
+    /// of all engines of this cache.
     pub fn state_roots(&self) -> [PathBuf; 2] {
         let own = self.cluster_directory.parent().unwrap_or(&self.cluster_directory).to_owned();
         [own, states(&self.cache_directory)]
     }
 
-    /// The paths of this provider's engine that the environment asks for. Makes the runtime directory, or refuses one that is not private.
+    /// The paths of this provider's engine that the environment asks for. Makes the runtime directory, or refuses one
+    /// that is not private.
     ///
     /// # Errors
-    /// If a directory cannot be made, or others could get into it, or another user could have put something into the cache.
+    /// If a directory cannot be made, or others could get into it, or another user could have put something into the
+    /// cache.
     pub fn from_environment(provider: ProviderName) -> Result<Self, PathsError> {
         Self::resolve(provider, &|name| std::env::var_os(name).filter(|value| !value.is_empty()))
     }
@@ -145,7 +147,7 @@ impl EnginePaths {
                 (directory, state_directory)
             }
         };
-        // What differs by version is kept apart, since engines of two versions may run at the same time.
+        // Separate by version, since engines of two versions may run at the same time.
         let state_directory = state_directory.join(&name);
         let mut socket = runtime_directory.join(format!("{name}.sock"));
         if SOCKET_PATH_BYTES_MAX < socket.as_os_str().len() {
@@ -170,12 +172,12 @@ impl EnginePaths {
     }
 }
 
-/// Where the states of clusters are, unless the user named a runtime directory.
+/// The root of the states of clusters, unless the user named a runtime directory.
 fn states(cache_directory: &Path) -> PathBuf {
     cache_directory.join("run")
 }
 
-/// Makes `path` with mode 0700, or checks that it is a directory of ours that nobody else can enter.
+/// Makes `path` with mode 0700, or checks that it is a directory of ours that no other user can enter.
 fn prepare_private_directory(path: PathBuf, user: u32) -> Result<PathBuf, PathsError> {
     let unusable = |source| PathsError::Unusable { path: path.clone(), source };
     match std::fs::DirBuilder::new().mode(0o700).create(&path) {
@@ -187,7 +189,7 @@ fn prepare_private_directory(path: PathBuf, user: u32) -> Result<PathBuf, PathsE
         }
         Err(error) => return Err(unusable(error)),
     }
-    // Not following links: a link of somebody else's could be pointed elsewhere later.
+    // Without following links: a link of another user's could be pointed elsewhere later.
     let metadata = std::fs::symlink_metadata(&path).map_err(unusable)?;
     if !metadata.is_dir() {
         return Err(unusable(std::io::Error::from(std::io::ErrorKind::NotADirectory)));
@@ -206,7 +208,7 @@ fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// Sixteen digits that stand for a path. FNV-1a: only has to be the same in every process.
+/// Sixteen digits that stand for a path. FNV-1a: they only have to be the same in every process.
 fn short_hash(path: &Path) -> String {
     let hash =
         path.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

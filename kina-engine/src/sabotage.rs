@@ -1,8 +1,8 @@
 //! Switching off one of the parts that keep leases apart, to see that a test of those parts fails without it.
 //!
-//! Only a build with the Cargo feature `sabotage` can do it, which is off by default and which `cargo lab` has. An engine
-//! so treated hands out dirty clusters or leaves processes behind, by order, and says so in its log and in its status.
-//! The variable is read once, when the engine starts. Each part is asked for only where its work is done.
+//! Only a build with the Cargo feature `sabotage` can do it, which is off by default and which `cargo lab` has. Such an
+//! engine hands out dirty clusters or leaves processes behind, as it is told to, and reports that in its log and in its
+//! status. The variable is read once, when the engine starts. Each part is asked for only where its work is done.
 
 /// The variable that names the parts, separated by commas.
 pub(crate) const VARIABLE: &str = "KINA_SABOTAGE";
@@ -13,7 +13,7 @@ pub(crate) const SLOW_PERCENT: u32 = 30;
 /// A part of the engine that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// A rewind reports success without writing, and takes what it found for the baseline.
+    /// A rewind reports success without writing, and takes the state that it found for the baseline.
     Rewind,
     /// No proof at hand-out, and no waiting for what follows a rewind.
     Verify,
@@ -21,7 +21,7 @@ pub(crate) enum Part {
     Reap,
     /// A gateway stays open after its lease.
     Gateway,
-    /// Whatever happens between two leases takes longer by [`SLOW_PERCENT`], for `cargo kina bench self-test`.
+    /// Everything between two leases takes longer by [`SLOW_PERCENT`], for `cargo kina bench self-test`.
     Slow,
     /// The API server shows profiles, and lets any administrator set its verbosity and reset its metrics.
     DebugEndpoints,
@@ -103,7 +103,7 @@ impl Part {
         Self::ALL.into_iter().find(|part| part.name() == name)
     }
 
-    /// The parts that keep leases apart beside their keys: what a lease leaves in memory, under way or in files.
+    /// The parts that keep leases apart beside their keys: traces of a lease in memory, under way or in files.
     #[cfg(feature = "cli")]
     pub(crate) fn keeping_apart() -> impl Iterator<Item = Self> {
         let is_basic =
@@ -155,13 +155,13 @@ pub(crate) fn active() -> Sabotage {
     ACTIVE.get().copied().unwrap_or_default()
 }
 
-/// The parts that are switched off in this engine: none, since this build cannot do that.
+/// The parts that are switched off in this engine: none, since this build cannot switch any off.
 #[cfg(not(feature = "sabotage"))]
 pub(crate) fn active() -> Sabotage {
     Sabotage::default()
 }
 
-/// Does what the environment says, for the rest of this process.
+/// Switches off the parts that the environment names, for the rest of this process.
 #[cfg(feature = "sabotage")]
 pub(crate) fn read_environment() -> Result<(), UnknownPart> {
     let sabotage = Sabotage::parse(&std::env::var(VARIABLE).unwrap_or_default())?;

@@ -93,7 +93,7 @@ pub(super) fn is_missing(error: &ExecutionError) -> bool {
     }
 }
 
-/// The interpreter's message, rewritten where it is about the interpreter's internals.
+/// The interpreter's message, rewritten if it is about the interpreter's internals.
 pub(super) fn of_execution(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchOverload(overload) => {

@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// A listener that says what it was told to, and then nothing.
+    /// A listener that gives prepared answers, and then none.
     struct Scripted {
         answers: RefCell<Vec<Result<u32, i32>>>,
         calls: Cell<u32>,

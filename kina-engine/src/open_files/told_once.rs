@@ -1,9 +1,9 @@
-//! Events of which thousands may come in a row, and the log says so once.
+//! Events that may come by the thousand in a row, and are logged once.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A row of events has ended when none came for so long.
+/// The time without an event after which a row has ended.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Tells events that begin a row from those that continue one.
@@ -17,8 +17,8 @@ struct Row {
 }
 
 impl ToldOnce {
-    /// Notes an event at `now`. If it begins a row it is to be told, and the number of events in the row before that were
-    /// not told is returned.
+    /// Notes an event at `now`. If it begins a row it is to be told, and the number of events in the row before that
+    /// were not told is returned.
     pub(crate) fn note(&self, now: Instant) -> Option<u64> {
         let mut row = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = row.last.replace(now);

@@ -11,7 +11,7 @@ pub struct Distrust {
     pub(super) path: PathBuf,
     pub(super) kind: Kind,
     pub(super) owner: u32,
-    /// The user who asks.
+    /// The user of this process.
     pub(super) user: u32,
     pub(super) reason: Reason,
 }
@@ -43,7 +43,7 @@ impl Distrust {
         &self.path
     }
 
-    /// Tells if it belongs to the user who asks, and so can be mended by that user.
+    /// Returns true if it belongs to the user of this process, who can then mend it.
     pub(super) fn is_own(&self) -> bool {
         self.owner == self.user
     }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::distrust::{Distrust, Kind, Reason};
 use super::group;
 
-/// The user who asks, and the directory that this user trusts beyond the own files.
+/// The user of this process, and the directory that this user trusts beyond their own files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub(super) user: u32,
@@ -30,12 +30,12 @@ impl Rule {
     /// The rule for this process's user. `trusted` is the value of [`super::TRUSTED_DIRECTORY`].
     pub(crate) fn new(trusted: Option<OsString>) -> Self {
         let trusted = trusted.map(PathBuf::from).filter(|path| path.is_absolute());
-        // With all links followed, as paths are that it is compared with.
+        // With all links followed, like the paths that it is compared with.
         let trusted = trusted.and_then(|path| std::fs::canonicalize(path).ok());
         Self { user: rustix::process::getuid().as_raw(), trusted }
     }
 
-    /// Tells if the user trusts all that is below a directory around `path`, whose links are followed.
+    /// Returns true if `path`, with its links followed, is below the directory that the user trusts.
     pub(super) fn is_vouched_for(&self, path: &Path) -> bool {
         let Some(trusted) = &self.trusted else { return false };
         std::fs::canonicalize(path).is_ok_and(|path| path.starts_with(trusted))

@@ -36,7 +36,7 @@ impl Scene {
         scene
     }
 
-    /// Whose `kina.toml` names programs of its own.
+    /// A scene whose `kina.toml` names programs of its own.
     pub fn with_named_programs() -> Self {
         let scene = Self::new();
         for component in COMPONENTS {
@@ -153,7 +153,7 @@ impl Drop for Scene {
 
 fn make_directory(path: &Path) {
     std::fs::create_dir_all(path).expect("made");
-    // Whatever the caller's umask is.
+    // Independent of the caller's umask.
     for directory in path.ancestors().take_while(|directory| directory.parent() != Some(Path::new("/tmp"))) {
         let mode = std::fs::metadata(directory).expect("made").permissions().mode();
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode & !0o022)).expect("set");
