@@ -145,13 +145,13 @@ impl Admission {
 }
 
 impl OpenGateway {
-    /// Changes and knows this lease's network. It may outlive the gateway.
+    /// The control of this lease's network. It may outlive the gateway.
     pub(crate) fn network(&self) -> &NetworkControl {
         &self.control
     }
 
     /// Closes the listener and cuts every connection. When this returns, nothing that a client sends reaches the
-    /// cluster any more. Returns the rest of the requests that were sent before.
+    /// cluster any more. Returns the connections whose requests may not have ended yet.
     pub(crate) async fn close(self) -> Draining {
         if crate::sabotage::is_off(crate::sabotage::Part::Gateway) {
             std::mem::forget(self);

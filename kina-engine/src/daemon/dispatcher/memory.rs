@@ -94,7 +94,7 @@ fn is_request(event: &Event) -> bool {
     matches!(event, Event::Acquire { .. } | Event::WarmUp { .. })
 }
 
-/// The memory that the pool will hold more by the event alone.
+/// The additional memory that the pool will hold because of the event alone.
 fn growth_bytes(pool: &Pool, event: &Event) -> u64 {
     match event {
         Event::Measured { slot, memory_bytes, .. } => memory_bytes.saturating_sub(pool.slot_memory_bytes(*slot)),
