@@ -227,7 +227,7 @@ impl Disturber {
         Ok(())
     }
 
-    /// Ends the container as a user would who knows nothing of leases.
+    /// Ends the container as a user without knowledge of leases would.
     async fn end_container(&self, kind: Disturbance, cluster: &str) -> anyhow::Result<Carried> {
         let Some(containers) = self.realm.containers() else { return Ok(Carried::Gone) };
         let Some(container) = containers.find(cluster).await? else { return Ok(Carried::Gone) };

@@ -89,7 +89,7 @@ impl Containers {
         &self.environment
     }
 
-    /// Returns true if the program is kina's emulator. Only that can be told to fail and lists the processes of its
+    /// Returns true if the program is kina's emulator. Only the emulator fails on demand and lists the processes of its
     /// machines.
     pub(super) fn is_emulator(&self) -> bool {
         self.root.is_some()

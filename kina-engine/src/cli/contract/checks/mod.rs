@@ -50,19 +50,19 @@ pub(super) const CHECKS: &[Check] = &[
     check("boots-from-nothing", "a cluster bootstraps, is ready early and fully, and can be written to", |scene| {
         Box::pin(life::boots_from_nothing(scene))
     }),
-    check("boots-from-a-state", "what a cluster is started on is there", |scene| {
+    check("boots-from-a-state", "the state that a cluster is started from is there", |scene| {
         Box::pin(life::boots_from_a_state(scene))
     }),
-    check("keeps-state-when-stopped", "what was written and how to get in outlast a stop", |scene| {
+    check("keeps-state-when-stopped", "written objects and credentials outlast a stop", |scene| {
         Box::pin(life::keeps_state_when_stopped(scene))
     }),
     check("starts-without-its-logs", "a stopped cluster whose logs were cleaned away starts again", |scene| {
         Box::pin(life::starts_without_its_logs(scene))
     }),
-    check("keeps-state-when-restarted", "what was written outlasts another API server", |scene| {
+    check("keeps-state-when-restarted", "written objects outlast a restart of the API server", |scene| {
         Box::pin(life::keeps_state_when_restarted(scene))
     }),
-    check("answers-wrong-states", "what cannot be done in a state is refused, and does no harm", |scene| {
+    check("answers-wrong-states", "an operation that a state does not allow is refused, and does no harm", |scene| {
         Box::pin(life::answers_wrong_states(scene))
     }),
     check("freezes-and-thaws", "a frozen cluster takes no processor and goes on where it was", |scene| {

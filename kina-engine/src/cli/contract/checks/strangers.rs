@@ -71,7 +71,7 @@ pub(super) async fn kept_apart(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
     ensure!(one_directory != other_directory && one.log_directory() != other.log_directory(), "they share a directory");
     ensure!(one.access().api_ca_pem != other.access().api_ca_pem, "they share an authority");
     write(&*one, "mine").await?;
-    ensure!(!exists(&*other, "mine").await?, "what was written to one cluster is in the other");
+    ensure!(!exists(&*other, "mine").await?, "an object written to one cluster is in the other");
     if let Ok(answers) = api_as(&*other, Some(&one.access().admin)).await {
         ensure!(
             answers.iter().all(|status| *status == StatusCode::UNAUTHORIZED),
@@ -93,7 +93,7 @@ pub(super) async fn kept_from_files(scene: &Scene<'_>) -> anyhow::Result<Verdict
     let open = found.iter().filter(|(_, mode)| mode & OTHERS != 0);
     let open: Vec<_> = open.map(|(path, mode)| format!("{} ({mode:o})", path.display())).collect();
     ensure!(open.is_empty(), "open to others: {}", open.join(", "));
-    // A file that cannot be reached cannot be read, whatever its own mode is: logs belong to the user as which the
+    // A file that cannot be reached cannot be read, even if its own mode would allow it: logs belong to the user as which the
     // cluster runs.
     let logs = walk(cluster.log_directory())?;
     let directory = logs.iter().find(|(path, _)| path == cluster.log_directory()).context("no logs")?;

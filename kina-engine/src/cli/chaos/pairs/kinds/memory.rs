@@ -229,7 +229,7 @@ async fn is_in_next_page(side: &Side, former: &Former) -> anyhow::Result<Option<
     Ok((answer.is_success() && has_secret(&answer.json(), "pair-second")).then(|| "the Secret in the page".to_owned()))
 }
 
-/// Returns whether the API server refuses such requests to all clients.
+/// Returns true if this status shows that the API server refuses such requests to all clients.
 fn is_refused(status: u16) -> bool {
     matches!(status, 403..=405)
 }
