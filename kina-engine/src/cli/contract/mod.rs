@@ -1,7 +1,7 @@
 //! `cargo kina contract`: one suite of checks of the trait's promises, the same for all providers.
 //!
 //! A check knows the provider by its trait and its capabilities, and never by its name. Each has clusters of its own
-//! and a bound, and after its end, however it ended, nothing of its clusters may be left.
+//! and a bound, and once it has ended in any way, nothing of its clusters may be left.
 //!
 //! - `checks`: the checks. `scene`: their surroundings. `client`: requests to a cluster. `report`: the results.
 
