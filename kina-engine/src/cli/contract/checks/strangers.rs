@@ -93,8 +93,8 @@ pub(super) async fn kept_from_files(scene: &Scene<'_>) -> anyhow::Result<Verdict
     let open = found.iter().filter(|(_, mode)| mode & OTHERS != 0);
     let open: Vec<_> = open.map(|(path, mode)| format!("{} ({mode:o})", path.display())).collect();
     ensure!(open.is_empty(), "open to others: {}", open.join(", "));
-    // A file that cannot be reached cannot be read, even if its own mode would allow it. Logs belong to the user as which
-    // the cluster runs.
+    // A file that cannot be reached cannot be read, even if its own mode would allow it. Logs belong to the user as
+    // which the cluster runs.
     let logs = walk(cluster.log_directory())?;
     let directory = logs.iter().find(|(path, _)| path == cluster.log_directory()).context("no logs")?;
     ensure!(directory.1 & OTHERS == 0, "the logs are open to others: {:o}", directory.1);
