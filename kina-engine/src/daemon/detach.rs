@@ -55,7 +55,7 @@ fn close_inherited_descriptors() {
 
 fn is_open(descriptor: RawFd) -> bool {
     #[expect(unsafe_code, reason = "asking about a descriptor needs to borrow it")]
-    // SAFETY: nothing else runs that could close it meanwhile; a closed one is answered by an error.
+    // SAFETY: nothing else runs that could close it meanwhile; a closed one causes an error.
     let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
     rustix::io::fcntl_getfd(borrowed).is_ok()
 }

@@ -37,11 +37,11 @@ pub struct WorkspaceSettings {
     pub kubernetes: Option<String>,
     /// The provider of clusters, for tests that name none.
     pub provider: ProviderName,
-    /// The components of clusters, for tests that do not say.
+    /// The profile of clusters, for tests that choose none.
     pub profile: Profile,
-    /// The isolation of tests that do not say.
+    /// The isolation of tests that choose none.
     pub isolation: Isolation,
-    /// The time limit of tests that do not say. `None`: no limit.
+    /// The time limit of tests that set none. `None`: no limit.
     pub test_timeout_seconds: Option<u64>,
     /// The time limit of a test's wait for a cluster, once the binaries are there.
     pub acquire_timeout_seconds: u64,

@@ -1,7 +1,7 @@
 //! The loopback port, if one is asked for: one request a connection, and few connections at a time.
 //!
 //! Prometheus is mostly another user, so any user may ask. A connection beyond the bound takes the place of the oldest
-//! one, which has had the most time for its request: connections that say nothing keep no scrape waiting.
+//! one, which has had the most time for its request: silent connections keep no scrape waiting.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -149,7 +149,7 @@ impl Host {
         Ok(())
     }
 
-    /// Through the API, which gives back their addresses and ports. Nothing else in a namespace has any outside of it.
+    /// Through the API, which gives back their addresses and ports. Nothing else in a namespace holds resources outside of it.
     async fn delete_services(&self, namespace: &str) -> Result<(), HostError> {
         let path = format!("{NAMESPACES}/{namespace}/services");
         let services = expect(&path, self.api.get(&path).await?)?;
