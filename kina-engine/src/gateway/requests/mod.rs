@@ -10,7 +10,7 @@
 //!
 //! - until it is answered;
 //! - beyond its answer, if that means that the API server has given up waiting for its own work (504, or another of the
-//! 500s), or that a part of a collection's deletion failed (410);
+//!   500s), or that a part of a collection's deletion failed (410);
 //! - beyond its answer, if it may have deleted a CRD, whose instances are then deleted in the background.
 //!
 //! Anything that cannot be understood counts: an observer errs in one direction only.
