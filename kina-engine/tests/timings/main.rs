@@ -238,7 +238,7 @@ fn a_log_that_cannot_be_shown_is_an_error_with_a_reason() {
         assert_eq!(output.status.code(), Some(2), "{}", text_of(&output));
         assert!(text_of(&output).contains(words), "{}", text_of(&output));
     };
-    expect(&[], "no engine is running");
+    expect(&[], "no running engine");
     expect(&["--from", "empty"], "no line");
     expect(&["--from", "nowhere"], "nowhere");
     expect(&["--from", "empty", "--since", "soon"], "such as 90s");
