@@ -94,7 +94,8 @@ pub enum RewindError {
     /// A written rule has no effect yet, or another one stands before it.
     #[error(
         "after {waited_ms} ms nothing shows that rules of the kind {rule} are in force: the last probe was answered by \
-         {answered}. If that is another rule, let it spare the namespace kube-public, or apply it later"
+         {answered}. If that is another rule, let it spare the namespaces kube-public and kube-node-lease, or \
+         apply it later"
     )]
     NotInForce {
         /// Its kind.

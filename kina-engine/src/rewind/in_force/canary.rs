@@ -15,6 +15,10 @@ use crate::rule_kind::RuleKind;
 
 /// Sorts before every name that a user can choose: mutating webhooks are called in this order.
 pub(super) const NAME: &str = "-kina_canary";
+/// The namespace of the canary among limit ranges. In a namespace where the API server has seen none yet, it reads them from
+/// storage and keeps the answer for 30 seconds; one that it read just before its informer heard of the canary goes on
+/// refusing claims there once the canary has gone. No other probe, and no test, has claims in this namespace.
+const LIMITED_NAMESPACE: &str = "kube-node-lease";
 const CREATED_AT: &str = "2020-01-01T00:00:00Z";
 
 /// A canary of one kind of rule.
@@ -100,7 +104,7 @@ impl Canary {
                     "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "kina-canary"},
                     "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
                 });
-                vec![Probe::create(&format!("/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"), claim)]
+                vec![Probe::create(&format!("/api/v1/namespaces/{LIMITED_NAMESPACE}/persistentvolumeclaims"), claim)]
             }
             RuleKind::PriorityClass => {
                 // The account of a mirror pod is not looked up.
@@ -160,10 +164,10 @@ impl Canary {
             }
             RuleKind::LimitRange => {
                 let mut range = self.object("LimitRange", NAME, id);
-                range["metadata"]["namespace"] = NAMESPACE.into();
+                range["metadata"]["namespace"] = LIMITED_NAMESPACE.into();
                 let limit = json!({"type": "PersistentVolumeClaim", "min": {"canary.kina.invalid/x": id.to_string()}});
                 range["spec"] = json!({"limits": [limit]});
-                vec![(format!("/registry/limitranges/{NAMESPACE}/{NAME}"), range)]
+                vec![(format!("/registry/limitranges/{LIMITED_NAMESPACE}/{NAME}"), range)]
             }
             RuleKind::PriorityClass => {
                 let mut class = self.object("PriorityClass", NAME, id);
