@@ -1,4 +1,4 @@
-//! The lines of a build, as a user sees them who has standard error in a file.
+//! The lines of a build, with standard error in a file.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
