@@ -30,6 +30,7 @@
 //! - `image`: the image that clusters in virtual machines and containers boot from.
 //! - `journal`, `living_file`, `process_identity`, `set_aside`: the leftovers of crashes, and their removal.
 //! - `budget`, `machine`, `process_memory`: the memory of this engine and of all engines of the user.
+//! - `sysctl`: values that macOS tells of itself.
 //! - `cluster_name`: the names of clusters.
 //! - `open_files`, `peer_user`: the bounds of connections, and the user that each comes from.
 //! - `bounded_log`: logs within a bound, of the engine and of components.
@@ -106,6 +107,8 @@ pub mod settings;
 mod snapshot;
 #[cfg(feature = "engine")]
 mod state_file;
+#[cfg(all(feature = "engine", not(target_os = "linux")))]
+mod sysctl;
 #[cfg(feature = "engine")]
 mod template_intake;
 pub mod timings;

@@ -18,20 +18,8 @@ pub(crate) fn available_memory_bytes() -> u64 {
     #[cfg(target_os = "linux")]
     let available = available_below(Path::new("/"));
     #[cfg(not(target_os = "linux"))]
-    let available = built_in_memory_bytes().map(|bytes| bytes / 2);
+    let available = crate::sysctl::number("hw.memsize").map(|bytes| bytes / 2);
     available.unwrap_or(MEMORY_ASSUMED_BYTES)
-}
-
-/// Asks the system through its own program, which needs no unsafe code.
-#[cfg(not(target_os = "linux"))]
-fn built_in_memory_bytes() -> Option<u64> {
-    let output = std::process::Command::new("/usr/sbin/sysctl")
-        .args(["-n", "hw.memsize"])
-        .env_clear()
-        .stdin(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .output();
-    String::from_utf8(output.ok()?.stdout).ok()?.trim().parse().ok()
 }
 
 /// A control group that counts memory, and the names of its files.

@@ -30,19 +30,11 @@ fn system_maximum() -> Option<u64> {
     None
 }
 
-/// macOS refuses a soft limit above this one, although the hard limit is mostly infinite. Asked by a program of the
-/// system's own, which needs no unsafe code.
+/// macOS refuses a soft limit above this one, although the hard limit is mostly infinite.
 #[cfg(target_os = "macos")]
 fn system_maximum() -> Option<u64> {
-    let output = std::process::Command::new("/usr/sbin/sysctl")
-        .args(["-n", "kern.maxfilesperproc"])
-        .env_clear()
-        .stdin(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .output();
-    let answer = output.ok().and_then(|output| String::from_utf8(output.stdout).ok());
     // `OPEN_MAX`, which every macOS allows.
-    Some(answer.and_then(|answer| answer.trim().parse().ok()).unwrap_or(10_240))
+    Some(crate::sysctl::number("kern.maxfilesperproc").unwrap_or(10_240))
 }
 
 #[cfg(test)]
