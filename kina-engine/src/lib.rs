@@ -38,6 +38,8 @@
 //! - `process_time`: the CPU time of a process.
 //! - `etcd`, `certificates`, `snapshot`, `state_file`: the foundations of the above.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "engine")]
 mod api_client;
 #[cfg(feature = "engine")]

@@ -87,6 +87,8 @@
 //!   stay `Terminating`, owner references are not followed. Nodes are simulated only with that profile.
 //! - kina never reads your own kubeconfig.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod argument;
 mod cluster;
 mod context;
