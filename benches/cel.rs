@@ -1,7 +1,7 @@
 //! The cost of conditions on objects: to compile, to bind to an object, to evaluate, and to explain.
 //!
 //! `cargo bench --bench cel`. The expressions are in `cel_expressions.txt`, the object in `cel_object.json`; both are those
-//! of `cargo kina bench fixtures`.
+//! of `cargo lab bench fixtures`.
 
 use std::hint::black_box;
 

@@ -1,6 +1,6 @@
 //! The cost of graphs of fixtures: to read, to order, to search; and the time to apply fixtures to a cluster.
 //!
-//! `cargo bench --bench fixtures`. See `cargo kina bench fixtures` for the same in figures.
+//! `cargo bench --bench fixtures`. See `cargo lab bench fixtures` for the same in figures.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! The time from the end of a lease until its cluster is proven pristine and ready again, as the engine reports it.
 //!
-//! `cargo bench --bench rewind`. For more objects, and in figures, see `cargo kina bench rewind`.
+//! `cargo bench --bench rewind`. For more objects, and in figures, see `cargo lab bench rewind`.
 
 use std::time::Duration;
 

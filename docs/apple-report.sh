@@ -7,7 +7,7 @@
 #
 # summary.tsv       each step: its name, exit code, seconds system.txt        macOS, processor, memory, kind of session,
 # limit of open files versions.txt      of `container` and its service, Rust, kina doctor.json       cargo kina doctor
-# contract.json     cargo kina contract, the requirements of every provider lifecycle.json    cargo kina bench lifecycle
+# contract.json     cargo lab contract, the requirements of every provider lifecycle.json    cargo lab bench lifecycle
 # acquire.json      cargo kina bench acquire status.json       an engine with one cluster *.stderr          their
 # messages logs/             of the engine, of clusters, and of the service
 #
@@ -17,7 +17,7 @@
 # downloaded or built go into kina's usual cache, where tests need them anyway. Images that it loaded are removed, and
 # containers that are not its own are never touched.
 #
-# KINA_REPORT_PROGRAM names a cargo-kina that is already built; otherwise one is built. Needs only macOS (bash 3.2),
+# KINA_REPORT_PROGRAM names a kina-lab that is already built; otherwise one is built. Needs only macOS (bash 3.2),
 # Rust and `container`.
 
 set -u
@@ -238,8 +238,8 @@ provide_program() {
     local repository
     repository=$(cd "$(dirname "$0")/.." && pwd) || fail "the repository cannot be found"
     step build "$build_seconds_max" build.txt \
-        cargo build --release --manifest-path "$repository/Cargo.toml" -p kina-engine --bin cargo-kina
-    program=${CARGO_TARGET_DIR:-$repository/target}/release/cargo-kina
+        cargo build --release --manifest-path "$repository/Cargo.toml" -p kina-lab
+    program=${CARGO_TARGET_DIR:-$repository/target}/release/kina-lab
     [ -x "$program" ] || { cat "$work/output/build.stderr" >&2; fail "kina could not be built"; }
 }
 

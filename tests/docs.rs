@@ -20,6 +20,7 @@ fn pages() -> Vec<(PathBuf, String)> {
         "SECURITY.md",
         "kina-test/README.md",
         "kina-engine/README.md",
+        "cargo-kina/README.md",
     ];
     let mut paths: Vec<PathBuf> = names.iter().map(|name| root().join(name)).collect();
     let mut directories = vec![root().join("docs")];
@@ -118,7 +119,8 @@ fn every_test_that_the_page_on_security_names_is_there() {
     let page = std::fs::read_to_string(root().join("SECURITY.md")).expect("readable");
     assert!(page.lines().count() <= 120, "the page is short");
     let mut sources = String::new();
-    let mut directories: Vec<_> = ["tests", "kina-engine"].iter().map(|name| root().join(name)).collect();
+    let mut directories: Vec<_> =
+        ["tests", "kina-engine", "cargo-kina", "kina-lab"].iter().map(|name| root().join(name)).collect();
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).expect("a directory") {
             let path = entry.expect("an entry").path();

@@ -205,7 +205,7 @@ fn a_program_that_does_not_become_the_engine_is_tried_once() {
     let output = output(command);
     assert!(!output.status.success());
     let program = program.display().to_string();
-    expect_words(&text_of(&output), &[&program, "exit status: 0", "constructor", "cargo install kina-engine"]);
+    expect_words(&text_of(&output), &[&program, "exit status: 0", "constructor", "cargo install cargo-kina"]);
     assert_eq!(std::fs::read_to_string(&record).expect("it was started"), "started\n");
 }
 

@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 
 mod common;
-#[path = "../kina-engine/src/cli/bench/fixtures/large_operator.rs"]
+#[path = "../kina-lab/src/bench/fixtures/large_operator.rs"]
 mod large_operator;
 
 use common::children::{Realm, text_of};

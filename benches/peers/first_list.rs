@@ -1,6 +1,6 @@
 // The body of the test that every peer runs.
 
-/// The line on standard output that `cargo kina bench peers` waits for.
+/// The line on standard output that `cargo lab bench peers` waits for.
 const ANSWERED: &str = "first list answered:";
 
 async fn first_list(client: kube::Client) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

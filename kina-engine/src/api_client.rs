@@ -18,15 +18,15 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Sends requests to one API server, as its administrator.
 #[derive(Clone)]
-pub(crate) struct ApiClient {
+pub struct ApiClient {
     client: kube::Client,
 }
 
 /// An answer, whatever its status.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) etag: Option<String>,
-    pub(crate) body: Vec<u8>,
+pub struct Answer {
+    pub status: StatusCode,
+    pub etag: Option<String>,
+    pub body: Vec<u8>,
 }
 
 /// A request got no answer.
@@ -40,13 +40,13 @@ pub struct NoAnswer {
 }
 
 impl ApiClient {
-    pub(crate) fn new(access: &ClusterAccess) -> Result<Self, ProviderError> {
+    pub fn new(access: &ClusterAccess) -> Result<Self, ProviderError> {
         Self::connect(access.api_address, &access.api_ca_pem, &access.admin.certificate_pem, &access.admin.key_pem)
     }
 
     /// A client through the gateway of a lease, so that no request reaches the cluster before it is proven or after the
     /// lease has ended.
-    pub(crate) fn of_lease(grant: &LeaseGrant) -> Result<Self, ProviderError> {
+    pub fn of_lease(grant: &LeaseGrant) -> Result<Self, ProviderError> {
         Self::connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)
     }
 
@@ -57,29 +57,29 @@ impl ApiClient {
         Ok(Self { client })
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
+    pub async fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
         self.send(Method::GET, path, &[], None).await
     }
 
-    pub(crate) async fn get_accepting(&self, path: &str, accept: &str) -> Result<Answer, NoAnswer> {
+    pub async fn get_accepting(&self, path: &str, accept: &str) -> Result<Answer, NoAnswer> {
         self.send(Method::GET, path, &[(ACCEPT, accept)], None).await
     }
 
     /// Gets the content unless it still has this `ETag`: then the answer is 304, without a body.
-    pub(crate) async fn get_unless(&self, path: &str, accept: &str, etag: &str) -> Result<Answer, NoAnswer> {
+    pub async fn get_unless(&self, path: &str, accept: &str, etag: &str) -> Result<Answer, NoAnswer> {
         self.send(Method::GET, path, &[(ACCEPT, accept), (IF_NONE_MATCH, etag)], None).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer, NoAnswer> {
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer, NoAnswer> {
         self.send(Method::POST, path, &[(CONTENT_TYPE, "application/json")], Some(body)).await
     }
 
     /// Changes the fields that the patch names (RFC 7396).
-    pub(crate) async fn merge(&self, path: &str, patch: &Value) -> Result<Answer, NoAnswer> {
+    pub async fn merge(&self, path: &str, patch: &Value) -> Result<Answer, NoAnswer> {
         self.send(Method::PATCH, path, &[(CONTENT_TYPE, "application/merge-patch+json")], Some(patch)).await
     }
 
-    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, NoAnswer> {
+    pub async fn delete(&self, path: &str) -> Result<Answer, NoAnswer> {
         self.send(Method::DELETE, path, &[], None).await
     }
 

@@ -3,12 +3,12 @@
 const PREFIX: &str = "cluster-";
 
 /// The name of the `number`th cluster of the engine with this process id.
-pub(crate) fn cluster_name(engine: u32, number: u64) -> String {
+pub fn cluster_name(engine: u32, number: u64) -> String {
     format!("{PREFIX}{engine}-{number}")
 }
 
 /// The process id of the engine that made the cluster of this name; `None` if it is not a cluster's name.
-pub(crate) fn engine_of(name: &str) -> Option<u32> {
+pub fn engine_of(name: &str) -> Option<u32> {
     let (engine, number) = name.strip_prefix(PREFIX)?.split_once('-')?;
     number.parse::<u64>().ok().and(engine.parse().ok())
 }

@@ -13,13 +13,13 @@ use crate::bounded_log::{COMPONENT_PART_BYTES_MAX, ComponentLog, move_to_older};
 use crate::sabotage::{self, Part};
 
 /// The directory, in that of the logs.
-pub(crate) const DIRECTORY: &str = "earlier";
+pub const DIRECTORY: &str = "earlier";
 /// All that a lease can make say something. A supervisor speaks to the engine alone.
 const COMPONENTS: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
 
 /// Moves all lines out of the logs of a cluster's components. `written_here` are those that this process writes for them;
 /// components keep others open. Lines that cannot be kept, if the disk is full, are lost.
-pub(crate) fn set_aside(log_directory: &Path, written_here: &[Arc<ComponentLog>]) -> io::Result<()> {
+pub fn set_aside(log_directory: &Path, written_here: &[Arc<ComponentLog>]) -> io::Result<()> {
     if sabotage::is_off(Part::ClusterLogs) {
         return Ok(());
     }
@@ -34,7 +34,7 @@ pub(crate) fn set_aside(log_directory: &Path, written_here: &[Arc<ComponentLog>]
 }
 
 /// Moves the lines out of those logs that have reached their bound, for components that write the files themselves.
-pub(crate) fn keep_bounded(log_directory: &Path) -> io::Result<()> {
+pub fn keep_bounded(log_directory: &Path) -> io::Result<()> {
     COMPONENTS.iter().try_for_each(|component| {
         set_file_aside(&log_directory.join(format!("{component}.log")), COMPONENT_PART_BYTES_MAX)
     })

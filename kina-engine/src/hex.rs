@@ -1,6 +1,6 @@
 //! Bytes as lower-case hexadecimal digits.
 
 /// Two digits for each byte.
-pub(crate) fn encode(bytes: &[u8]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,6 @@
 //! The engine behind kina: pools real Kubernetes control planes and leases them to Rust tests.
 //!
-//! Users depend on the package `kina-test`; this one is for the program `cargo-kina`, and for readers of the code. See
+//! Users depend on the package `kina-test`; this one is also for the program `cargo-kina`, and for readers of the code. See
 //! ARCHITECTURE.md in the repository for the whole picture. Dependencies point one way: `daemon` knows everything,
 //! `pool` knows nothing.
 //!
@@ -37,7 +37,14 @@
 //! - `earlier_logs`: the logs of clusters from before the current lease.
 //! - `process_time`: the CPU time of a process.
 //! - `etcd`, `certificates`, `snapshot`, `state_file`: the foundations of the above.
+//! - `direct_cluster`: a cluster without an engine. `doctor`: findings about this machine and its providers.
+//!
+//! With the feature `lab`, `lab` has parts of the inside for kina's own laboratory. It is exempt from semantic versioning.
 
+#![cfg_attr(
+    feature = "lab",
+    allow(missing_docs, private_interfaces, reason = "the module `lab` shows parts of the inside that no user sees")
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "engine")]
@@ -53,15 +60,17 @@ mod budget;
 pub mod cel;
 #[cfg(feature = "certificates")]
 pub mod certificates;
-#[cfg(feature = "cli")]
-pub mod cli;
 pub mod client;
 #[cfg(feature = "engine")]
 mod cluster_name;
 #[cfg(feature = "engine")]
 mod daemon;
 #[cfg(feature = "engine")]
-mod earlier_logs;
+pub mod direct_cluster;
+#[cfg(feature = "engine")]
+pub mod doctor;
+#[cfg(feature = "engine")]
+pub mod earlier_logs;
 mod error_text;
 #[cfg(feature = "engine")]
 mod etcd;
@@ -73,13 +82,16 @@ mod hex;
 pub mod image;
 #[cfg(feature = "engine")]
 mod journal;
+#[cfg(feature = "lab")]
+#[doc(hidden)]
+pub mod lab;
 #[cfg(feature = "engine")]
 mod lingering;
 #[cfg(feature = "engine")]
 mod living_file;
 mod log_tail;
 #[cfg(feature = "engine")]
-mod machine;
+pub mod machine;
 #[cfg(feature = "engine")]
 mod open_files;
 pub mod paths;
@@ -92,7 +104,7 @@ mod process_identity;
 #[cfg(feature = "engine")]
 mod process_memory;
 #[cfg(feature = "engine")]
-mod process_time;
+pub mod process_time;
 pub mod protocol;
 #[cfg(feature = "engine")]
 mod provider;
@@ -119,4 +131,5 @@ pub mod trust;
 #[cfg(feature = "engine")]
 pub use daemon::become_engine_if_asked;
 pub use error_text::with_causes;
+pub use log_tail::log_tail;
 pub use provider_name::{ProviderName, UnknownProvider};

@@ -8,7 +8,7 @@ use std::path::Path;
 const LOG_TAIL_BYTES: u64 = 2_000;
 
 /// The last lines of a log file.
-pub(crate) fn log_tail(log: &Path) -> String {
+pub fn log_tail(log: &Path) -> String {
     match read_end(log) {
         Ok(tail) => String::from_utf8_lossy(&tail).trim_end().to_owned(),
         Err(error) => format!("(the log cannot be read: {error})"),

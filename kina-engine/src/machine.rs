@@ -8,13 +8,13 @@ const MEMORY_ASSUMED_BYTES: u64 = 4 << 30;
 
 /// Cores that this process may use. On Linux the standard library looks at the affinity mask and at the quota of the
 /// control groups of both versions.
-pub(crate) fn cores() -> usize {
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Memory that can be taken without harm: the system's figure of available memory, or less if a control group allows
 /// less. On macOS, which has no such figure, half of the built-in memory.
-pub(crate) fn available_memory_bytes() -> u64 {
+pub fn available_memory_bytes() -> u64 {
     #[cfg(target_os = "linux")]
     let available = available_below(Path::new("/"));
     #[cfg(not(target_os = "linux"))]

@@ -44,7 +44,6 @@ pub struct EnginePaths {
 
 /// No usable directory.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum PathsError {
     /// Neither `KINA_CACHE_DIR` nor a home directory.
     #[error("kina keeps its binaries below the home directory, and there is none: set KINA_CACHE_DIR to a directory")]

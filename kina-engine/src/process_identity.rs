@@ -7,7 +7,7 @@ use rustix::process::Pid;
 
 /// The start time of the process with this id, in the system's own format; `None` if there is no such process, or if it
 /// has ended and only waits to be reaped.
-pub(crate) fn start_of(process_id: u32) -> Option<String> {
+pub fn start_of(process_id: u32) -> Option<String> {
     #[cfg(target_os = "linux")]
     let start = start_in_stat(&std::fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?);
     #[cfg(not(target_os = "linux"))]
@@ -17,7 +17,7 @@ pub(crate) fn start_of(process_id: u32) -> Option<String> {
 
 /// The scope in which process ids and start times are valid: this boot of this machine and, on Linux, this PID
 /// namespace, since each container numbers its own processes.
-pub(crate) fn numbering() -> String {
+pub fn numbering() -> String {
     #[cfg(target_os = "linux")]
     let numbering = {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -31,7 +31,7 @@ pub(crate) fn numbering() -> String {
 }
 
 /// The process id in the form that system calls take.
-pub(crate) fn pid(process_id: u32) -> Option<Pid> {
+pub fn pid(process_id: u32) -> Option<Pid> {
     i32::try_from(process_id).ok().and_then(Pid::from_raw)
 }
 

@@ -2,12 +2,12 @@
 
 /// The memory of these processes together, with their share of shared pages (PSS); 0 where the system does not report
 /// it.
-pub(crate) fn proportional_bytes(process_ids: &[u32]) -> u64 {
+pub fn proportional_bytes(process_ids: &[u32]) -> u64 {
     process_ids.iter().map(|process_id| summary_bytes(*process_id, "Pss:")).sum()
 }
 
 /// The resident memory of a process (RSS); 0 where the system does not report it.
-pub(crate) fn resident_bytes(process_id: u32) -> u64 {
+pub fn resident_bytes(process_id: u32) -> u64 {
     summary_bytes(process_id, "Rss:")
 }
 

@@ -8,20 +8,19 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// CPU time since a process started, of all its threads together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct UsedTime {
-    pub(crate) own: Duration,
+pub struct UsedTime {
+    pub own: Duration,
     /// That of its children that ended and were waited for, with all their descendants.
-    pub(crate) ended_children: Duration,
+    pub ended_children: Duration,
 }
 
 /// The CPU time of a process; `None` if it is gone, or where the system does not report it.
-pub(crate) fn of_process(process_id: u32) -> Option<UsedTime> {
+pub fn of_process(process_id: u32) -> Option<UsedTime> {
     read(&Path::new("/proc").join(process_id.to_string()))
 }
 
 /// The CPU time of this process.
-#[cfg(feature = "cli")]
-pub(crate) fn of_this_process() -> Option<UsedTime> {
+pub fn of_this_process() -> Option<UsedTime> {
     read(Path::new("/proc/self"))
 }
 

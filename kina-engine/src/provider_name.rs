@@ -4,7 +4,6 @@ use std::str::FromStr;
 /// The name of a provider, which makes clusters in its own way. Each provider has an engine of its own, so that one
 /// that hangs holds up no other; all engines of a user share one budget of memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ProviderName {
     /// Plain processes on this machine.
     #[default]

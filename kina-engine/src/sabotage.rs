@@ -5,14 +5,14 @@
 //! status. The variable is read once, when the engine starts. Each part is asked for only where its work is done.
 
 /// The variable that names the parts, separated by commas.
-pub(crate) const VARIABLE: &str = "KINA_SABOTAGE";
+pub const VARIABLE: &str = "KINA_SABOTAGE";
 
 /// Percentage by which [`Part::Slow`] lengthens the time between two leases.
-pub(crate) const SLOW_PERCENT: u32 = 30;
+pub const SLOW_PERCENT: u32 = 30;
 
 /// A part of the engine that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     /// A rewind reports success without writing, and takes the state that it found for the baseline.
     Rewind,
     /// No proof at hand-out, and no waiting for what follows a rewind.
@@ -47,18 +47,18 @@ pub(crate) enum Part {
 
 /// The parts that are switched off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sabotage(u32);
+pub struct Sabotage(u32);
 
 /// A name that no part has.
 #[derive(Debug, thiserror::Error)]
 #[error("{VARIABLE} names `{name}`, but must be a list of {}: unset it", Part::names())]
-pub(crate) struct UnknownPart {
+pub struct UnknownPart {
     name: String,
 }
 
 impl Part {
     /// All parts.
-    pub(crate) const ALL: [Self; 15] = [
+    pub const ALL: [Self; 15] = [
         Self::Rewind,
         Self::Verify,
         Self::Reap,
@@ -77,7 +77,7 @@ impl Part {
     ];
 
     /// The name that [`VARIABLE`] and `--sabotage` know it by.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Rewind => "rewind",
             Self::Verify => "verify",
@@ -99,20 +99,20 @@ impl Part {
 
     /// The part of this name.
     #[cfg_attr(not(feature = "sabotage"), allow(dead_code, reason = "asked by builds that can switch parts off"))]
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|part| part.name() == name)
     }
 
     /// The parts that keep leases apart beside their keys: traces of a lease in memory, under way or in files.
-    #[cfg(feature = "cli")]
-    pub(crate) fn keeping_apart() -> impl Iterator<Item = Self> {
+    #[cfg(feature = "lab")]
+    pub fn keeping_apart() -> impl Iterator<Item = Self> {
         let is_basic =
             |part: &Self| matches!(part, Self::Rewind | Self::Verify | Self::Reap | Self::Gateway | Self::Slow);
         Self::ALL.into_iter().filter(move |part| !is_basic(part))
     }
 
     /// The names of all parts, for messages.
-    pub(crate) fn names() -> String {
+    pub fn names() -> String {
         Self::ALL.map(Self::name).join(", ")
     }
 
@@ -124,7 +124,7 @@ impl Part {
 impl Sabotage {
     /// Reads the variable's value.
     #[cfg_attr(not(feature = "sabotage"), allow(dead_code, reason = "asked by builds that can switch parts off"))]
-    pub(crate) fn parse(text: &str) -> Result<Self, UnknownPart> {
+    pub fn parse(text: &str) -> Result<Self, UnknownPart> {
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         let mut sabotage = Self::default();
         for name in names {
@@ -135,14 +135,14 @@ impl Sabotage {
     }
 
     /// The names of the parts that are switched off.
-    pub(crate) fn names(self) -> Vec<String> {
+    pub fn names(self) -> Vec<String> {
         let is_off = |part: &Part| self.0 & part.bit() != 0;
         Part::ALL.into_iter().filter(is_off).map(|part| part.name().to_owned()).collect()
     }
 }
 
 /// Returns whether this part is switched off in this engine. Usually none is.
-pub(crate) fn is_off(part: Part) -> bool {
+pub fn is_off(part: Part) -> bool {
     active().0 & part.bit() != 0
 }
 
@@ -151,19 +151,19 @@ static ACTIVE: once_cell::sync::OnceCell<Sabotage> = once_cell::sync::OnceCell::
 
 /// The parts that are switched off in this engine.
 #[cfg(feature = "sabotage")]
-pub(crate) fn active() -> Sabotage {
+pub fn active() -> Sabotage {
     ACTIVE.get().copied().unwrap_or_default()
 }
 
 /// The parts that are switched off in this engine: none, since this build cannot switch any off.
 #[cfg(not(feature = "sabotage"))]
-pub(crate) fn active() -> Sabotage {
+pub fn active() -> Sabotage {
     Sabotage::default()
 }
 
 /// Switches off the parts that the environment names, for the rest of this process.
 #[cfg(feature = "sabotage")]
-pub(crate) fn read_environment() -> Result<(), UnknownPart> {
+pub fn read_environment() -> Result<(), UnknownPart> {
     let sabotage = Sabotage::parse(&std::env::var(VARIABLE).unwrap_or_default())?;
     if sabotage != Sabotage::default() {
         tracing::error!(
@@ -179,7 +179,7 @@ pub(crate) fn read_environment() -> Result<(), UnknownPart> {
 /// Leaves the environment alone: this build cannot switch anything off.
 #[cfg(not(feature = "sabotage"))]
 #[expect(clippy::unnecessary_wraps, reason = "the other form of this function can fail")]
-pub(crate) fn read_environment() -> Result<(), UnknownPart> {
+pub fn read_environment() -> Result<(), UnknownPart> {
     Ok(())
 }
 

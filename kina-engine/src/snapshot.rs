@@ -35,18 +35,18 @@ const ROOT_CERTIFICATE: (&[u8], &[u8]) = (b"/registry/configmaps/", b"/kube-root
 
 /// A bootstrapped state.
 #[derive(Clone, Debug)]
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     /// The state to load before the API server starts.
-    pub(crate) state: Arc<PackedState>,
+    pub state: Arc<PackedState>,
     /// The objects that the API server then makes by itself; its state is complete when all of them exist.
-    pub(crate) awaited_keys: Vec<Vec<u8>>,
+    pub awaited_keys: Vec<Vec<u8>>,
     /// The API server's description of itself in that state.
-    pub(crate) fingerprint: Fingerprint,
+    pub fingerprint: Fingerprint,
 }
 
 /// Keeps snapshots in a directory.
 #[derive(Clone, Debug)]
-pub(crate) struct SnapshotStore {
+pub struct SnapshotStore {
     directory: PathBuf,
 }
 
@@ -60,7 +60,7 @@ struct Header {
 impl Snapshot {
     /// Divides a fresh cluster's state into the part that others may start from and the part that they must make
     /// themselves.
-    pub(crate) fn new(stored_keys: &[StoredKey], fingerprint: Fingerprint) -> Self {
+    pub fn new(stored_keys: &[StoredKey], fingerprint: Fingerprint) -> Self {
         let server_owned = ServerOwned::among(stored_keys.iter().map(|stored| stored.key.as_slice()));
         // Events hang on an etcd lease and concern only this cluster.
         let kept = stored_keys.iter().filter(|stored| stored.lease == 0 && !server_owned.contains(&stored.key));
@@ -77,13 +77,13 @@ impl Snapshot {
 }
 
 impl SnapshotStore {
-    pub(crate) fn new(directory: PathBuf) -> Self {
+    pub fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
     /// The snapshot for these binaries. A file that is not exactly as an engine of this format wrote it counts as
     /// absent and is set aside.
-    pub(crate) fn load(&self, assets_identity: &str) -> Option<Snapshot> {
+    pub fn load(&self, assets_identity: &str) -> Option<Snapshot> {
         state_file::load(&self.path(assets_identity), &FILE_KIND, |header: Header, state| {
             let Header { format, fingerprint, awaited_keys } = header;
             (format == FORMAT).then(|| Snapshot { state: Arc::new(state), awaited_keys, fingerprint })
@@ -91,14 +91,14 @@ impl SnapshotStore {
     }
 
     /// Writes a snapshot, whole or not at all.
-    pub(crate) fn save(&self, assets_identity: &str, snapshot: &Snapshot) -> io::Result<()> {
+    pub fn save(&self, assets_identity: &str, snapshot: &Snapshot) -> io::Result<()> {
         self.remove_leftovers();
         let Snapshot { state, awaited_keys, fingerprint } = snapshot.clone();
         state_file::save(&self.path(assets_identity), Header { format: FORMAT, fingerprint, awaited_keys }, &state)
     }
 
     /// Removes a snapshot that turned out to be useless.
-    pub(crate) fn remove(&self, assets_identity: &str) {
+    pub fn remove(&self, assets_identity: &str) {
         let _ = std::fs::remove_file(self.path(assets_identity));
     }
 
@@ -125,18 +125,18 @@ impl SnapshotStore {
 }
 
 /// Returns true if each cluster has to make this object for itself.
-pub(crate) fn is_left_out(key: &[u8]) -> bool {
+pub fn is_left_out(key: &[u8]) -> bool {
     LEFT_OUT.iter().chain([&TRUST_BUNDLES]).any(|prefix| key.starts_with(prefix)) || is_root_certificate(key)
 }
 
 /// Returns true if this is the copy of the cluster's authority that controllers put into each namespace.
-pub(crate) fn is_root_certificate(key: &[u8]) -> bool {
+pub fn is_root_certificate(key: &[u8]) -> bool {
     let (prefix, suffix) = ROOT_CERTIFICATE;
     key.starts_with(prefix) && key.ends_with(suffix)
 }
 
 /// Returns true if an awaited key is only a prefix, which each cluster completes in its own way.
-pub(crate) fn is_name_of_many(key: &[u8]) -> bool {
+pub fn is_name_of_many(key: &[u8]) -> bool {
     key.ends_with(b":")
 }
 

@@ -1,4 +1,4 @@
-//! The work of each test of `cargo kina bench scale`.
+//! The work of each test of `cargo lab bench scale`.
 
 use std::net::SocketAddr;
 
@@ -48,7 +48,7 @@ pub fn work_on_shared_cluster(namespace: &str) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let path = std::env::var_os(SHARED_CLUSTER)
-            .with_context(|| format!("{SHARED_CLUSTER} is not set: run this by `cargo kina bench scale`"))?;
+            .with_context(|| format!("{SHARED_CLUSTER} is not set: run this by `cargo lab bench scale`"))?;
         let access: ClusterAccess = serde_json::from_slice(&std::fs::read(path)?)?;
         let auth_info = kina_engine::client::auth_info(&access.certificate_pem, &access.key_pem);
         let config = kina_engine::client::kube_config(access.address, &access.ca_pem, auth_info)?;

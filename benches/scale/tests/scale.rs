@@ -1,4 +1,4 @@
-//! The tests of `cargo kina bench scale`, and one that checks the work of each.
+//! The tests of `cargo lab bench scale`, and one that checks the work of each.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};

@@ -46,13 +46,13 @@ pub enum ClientError {
     /// This process should have become the engine.
     #[error(
         "this executable was started to become kina's engine, but the constructor that does it is missing: the linker \
-         dropped it. Install the engine with `cargo install kina-engine`, or name one in KINA_ENGINE"
+         dropped it. Install the engine with `cargo install cargo-kina`, or name one in KINA_ENGINE"
     )]
     ConstructorMissing,
     /// There is no program to start as the engine.
     #[error(
         "no engine is running and none is installed: tried KINA_ENGINE (not set) and `cargo-kina` {version} on PATH. \
-         Install it with `cargo install kina-engine`, or enable the feature `embedded` of kina-test"
+         Install it with `cargo install cargo-kina`, or enable the feature `embedded` of kina-test"
     )]
     NoProgram {
         /// The version looked for.
@@ -79,7 +79,7 @@ pub enum ClientError {
     /// The program ended instead of becoming the engine.
     #[error(
         "{program} was started to become the engine but ended ({status}) without opening its socket. If this is a \
-         test executable, the linker dropped kina's constructor: install the engine with `cargo install kina-engine`. \
+         test executable, the linker dropped kina's constructor: install the engine with `cargo install cargo-kina`. \
          The engine's log {log} ends with:\n{log_tail}"
     )]
     NotAnEngine {

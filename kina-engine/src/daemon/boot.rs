@@ -37,7 +37,7 @@ pub(super) struct SlotSpec {
 
 /// The reason why a cluster could not be made.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BootError {
+pub enum BootError {
     #[error("booting a cluster failed")]
     Provider(#[from] ProviderError),
     #[error("reading the new cluster's store failed")]
@@ -197,7 +197,7 @@ impl Booter {
 }
 
 /// Returns when all of these keys are there, which the API server makes by itself.
-pub(crate) async fn wait_complete(etcd: &EtcdClient, awaited_keys: &[Vec<u8>]) -> Result<(), BootError> {
+pub async fn wait_complete(etcd: &EtcdClient, awaited_keys: &[Vec<u8>]) -> Result<(), BootError> {
     let start = Instant::now();
     loop {
         let listing = etcd.list_heads(PREFIX).await?;
@@ -215,7 +215,7 @@ pub(crate) async fn wait_complete(etcd: &EtcdClient, awaited_keys: &[Vec<u8>]) -
 }
 
 /// Returns when the API server has made all objects that it makes by itself, and writes no more.
-pub(crate) async fn wait_quiet(etcd: &EtcdClient) -> Result<(), BootError> {
+pub async fn wait_quiet(etcd: &EtcdClient) -> Result<(), BootError> {
     let start = Instant::now();
     let mut last_heads: Vec<(Vec<u8>, i64)> = Vec::new();
     let mut quiet_since = Instant::now();

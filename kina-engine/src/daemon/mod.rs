@@ -21,7 +21,7 @@
 //! - `status`: the engine's report on itself.
 
 mod binaries;
-pub(crate) mod boot;
+pub mod boot;
 mod client_socket;
 mod clients;
 mod connection;

@@ -21,28 +21,28 @@ const VALUES_PER_PAGE_MAX: i64 = 128;
 /// The bytes that a page of values has, if its values are as large as those of the page before.
 const PAGE_BYTES: usize = 4 << 20;
 /// Keys that one transaction writes. All its events share a revision, and reach each watcher in one message.
-pub(crate) const TRANSACTION_KEYS_MAX: usize = 2048;
+pub const TRANSACTION_KEYS_MAX: usize = 2048;
 /// Values can be 1.5 MB each, so a page of values can be large. gRPC's own default of 4 MB is too small.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
 /// A connection to the etcd of one cluster, over mutual TLS.
 #[derive(Clone, Debug)]
-pub(crate) struct EtcdClient {
+pub struct EtcdClient {
     channel: Channel,
 }
 
 /// A key without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyHead<'a> {
+pub struct KeyHead<'a> {
     /// The whole key, prefix included.
-    pub(crate) key: &'a [u8],
+    pub key: &'a [u8],
     /// The store's revision at which the key was last written.
-    pub(crate) mod_revision: i64,
+    pub mod_revision: i64,
 }
 
 /// A key with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StoredKey {
+pub struct StoredKey {
     /// The whole key, prefix included.
     pub key: Vec<u8>,
     /// The stored value, as the API server encoded it.
@@ -55,18 +55,18 @@ pub(crate) struct StoredKey {
 
 /// The keys under a prefix, at one revision.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct KeyListing {
+pub struct KeyListing {
     keys: PackedKeys,
     mod_revisions: Vec<i64>,
     /// The number of keys under the prefix, including those that a filter left out.
-    pub(crate) key_count: i64,
+    pub key_count: i64,
     /// The store's revision at which this was read.
-    pub(crate) revision: i64,
+    pub revision: i64,
 }
 
 /// Keys and values, page by page.
 #[derive(Debug)]
-pub(crate) struct Pages<'a> {
+pub struct Pages<'a> {
     etcd: &'a EtcdClient,
     /// The request for the next page, if there is one.
     request: Option<RangeRequest>,
@@ -75,7 +75,7 @@ pub(crate) struct Pages<'a> {
 
 /// One write of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum WriteOperation {
+pub enum WriteOperation {
     /// Writes a key.
     Put {
         /// The whole key.
@@ -183,7 +183,7 @@ impl EtcdClient {
     }
 
     /// Reads all keys under `prefix` with their values, at one revision, page by page.
-    pub(crate) fn pages(&self, prefix: &[u8]) -> Pages<'_> {
+    pub fn pages(&self, prefix: &[u8]) -> Pages<'_> {
         Pages { etcd: self, request: Some(prefix_request(prefix, VALUES_PER_PAGE_MAX)), revision: 0 }
     }
 
@@ -194,7 +194,7 @@ impl EtcdClient {
     }
 
     /// The revision at which `key` was created, if it exists.
-    pub(crate) async fn creation_revision(&self, key: &[u8]) -> Result<Option<i64>, EtcdError> {
+    pub async fn creation_revision(&self, key: &[u8]) -> Result<Option<i64>, EtcdError> {
         let request = RangeRequest { key: key.to_vec(), keys_only: true, ..RangeRequest::default() };
         Ok(self.range(request).await?.kvs.first().map(|kv| kv.create_revision))
     }
@@ -264,19 +264,19 @@ impl EtcdClient {
 
 impl KeyListing {
     /// Appends a head.
-    pub(crate) fn push(&mut self, key: &[u8], mod_revision: i64) {
+    pub fn push(&mut self, key: &[u8], mod_revision: i64) {
         self.keys.push(key);
         self.mod_revisions.push(mod_revision);
     }
 
     /// The listed heads, sorted by key.
-    pub(crate) fn heads(&self) -> impl Iterator<Item = KeyHead<'_>> {
+    pub fn heads(&self) -> impl Iterator<Item = KeyHead<'_>> {
         let heads = self.keys.iter().zip(&self.mod_revisions);
         heads.map(|(key, mod_revision)| KeyHead { key, mod_revision: *mod_revision })
     }
 
     /// Returns true if this key is listed.
-    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+    pub fn contains(&self, key: &[u8]) -> bool {
         self.keys.find(key).is_some()
     }
 }
@@ -325,7 +325,7 @@ impl WriteOperation {
     }
 
     /// The approximate number of bytes that this takes in a request.
-    pub(crate) fn size_bytes(&self) -> usize {
+    pub fn size_bytes(&self) -> usize {
         match self {
             Self::Put { key, value } => key.len() + value.len() + 16,
             Self::Delete { key } => key.len() + 16,

@@ -4,13 +4,13 @@
 //! `etcdserverpb/rpc.proto` and `mvccpb/kv.proto` of etcd's API. Every call has a deadline.
 
 mod client;
-pub(crate) mod messages;
+pub mod messages;
 mod packed;
 
 pub use client::EtcdError;
-pub(crate) use client::TRANSACTION_KEYS_MAX;
-pub(crate) use client::{EtcdClient, KeyListing, StoredKey, WriteOperation};
-pub(crate) use packed::{PackedKeys, PackedState};
+pub use client::TRANSACTION_KEYS_MAX;
+pub use client::{EtcdClient, KeyListing, StoredKey, WriteOperation};
+pub use packed::{PackedKeys, PackedState};
 
 /// etcd's limit on the operations of one transaction (`--max-txn-ops`), raised from 128 so that a usual rewind fits in
 /// one.

@@ -2,42 +2,42 @@
 
 /// Keys, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PackedKeys {
+pub struct PackedKeys {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 /// Keys with their values, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PackedState {
+pub struct PackedState {
     bytes: Vec<u8>,
     /// The lengths of each key and its value.
     lengths: Vec<(usize, usize)>,
 }
 
 impl PackedKeys {
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    pub(crate) fn push(&mut self, key: &[u8]) {
+    pub fn push(&mut self, key: &[u8]) {
         self.bytes.extend_from_slice(key);
         self.ends.push(self.bytes.len());
     }
 
     /// # Panics
     /// If `index` is out of bounds.
-    pub(crate) fn get(&self, index: usize) -> &[u8] {
+    pub fn get(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start..self.ends[index]]
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         (0..self.len()).map(|index| self.get(index))
     }
 
     /// The index of `key`. The keys must be sorted.
-    pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
+    pub fn find(&self, key: &[u8]) -> Option<usize> {
         let (mut low, mut high) = (0, self.len());
         // Bounded: each round halves the rest.
         while low < high {
@@ -53,23 +53,23 @@ impl PackedKeys {
 }
 
 impl PackedState {
-    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
+    pub fn push(&mut self, key: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
         self.lengths.push((key.len(), value.len()));
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.lengths.is_empty()
     }
 
     /// The lengths of each key and of its value.
-    pub(crate) fn lengths(&self) -> &[(usize, usize)] {
+    pub fn lengths(&self) -> &[(usize, usize)] {
         &self.lengths
     }
 
     /// Each key with its value.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = self.bytes.as_slice();
         self.lengths.iter().map(move |(key_length, value_length)| {
             let (key, after_key) = rest.split_at(*key_length);

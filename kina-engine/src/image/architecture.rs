@@ -9,7 +9,6 @@ use crate::assets::Platform;
 
 /// A processor that an image is for, by its name in images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
     /// x86-64.

@@ -52,13 +52,13 @@ pub struct Image {
 
 /// An image with its sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BuiltImage {
-    pub(crate) image: Image,
-    pub(crate) architecture: String,
+pub struct BuiltImage {
+    pub image: Image,
+    pub architecture: String,
     /// The version of Kubernetes.
-    pub(crate) kubernetes: String,
+    pub kubernetes: String,
     /// The SHA-256 of the supervisor: `sha256:…`.
-    pub(crate) supervisor: String,
+    pub supervisor: String,
 }
 
 /// The directory for images, below the root of kina's cache.
@@ -82,7 +82,7 @@ pub fn build(assets: &Assets, architecture: Architecture, directory: &Path) -> R
 }
 
 /// Like [`build`], but returns the image's sources as well.
-pub(crate) fn build_and_describe(
+pub fn build_and_describe(
     assets: &Assets,
     architecture: Architecture,
     directory: &Path,
@@ -92,8 +92,7 @@ pub(crate) fn build_and_describe(
 }
 
 /// Provides the supervisor that the next image for `architecture` in `directory` would have.
-#[cfg(feature = "cli")]
-pub(crate) fn supervisor(architecture: Architecture, directory: &Path) -> Result<PathBuf, SupervisorError> {
+pub fn supervisor(architecture: Architecture, directory: &Path) -> Result<PathBuf, SupervisorError> {
     let source = SupervisorSource::from_environment(&|name| std::env::var_os(name));
     source.provide(architecture, &directory.join("supervisors")).map(|supervisor| supervisor.path)
 }

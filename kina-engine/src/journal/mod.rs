@@ -15,9 +15,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-pub(crate) use record::ProcessRecord;
-#[cfg(feature = "cli")]
-pub(crate) use sweep::count_left;
+pub use record::ProcessRecord;
+pub use sweep::count_left;
 pub(crate) use sweep::{SweepReport, living_engines, sweep};
 
 use crate::living_file::LivingFile;
@@ -31,7 +30,7 @@ const LINES_MAX: usize = 1000;
 
 /// The journal of this engine, locked as long as the engine lives.
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub struct Journal {
     directory: PathBuf,
     pages: Mutex<Pages>,
 }
@@ -53,7 +52,7 @@ struct Entry {
 
 impl Journal {
     /// Starts a journal in `directory`.
-    pub(crate) fn start(directory: &Path) -> io::Result<Self> {
+    pub fn start(directory: &Path) -> io::Result<Self> {
         let file = begin(directory, &[])?;
         let pages = Pages { file, entries: Vec::new(), lines: 0, lines_max: LINES_MAX };
         Ok(Self { directory: directory.to_owned(), pages: Mutex::new(pages) })
@@ -61,13 +60,7 @@ impl Journal {
 
     /// Records a process that was just started, the leader of its own group, unless it has ended already. If this
     /// fails, the process must not be kept.
-    pub(crate) fn started(
-        &self,
-        process_id: u32,
-        component: &str,
-        cluster: &str,
-        state_directory: &Path,
-    ) -> io::Result<()> {
+    pub fn started(&self, process_id: u32, component: &str, cluster: &str, state_directory: &Path) -> io::Result<()> {
         let Some(start) = process_identity::start_of(process_id) else { return Ok(()) };
         let record = ProcessRecord {
             process_id,
@@ -90,7 +83,7 @@ impl Journal {
 
     /// Records that a process has ended. Must be called before it is reaped: until then no other process can have its
     /// id.
-    pub(crate) fn ended(&self, process_id: u32) {
+    pub fn ended(&self, process_id: u32) {
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in pages.entries.iter_mut().filter(|entry| entry.record.process_id == process_id) {
             entry.has_ended = true;
@@ -98,13 +91,13 @@ impl Journal {
     }
 
     /// The processes that have not ended yet.
-    pub(crate) fn living(&self) -> Vec<ProcessRecord> {
+    pub fn living(&self) -> Vec<ProcessRecord> {
         let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         pages.entries.iter().filter(|entry| !entry.has_ended).map(|entry| entry.record.clone()).collect()
     }
 
     /// Removes the journal, unless the next engine still has to end a process.
-    pub(crate) fn close(&self) -> io::Result<()> {
+    pub fn close(&self) -> io::Result<()> {
         let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         match pages.entries.iter().all(|entry| entry.has_ended) {
             true => pages.file.remove(),
@@ -124,7 +117,7 @@ impl Journal {
 
     /// A journal to which no line can be added.
     #[cfg(test)]
-    pub(crate) fn full(directory: &Path) -> Self {
+    pub fn full(directory: &Path) -> Self {
         let file = begin(directory, &[]).expect("begun").without_room();
         let pages = Pages { file, entries: Vec::new(), lines: 0, lines_max: LINES_MAX };
         Self { directory: directory.to_owned(), pages: Mutex::new(pages) }

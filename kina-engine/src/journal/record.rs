@@ -9,16 +9,16 @@ pub(super) const FORMAT: u32 = 1;
 
 /// A process that the engine started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ProcessRecord {
-    pub(crate) process_id: u32,
+pub struct ProcessRecord {
+    pub process_id: u32,
     /// The time of its start, in the system's own format.
-    pub(crate) start: String,
+    pub start: String,
     /// The group that it leads.
-    pub(crate) process_group: u32,
-    pub(crate) component: String,
-    pub(crate) cluster: String,
+    pub process_group: u32,
+    pub component: String,
+    pub cluster: String,
     /// The directory that it works in and leaves behind.
-    pub(crate) state_directory: PathBuf,
+    pub state_directory: PathBuf,
 }
 
 /// The first line.

@@ -24,20 +24,20 @@ const CLUSTERS: &str = "clusters";
 
 /// The results of a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SweepReport {
+pub struct SweepReport {
     /// The number of journals of living engines, which are left alone.
-    pub(crate) held: usize,
+    pub held: usize,
     /// Processes that outlived their engine.
-    pub(crate) killed: Vec<u32>,
+    pub killed: Vec<u32>,
     /// Directories that dead engines left behind.
-    pub(crate) removed: Vec<PathBuf>,
+    pub removed: Vec<PathBuf>,
     /// Journals that could not be trusted, at least in part.
-    pub(crate) set_aside: Vec<PathBuf>,
+    pub set_aside: Vec<PathBuf>,
 }
 
 /// Examines all journals in `directory` and cleans up after dead engines. Directories are removed only below
 /// `state_roots`. No failure is fatal: it is logged and left to the next sweep.
-pub(crate) fn sweep(directory: &Path, state_roots: &[PathBuf]) -> SweepReport {
+pub fn sweep(directory: &Path, state_roots: &[PathBuf]) -> SweepReport {
     let mut report = SweepReport::default();
     for path in files_in(directory, SUFFIX) {
         match look_at(&path) {
@@ -51,14 +51,13 @@ pub(crate) fn sweep(directory: &Path, state_roots: &[PathBuf]) -> SweepReport {
 }
 
 /// The process ids of living engines that have a journal here.
-pub(crate) fn living_engines(directory: &Path) -> BTreeSet<u32> {
+pub fn living_engines(directory: &Path) -> BTreeSet<u32> {
     let held = files_in(directory, SUFFIX).into_iter().filter(|path| matches!(look_at(path), Ok(Some(Found::Held))));
     held.filter_map(|path| owner_of(&path)).collect()
 }
 
 /// The number of dead engines that have left a journal. Does not clean up after them.
-#[cfg(feature = "cli")]
-pub(crate) fn count_left(directory: &Path) -> usize {
+pub fn count_left(directory: &Path) -> usize {
     files_in(directory, SUFFIX).iter().filter(|path| matches!(look_at(path), Ok(Some(Found::Left(_))))).count()
 }
 

@@ -16,20 +16,17 @@ use crate::paths::EnginePaths;
 use crate::settings::EngineSettings;
 
 /// The parts of an engine that its provider needs.
-pub(crate) struct Surroundings<'a> {
-    pub(crate) paths: &'a EnginePaths,
-    pub(crate) settings: &'a EngineSettings,
-    pub(crate) journal: Arc<Journal>,
+pub struct Surroundings<'a> {
+    pub paths: &'a EnginePaths,
+    pub settings: &'a EngineSettings,
+    pub journal: Arc<Journal>,
 }
 
 /// Makes the provider, and has it remove the remains of earlier engines' clusters.
 ///
 /// # Errors
 /// If this machine lacks something that the provider needs.
-pub(crate) async fn connect(
-    name: ProviderName,
-    surroundings: Surroundings<'_>,
-) -> Result<Arc<dyn Provider>, ProviderError> {
+pub async fn connect(name: ProviderName, surroundings: Surroundings<'_>) -> Result<Arc<dyn Provider>, ProviderError> {
     let Surroundings { paths, settings, journal } = surroundings;
     let (states, logs) = (paths.cluster_directory.clone(), paths.cluster_log_directory.clone());
     match name {

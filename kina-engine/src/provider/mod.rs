@@ -35,7 +35,7 @@ use crate::certificates::{CertificateAuthority, IssuedIdentity};
 use crate::etcd::PackedState;
 use crate::protocol::Profile;
 
-pub(crate) use self::connect::{Surroundings, connect};
+pub use self::connect::{Surroundings, connect};
 
 /// The future of a provider's call.
 pub type ProviderFuture<'a, Output> = Pin<Box<dyn Future<Output = Result<Output, ProviderError>> + Send + 'a>>;
@@ -57,12 +57,12 @@ pub trait Provider: Send + Sync {
 
     /// Lists the processes or containers of this provider's clusters, running or not, each in words by which a person
     /// can find it.
-    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "asked by the program alone"))]
+    #[cfg_attr(not(feature = "lab"), allow(dead_code, reason = "asked by the laboratory alone"))]
     fn remains(&self) -> ProviderFuture<'_, Vec<String>>;
 
     /// Measures the disk space of clusters outside of the directories that the provider was given. The figure may
     /// include data that is not kina's.
-    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "asked by the program alone"))]
+    #[cfg_attr(not(feature = "lab"), allow(dead_code, reason = "asked by the laboratory alone"))]
     fn disk_bytes(&self) -> MeasureFuture<'_>;
 }
 
@@ -92,7 +92,7 @@ pub trait ProvidedCluster: Send + Sync {
     fn process_ids(&self) -> Vec<u32>;
 
     /// Looks up, instead of remembering, if all of the cluster runs. A frozen cluster runs.
-    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "asked by the program alone"))]
+    #[cfg_attr(not(feature = "lab"), allow(dead_code, reason = "asked by the laboratory alone"))]
     fn check_running(&self) -> ProviderFuture<'_, bool>;
 
     /// Measures a running cluster's share of this machine's memory; `None` while nothing of it runs.
@@ -197,7 +197,7 @@ pub struct CreateRequest {
     /// The profile of the cluster.
     pub profile: Profile,
     /// The content of its store before the API server starts; empty for a cluster that bootstraps from nothing.
-    pub(crate) initial_state: Arc<PackedState>,
+    pub initial_state: Arc<PackedState>,
 }
 
 /// Addresses and credentials of a cluster. None of this ever leaves the engine.

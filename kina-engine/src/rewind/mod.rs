@@ -39,15 +39,16 @@ mod take;
 mod template;
 mod value_file;
 
-pub(crate) use baseline::{Baseline, BaselineWriter, Fingerprint};
+pub use baseline::Fingerprint;
+pub(crate) use baseline::{Baseline, BaselineWriter};
 pub(crate) use controllers::wait_controllers;
 pub(crate) use expected_keys::ExpectedKeys;
 pub(crate) use followed::{is_followed, transactions};
-#[cfg(feature = "cli")]
-pub(crate) use resource::{UNFOLLOWED, api_name};
+#[cfg(feature = "lab")]
+pub use resource::{UNFOLLOWED, api_name};
 pub(crate) use rewinder::{RewindReport, Rewinder};
 pub(crate) use server_owned::ServerOwned;
-pub(crate) use settle::read_fingerprint;
+pub use settle::read_fingerprint;
 pub(crate) use template::{Template, TemplateWriter};
 
 use crate::api_client::NoAnswer;
@@ -56,7 +57,7 @@ use crate::lingering::ProfileError;
 use crate::provider::ProviderError;
 
 /// All of an API server's keys start with this (kube-apiserver's `--etcd-prefix`).
-pub(crate) const PREFIX: &[u8] = b"/registry/";
+pub const PREFIX: &[u8] = b"/registry/";
 
 /// The reason why a cluster could not be rewound. It is then destroyed, never handed out.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ const RENAMED: [(&str, &str); 5] = [
 
 /// Built-in resources that nothing inside the API server follows as a whole (`apiserver_longrunning_requests` of its
 /// metrics lists the others; the contract suite compares).
-pub(crate) const UNFOLLOWED: [&str; 16] = [
+pub const UNFOLLOWED: [&str; 16] = [
     "configmaps",
     "controllerrevisions",
     "controllers",
@@ -168,7 +168,7 @@ impl ApiPaths {
 }
 
 /// The API's name for objects stored under this name.
-pub(crate) fn api_name(stored: &str) -> &str {
+pub fn api_name(stored: &str) -> &str {
     RENAMED.iter().find(|(storage, _)| *storage == stored).map_or(stored, |(_, api)| *api)
 }
 

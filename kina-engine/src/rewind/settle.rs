@@ -36,7 +36,7 @@ pub(super) async fn read_api_paths(client: &ApiClient) -> Result<ApiPaths, Rewin
 }
 
 /// The API server's discovery and OpenAPI now.
-pub(crate) async fn read_fingerprint(client: &ApiClient) -> Result<Fingerprint, RewindError> {
+pub async fn read_fingerprint(client: &ApiClient) -> Result<Fingerprint, RewindError> {
     let (discovery_etag, openapi_index_hash) = (discovery_etag(client).await?, openapi_index_hash(client).await?);
     Ok(Fingerprint { discovery_etag, openapi_index_hash })
 }

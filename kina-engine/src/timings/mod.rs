@@ -4,13 +4,10 @@
 //! - `recorder`: records phases and keeps the latest.
 //! - `record`: a phase in memory.
 //! - `log`: appends phases to files that clients named.
-//! - `page`: an HTML page of phases.
 
 mod line;
 #[cfg(feature = "engine")]
 mod log;
-#[cfg(feature = "cli")]
-pub mod page;
 #[cfg(feature = "engine")]
 mod record;
 #[cfg(feature = "engine")]

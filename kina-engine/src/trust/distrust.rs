@@ -49,7 +49,7 @@ impl Distrust {
     }
 
     /// The command that makes it the user's own.
-    pub(crate) fn repair(&self) -> Option<String> {
+    pub fn repair(&self) -> Option<String> {
         let path = shell_word(&self.path);
         let sudo = if self.user == 0 || self.is_own() { "" } else { "sudo " };
         match (&self.reason, self.kind) {

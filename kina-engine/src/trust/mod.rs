@@ -17,7 +17,7 @@ mod distrust;
 mod file;
 mod group;
 mod rule;
-pub(crate) mod search_path;
+pub mod search_path;
 
 pub use distrust::Distrust;
 

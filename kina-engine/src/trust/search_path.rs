@@ -20,12 +20,12 @@ struct NotFound {
 }
 
 /// The directories of a search path, without those that depend on the working directory.
-pub(crate) fn directories(search_path: &OsStr) -> impl Iterator<Item = PathBuf> + '_ {
+pub fn directories(search_path: &OsStr) -> impl Iterator<Item = PathBuf> + '_ {
     std::env::split_paths(search_path).filter(|directory| directory.is_absolute())
 }
 
 /// The first program of this name in the search path.
-pub(crate) fn find(program: impl AsRef<Path>, search_path: &OsStr) -> Option<PathBuf> {
+pub fn find(program: impl AsRef<Path>, search_path: &OsStr) -> Option<PathBuf> {
     directories(search_path).map(|directory| directory.join(&program)).find(|path| is_program(path))
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn find(program: impl AsRef<Path>, search_path: &OsStr) -> Option<Pat
 ///
 /// # Errors
 /// If there is no program of that name.
-pub(crate) fn resolve(program: &Path, search_path: &OsStr) -> io::Result<PathBuf> {
+pub fn resolve(program: &Path, search_path: &OsStr) -> io::Result<PathBuf> {
     if program.as_os_str().as_encoded_bytes().contains(&b'/') {
         return std::path::absolute(program);
     }
@@ -42,12 +42,12 @@ pub(crate) fn resolve(program: &Path, search_path: &OsStr) -> io::Result<PathBuf
 }
 
 /// The search path of this process, empty if it has none.
-pub(crate) fn of_this_process() -> OsString {
+pub fn of_this_process() -> OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }
 
 /// The search path for a program that kina starts by itself, which starts others in turn.
-pub(crate) fn without_relative_entries(search_path: &OsStr) -> OsString {
+pub fn without_relative_entries(search_path: &OsStr) -> OsString {
     // They were joined before, so they can be again.
     std::env::join_paths(directories(search_path)).unwrap_or_default()
 }

@@ -190,7 +190,7 @@ impl ContainerErrorKind {
     }
 
     /// Returns true if only the user can repair the cause, so that trying again before that is no use.
-    pub(crate) fn is_user_error(self) -> bool {
+    pub fn is_user_error(self) -> bool {
         matches!(
             self,
             Self::NoProgram

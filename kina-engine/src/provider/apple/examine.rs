@@ -15,37 +15,37 @@ use crate::provider::ProviderError;
 
 /// The state of the service.
 #[derive(Debug)]
-pub(crate) struct Examination {
+pub struct Examination {
     /// The answer of `system status`: `running`, `not running`, `unregistered`.
-    pub(crate) status: String,
+    pub status: String,
     /// The directory where `container` keeps everything, if known.
-    pub(crate) app_root: Option<PathBuf>,
+    pub app_root: Option<PathBuf>,
     /// Further details, if the service runs.
-    pub(crate) inside: Option<Inside>,
+    pub inside: Option<Inside>,
 }
 
 /// Details that only a running service provides.
 #[derive(Debug)]
-pub(crate) struct Inside {
+pub struct Inside {
     /// Versions of the program and of the service, if they differ.
-    pub(crate) version_skew: Result<Option<(String, String)>, ContainerError>,
-    pub(crate) disk_usage: Result<DiskUsage, ProviderError>,
-    pub(crate) containers: Result<ContainerCount, ContainerError>,
+    pub version_skew: Result<Option<(String, String)>, ContainerError>,
+    pub disk_usage: Result<DiskUsage, ProviderError>,
+    pub containers: Result<ContainerCount, ContainerError>,
     /// Names of all images.
-    pub(crate) images: Result<Vec<String>, ContainerError>,
+    pub images: Result<Vec<String>, ContainerError>,
 }
 
 /// The numbers of containers by owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ContainerCount {
+pub struct ContainerCount {
     /// Containers of this realm, with an engine that lives.
-    pub(crate) held: usize,
+    pub held: usize,
     /// Names of this realm's containers without a living engine.
-    pub(crate) left_behind: Vec<String>,
+    pub left_behind: Vec<String>,
     /// Containers of kina's other realms: of other cache directories.
-    pub(crate) of_other_realms: usize,
+    pub of_other_realms: usize,
     /// Containers that are not kina's.
-    pub(crate) of_others: usize,
+    pub of_others: usize,
 }
 
 impl AppleProvider {
@@ -54,7 +54,7 @@ impl AppleProvider {
     ///
     /// # Errors
     /// If the service's status cannot be determined.
-    pub(crate) async fn examine(&self) -> Result<Examination, ContainerError> {
+    pub async fn examine(&self) -> Result<Examination, ContainerError> {
         let (cli, service, owner) = (&self.shared.cli, &self.shared.service, &self.shared.owner);
         let found = service.status(cli).await?;
         let mut inside = None;

@@ -8,18 +8,18 @@ use serde_json::Value;
 
 /// A container, as `list` and `inspect` show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Container {
-    pub(crate) id: String,
-    pub(crate) state: ContainerState,
-    pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) image_reference: Option<String>,
-    pub(crate) image_digest: Option<String>,
+pub struct Container {
+    pub id: String,
+    pub state: ContainerState,
+    pub labels: BTreeMap<String, String>,
+    pub image_reference: Option<String>,
+    pub image_digest: Option<String>,
 }
 
 /// The state of a container. The service only ever reports the first two: a container being stopped still runs, and one
 /// being booted is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ContainerState {
+pub enum ContainerState {
     Running,
     Stopped,
     Stopping,

@@ -10,23 +10,23 @@ use sha2::{Digest, Sha256};
 /// not touched.
 pub(super) const REALM: &str = "dev.kina.realm";
 /// The engine that made the container.
-pub(crate) const ENGINE: &str = "dev.kina.engine";
+pub const ENGINE: &str = "dev.kina.engine";
 /// The cluster in the container.
-pub(crate) const CLUSTER: &str = "dev.kina.cluster";
+pub const CLUSTER: &str = "dev.kina.cluster";
 
 /// A container's name is also its host name: 63 characters, no dots.
 const NAME_CHARACTERS_MAX: usize = 63;
 
 /// The owner of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
+pub struct Owner {
     realm: String,
     engine: String,
 }
 
 impl Owner {
     /// Makes the owner for the engine called `engine`, of the realm with its journals in `journal_directory`.
-    pub(crate) fn new(journal_directory: &Path, engine: &str) -> Self {
+    pub fn new(journal_directory: &Path, engine: &str) -> Self {
         let real = std::fs::canonicalize(journal_directory).unwrap_or_else(|_| journal_directory.to_owned());
         Self { realm: digest(&[real.as_os_str().as_bytes()], 16), engine: engine.to_owned() }
     }
@@ -54,7 +54,7 @@ impl Owner {
     }
 
     /// Returns true if these are the labels of a container of this realm, of any engine.
-    pub(crate) fn is_of_realm(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn is_of_realm(&self, labels: &BTreeMap<String, String>) -> bool {
         labels.get(REALM).is_some_and(|realm| *realm == self.realm)
     }
 

@@ -22,7 +22,6 @@ mod command;
 mod create;
 mod death_watcher;
 mod error;
-#[cfg(feature = "cli")]
 mod examine;
 mod guest;
 mod image;
@@ -41,17 +40,14 @@ mod version;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use self::error::ContainerError;
-#[cfg(feature = "cli")]
-pub use self::error::ContainerErrorKind;
-#[cfg(feature = "cli")]
-pub(crate) use self::examine::{ContainerCount, Examination, Inside};
+pub use self::error::{ContainerError, ContainerErrorKind};
+pub use self::examine::{ContainerCount, Examination, Inside};
 pub use self::image::{ClusterImage, ImageSource};
 pub use self::json::DiskUsage;
-#[cfg(feature = "cli")]
-pub(crate) use self::json::{Container, ContainerState};
-#[cfg(feature = "cli")]
-pub(crate) use self::labels::{CLUSTER as CLUSTER_LABEL, ENGINE as ENGINE_LABEL, Owner};
+#[cfg(feature = "lab")]
+pub use self::json::{Container, ContainerState};
+#[cfg(feature = "lab")]
+pub use self::labels::{CLUSTER as CLUSTER_LABEL, ENGINE as ENGINE_LABEL, Owner};
 pub use self::settings::{AppleSettings, PROGRAM_VARIABLE, find_program};
 pub use self::sweep::SweepReport;
 
@@ -169,15 +165,15 @@ impl Provider for AppleProvider {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "lab")]
 /// Reads the output of `container list --format json`; `None` if it cannot be understood.
-pub(crate) fn read_containers(output: &[u8]) -> Option<Vec<Container>> {
+pub fn read_containers(output: &[u8]) -> Option<Vec<Container>> {
     json::containers(output).ok()
 }
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "lab")]
 /// Returns true if this output of `container --version` is an emulator's.
-pub(crate) fn is_emulator(version: &str) -> bool {
+pub fn is_emulator(version: &str) -> bool {
     Program::parse(version).is_some_and(|program| program.is_emulator)
 }
 

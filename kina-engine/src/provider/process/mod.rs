@@ -21,7 +21,7 @@ use crate::journal::Journal;
 use crate::protocol::Profile;
 
 /// Memory of one running cluster, for admission.
-pub(crate) const MEMORY_PER_CLUSTER_BYTES: u64 = 320 << 20;
+pub const MEMORY_PER_CLUSTER_BYTES: u64 = 320 << 20;
 
 /// Makes clusters of plain processes.
 pub struct ProcessProvider {
@@ -38,7 +38,7 @@ impl ProcessProvider {
     ///
     /// # Errors
     /// If the thread that starts the children cannot be made.
-    pub(crate) fn new(
+    pub fn new(
         cluster_directory: PathBuf,
         log_directory: PathBuf,
         journal: Arc<Journal>,

@@ -1,0 +1,155 @@
+//! The yardstick: a boot of a control plane as controller-runtime's envtest does it, with the same binaries.
+//!
+//! Modelled on its `internal/testing/controlplane`: both programs are asked for `--help` to learn their flags, etcd
+//! without TLS and without fsync, a bootstrap from nothing, `/healthz` every 100 ms without credentials, then the
+//! namespace `default` every 50 ms.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use k8s_openapi::api::core::v1::Namespace;
+use kina_engine::assets::Assets;
+use kina_engine::certificates::{CertificateAuthority, IssuedIdentity, SigningKeyPair};
+use kina_engine::client;
+use kube::api::{Api, ListParams};
+use tokio::process::{Child, Command};
+
+/// envtest's own limit for each component.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const HEALTH_INTERVAL: Duration = Duration::from_millis(100);
+const NAMESPACE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Boots once; returns the time until the first list of namespaces was answered, in milliseconds.
+pub async fn boot(assets: &Assets) -> anyhow::Result<f64> {
+    let directory = tempfile::Builder::new().prefix("kina-bench-").tempdir()?;
+    let start = Instant::now();
+
+    let (etcd_address, peer_address) = (free_address()?, free_address()?);
+    help(&assets.etcd).await?;
+    let client_url = format!("http://{etcd_address}");
+    let _etcd = spawn(
+        &assets.etcd,
+        &[
+            format!("--data-dir={}", directory.path().join("etcd").display()),
+            format!("--listen-client-urls={client_url}"),
+            format!("--advertise-client-urls={client_url}"),
+            format!("--listen-peer-urls=http://{peer_address}"),
+            "--unsafe-no-fsync=true".to_owned(),
+        ],
+    )?;
+    poll("etcd", HEALTH_INTERVAL, || is_healthy(format!("{client_url}/health"))).await?;
+
+    let api_address = free_address()?;
+    let (admin, serving_ca_pem) = write_certificates(directory.path())?;
+    help(&assets.kube_apiserver).await?;
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let _api_server = spawn(
+        &assets.kube_apiserver,
+        &[
+            format!("--etcd-servers={client_url}"),
+            format!("--cert-dir={}", directory.path().display()),
+            format!("--secure-port={}", api_address.port()),
+            format!("--bind-address={}", api_address.ip()),
+            format!("--tls-cert-file={}", file("apiserver.crt")),
+            format!("--tls-private-key-file={}", file("apiserver.key")),
+            "--authorization-mode=RBAC".to_owned(),
+            "--allow-privileged=true".to_owned(),
+            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+            "--disable-admission-plugins=ServiceAccount".to_owned(),
+            format!("--service-account-issuer=https://{api_address}/"),
+            format!("--service-account-key-file={}", file("sa-signer.pub")),
+            format!("--service-account-signing-key-file={}", file("sa-signer.key")),
+            format!("--client-ca-file={}", file("client-ca.crt")),
+            // envtest finds this out by itself, and fails on a host without a default route.
+            format!("--advertise-address={}", api_address.ip()),
+            "--endpoint-reconciler-type=none".to_owned(),
+        ],
+    )?;
+    let anonymous = {
+        let mut config = client::kube_config(api_address, &serving_ca_pem, kube::config::AuthInfo::default())?;
+        config.accept_invalid_certs = true;
+        kube::Client::try_from(config)?
+    };
+    poll("kube-apiserver", HEALTH_INTERVAL, || {
+        let anonymous = anonymous.clone();
+        async move {
+            let Ok(request) = http::Request::get("/healthz").body(Vec::new()) else { return false };
+            anonymous.request_text(request).await.is_ok_and(|text| text == "ok")
+        }
+    })
+    .await?;
+
+    let auth_info = client::auth_info(&admin.certificate_pem, &admin.key_pem);
+    let client = kube::Client::try_from(client::kube_config(api_address, &serving_ca_pem, auth_info)?)?;
+    let namespaces: Api<Namespace> = Api::all(client);
+    poll("the namespace `default`", NAMESPACE_INTERVAL, || {
+        let namespaces = namespaces.clone();
+        async move { namespaces.get("default").await.is_ok() }
+    })
+    .await?;
+    namespaces.list(&ListParams::default()).await?;
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+fn write_certificates(directory: &Path) -> anyhow::Result<(IssuedIdentity, String)> {
+    let serving_ca = CertificateAuthority::generate("serving")?;
+    let server = serving_ca.issue_server("kube-apiserver", &["kubernetes"])?;
+    let client_ca = CertificateAuthority::generate("client")?;
+    let signer = SigningKeyPair::generate()?;
+    let contents = [
+        ("apiserver.crt", &server.certificate_pem),
+        ("apiserver.key", &server.key_pem),
+        ("client-ca.crt", &client_ca.certificate_pem()),
+        ("sa-signer.key", &signer.private_pem),
+        ("sa-signer.pub", &signer.public_pem),
+    ];
+    for (name, content) in contents {
+        std::fs::write(directory.join(name), content)?;
+    }
+    Ok((client_ca.issue_client("admin", Some("system:masters"))?, serving_ca.certificate_pem()))
+}
+
+async fn help(program: &Path) -> anyhow::Result<()> {
+    let output = Command::new(program).arg("--help").stdin(Stdio::null()).output().await;
+    output.with_context(|| format!("running {} --help failed", program.display()))?;
+    Ok(())
+}
+
+fn spawn(program: &PathBuf, arguments: &[String]) -> anyhow::Result<Child> {
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("starting {} failed", program.display()))
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+async fn is_healthy(url: String) -> bool {
+    // Plain HTTP, for which kube's client would need a configuration of its own.
+    let asked = tokio::task::spawn_blocking(move || ureq::get(&url).call().is_ok_and(|answer| answer.status() == 200));
+    asked.await.unwrap_or(false)
+}
+
+async fn poll<Answer: Future<Output = bool>>(
+    what: &str,
+    interval: Duration,
+    is_ready: impl Fn() -> Answer,
+) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while !is_ready().await {
+        if START_TIMEOUT < start.elapsed() {
+            bail!("{what} was not ready after {} s", START_TIMEOUT.as_secs());
+        }
+        tokio::time::sleep(interval).await;
+    }
+    Ok(())
+}

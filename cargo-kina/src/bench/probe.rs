@@ -1,0 +1,126 @@
+//! The measured processes: the work of a test, each in a process of its own.
+//!
+//! A probe prints the time from its first line to the answer of its first list of namespaces.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use k8s_openapi::api::core::v1::Namespace;
+use kina_engine::client::{self, EngineClient, EngineProgram};
+use kina_engine::protocol::AcquireRequest;
+use kube::api::{Api, ListParams};
+use serde::{Deserialize, Serialize};
+
+use super::dirt::{self, Dirt};
+use crate::output::print_progress;
+
+/// The work of a probe of leases.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LeaseProbe {
+    /// Lease a cluster, list its namespaces
+    Lease {
+        /// Waste this much more time, in percent of the duration, to see if the gate notices
+        #[arg(long, default_value_t = 0)]
+        slowed_percent: u32,
+    },
+    /// List the namespaces of a cluster that is running already
+    Direct {
+        /// File with its address and credentials
+        access: PathBuf,
+    },
+    /// Lease a cluster and change many keys in it
+    Dirty,
+    /// Lease a cluster and create this many ConfigMaps in it
+    Fill {
+        /// Number of ConfigMaps
+        objects: usize,
+    },
+}
+
+/// The result of a probe.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// From the first line to the answer, in milliseconds.
+    pub took_ms: f64,
+    /// The lease, if there was one.
+    pub lease: Option<u64>,
+    /// The version that the server reports, if it was asked.
+    pub kubernetes: Option<String>,
+}
+
+/// A running cluster's address and credentials, for a direct probe.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DirectAccess {
+    pub address: SocketAddr,
+    pub ca_pem: String,
+    pub certificate_pem: String,
+    pub key_pem: String,
+}
+
+/// Runs a probe; `start` is the time of the first line of its process.
+pub fn run(probe: &LeaseProbe, start: Instant) -> anyhow::Result<()> {
+    print(async {
+        match probe {
+            LeaseProbe::Lease { slowed_percent } => lease(start, &Dirt::None, *slowed_percent).await,
+            LeaseProbe::Dirty => lease(start, &Dirt::Thorough, 0).await,
+            LeaseProbe::Fill { objects } => lease(start, &Dirt::ConfigMaps(*objects), 0).await,
+            LeaseProbe::Direct { access } => direct(start, access).await,
+        }
+    })
+}
+
+/// Prints the report of a probe.
+pub fn print(probe: impl Future<Output = anyhow::Result<impl Serialize>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    println!("{}", serde_json::to_string(&runtime.block_on(probe)?)?);
+    Ok(())
+}
+
+/// Leases a cluster, and leaves `dirt` in it.
+pub async fn lease(start: Instant, dirt: &Dirt<'_>, slowed_percent: u32) -> anyhow::Result<ProbeReport> {
+    let engine = EngineClient::from_environment(EngineProgram::ThisExecutable)?;
+    let request = AcquireRequest::from_environment("cargo kina bench", None)?;
+    let lease = engine.acquire(request, &print_progress).await?;
+    let grant = &lease.grant;
+    let client = connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
+    list_namespaces(&client).await?;
+    if 0 < slowed_percent {
+        tokio::time::sleep(start.elapsed() * slowed_percent / 100).await;
+    }
+    let took_ms = start.elapsed().as_secs_f64() * 1e3;
+    let open = dirt::make(&client, dirt).await?;
+    let report = ProbeReport { took_ms, lease: Some(grant.lease), kubernetes: Some(grant.kubernetes.clone()) };
+    lease.release();
+    drop(open);
+    Ok(report)
+}
+
+async fn direct(start: Instant, access: &PathBuf) -> anyhow::Result<ProbeReport> {
+    let access: DirectAccess = serde_json::from_slice(&std::fs::read(access)?)?;
+    let client = connect(access.address, &access.ca_pem, &access.certificate_pem, &access.key_pem)?;
+    list_namespaces(&client).await?;
+    Ok(ProbeReport { took_ms: start.elapsed().as_secs_f64() * 1e3, lease: None, kubernetes: None })
+}
+
+pub fn connect(
+    address: SocketAddr,
+    ca_pem: &str,
+    certificate_pem: &str,
+    key_pem: &str,
+) -> anyhow::Result<kube::Client> {
+    let config = client::kube_config(address, ca_pem, client::auth_info(certificate_pem, key_pem))?;
+    Ok(kube::Client::try_from(config)?)
+}
+
+async fn list_namespaces(client: &kube::Client) -> anyhow::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let found = namespaces.list(&ListParams::default()).await.context("listing the namespaces failed")?.items.len();
+    // `default` and the three of the system.
+    if found < 4 {
+        bail!("only {found} namespaces were listed");
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! The binaries for commands that make clusters themselves.
+
+use std::path::PathBuf;
+
+use kina_engine::ProviderName;
+use kina_engine::assets::{self, AssetRequest, Assets, KubernetesMinor, Platform};
+use kina_engine::paths::EnginePaths;
+
+use super::output::print_progress;
+
+/// The binaries that the user's tests would use, for a private engine with a cache of its own.
+pub async fn find_binaries() -> anyhow::Result<Assets> {
+    find_binaries_for(Platform::host()).await
+}
+
+/// The same, for clusters that run on `platform`.
+pub async fn find_binaries_for(platform: Platform) -> anyhow::Result<Assets> {
+    let user_paths = EnginePaths::from_environment(ProviderName::Process)?;
+    let mut request = AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
+        std::env::var_os(name)
+    });
+    request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
+    let request = request.for_platform(platform);
+    let assets =
+        tokio::task::spawn_blocking(move || assets::provide(&request, &|progress| print_progress(&progress.text)))
+            .await??;
+    Ok(assets)
+}

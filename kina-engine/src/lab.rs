@@ -1,0 +1,61 @@
+//! Parts of the inside for kina's own laboratory: `kina-lab`, `benches/` and `tests/`.
+//!
+//! Exempt from semantic versioning: any release may change or remove any of it.
+
+pub mod api_client {
+    pub use crate::api_client::{ApiClient, NoAnswer};
+}
+
+pub mod boot {
+    pub use crate::daemon::boot::{BootError, wait_complete, wait_quiet};
+}
+
+pub mod cluster_name {
+    pub use crate::cluster_name::engine_of;
+}
+
+pub mod etcd {
+    pub use crate::etcd::{EtcdClient, EtcdError, WriteOperation};
+}
+
+pub mod hex {
+    pub use crate::hex::encode;
+}
+
+pub mod journal {
+    pub use crate::journal::Journal;
+}
+
+pub mod process_identity {
+    pub use crate::process_identity::{numbering, pid, start_of};
+}
+
+pub mod process_memory {
+    pub use crate::process_memory::resident_bytes;
+}
+
+pub mod provider {
+    pub use crate::provider::{
+        Capabilities, CreateRequest, ProvidedCluster, Provider, ProviderError, ProviderFuture, Readiness, Surroundings,
+        connect,
+    };
+
+    pub mod apple {
+        pub use crate::provider::apple::{
+            CLUSTER_LABEL, Container, ContainerState, ENGINE_LABEL, Owner, PROGRAM_VARIABLE, find_program, is_emulator,
+            read_containers,
+        };
+    }
+}
+
+pub mod rewind {
+    pub use crate::rewind::{PREFIX, UNFOLLOWED, api_name, read_fingerprint};
+}
+
+pub mod sabotage {
+    pub use crate::sabotage::{Part, SLOW_PERCENT, VARIABLE};
+}
+
+pub mod snapshot {
+    pub use crate::snapshot::Snapshot;
+}

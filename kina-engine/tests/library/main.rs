@@ -1,0 +1,4 @@
+//! The engine's library from outside.
+
+mod assets_download;
+mod version;

@@ -1,0 +1,33 @@
+//! `cargo lab bench`: all measurements of `cargo kina bench`, and those that only kina's developers need.
+//!
+//! - `scenario`: the command line. `probe`: single samples.
+//! - `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`, `scale`, `peers`, `crud`, `stress`, `price`,
+//!   `large_template`: the scenarios.
+//! - `self_test`: a test of the gate on this machine. `page`: docs/BENCHMARKS.md. `flamegraph`: processor time by function.
+//! - `packages`: builds and runs packages of this repository. `processor_time`: that of an engine and its clusters.
+//!
+//! The private engine of all scenarios, the form of their reports and their statistics are those of `cargo kina bench`.
+
+mod compare;
+mod crud;
+mod fixtures;
+mod flamegraph;
+mod gateway;
+mod large_template;
+mod lifecycle;
+mod packages;
+mod page;
+mod peers;
+mod price;
+mod probe;
+mod processor_time;
+mod rewind;
+mod scale;
+mod scenario;
+mod self_test;
+mod stress;
+mod wear;
+
+use cargo_kina::bench::{Bench, SLOTS, envtest_recipe, machine_description, plot, report, say, statistics};
+
+pub(crate) use self::scenario::{BenchArguments, run};

@@ -1,0 +1,127 @@
+//! Credentials of a lease that has ended.
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use kina_engine::client;
+use kina_engine::protocol::LeaseGrant;
+use serde::{Deserialize, Serialize};
+
+use super::canary::{self, Api};
+
+/// Time limit for a busy engine to close a gateway after the end of its lease.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Duration and interval of late writes.
+const LATE_WRITES_FOR: Duration = Duration::from_millis(1000);
+const LATE_WRITES_MAX: usize = 200;
+const LATE_WRITE_INTERVAL: Duration = Duration::from_millis(4);
+
+/// The content of a lease, as a client that kept it would have it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Credentials {
+    address: std::net::SocketAddr,
+    ca_pem: String,
+    certificate_pem: String,
+    key_pem: String,
+}
+
+/// A process that was left behind.
+#[derive(Clone, Debug, Args)]
+pub(super) struct LateWriterArguments {
+    /// A file with credentials
+    #[arg(long)]
+    credentials: PathBuf,
+    /// The lease they were for
+    #[arg(long)]
+    lease: usize,
+}
+
+impl Credentials {
+    pub(super) fn of(grant: &LeaseGrant) -> Self {
+        Self {
+            address: grant.address,
+            ca_pem: grant.ca_pem.clone(),
+            certificate_pem: grant.client_certificate_pem.clone(),
+            key_pem: grant.client_key_pem.clone(),
+        }
+    }
+
+    pub(super) fn connect(&self) -> anyhow::Result<Api> {
+        let auth_info = client::auth_info(&self.certificate_pem, &self.key_pem);
+        let config = client::kube_config(self.address, &self.ca_pem, auth_info)?;
+        Ok(Api(kube::Client::try_from(config)?))
+    }
+
+    pub(super) fn save(&self, path: &Path) -> anyhow::Result<()> {
+        let file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+        Ok(serde_json::to_writer(file, self)?)
+    }
+
+    /// `None` if there are none, or if the process that wrote them was killed meanwhile.
+    pub(super) fn load(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+}
+
+/// Returns true if the credentials of an earlier lease, or its open connection, are still of use when they no longer
+/// may be.
+pub(super) async fn is_let_in(credentials: &Credentials, connected: Option<&Api>) -> anyhow::Result<bool> {
+    let start = Instant::now();
+    loop {
+        let mut answered = is_answered(&credentials.connect()?).await;
+        if let Some(api) = connected {
+            answered |= is_answered(api).await;
+        }
+        if !answered {
+            return Ok(false);
+        }
+        if CLOSE_TIMEOUT < start.elapsed() {
+            return Ok(true);
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// Goes on writing for a moment, even after the end of the lease.
+pub(super) async fn write_late(arguments: &LateWriterArguments) -> anyhow::Result<()> {
+    if let Some(credentials) = Credentials::load(&arguments.credentials) {
+        go_on_writing(&credentials, arguments.lease).await;
+    }
+    Ok(())
+}
+
+/// The same within this process, on a thread of its own.
+pub(super) fn write_late_on_thread(credentials: Credentials, lease: usize) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Ok(runtime) = runtime {
+            runtime.block_on(go_on_writing(&credentials, lease));
+        }
+    });
+}
+
+async fn go_on_writing(credentials: &Credentials, lease: usize) {
+    let writes = async {
+        let Ok(api) = credentials.connect() else { return };
+        for number in 0..LATE_WRITES_MAX {
+            // A refusal has to happen sooner or later.
+            let _ = canary::write_late(&api, lease, number).await;
+            tokio::time::sleep(LATE_WRITE_INTERVAL).await;
+        }
+    };
+    let _ = tokio::time::timeout(LATE_WRITES_FOR, writes).await;
+}
+
+/// Returns true if there is an answer of any kind; a refused or broken handshake is none.
+async fn is_answered(api: &Api) -> bool {
+    let request = http::Request::get("/version").body(Vec::new());
+    let Ok(request) = request else { return false };
+    match tokio::time::timeout(ANSWER_TIMEOUT, api.0.request_text(request)).await {
+        Ok(Ok(_) | Err(kube::Error::Api(_))) => true,
+        Ok(Err(_)) | Err(_) => false,
+    }
+}

@@ -1,0 +1,115 @@
+//! A provider for this process alone, in directories of its own: the user's engines are not touched, and everything is
+//! removed at the end.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use cargo_kina::find_binaries_for;
+use kina_engine::ProviderName;
+use kina_engine::assets::Assets;
+use kina_engine::lab::boot::wait_quiet;
+use kina_engine::lab::etcd::EtcdClient;
+use kina_engine::lab::journal::Journal;
+use kina_engine::lab::provider::{self, CreateRequest, ProvidedCluster, Provider, Readiness, Surroundings};
+use kina_engine::lab::rewind::{PREFIX, read_fingerprint};
+use kina_engine::lab::snapshot::Snapshot;
+use kina_engine::paths::EnginePaths;
+use kina_engine::protocol::Profile;
+use kina_engine::settings::EngineSettings;
+
+/// The surroundings of a provider.
+pub(super) struct PrivateRealm {
+    name: ProviderName,
+    paths: EnginePaths,
+    /// Dropped after everything that works in it.
+    _directory: tempfile::TempDir,
+}
+
+impl PrivateRealm {
+    /// Creates the directories; `purpose` is part of their name.
+    pub(super) fn prepare(name: ProviderName, purpose: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("kina-{purpose}-"))
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir_in("/tmp")
+            .context("making a temporary directory failed")?;
+        let inside = |name: &str| Some(OsString::from(directory.path().join(name)));
+        let paths = EnginePaths::resolve(name, &|variable| match variable {
+            "KINA_RUNTIME_DIR" => inside("run"),
+            "KINA_CACHE_DIR" => inside("cache"),
+            _ => None,
+        })?;
+        Ok(Self { name, paths, _directory: directory })
+    }
+
+    /// Makes a provider, as an engine does. Several can exist at the same time, like engines of one user.
+    pub(super) async fn connect(&self) -> anyhow::Result<Arc<dyn Provider>> {
+        let journal = Arc::new(Journal::start(&self.paths.journal_directory).context("beginning a journal failed")?);
+        let settings = EngineSettings::of_this_process()?;
+        let surroundings = Surroundings { paths: &self.paths, settings: &settings, journal };
+        Ok(provider::connect(self.name, surroundings).await?)
+    }
+
+    /// The state directory of the cluster of this name.
+    pub(super) fn state_directory(&self, cluster: &str) -> PathBuf {
+        self.paths.cluster_directory.join(cluster)
+    }
+
+    /// The directory of all clusters' states.
+    pub(super) fn cluster_directory(&self) -> &Path {
+        &self.paths.cluster_directory
+    }
+}
+
+/// The binaries that clusters of this provider are made from.
+pub(super) async fn binaries_of(provider: &Arc<dyn Provider>) -> anyhow::Result<Assets> {
+    find_binaries_for(provider.capabilities().binaries_platform).await
+}
+
+/// Bootstraps a cluster from nothing, lets `change` write into it, and reads its state; then removes the cluster.
+pub(super) async fn bootstrap(
+    provider: &Arc<dyn Provider>,
+    assets: &Assets,
+    change: impl AsyncFnOnce(&Arc<dyn ProvidedCluster>) -> anyhow::Result<()>,
+) -> anyhow::Result<Snapshot> {
+    let request = CreateRequest {
+        name: "bootstrap".to_owned(),
+        assets: assets.clone(),
+        profile: Profile::Api,
+        initial_state: Arc::default(),
+    };
+    let cluster = provider.create(request).await?;
+    let taken = async {
+        cluster.wait_ready(Readiness::Full).await?;
+        change(&cluster).await?;
+        let access = cluster.access();
+        let etcd = EtcdClient::connect(access.etcd_address, &access.etcd_ca_pem, &access.etcd_client).await?;
+        wait_quiet(&etcd).await?;
+        let (stored_keys, _) = etcd.read_all(PREFIX).await?;
+        let fingerprint = read_fingerprint(&kina_engine::lab::api_client::ApiClient::new(access)?).await?;
+        anyhow::Ok(Snapshot::new(&stored_keys, fingerprint))
+    };
+    let taken = taken.await;
+    cluster.destroy().await?;
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_realm_is_private_and_is_removed() {
+        let realms = [(); 2].map(|()| PrivateRealm::prepare(ProviderName::Process, "test").expect("made"));
+        let directories = realms.each_ref().map(|realm| realm.cluster_directory().to_owned());
+        assert_ne!(directories[0], directories[1]);
+        let roots = realms.each_ref().map(|realm| realm._directory.path().to_owned());
+        assert!(directories.iter().zip(&roots).all(|(directory, root)| directory.starts_with(root)));
+        assert_eq!(std::fs::metadata(&roots[0]).expect("made").permissions().mode() & 0o777, 0o700);
+        drop(realms);
+        assert!(roots.iter().all(|root| !root.exists()));
+    }
+}

@@ -1,0 +1,5 @@
+//! The program `kina-lab`: chaos, and the contract of providers.
+#![cfg(target_os = "linux")]
+
+mod chaos;
+mod contract;
