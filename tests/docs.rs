@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 const REPOSITORY_PREFIXES: [&str; 2] =
     ["https://github.com/kina-rs/kina/blob/main/", "https://github.com/kina-rs/kina/tree/main/"];
 
+const README_LINES_MAX: usize = 120;
+/// Each reader of the README downloads all of them.
+const PICTURES_BYTES_MAX: u64 = 300_000;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -69,7 +73,10 @@ fn every_link_leads_somewhere() {
     let mut count = 0;
     for (page, text) in pages() {
         let prose = prose(&text);
-        let targets = prose.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+        let links = |opening: &'static str, closing: char| {
+            prose.split(opening).skip(1).filter_map(move |rest| Some(rest.split_once(closing)?.0))
+        };
+        let targets = links("](", ')').chain(links("src=\"", '"')).chain(links("srcset=\"", '"'));
         for target in targets {
             let inside = REPOSITORY_PREFIXES.iter().find_map(|prefix| target.strip_prefix(prefix));
             if inside.is_none() && target.contains("://") {
@@ -91,6 +98,20 @@ fn every_link_leads_somewhere() {
     }
     assert!(30 < count, "the pages have links: {count}");
     assert_eq!(broken, [""; 0]);
+}
+
+#[test]
+fn the_readme_is_short_and_its_pictures_are_small() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("readable");
+    assert!(readme.lines().count() <= README_LINES_MAX, "move what only some readers need to docs/");
+    let entries = std::fs::read_dir(root().join("docs/pictures")).expect("a directory");
+    let pictures: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "svg" || extension == "png"))
+        .collect();
+    assert!(!pictures.is_empty(), "there are pictures");
+    let bytes: u64 = pictures.iter().map(|path| std::fs::metadata(path).expect("a file").len()).sum();
+    assert!(bytes <= PICTURES_BYTES_MAX, "{pictures:?} have {bytes} bytes");
 }
 
 #[test]
