@@ -1,14 +1,12 @@
 //! Every test gets a pristine cluster, regardless of the tests before it.
 //!
 //! Each test proves its cluster pristine and then dirties it as badly as it can. Meant to run with many more tests than
-//! slots: `KINA_SLOTS_MAX=2 cargo nextest run --profile ci --test isolation`, with a `KINA_RUNTIME_DIR` of its own.
+//! slots: `KINA_SLOTS_MAX=2 cargo nextest run --profile ci --test integration isolation::`, with a `KINA_RUNTIME_DIR` of its own.
 
-mod common;
-
-use common::dirt::{self, Dirt};
-use common::server::Server;
-use common::state::ClusterState;
-use common::untouched::untouched;
+use crate::common::dirt::{self, Dirt};
+use crate::common::server::Server;
+use crate::common::state::ClusterState;
+use crate::common::untouched::untouched;
 use kina_engine::client::{EngineClient, EngineProgram};
 
 /// Admission comes last, since it refuses everything after it; a policy refuses even webhooks.

@@ -31,7 +31,7 @@ impl Scene {
         };
         let paths = EnginePaths::resolve(ProviderName::Process, &variable)?;
         let client = EngineClient::new(paths, ProviderName::Process, EngineProgram::InstalledOnly);
-        realm.run_well("visitor");
+        realm.run_well("in_force::visitor");
         Ok(Self { realm: Arc::new(realm), _cache: cache, client })
     }
 
@@ -53,7 +53,7 @@ impl Scene {
     }
 }
 
-/// The directory of an engine of its own, which the first test of this binary starts.
+/// The directory of an engine of its own, which the visitor starts.
 pub fn realm(cache: &tempfile::TempDir, slots: usize) -> anyhow::Result<Realm> {
     let assets = common::untouched::assets()?;
     let assets = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();

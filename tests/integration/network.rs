@@ -1,16 +1,15 @@
 //! Clients whose API server becomes unreachable and comes back.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::common;
+use crate::common::PATIENCE;
+use crate::common::children::Realm;
+use crate::common::server::{Server, status_of};
+use crate::common::wait_until;
 use anyhow::{Context, ensure};
-use common::PATIENCE;
-use common::children::Realm;
-use common::server::{Server, status_of};
-use common::wait_until;
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kina_engine::client::{EngineClient, EngineProgram};
@@ -258,11 +257,11 @@ async fn finds_its_network_intact(cluster: kina::Cluster) -> anyhow::Result<()> 
 fn the_next_lease_on_the_same_cluster_has_an_intact_network() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1");
     for (change, count) in ["cut", "drop", "delay"].into_iter().zip(1..) {
-        let mut command = realm.command("leaves_its_network");
+        let mut command = realm.command("network::leaves_its_network");
         command.env(IN_REALM, change);
         let output = common::children::output(command);
         assert!(output.status.success(), "{}", common::children::text_of(&output));
-        realm.run_well("finds_its_network_intact");
+        realm.run_well("network::finds_its_network_intact");
         let status = realm.status_of_running();
         assert_eq!((status.counters.boots, status.counters.leases), (1, 2 * count), "{:?}", status.counters);
     }
@@ -277,7 +276,7 @@ fn the_next_lease_on_the_same_cluster_has_an_intact_network() {
 #[test]
 fn a_lease_of_another_engine_is_not_touched() {
     let realm = Realm::new();
-    let mut command = realm.command("finds_its_network_intact");
+    let mut command = realm.command("network::finds_its_network_intact");
     command.env(IN_REALM, "another");
     assert!(common::children::output(command).status.success());
     let message = ClientMessage::Network { lease: 1, cluster: "cluster-0-1".to_owned(), change: NetworkChange::Cut };

@@ -1,14 +1,12 @@
 //! The harness around a test: its failures, its time limit, and waits for other tests.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::children::{Realm, output, text_of};
-use common::{PATIENCE, wait_until_blocking};
+use crate::common::children::{Realm, output, text_of};
+use crate::common::{PATIENCE, wait_until_blocking};
 use kina::{Cluster, Context, FromTest, Template};
 use kina_engine::fixtures::{FixtureSet, Overlay, Source};
 use kina_engine::protocol::{ClientMessage, EngineMessage, Isolation, Profile, Refusal, RefusalKind};
@@ -111,10 +109,13 @@ fn a_test_that_takes_too_long_fails_and_its_lease_ends() {
         ("plain_sleeper", "1s"),
         ("sleeper_without_a_limit_of_its_own", "2s"),
     ] {
-        let output = realm.run(test);
+        let output = realm.run(&format!("harness::{test}"));
         let text = text_of(&output);
         assert!(!output.status.success(), "{test} passed");
-        assert!(text.contains(&format!("the test harness::{test} exceeded its time limit of {limit}")), "{text}");
+        assert!(
+            text.contains(&format!("the test integration::harness::{test} exceeded its time limit of {limit}")),
+            "{text}"
+        );
         expect_no_lease(&realm);
     }
 }
@@ -122,10 +123,10 @@ fn a_test_that_takes_too_long_fails_and_its_lease_ends() {
 #[test]
 fn an_argument_that_cannot_be_made_fails_the_test_with_its_reason() {
     let realm = Realm::new().with(DOOMED, "1");
-    let output = realm.run("picky");
+    let output = realm.run("harness::picky");
     let text = text_of(&output);
     assert!(!output.status.success());
-    let expected = "the test harness::picky could not start: making the argument of type `harness::Picky` failed: \
+    let expected = "the test integration::harness::picky could not start: making the argument of type `integration::harness::Picky` failed: \
                     choosing failed: nothing was good enough";
     assert!(text.contains(expected), "{text}");
     expect_no_lease(&realm);
@@ -136,10 +137,10 @@ fn more_clusters_than_there_can_be_are_refused_at_once() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1");
     // Without a running engine, whose limit would be known, and with one.
     for _ in 0..2 {
-        let output = realm.run("takes_two");
+        let output = realm.run("harness::takes_two");
         let text = text_of(&output);
         assert!(!output.status.success());
-        let expected = "the test harness::takes_two got no cluster: no cluster could be acquired: 2 clusters were \
+        let expected = "the test integration::harness::takes_two got no cluster: no cluster could be acquired: 2 clusters were \
                         requested at the same time, but the engine runs 1 at most: raise `slots_max`";
         assert!(text.contains(expected), "{text}");
         expect_no_lease(&realm);
@@ -149,7 +150,7 @@ fn more_clusters_than_there_can_be_are_refused_at_once() {
 #[test]
 fn several_clusters_are_whole_ones() {
     let realm = Realm::new().with("KINA_ISOLATION", "namespace");
-    let output = realm.run("takes_two");
+    let output = realm.run("harness::takes_two");
     assert!(!output.status.success());
     let expected = "the test takes 2 clusters, but with `isolation = \"namespace\"` each would be a namespace of \
                     a shared cluster";
@@ -161,7 +162,7 @@ fn tests_with_several_clusters_do_not_wait_for_each_other() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "3").with("KINA_ACQUIRE_TIMEOUT_SECONDS", "100");
     // Without the ticket, each would get one of the three clusters, and none the second.
     std::thread::scope(|scope| {
-        let children: Vec<_> = (0..4).map(|_| scope.spawn(|| output(realm.command("takes_two")))).collect();
+        let children: Vec<_> = (0..4).map(|_| scope.spawn(|| output(realm.command("harness::takes_two")))).collect();
         for child in children {
             let output = child.join().expect("no panic");
             assert!(output.status.success(), "{}", text_of(&output));
@@ -222,14 +223,14 @@ fn the_content_of_a_template_is_sent_on_request() {
         say(&EngineMessage::Refused(Refusal { kind: RefusalKind::User, message }));
         (request, template)
     });
-    let output = realm.run("starts_from_a_template");
+    let output = realm.run("harness::starts_from_a_template");
     assert!(text_of(&output).contains("the template was seen"), "{}", text_of(&output));
 
     let (request, template) = engine.join().expect("the conversation is complete");
     assert_eq!(request.template, Some(template.hash()));
     assert_eq!(request.kubernetes.as_deref(), Some("1.36"));
     assert_eq!((request.profile, request.isolation), (Profile::Controllers, Isolation::Namespace));
-    assert_eq!((request.test.as_str(), request.timeout_ms), ("harness::starts_from_a_template", 7000));
+    assert_eq!((request.test.as_str(), request.timeout_ms), ("integration::harness::starts_from_a_template", 7000));
     let overlay = |name: &str, sources: &[&str]| {
         let source = |name: &&str| {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -252,7 +253,7 @@ fn the_content_of_a_template_is_sent_on_request() {
 #[test]
 fn a_scratch_directory_goes_with_the_lease() {
     let realm = Realm::new();
-    let output = realm.run("scribbler");
+    let output = realm.run("harness::scribbler");
     let text = text_of(&output);
     assert!(output.status.success(), "{text}");
     let path = text.lines().find_map(|line| line.split_once("scratch directory: ")).expect("its path").1;

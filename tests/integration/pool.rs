@@ -1,13 +1,11 @@
 //! The pool's temperatures, and clusters that do not boot, on real clusters. The pool itself has unit tests.
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use common::children::{Realm, text_of};
-use common::wait_until_blocking;
+use crate::common::children::{Realm, text_of};
+use crate::common::wait_until_blocking;
 use kina_engine::protocol::{ClientMessage, Status};
 
 /// The child of the tests below. On its own, it is an ordinary test.
@@ -32,7 +30,7 @@ fn processor_ticks(process_id: u32) -> u64 {
 #[test]
 fn a_frozen_cluster_uses_no_processor_and_serves_again() {
     let realm = Realm::new().with("KINA_FREEZE_AFTER_IDLE_SECONDS", "1").with("KINA_IDLE_EXIT_SECONDS", "120");
-    realm.run_well("visitor");
+    realm.run_well("pool::visitor");
     wait_until_blocking("the cluster freezes", || states(&realm.status_of_running()) == ["frozen"]);
     let processes = realm.status_of_running().slots[0].process_ids.clone();
     let before: Vec<_> = processes.iter().map(|process| processor_ticks(*process)).collect();
@@ -40,7 +38,7 @@ fn a_frozen_cluster_uses_no_processor_and_serves_again() {
     let after: Vec<_> = processes.iter().map(|process| processor_ticks(*process)).collect();
     assert_eq!(before, after, "etcd and kube-apiserver");
 
-    realm.run_well("visitor");
+    realm.run_well("pool::visitor");
     let counters = realm.status_of_running().counters;
     assert_eq!((counters.boots, counters.thaws, counters.hits.frozen), (1, 1, 1), "{counters:?}");
 }
@@ -52,9 +50,9 @@ fn an_unused_cluster_stops_by_itself() {
         .with("KINA_STOP_AFTER_IDLE_SECONDS", "2")
         .with("KINA_SCALE_DOWN_WINDOW_SECONDS", "2")
         .with("KINA_IDLE_EXIT_SECONDS", "120");
-    realm.run_well("visitor");
+    realm.run_well("pool::visitor");
     wait_until_blocking("the cluster stops", || states(&realm.status_of_running()) == ["stopped"]);
-    realm.run_well("visitor");
+    realm.run_well("pool::visitor");
     let counters = realm.status_of_running().counters;
     assert_eq!((counters.boots, counters.hits.stopped), (1, 1), "{counters:?}");
 }
@@ -62,13 +60,13 @@ fn an_unused_cluster_stops_by_itself() {
 #[test]
 fn a_stopped_cluster_serves_again() {
     let realm = Realm::new();
-    realm.run_well("visitor");
+    realm.run_well("pool::visitor");
     wait_until_blocking("the cluster is rewound", || states(&realm.status_of_running()) == ["ready"]);
     assert!(realm.ask(&ClientMessage::StopIdleClusters).is_some());
     let status = realm.status_of_running();
     assert_eq!(states(&status), ["stopped"]);
     assert!(status.slots[0].process_ids.is_empty());
-    realm.run_well("visitor");
+    realm.run_well("pool::visitor");
     let counters = realm.status_of_running().counters;
     assert_eq!((counters.boots, counters.starts, counters.hits.stopped), (1, 1, 1), "{counters:?}");
 }
@@ -77,7 +75,7 @@ fn a_stopped_cluster_serves_again() {
 fn a_worn_cluster_is_replaced() {
     let realm = Realm::new().with("KINA_SLOT_LEASES_MAX", "2").with("KINA_SLOTS_MAX", "1");
     for _ in 0..3 {
-        realm.run_well("visitor");
+        realm.run_well("pool::visitor");
     }
     let counters = realm.status_of_running().counters;
     assert_eq!((counters.leases, counters.boots, counters.broken), (3, 2, 0), "{counters:?}");
@@ -90,7 +88,7 @@ fn a_client_of_a_cluster_that_does_not_boot_gets_the_cause_before_the_deadline()
         write_program(&assets.path().join(program), "#!/bin/sh\necho this one never starts >&2\nexit 3\n");
     }
     let realm = Realm::new().with("KINA_ASSETS_DIR", assets.path());
-    let output = realm.run("visitor");
+    let output = realm.run("pool::visitor");
     assert!(!output.status.success());
     let text = text_of(&output);
     for words in ["clusters do not start", "this one never starts", "exit code 3"] {

@@ -1,17 +1,15 @@
 //! The engine's timings, in a realm of its own: in a file named by a test's environment, and on request.
 
-mod common;
-
 use std::path::Path;
 
-use common::children::{Realm, output, text_of};
+use crate::common::children::{Realm, output, text_of};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kina_engine::protocol::{ClientMessage, EngineMessage, PROTOCOL};
 use kina_engine::timings::{LOG_VARIABLE, Phase, PhaseLine, TimingLine};
 use kube::api::PostParams;
 
-const VISITOR: &str = "timings::visitor";
-const TENANT: &str = "timings::tenant";
+const VISITOR: &str = "integration::timings::visitor";
+const TENANT: &str = "integration::timings::tenant";
 
 /// The children of the tests below. On their own, they are ordinary tests.
 #[kina::test]
@@ -67,11 +65,11 @@ fn leases(phases: &[PhaseLine], phase: Phase) -> Vec<(Option<u64>, &str)> {
 fn a_run_is_recorded_phase_by_phase() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1");
     let log = realm.temporary_directory().join("timings.jsonl");
-    run(&realm, "visitor", Some(&log));
-    run(&realm, "visitor", Some(&log));
+    run(&realm, "timings::visitor", Some(&log));
+    run(&realm, "timings::visitor", Some(&log));
     // Not recorded for another run, nor because of the engine's own environment.
-    run(&realm, "visitor", None);
-    run(&realm, "tenant", None);
+    run(&realm, "timings::visitor", None);
+    run(&realm, "timings::tenant", None);
     let told = ask(&realm);
     realm.stop();
     let logged = read(&log);
@@ -101,7 +99,7 @@ fn a_run_is_recorded_phase_by_phase() {
 fn a_log_that_cannot_be_written_is_reported() {
     let realm = Realm::new();
     let log = realm.temporary_directory().join("no/such/directory/timings.jsonl");
-    let mut command = realm.command("visitor");
+    let mut command = realm.command("timings::visitor");
     command.env(LOG_VARIABLE, &log);
     let output = output(command);
     assert!(!output.status.success());

@@ -116,7 +116,7 @@ impl Scene {
         command
             .args(["-c", &format!("ulimit -n {LIMIT} && exec \"$0\" \"$@\"")])
             .arg(std::env::current_exe().expect("this executable"))
-            .args(["--exact", "scene::tenant", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "strangers::scene::tenant", "--nocapture", "--test-threads=1"])
             .env(CONNECTIONS, connections);
         realm.prepare(&mut command);
         let tenant = realm.start(command);
@@ -138,7 +138,7 @@ impl Scene {
     }
 
     pub fn expect_new_lease(&self) {
-        let output = output(self.realm.command("scene::tenant"));
+        let output = output(self.realm.command("strangers::scene::tenant"));
         assert!(output.status.success(), "{}", text_of(&output));
     }
 
@@ -183,7 +183,7 @@ pub fn start_stranger(realm: &Realm, ports: &BTreeSet<u16>) -> RunningTest {
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
     let mut command = Command::new("/proc/self/exe");
     command
-        .args(["--exact", "scene::stranger", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "strangers::scene::stranger", "--nocapture", "--test-threads=1"])
         .env(PORTS, ports.join(","))
         .current_dir("/")
         .stdin(Stdio::null())

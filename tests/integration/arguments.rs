@@ -43,7 +43,7 @@ async fn all_kinds_belong_to_one_cluster(
     cluster: Cluster,
     context: Context,
 ) -> anyhow::Result<()> {
-    assert_eq!(prepared.test_name, "arguments::all_kinds_belong_to_one_cluster");
+    assert_eq!(prepared.test_name, "integration::arguments::all_kinds_belong_to_one_cluster");
     assert_eq!((namespace.name(), client.default_namespace()), ("default", "default"));
     assert_eq!(prepared.config_map.namespace().as_deref(), Some("default"));
     assert_eq!(config.cluster_url, cluster.config().cluster_url);
@@ -102,7 +102,7 @@ async fn a_users_own_type_can_take_several(Pair(first, second): Pair, context: C
 
 #[kina::test]
 async fn the_context_knows_the_test(context: Context) -> anyhow::Result<()> {
-    assert_eq!(context.test_name(), "arguments::the_context_knows_the_test");
+    assert_eq!(context.test_name(), "integration::arguments::the_context_knows_the_test");
     assert_eq!(context.package_directory(), Path::new(&std::env::var("CARGO_MANIFEST_DIR")?));
     assert_eq!(context.run_id(), std::env::var("NEXTEST_RUN_ID").ok());
     assert_eq!(context.attempt(), std::env::var("NEXTEST_ATTEMPT").map_or(Ok(1), |attempt| attempt.parse())?);

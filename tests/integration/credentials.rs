@@ -1,19 +1,18 @@
 //! A test's credentials are invalid once its lease has ended, and are never more than its own.
 
-mod common;
-
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::common;
+use crate::common::children::Realm;
+use crate::common::server::{Server, status_of};
+use crate::common::{PATIENCE, wait_until, wait_until_blocking};
 use anyhow::{Context, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::children::Realm;
-use common::server::{Server, status_of};
-use common::{PATIENCE, wait_until, wait_until_blocking};
 use serde_json::json;
 
 /// Sends a request that must not be answered; returns the reason.
@@ -76,7 +75,7 @@ fn the_users_own_kubeconfig_is_neither_read_nor_changed() {
     std::fs::write(&file, TEXT).expect("written");
     let realm = Realm::new().with("KUBECONFIG", &file);
     // It would fail if it read the file.
-    realm.run_well("the_kubeconfig_file_lives_as_long_as_its_lease");
+    realm.run_well("credentials::the_kubeconfig_file_lives_as_long_as_its_lease");
     assert_eq!(std::fs::read_to_string(&file).expect("it is there"), TEXT);
 }
 

@@ -1,15 +1,16 @@
 //! The CRDs of an operator as large as well-known ones, as a template.
 #![cfg(target_os = "linux")]
 
-mod common;
-#[path = "../kina-lab/src/bench/fixtures/large_operator.rs"]
-mod large_operator;
+#[path = "../../kina-lab/src/bench/fixtures/large_operator.rs"]
+mod definitions;
 
-use common::children::{Realm, text_of};
+
+use crate::common;
+use crate::common::children::{Realm, text_of};
+use definitions::{GROUP, KINDS, VERSIONS, documents, kind, plural};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
-use large_operator::{GROUP, KINDS, VERSIONS, documents, kind, plural};
 use serde_json::json;
 
 fn operator() -> kina::Template {
@@ -80,7 +81,7 @@ fn a_hundred_kinds_are_a_template_like_any_other() {
         .with("KINA_CACHE_DIR", cache.path())
         .with("KINA_ASSETS_DIR", assets.kube_apiserver.parent().expect("a directory"));
     for _ in 0..3 {
-        let output = realm.run("visitor");
+        let output = realm.run("large_operator::visitor");
         assert!(output.status.success(), "{}", text_of(&output));
         let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
         assert!(!said.contains("warn"), "{said}");

@@ -1,11 +1,10 @@
 //! Templates: applied once, and every lease that requests one starts from it.
 #![cfg(target_os = "linux")]
 
-mod common;
-
+use crate::common;
+use crate::common::children::Realm;
+use crate::common::wait_until_blocking;
 use anyhow::Context;
-use common::children::Realm;
-use common::wait_until_blocking;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kina_engine::ProviderName;
@@ -80,7 +79,7 @@ impl Scene {
         };
         let paths = EnginePaths::resolve(ProviderName::Process, &variable)?;
         let client = EngineClient::new(paths, ProviderName::Process, EngineProgram::InstalledOnly);
-        realm.run_well("visitor");
+        realm.run_well("templates::visitor");
         Ok(Self { realm, cache, client })
     }
 
@@ -221,7 +220,7 @@ async fn a_template_survives_its_engine() -> anyhow::Result<()> {
         })
     });
     scene.realm.stop();
-    scene.realm.run_well("visitor");
+    scene.realm.run_well("templates::visitor");
     // If the engine requested the content, it would get a different one, and refuse.
     let assets_directory = common::untouched::assets()?.kube_apiserver.parent().map(Into::into);
     let request = AcquireRequest {

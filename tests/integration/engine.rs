@@ -1,7 +1,5 @@
 //! The engine under adverse conditions, each in a realm of its own.
 
-mod common;
-
 #[cfg(target_os = "linux")]
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -9,10 +7,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::children::{Realm, output, text_of};
-use common::server::Server;
-use common::system::is_running;
-use common::wait_until_blocking;
+use crate::common;
+use crate::common::children::{Realm, output, text_of};
+use crate::common::server::Server;
+use crate::common::system::is_running;
+use crate::common::wait_until_blocking;
 use kina_engine::client::BECOME_ENGINE;
 use kina_engine::protocol::{AcquireRequest, ClientMessage, EngineMessage, PROTOCOL, RefusalKind};
 
@@ -50,7 +49,7 @@ async fn visitor(cluster: kina::Cluster) -> anyhow::Result<()> {
 }
 
 fn visitor_that(realm: &Realm, what_else: &str) -> Command {
-    let mut command = realm.command("visitor");
+    let mut command = realm.command("engine::visitor");
     command.env(WHAT_ELSE, what_else);
     command
 }
@@ -64,7 +63,7 @@ fn expect_words(text: &str, words: &[&str]) {
 #[test]
 fn fifty_processes_at_once_get_one_engine() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "3");
-    let visitors: Vec<_> = (0..50).map(|_| realm.start(realm.command("visitor"))).collect();
+    let visitors: Vec<_> = (0..50).map(|_| realm.start(realm.command("engine::visitor"))).collect();
     wait_until_blocking("the engine runs", || realm.status().is_some());
     let engine = realm.status_of_running().process_id;
     for visitor in visitors {
@@ -98,7 +97,7 @@ fn of_two_racing_engines_one_serves_all() {
     };
     let mut engines = [start_engine(), start_engine()];
     wait_until_blocking("one engine runs", || realm.status().is_some());
-    realm.run_well("visitor");
+    realm.run_well("engine::visitor");
     let winner = realm.status_of_running().process_id;
     let (winners, losers): (Vec<_>, Vec<_>) = engines.iter_mut().partition(|engine| engine.id() == winner);
     assert_eq!((winners.len(), losers.len()), (1, 1));
@@ -106,7 +105,7 @@ fn of_two_racing_engines_one_serves_all() {
         wait_until_blocking("the other one gives up", || !is_running(loser.id()));
         assert!(!loser.wait().expect("reaped").success());
     }
-    realm.run_well("visitor");
+    realm.run_well("engine::visitor");
     assert_eq!(realm.status_of_running().process_id, winner);
     realm.stop();
     for engine in winners {
@@ -128,7 +127,7 @@ fn clusters_die_with_a_killed_engine_and_the_next_test_gets_a_new_one() {
     }
     assert!(visitor.wait().success(), "the visitor sees the end of its cluster");
 
-    realm.run_well("visitor");
+    realm.run_well("engine::visitor");
     let next = realm.status_of_running();
     assert_ne!(next.process_id, status.process_id);
     assert_eq!(next.counters.leases, 1);
@@ -152,7 +151,7 @@ fn a_lease_ends_with_its_test_though_a_child_of_the_test_lives_on() {
     visitor.kill();
     assert!(is_running(child));
     // There is one slot, so the next lease proves that it was returned.
-    realm.run_well("visitor");
+    realm.run_well("engine::visitor");
     assert!(is_running(child));
     kill(child);
     assert_eq!(realm.status_of_running().counters.leases, 2);
@@ -164,7 +163,7 @@ fn a_runtime_directory_that_others_can_write_to_is_refused() {
     let directory = realm.runtime_directory();
     let set_mode = |mode| std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(mode)).expect("changed");
     set_mode(0o777);
-    let output = realm.run("visitor");
+    let output = realm.run("engine::visitor");
     set_mode(0o700);
     assert!(!output.status.success());
     expect_words(&text_of(&output), &[&directory.display().to_string(), "777", "chmod 700", "KINA_RUNTIME_DIR"]);
@@ -184,7 +183,7 @@ fn a_runtime_directory_of_another_user_is_refused() {
         }
         false => Path::new("/usr"),
     };
-    let mut command = realm.command("visitor");
+    let mut command = realm.command("engine::visitor");
     command.env("KINA_RUNTIME_DIR", foreign);
     let output = output(command);
     assert!(!output.status.success());
@@ -200,7 +199,7 @@ fn a_program_that_does_not_become_the_engine_is_tried_once() {
     let script = format!("#!/bin/sh\necho started >> '{}'\n", record.display());
     std::fs::write(&program, script).expect("written");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).expect("made executable");
-    let mut command = realm.command("visitor");
+    let mut command = realm.command("engine::visitor");
     command.env("KINA_ENGINE", &program);
     let output = output(command);
     assert!(!output.status.success());
@@ -234,7 +233,7 @@ fn if_no_source_has_the_binaries_one_error_lists_all_sources() {
         .with("https_proxy", "http://127.0.0.1:1")
         .with("NO_PROXY", "")
         .with("no_proxy", "");
-    let output = realm.run("visitor");
+    let output = realm.run("engine::visitor");
     assert!(!output.status.success());
     let text = text_of(&output);
     let sources = ["kina's store", "setup-envtest's store", "download", "build from Go modules"];
@@ -255,7 +254,7 @@ fn a_mistake_in_a_workspaces_settings_is_reported_by_its_tests() {
     let workspace = tempfile::tempdir().expect("a temporary directory");
     let file = workspace.path().join("kina.toml");
     std::fs::write(&file, "# for all tests here\nkubernets = \"1.37\"\n").expect("written");
-    let mut command = realm.command("visitor");
+    let mut command = realm.command("engine::visitor");
     command.env("CARGO_MANIFEST_DIR", workspace.path());
     let output = output(command);
     assert!(!output.status.success());
@@ -270,7 +269,7 @@ fn a_mistake_in_the_users_settings_is_reported_before_an_engine_starts() {
     std::fs::create_dir(configuration.path().join("kina")).expect("made");
     std::fs::write(&file, "slots_max = 0\n").expect("written");
     let realm = Realm::new().with("XDG_CONFIG_HOME", configuration.path());
-    let output = realm.run("visitor");
+    let output = realm.run("engine::visitor");
     assert!(!output.status.success());
     expect_words(&text_of(&output), &[&file.display().to_string(), "line 1", "`slots_max`", "from 1 to 1000"]);
     assert!(realm.status().is_none(), "an engine was started nevertheless");
@@ -283,7 +282,7 @@ fn a_workspace_sets_the_minor_of_its_tests() {
     // The binaries under test are of a different minor.
     std::fs::write(workspace.path().join("kina.toml"), "kubernetes = \"1.33\"\n").expect("written");
     let assets = common::untouched::assets().expect("the binaries under test");
-    let mut command = realm.command("visitor");
+    let mut command = realm.command("engine::visitor");
     command.env("CARGO_MANIFEST_DIR", workspace.path());
     command.env("KINA_ASSETS_DIR", assets.kube_apiserver.parent().expect("a directory"));
     let output = output(command);
@@ -296,7 +295,7 @@ fn a_different_minor_than_that_of_the_named_binaries_is_refused() {
     let realm = Realm::new();
     let assets = common::untouched::assets().expect("the binaries under test");
     let directory = assets.kube_apiserver.parent().expect("a directory").to_owned();
-    realm.run_well("visitor");
+    realm.run_well("engine::visitor");
     let request = AcquireRequest {
         kubernetes: Some("1.36".to_owned()),
         test: "asks for 1.36".to_owned(),
@@ -310,13 +309,13 @@ fn a_different_minor_than_that_of_the_named_binaries_is_refused() {
     assert_eq!(refusal.kind, RefusalKind::User);
     let directory = directory.display().to_string();
     expect_words(&refusal.message, &["1.36", "v1.37", &directory, "KUBEBUILDER_ASSETS"]);
-    realm.run_well("visitor");
+    realm.run_well("engine::visitor");
 }
 
 #[test]
 fn a_minor_that_does_not_exist_is_refused() {
     let realm = Realm::new();
-    realm.run_well("visitor");
+    realm.run_well("engine::visitor");
     let request = AcquireRequest { kubernetes: Some("1.2".to_owned()), ..AcquireRequest::default() };
     let answer = ask_to_the_end(&realm, &ClientMessage::Acquire(request));
     let EngineMessage::Refused(refusal) = answer else { panic!("not refused: {answer:?}") };
@@ -340,7 +339,7 @@ fn ask_to_the_end(realm: &Realm, message: &ClientMessage) -> EngineMessage {
 #[test]
 fn malformed_messages_are_refused_and_the_engine_lives_on() {
     let realm = Realm::new();
-    realm.run_well("visitor");
+    realm.run_well("engine::visitor");
     let engine = realm.status_of_running().process_id;
 
     let other = serde_json::to_string(&ClientMessage::Hello { protocol: PROTOCOL + 1 }).expect("plain data");
@@ -358,6 +357,6 @@ fn malformed_messages_are_refused_and_the_engine_lives_on() {
         realm.say_and_leave(&format!("{hello}\n{hello}\n{nonsense}"));
         assert_eq!(realm.status_of_running().process_id, engine, "after {:.40}", nonsense);
     }
-    realm.run_well("visitor");
+    realm.run_well("engine::visitor");
     assert_eq!(realm.status_of_running().process_id, engine);
 }

@@ -1,12 +1,10 @@
 //! Waiting for objects: the ends of a wait, and the messages if it fails.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
+use crate::common::PATIENCE;
+use crate::common::server::Server;
 use anyhow::{Context, ensure};
-use common::PATIENCE;
-use common::server::Server;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kina::{Cluster, WaitError, object};

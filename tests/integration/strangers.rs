@@ -1,11 +1,14 @@
-//! No lease notices strangers, or a lack of open files.
+//! Connections of other users of the machine, and an engine that has no more open files. No lease notices either.
+#![cfg(target_os = "linux")]
+
+mod scene;
 
 use std::collections::BTreeSet;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
+use self::scene::{HOLDS, LIMIT, STRANGERS, Scene, scrape, start_stranger};
 use crate::common::{system, wait_until_blocking};
-use crate::scene::{HOLDS, LIMIT, STRANGERS, Scene, scrape, start_stranger};
 
 const ACCEPT_LINE: &str = "cannot accept connections";
 const GATEWAY_LINE: &str = "other users of this machine connect to gateways";

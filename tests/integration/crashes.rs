@@ -1,16 +1,15 @@
 //! The leftovers of a killed engine, and their removal by the next one.
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::fs::File;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use common::children::Realm;
-use common::system::is_running;
-use common::wait_until_blocking;
+use crate::common;
+use crate::common::children::Realm;
+use crate::common::system::is_running;
+use crate::common::wait_until_blocking;
 use kina_engine::client::BECOME_ENGINE;
 use rustix::process::{Pid, Signal};
 use serde_json::json;
@@ -145,7 +144,7 @@ fn the_next_engine_processes_the_journal_of_a_killed_one() {
     let assets = common::untouched::assets().expect("the binaries under test");
     let directory = assets.kube_apiserver.parent().expect("a directory").to_owned();
     crashed.realm = crashed.realm.with("KINA_ASSETS_DIR", directory);
-    crashed.realm.run_well("visitor");
+    crashed.realm.run_well("crashes::visitor");
     let status = crashed.realm.status_of_running();
     let processes: Vec<_> = status.slots.iter().flat_map(|slot| slot.process_ids.clone()).collect();
     let [journal] = &crashed.journals()[..] else { panic!("one engine has one journal: {:?}", crashed.journals()) };

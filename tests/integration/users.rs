@@ -1,10 +1,8 @@
 //! Clients that act as others, and the identity of kina's own clients.
 
-mod common;
-
+use crate::common::server::status_of;
+use crate::common::wait_until;
 use anyhow::{Context, ensure};
-use common::server::status_of;
-use common::wait_until;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};

@@ -1,12 +1,11 @@
 //! Webhooks that tests answer themselves.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common;
+use crate::common::children::Realm;
+use crate::common::server::Server;
 use anyhow::{Context, ensure};
-use common::children::Realm;
-use common::server::Server;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration,
 };
@@ -283,8 +282,8 @@ async fn finds_no_webhooks(cluster: kina::Cluster) -> anyhow::Result<()> {
 fn the_next_lease_on_the_same_cluster_has_no_webhook() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with(IN_REALM, "1");
     for _ in 0..2 {
-        realm.run_well("leaves_its_webhooks");
-        realm.run_well("finds_no_webhooks");
+        realm.run_well("webhooks::leaves_its_webhooks");
+        realm.run_well("webhooks::finds_no_webhooks");
     }
     let status = realm.status_of_running();
     assert_eq!((status.counters.boots, status.counters.leases), (1, 4), "{:?}", status.counters);

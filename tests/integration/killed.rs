@@ -1,16 +1,14 @@
 //! Tests that are killed midway: the next ones find pristine clusters, and nothing is left at the end.
 
-mod common;
-
 use std::io::Write;
 use std::time::Duration;
 
-use common::children::{Realm, RunningTest};
-use common::dirt::{self, Dirt};
-use common::repetitions;
-use common::server::Server;
-use common::state::ClusterState;
-use common::untouched::untouched;
+use crate::common::children::{Realm, RunningTest};
+use crate::common::dirt::{self, Dirt};
+use crate::common::repetitions;
+use crate::common::server::Server;
+use crate::common::state::ClusterState;
+use crate::common::untouched::untouched;
 
 /// Tells the victim that it will be killed.
 const DOOMED: &str = "KINA_TEST_DOOMED";
@@ -78,7 +76,7 @@ async fn survivor(client: kube::Client) -> anyhow::Result<()> {
 fn after_many_kills_as_many_tests_find_pristine_clusters() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", WORKERS.to_string());
     let victim = |number: usize| -> RunningTest {
-        let mut command = realm.command("victim");
+        let mut command = realm.command("killed::victim");
         command.env(DOOMED, number.to_string());
         let victim = realm.start(command);
         victim.wait_for(READY);
@@ -88,7 +86,7 @@ fn after_many_kills_as_many_tests_find_pristine_clusters() {
     in_parallel(killed, |number| victim(number).kill());
     let counters = realm.status_of_running().counters;
     assert_eq!(counters.leases, killed as u64, "{counters:?}");
-    in_parallel(killed, |_| realm.run_well("survivor"));
+    in_parallel(killed, |_| realm.run_well("killed::survivor"));
     let counters = realm.status_of_running().counters;
     assert_eq!(counters.leases, 2 * killed as u64, "{counters:?}");
     assert!(counters.boots <= WORKERS as u64 && counters.broken == 0, "clusters are not reused: {counters:?}");
@@ -116,9 +114,9 @@ fn in_parallel(times: usize, work: impl Fn(usize) + Sync) {
 mod nothing_is_left {
     use std::collections::BTreeSet;
 
-    use super::common::system::{Listener, all_listeners, files_below, is_running, listeners_of, processes_of};
-    use super::common::wait_until_blocking;
     use super::*;
+    use crate::common::system::{Listener, all_listeners, files_below, is_running, listeners_of, processes_of};
+    use crate::common::wait_until_blocking;
 
     /// The resources that a realm uses on this machine.
     #[derive(Debug, PartialEq, Eq)]
@@ -138,7 +136,7 @@ mod nothing_is_left {
 
     /// Kills a test midway; returns all ports on which processes of the realm listened.
     fn use_and_kill(realm: &Realm) -> BTreeSet<Listener> {
-        let mut command = realm.command("victim");
+        let mut command = realm.command("killed::victim");
         command.env(DOOMED, "0");
         let victim = realm.start(command);
         victim.wait_for(READY);

@@ -1,15 +1,13 @@
 //! Many tests on one cluster, each in its own namespace.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
+use crate::common::children::Realm;
+use crate::common::server::{Server, status_of};
+use crate::common::{PATIENCE, wait_until, wait_until_blocking};
 use anyhow::{Context, ensure};
-use common::children::Realm;
-use common::server::{Server, status_of};
-use common::{PATIENCE, wait_until, wait_until_blocking};
 use kina_engine::client::{self, EngineClient, EngineProgram, Lease};
 use kina_engine::protocol::{AcquireRequest, ClientMessage, Isolation, NetworkChange};
 use serde_json::{Value, json};
@@ -233,7 +231,7 @@ async fn sixty_four_at_a_time() -> anyhow::Result<()> {
 #[test]
 fn sixty_four_namespaces_on_one_cluster_leave_nothing() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with(IN_REALM, "1");
-    realm.run_well("sixty_four_at_a_time");
+    realm.run_well("namespaces::sixty_four_at_a_time");
     let leases = u64::try_from(CONCURRENT * ROUNDS).expect("a few");
     expect_nothing_left(&realm, leases);
 }
@@ -285,7 +283,7 @@ fn killed_tests_leave_nothing() {
     let mut seen = BTreeSet::new();
     let mut left = KILLED;
     while 0 < left {
-        let running: Vec<_> = (0..AT_A_TIME).map(|_| realm.start(realm.command("doomed"))).collect();
+        let running: Vec<_> = (0..AT_A_TIME).map(|_| realm.start(realm.command("namespaces::doomed"))).collect();
         for test in running {
             assert!(seen.insert(test.wait_for(READY)), "a name was used twice");
             test.kill();
@@ -317,14 +315,14 @@ async fn a_namespace_and_then_a_cluster() -> anyhow::Result<()> {
 #[test]
 fn a_host_without_namespaces_goes_to_a_client_that_waits_for_a_cluster() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with(IN_REALM, "1");
-    realm.run_well("a_namespace_and_then_a_cluster");
+    realm.run_well("namespaces::a_namespace_and_then_a_cluster");
     assert_eq!(realm.status_of_running().counters.boots, 1);
 }
 
 #[test]
 fn namespaces_beyond_the_limit_of_a_cluster_wait_for_their_turn() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with("KINA_NAMESPACES_MAX", "3");
-    realm.run_well("ten_take_turns");
+    realm.run_well("namespaces::ten_take_turns");
     assert_eq!(realm.status_of_running().counters.boots, 1);
 }
 

@@ -1,14 +1,12 @@
 //! Clusters with controllers: the controllers work, and remember nothing of an earlier lease.
 
-mod common;
-
 use std::path::PathBuf;
 
+use crate::common::children::{Realm, output, text_of};
+use crate::common::server::Server;
+use crate::common::state::ClusterState;
+use crate::common::{repetitions, wait_until, wait_until_blocking};
 use anyhow::Context;
-use common::children::{Realm, output, text_of};
-use common::server::Server;
-use common::state::ClusterState;
-use common::{repetitions, wait_until, wait_until_blocking};
 use kina_engine::assets::AssetRequest;
 use kina_engine::client::{self, EngineClient, EngineProgram, Lease};
 use kina_engine::protocol::{AcquireRequest, ClientMessage, Profile};
@@ -200,7 +198,7 @@ fn one_slot_serves_many_more_leases_and_each_is_pristine() {
     let first_lease = realm.temporary_directory().join("first-lease.json");
     let leases = repetitions(LEASES, LEASES_IN_SHORT);
     for number in 0..leases {
-        let mut command = realm.command("tenant");
+        let mut command = realm.command("controllers::tenant");
         command.env(FIRST_LEASE, &first_lease).env(RAMPAGE, number.to_string());
         let output = output(command);
         assert!(output.status.success(), "lease {number}: {}", text_of(&output));
@@ -210,7 +208,7 @@ fn one_slot_serves_many_more_leases_and_each_is_pristine() {
 }
 
 fn run_tenant(realm: &Realm) {
-    let mut command = realm.command("tenant");
+    let mut command = realm.command("controllers::tenant");
     command.env(FIRST_LEASE, realm.temporary_directory().join("first-lease.json"));
     let output = output(command);
     assert!(output.status.success(), "{}", text_of(&output));
@@ -251,7 +249,7 @@ fn a_cluster_whose_controller_dies_is_replaced() {
     let scheduler = i32::try_from(scheduler).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
     rustix::process::kill_process(scheduler, rustix::process::Signal::KILL).expect("killed");
     wait_until_blocking("its death is noticed", || realm.status_of_running().counters.broken == 1);
-    let mut command = realm.command("tenant");
+    let mut command = realm.command("controllers::tenant");
     command.env_remove(FIRST_LEASE);
     let output = output(command);
     assert!(output.status.success(), "{}", text_of(&output));
@@ -289,7 +287,7 @@ fn deleted_objects_of_a_template_do_not_reappear_in_the_next_lease() {
     ensure_binaries().expect("binaries");
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1");
     for rampage in ["delete", "label", "namespace", "delete", "none"] {
-        let mut command = realm.command("shopper");
+        let mut command = realm.command("controllers::shopper");
         command.env(RAMPAGE, rampage);
         let output = output(command);
         assert!(output.status.success(), "{rampage}: {}", text_of(&output));
@@ -298,7 +296,7 @@ fn deleted_objects_of_a_template_do_not_reappear_in_the_next_lease() {
     assert_eq!((counters.boots, counters.broken), (1, 0), "{counters:?}");
     // With a known template, and with a cluster that did not make it.
     realm.stop();
-    let output = output(realm.command("shopper"));
+    let output = output(realm.command("controllers::shopper"));
     assert!(output.status.success(), "{}", text_of(&output));
 }
 

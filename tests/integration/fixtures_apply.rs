@@ -1,14 +1,12 @@
 //! Fixtures on real clusters: objects are applied in the right order and usable at once, and errors have messages that
 //! help the author.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::common::server::Server;
+use crate::common::wait_until;
 use anyhow::ensure;
-use common::server::Server;
-use common::wait_until;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kina::{ApplyOptions, Cluster, Fixtures};
 use serde_json::{Value, json};

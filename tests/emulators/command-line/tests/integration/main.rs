@@ -1,0 +1,4 @@
+//! The command line and its documents, compared with the reference.
+
+mod documents;
+mod grammar;
