@@ -124,7 +124,7 @@ pub use wait::{AsObjectRef, ObjectRef, WaitError, object};
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
 
-/// Errors that only the compiler finds, and only when tests are compiled, so the UI tests cannot cover them:
+/// Errors that only the compiler finds, and only when tests are compiled, so `tests/messages` cannot cover them:
 ///
 /// ```rust,compile_fail,E0277,test_harness
 /// #[kina::test]

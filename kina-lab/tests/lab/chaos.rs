@@ -36,7 +36,9 @@ fn emulator() -> PathBuf {
     };
     // The cargo that runs this test, because the one that built it may be gone.
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--package", "container-emulator", "--profile", profile, "--message-format", "json"])
+        // Of the whole workspace: its features differ from those of the package alone, which would have to be compiled
+        // with all that it depends on.
+        .args(["build", "--workspace", "--bin=container", "--profile", profile, "--message-format", "json"])
         .arg("--target-dir")
         .arg(profile_directory.parent().expect("it is in the target directory"))
         .current_dir(workspace)

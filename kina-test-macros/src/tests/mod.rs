@@ -1,4 +1,4 @@
-//! Tests of the whole way from tokens to tokens. The messages to users are checked in kina-test's UI tests.
+//! Tests of the whole way from tokens to tokens. The messages to users are checked in `tests/messages` of the workspace.
 
 mod module;
 mod options;

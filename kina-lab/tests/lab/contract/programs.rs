@@ -49,7 +49,9 @@ pub fn stand_ins() -> &'static StandIns {
     STAND_INS.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.args(["build", "--message-format=json", "-p", "container-emulator", "-p", "container-on-podman"]);
+        // Of the whole workspace: its features differ from those of the two packages alone, which would have to be
+        // compiled with all that they depend on.
+        command.args(["build", "--message-format=json", "--workspace", "--bin=container", "--bin=container-on-podman"]);
         command.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
         let Output { status, stdout, stderr } = command.output().expect("cargo starts");
         assert!(status.success(), "building the emulators failed: {}", String::from_utf8_lossy(&stderr));

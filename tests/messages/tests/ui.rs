@@ -1,7 +1,7 @@
 //! The error messages of `#[kina::test]`, with their places.
 //!
 //! The messages are recorded with the pinned toolchain. After an intended change, record them anew with
-//! `TRYBUILD=overwrite cargo test -p kina-test --test ui` and read the difference.
+//! `TRYBUILD=overwrite cargo test -p kina-test-messages` and read the difference.
 
 #[test]
 fn messages() {
