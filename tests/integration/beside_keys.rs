@@ -109,77 +109,80 @@ fn an_ordinary_lease_restarts_no_api_server() {
     }
 }
 
-/// Returns true if a lease sees what the previous one has planted, in an engine of its own with these variables.
-fn is_seen_with(leak: Leak, variables: &[(&str, &str)]) -> bool {
-    let mut realm = Realm::new().with("KINA_SLOTS_MAX", "1");
-    for (name, value) in variables {
-        realm = realm.with(name, value);
-    }
+/// An engine of its own with one slot and these variables.
+fn realm_with(variables: &[(&str, &str)]) -> Realm {
+    let realm = Realm::new().with("KINA_SLOTS_MAX", "1");
+    variables.iter().fold(realm, |realm, (name, value)| realm.with(name, value))
+}
+
+/// Returns true if a lease sees what the previous one has planted.
+fn is_seen(realm: &Realm, leak: Leak) -> bool {
     let mut command = realm.command("beside_keys::two_leases_of_one_cluster");
     command.env(LEAK, leak.name());
     let output = output(command);
     let text = text_of(&output);
-    assert!(output.status.success(), "{leak:?} with {variables:?}: {text}");
+    assert!(output.status.success(), "{leak:?}: {text}");
     let answer = text.split_once(IS_SEEN).and_then(|(_, rest)| rest.lines().next());
     answer.unwrap_or_else(|| panic!("no answer: {text}")).parse().expect("true or false")
 }
 
-/// The same with this part of the engine switched off.
-fn is_seen(leak: Leak, sabotaged_part: Option<&str>) -> bool {
-    let variables: Vec<_> = sabotaged_part.map(|part| ("KINA_SABOTAGE", part)).into_iter().collect();
-    is_seen_with(leak, &variables)
+/// Leaks that end with their leases can be looked for on one cluster, one after the other.
+fn assert_ended(leaks: &[Leak], variables: &[(&str, &str)]) {
+    let realm = realm_with(variables);
+    for leak in leaks {
+        assert!(!is_seen(&realm, *leak), "{leak:?} outlives its lease");
+    }
 }
 
-fn assert_ended_by(leak: Leak, part: &str) {
-    assert!(!is_seen(leak, None), "{leak:?} outlives its lease");
-    assert!(is_seen(leak, Some(part)), "{leak:?} is not seen though nothing ends it, so the test proves nothing");
+/// Leaks that are seen with this part of the engine switched off. There, each has a cluster of its own.
+fn assert_ended_by(leaks: &[Leak], part: &str) {
+    assert_ended(leaks, &[]);
+    for leak in leaks {
+        let realm = realm_with(&[("KINA_SABOTAGE", part)]);
+        assert!(is_seen(&realm, *leak), "{leak:?} is not seen though nothing ends it, so the test proves nothing");
+    }
 }
 
 #[test]
 fn a_verbosity_does_not_outlive_its_lease() {
-    assert_ended_by(Leak::Verbosity, "debug-endpoints");
+    assert_ended_by(&[Leak::Verbosity], "debug-endpoints");
 }
 
 #[test]
 fn no_lease_resets_the_metrics_of_the_next() {
-    assert_ended_by(Leak::ResetMetrics, "debug-endpoints");
+    assert_ended_by(&[Leak::ResetMetrics], "debug-endpoints");
 }
 
 #[test]
 fn a_list_at_an_old_revision_shows_nothing_of_an_earlier_lease() {
-    assert_ended_by(Leak::ExactList, "history");
+    assert_ended_by(&[Leak::ExactList], "history");
 }
 
 #[test]
 fn a_list_started_by_an_earlier_lease_cannot_be_continued() {
-    assert_ended_by(Leak::ContinuedList, "history");
+    assert_ended_by(&[Leak::ContinuedList], "history");
 }
 
 #[test]
 fn changes_of_the_api_servers_own_lease_end_with_the_lease() {
-    for leak in [Leak::IdentityAnnotation, Leak::RenewedAnnotation, Leak::IdentityHolder] {
-        assert_ended_by(leak, "identity-lease");
-    }
+    assert_ended_by(&[Leak::IdentityAnnotation, Leak::RenewedAnnotation, Leak::IdentityHolder], "identity-lease");
 }
 
 /// Without the fix, the next lease sees it only within less than a millisecond.
 #[test]
 fn admission_knows_no_namespace_of_an_earlier_lease() {
-    for leak in [Leak::Namespace, Leak::PodSecurity] {
-        assert!(!is_seen(leak, None), "{leak:?} outlives its lease");
-    }
+    assert_ended(&[Leak::Namespace, Leak::PodSecurity], &[]);
 }
 
 #[test]
 fn admission_knows_no_class_of_an_earlier_lease() {
-    for leak in [Leak::DefaultPriority, Leak::DefaultStorageClass, Leak::DefaultIngressClass, Leak::RuntimeClass] {
-        assert!(!is_seen(leak, None), "{leak:?} outlives its lease");
-    }
+    let classes = [Leak::DefaultPriority, Leak::DefaultStorageClass, Leak::DefaultIngressClass, Leak::RuntimeClass];
+    assert_ended(&classes, &[]);
 }
 
 #[test]
 fn a_token_is_invalid_after_its_lease() {
-    assert_ended_by(Leak::AccountToken, "tokens");
+    assert_ended_by(&[Leak::AccountToken], "tokens");
 }
 
 #[test]
@@ -191,20 +194,18 @@ fn a_token_is_invalid_after_its_lease_and_a_stop_of_the_cluster() {
         ("KINA_SCALE_DOWN_WINDOW_SECONDS", "2"),
         ("KINA_IDLE_EXIT_SECONDS", "120"),
     ];
-    assert!(!is_seen_with(Leak::AccountToken, &stops));
+    assert_ended(&[Leak::AccountToken], &stops);
 }
 
 #[test]
 fn with_controllers_a_token_of_a_permanent_account_is_invalid_after_its_lease() {
-    let mut variables = vec![("KINA_PROFILE", "controllers")];
-    for leak in [Leak::SystemAccountToken, Leak::SecretToken] {
-        assert!(!is_seen_with(leak, &variables), "{leak:?} outlives its lease");
-    }
-    variables.push(("KINA_SABOTAGE", "tokens"));
-    assert!(is_seen_with(Leak::SystemAccountToken, &variables), "nothing ends it, and it is not seen");
+    const CONTROLLERS: (&str, &str) = ("KINA_PROFILE", "controllers");
+    assert_ended(&[Leak::SystemAccountToken, Leak::SecretToken], &[CONTROLLERS]);
+    let realm = realm_with(&[CONTROLLERS, ("KINA_SABOTAGE", "tokens")]);
+    assert!(is_seen(&realm, Leak::SystemAccountToken), "nothing ends it, and it is not seen");
 }
 
 #[test]
 fn the_logs_of_a_lease_have_no_line_of_an_earlier_one() {
-    assert_ended_by(Leak::LogLine, "cluster-logs");
+    assert_ended_by(&[Leak::LogLine], "cluster-logs");
 }

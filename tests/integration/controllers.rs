@@ -18,7 +18,8 @@ const FIRST_LEASE: &str = "KINA_TEST_FIRST_LEASE";
 /// Tells a tenant which further changes to make.
 const RAMPAGE: &str = "KINA_TEST_RAMPAGE";
 const LEASES: usize = 51;
-const LEASES_IN_SHORT: usize = 11;
+/// A lease after each of the five kinds of rampage.
+const LEASES_IN_SHORT: usize = 6;
 
 /// A lease on a cluster with controllers.
 struct Controlled {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::common;
+use crate::common::cache::empty_cache;
 use crate::common::children::Realm;
 use crate::common::system::is_running;
 use crate::common::wait_until_blocking;
@@ -32,7 +33,7 @@ struct Orphan(Child);
 
 impl Crashed {
     fn new() -> Self {
-        let cache = tempfile::Builder::new().prefix("kina-t").tempdir().expect("a temporary directory");
+        let cache = empty_cache();
         std::fs::create_dir(cache.path().join("journals")).expect("made");
         Self { realm: Realm::new().with("KINA_CACHE_DIR", cache.path()), cache }
     }

@@ -28,7 +28,7 @@ const EVERYTHING: &[Dirt] = &[
 async fn ordeal(client: kube::Client, dirt: &[Dirt]) -> anyhow::Result<()> {
     let server = Server(client);
     let state = ClusterState::read(&server).await?;
-    state.expect_equal(&untouched().await?)?;
+    state.expect_equal(untouched().await?)?;
     dirt::expect_untouched_behaviour(&server).await?;
     expect_few_boots().await?;
     for kind in dirt {

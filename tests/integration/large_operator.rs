@@ -4,8 +4,8 @@
 #[path = "../../kina-lab/src/bench/fixtures/large_operator.rs"]
 mod definitions;
 
-
 use crate::common;
+use crate::common::cache::empty_cache;
 use crate::common::children::{Realm, text_of};
 use definitions::{GROUP, KINDS, VERSIONS, documents, kind, plural};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -74,7 +74,7 @@ async fn a_server_accepts_it_without_a_warning(cluster: kina::Cluster) -> anyhow
 fn a_hundred_kinds_are_a_template_like_any_other() {
     let bytes: usize = documents().iter().map(String::len).sum();
     assert!(1_000_000 < bytes, "{bytes} bytes");
-    let cache = tempfile::tempdir().expect("a temporary directory");
+    let cache = empty_cache();
     let assets = common::untouched::assets().expect("the binaries are there");
     let realm = Realm::new()
         .with("KINA_SLOTS_MAX", "1")

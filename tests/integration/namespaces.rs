@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::common::children::Realm;
 use crate::common::server::{Server, status_of};
-use crate::common::{PATIENCE, wait_until, wait_until_blocking};
+use crate::common::{PATIENCE, repetitions, wait_until, wait_until_blocking};
 use anyhow::{Context, ensure};
 use kina_engine::client::{self, EngineClient, EngineProgram, Lease};
 use kina_engine::protocol::{AcquireRequest, ClientMessage, Isolation, NetworkChange};
@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 const IN_REALM: &str = "KINA_TEST_NAMESPACES_REALM";
 const READY: &str = "writes in namespace ";
 const CONCURRENT: usize = 64;
-/// More Services than a cluster has addresses (254), over this many rounds.
+/// More Services than a cluster has addresses (254), over this many rounds; in a long run, and in others.
 const ROUNDS: usize = 3;
+const ROUNDS_IN_SHORT: usize = 2;
 const SERVICES: usize = 2;
 /// Keys that a host itself leaves for the rewind: a role, its binding, and the servers' records of addresses and ports.
 const HOST_KEYS_MAX: usize = 10;
@@ -210,11 +211,15 @@ async fn live_among_others(round: usize) -> anyhow::Result<Tenant> {
     Ok(tenant)
 }
 
+fn rounds_in_realm() -> usize {
+    repetitions(ROUNDS, ROUNDS_IN_SHORT)
+}
+
 /// On its own, it is an ordinary test.
 #[tokio::test]
 async fn sixty_four_at_a_time() -> anyhow::Result<()> {
     let mut all_namespaces = BTreeSet::new();
-    let rounds = if std::env::var_os(IN_REALM).is_some() { ROUNDS } else { 1 };
+    let rounds = if std::env::var_os(IN_REALM).is_some() { rounds_in_realm() } else { 1 };
     for round in 0..rounds {
         let tenants = futures::future::try_join_all((0..CONCURRENT).map(|_| live_among_others(round))).await?;
         let namespaces: BTreeSet<_> = tenants.iter().map(|tenant| tenant.namespace.clone()).collect();
@@ -232,7 +237,7 @@ async fn sixty_four_at_a_time() -> anyhow::Result<()> {
 fn sixty_four_namespaces_on_one_cluster_leave_nothing() {
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with(IN_REALM, "1");
     realm.run_well("namespaces::sixty_four_at_a_time");
-    let leases = u64::try_from(CONCURRENT * ROUNDS).expect("a few");
+    let leases = u64::try_from(CONCURRENT * rounds_in_realm()).expect("a few");
     expect_nothing_left(&realm, leases);
 }
 
@@ -277,11 +282,11 @@ async fn doomed() -> anyhow::Result<()> {
 
 #[test]
 fn killed_tests_leave_nothing() {
-    const KILLED: u64 = 20;
     const AT_A_TIME: usize = 4;
+    let killed = repetitions(20, 8);
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with(IN_REALM, "1");
     let mut seen = BTreeSet::new();
-    let mut left = KILLED;
+    let mut left = killed;
     while 0 < left {
         let running: Vec<_> = (0..AT_A_TIME).map(|_| realm.start(realm.command("namespaces::doomed"))).collect();
         for test in running {
@@ -290,7 +295,7 @@ fn killed_tests_leave_nothing() {
             left -= 1;
         }
     }
-    expect_nothing_left(&realm, KILLED);
+    expect_nothing_left(&realm, killed);
 }
 
 /// On its own, it is an ordinary test.

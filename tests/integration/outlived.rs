@@ -1,5 +1,5 @@
 //! The work of a lease ends with it: requests that continue without their connection, and the API server's own
-//! background work. The next lease of the cluster creates the same names, and ten seconds later all of them exist, and
+//! background work. The next lease of the cluster creates the same names, and seconds later all of them exist, and
 //! nothing else.
 #![cfg(target_os = "linux")]
 

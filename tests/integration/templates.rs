@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use crate::common;
+use crate::common::cache::empty_cache;
 use crate::common::children::Realm;
 use crate::common::wait_until_blocking;
 use anyhow::Context;
@@ -64,7 +65,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> anyhow::Result<Self> {
-        let cache = tempfile::tempdir()?;
+        let cache = empty_cache();
         let assets = common::untouched::assets()?;
         let assets = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();
         let realm = Realm::new()

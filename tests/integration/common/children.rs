@@ -171,10 +171,6 @@ impl Drop for Realm {
 }
 
 impl RunningTest {
-    pub fn process_id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Waits for a line that contains this mark, and returns the text after it.
     pub fn wait_for(&self, mark: &str) -> String {
         let start = Instant::now();

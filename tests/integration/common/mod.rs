@@ -1,6 +1,6 @@
 //! Code shared by the integration tests.
-#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod cache;
 pub mod children;
 pub mod dirt;
 pub mod server;
@@ -16,8 +16,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 const LONG_TESTS: &str = "KINA_LONG_TESTS";
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The number of repetitions: in a long run, and in others.
-pub fn repetitions(long: usize, short: usize) -> usize {
+/// The number of repetitions, or another measure of a test: in a long run, and in others.
+pub fn repetitions<T>(long: T, short: T) -> T {
     if std::env::var_os(LONG_TESTS).is_some() { long } else { short }
 }
 

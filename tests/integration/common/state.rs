@@ -89,10 +89,6 @@ impl ClusterState {
         );
         Ok(())
     }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
 }
 
 fn insert(entries: &mut BTreeMap<String, Value>, key: String, value: Value) -> anyhow::Result<()> {

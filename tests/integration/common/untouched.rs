@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use kina_engine::assets::{AssetRequest, Assets, KubernetesMinor};
 use rcgen::{CertificateParams, KeyPair};
+use tokio::sync::OnceCell;
 
 use super::server::Server;
 use super::state::ClusterState;
@@ -26,8 +27,13 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const QUIET: Duration = Duration::from_millis(2500);
 const TOKEN: &str = "untouched";
 
-/// The state of an untouched cluster of the binaries under test.
-pub async fn untouched() -> anyhow::Result<ClusterState> {
+/// The state of an untouched cluster of the binaries under test. All tests of a process share it.
+pub async fn untouched() -> anyhow::Result<&'static ClusterState> {
+    static UNTOUCHED: OnceCell<ClusterState> = OnceCell::const_new();
+    UNTOUCHED.get_or_try_init(load_or_record).await
+}
+
+async fn load_or_record() -> anyhow::Result<ClusterState> {
     let assets = tokio::task::spawn_blocking(assets).await??;
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let recording = directory.join(format!("untouched-{FORMAT}-{}.json", assets.identity.replace('/', "_")));

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::rules;
 use super::scene::realm;
+use crate::common::cache::empty_cache;
 use crate::common::repetitions;
 
 #[kina::test]
@@ -27,12 +28,12 @@ async fn a_policy_that_was_applied_beside_large_definitions_is_in_force_at_once(
 /// Each in a lease of its own.
 #[test]
 fn every_rule_is_in_force_each_time_it_is_applied() -> anyhow::Result<()> {
-    let cache = tempfile::tempdir()?;
+    let cache = empty_cache();
     let realm = realm(&cache, 2)?;
-    for _ in 0..repetitions(20, 4) {
+    for _ in 0..repetitions(20, 2) {
         realm.run_well("in_force::fixtures::every_rule_that_was_applied_is_in_force_at_once");
     }
-    for _ in 0..repetitions(20, 2) {
+    for _ in 0..repetitions(20, 1) {
         realm.run_well("in_force::fixtures::a_policy_that_was_applied_beside_large_definitions_is_in_force_at_once");
     }
     let status = realm.status_of_running();
@@ -43,7 +44,7 @@ fn every_rule_is_in_force_each_time_it_is_applied() -> anyhow::Result<()> {
 /// Without controllers a quota limits nothing: nothing counts the objects.
 #[kina::test(profile = "controllers")]
 async fn a_quota_that_was_applied_is_in_force_at_once(cluster: Cluster) -> anyhow::Result<()> {
-    for round in 0..repetitions(20, 5) {
+    for round in 0..repetitions(20, 2) {
         cluster.apply_fixtures(rules::of_a_quota(&format!("n{round}"))).await?;
         rules::expect_quota(&cluster.client(), &format!("n{round}")).await?;
     }

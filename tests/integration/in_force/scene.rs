@@ -10,6 +10,7 @@ use kina_engine::paths::EnginePaths;
 use kina_engine::protocol::{AcquireRequest, Profile};
 
 use crate::common;
+use crate::common::cache::empty_cache;
 use crate::common::children::Realm;
 
 pub struct Scene {
@@ -21,7 +22,7 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(slots: usize) -> anyhow::Result<Self> {
-        let cache = tempfile::tempdir()?;
+        let cache = empty_cache();
         let realm = realm(&cache, slots)?;
         let directories =
             [("KINA_RUNTIME_DIR", realm.runtime_directory()), ("KINA_CACHE_DIR", cache.path().to_owned())];

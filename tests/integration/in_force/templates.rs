@@ -12,7 +12,7 @@ use crate::common::repetitions;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rule_of_a_new_template_is_in_force_at_once() -> anyhow::Result<()> {
     let scene = Scene::new(2)?;
-    for round in 0..repetitions(20, 4) {
+    for round in 0..repetitions(20, 2) {
         let unique = format!("t{round}");
         let text = rules::of_every_kind(&unique);
         let first = scene.lease(&text, Profile::Api).await?;
@@ -32,7 +32,7 @@ async fn every_rule_of_a_new_template_is_in_force_at_once() -> anyhow::Result<()
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_beside_admission_are_in_force_at_once() -> anyhow::Result<()> {
     let scene = Scene::new(2)?;
-    for round in 0..repetitions(20, 2) {
+    for round in 0..repetitions(20, 1) {
         let unique = format!("d{round}");
         let text = rules::of_no_admission(&unique);
         let leases = [scene.lease(&text, Profile::Api).await?, scene.lease(&text, Profile::Api).await?];
@@ -49,7 +49,7 @@ async fn rules_beside_admission_are_in_force_at_once() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_beside_large_definitions_is_in_force_at_once() -> anyhow::Result<()> {
     let scene = Scene::new(1)?;
-    for round in 0..repetitions(20, 3) {
+    for round in 0..repetitions(20, 1) {
         let unique = format!("p{round}");
         let text = format!("{}{}", rules::of_a_policy(&unique), rules::large_definitions(&unique));
         let lease = scene.lease(&text, Profile::Api).await?;
@@ -87,7 +87,7 @@ async fn a_policy_behind_a_webhook_that_refuses_every_probe_is_in_force_at_once(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_of_a_new_template_is_in_force_at_once() -> anyhow::Result<()> {
     let scene = Scene::new(1)?;
-    for round in 0..repetitions(20, 2) {
+    for round in 0..repetitions(20, 1) {
         let unique = format!("k{round}");
         let lease = scene.lease(&rules::of_a_quota(&unique), Profile::Controllers).await?;
         rules::expect_quota(&client(&lease)?.0, &unique).await.with_context(|| format!("round {round}"))?;
