@@ -40,7 +40,8 @@ TIMEOUT_SECONDS = 300
 
 def build():
     # The engine is part of the tests. The program has to be of the same sources to talk to it.
-    cargo("build", "--bin", "cargo-kina", *TESTS)
+    cargo("build", "--bin", "cargo-kina")
+    cargo("test", *TESTS, "--no-run")
 
 
 def cargo(*arguments, **variables):
