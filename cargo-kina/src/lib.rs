@@ -9,6 +9,7 @@
 //! - `wanted`: options for the kind of cluster. `lease_file`: the kubeconfig of a lease as a file.
 //! - `output`, `table`: printing, with or without colours.
 //! - `binaries`: for commands that make clusters themselves, apart from the user's engines.
+//! - `private_engine`: an engine apart from the user's own.
 //! - `assets_notice`: the programs that a workspace makes kina run, said once.
 //! - `interrupted`: for commands that have to clean up first.
 //! - `bench`: the private engine of all measurements, and those of acquisition.
@@ -28,6 +29,7 @@ mod lease_file;
 mod logs;
 mod metrics;
 pub mod output;
+pub mod private_engine;
 pub mod program;
 mod run;
 pub mod situation;
@@ -49,6 +51,7 @@ pub use self::binaries::{find_binaries, find_binaries_for};
 pub use self::command::CommonCommand;
 pub use self::interrupted::interrupted;
 pub use self::output::{Format, print_lines, print_report};
+pub use self::private_engine::PrivateEngine;
 pub use self::situation::{Situation, UserError, runtime};
 
 /// Real Kubernetes clusters for tests: run a program with one, inspect, warm up, stop and measure the engine

@@ -3,12 +3,12 @@
 //! - `bench`: all measurements.
 //! - `chaos`: disturbs an engine, and looks for traces of one lease in the next.
 //! - `contract`: the requirements of a provider, checked against the real thing.
-//! - `private_realm`: directories and a provider apart from the user's engines.
+//! - `private_provider`: a provider apart from the user's engines.
 
 mod bench;
 mod chaos;
 mod contract;
-mod private_realm;
+mod private_provider;
 
 use std::process::ExitCode;
 use std::time::Instant;

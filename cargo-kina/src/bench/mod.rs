@@ -24,23 +24,21 @@ mod scenario;
 pub mod statistics;
 mod thread_times;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
 use kina_engine::ProviderName;
 use kina_engine::assets::{self, AssetRequest, Assets, KubernetesMinor};
-use kina_engine::client::{EngineClient, EngineProgram};
+use kina_engine::client::EngineClient;
 use kina_engine::direct_cluster::DirectCluster;
-use kina_engine::paths::EnginePaths;
 use kina_engine::protocol::{AcquireRequest, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::probe::{DirectAccess, ProbeReport};
 use self::statistics::{median, percentile};
-use super::{Format, find_binaries, print_report};
+use super::{Format, PrivateEngine, find_binaries, print_report};
 
 pub use self::scenario::{AcquisitionScenario, BenchArguments, Output, exit_code, run, some};
 
@@ -82,12 +80,11 @@ struct Report {
     runs: usize,
 }
 
-/// A private engine and its directories. Everything is removed at the end, even if the measurement is aborted.
+/// A private engine that is measured. It ends with this value, even if the measurement is aborted.
 pub struct Bench {
-    pub directory: tempfile::TempDir,
+    pub private: PrivateEngine,
     pub assets: Assets,
     pub engine: EngineClient,
-    pub environment: Vec<(&'static str, OsString)>,
     pub slots: usize,
     /// Time that leases waste on purpose, in percent; see `gate::Planted`.
     pub slowed_percent: u32,
@@ -116,36 +113,21 @@ impl Bench {
         settings: &[(&'static str, &str)],
     ) -> anyhow::Result<Self> {
         let assets = find_binaries().await?;
-        let directory = tempfile::Builder::new().prefix("kina-bench-").tempdir_in("/tmp")?;
-        let assets_directory = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();
-        let mut environment = vec![
-            ("KINA_RUNTIME_DIR", directory.path().join("run").into_os_string()),
-            ("KINA_CACHE_DIR", directory.path().join("cache").into_os_string()),
-            ("KINA_ASSETS_DIR", assets_directory.into_os_string()),
-            ("KINA_ENGINE", std::env::current_exe()?.into_os_string()),
-            // The user's settings for engines do not apply to this one.
-            ("XDG_CONFIG_HOME", directory.path().join("configuration").into_os_string()),
-            ("KINA_PROVIDER", provider.as_str().into()),
-            ("KINA_SLOTS_MAX", slots.to_string().into()),
-            // The private engine ends by itself if this process is killed.
-            ("KINA_IDLE_EXIT_SECONDS", "30".into()),
-        ];
-        environment.extend(settings.iter().map(|(name, value)| (*name, OsString::from(value))));
-        let variable =
-            |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-        let engine =
-            EngineClient::new(EnginePaths::resolve(provider, &variable)?, provider, EngineProgram::InstalledOnly);
-        Ok(Self { directory, assets, engine, environment, slots, slowed_percent: 0, has_ended: false })
+        let mut private = PrivateEngine::prepare("bench")?.with_own_cache().with_this_executable()?;
+        private.set("KINA_ASSETS_DIR", assets.kube_apiserver.parent().context("the binaries have a directory")?);
+        private.set("KINA_PROVIDER", provider.as_str());
+        private.set("KINA_SLOTS_MAX", slots.to_string());
+        for (name, value) in settings {
+            private.set(name, value);
+        }
+        let engine = private.client(provider)?;
+        Ok(Self { private, assets, engine, slots, slowed_percent: 0, has_ended: false })
     }
 
     /// Sets the number of slots of the next engine.
     pub fn set_slots(&mut self, slots: usize) {
         self.slots = slots;
-        for (name, value) in &mut self.environment {
-            if *name == "KINA_SLOTS_MAX" {
-                *value = slots.to_string().into();
-            }
-        }
+        self.private.set("KINA_SLOTS_MAX", slots.to_string());
     }
 
     /// Ends the private engine, even after a failed measurement.
@@ -261,12 +243,12 @@ impl Bench {
 
     /// A cluster of this process, whose own credentials are available to the probes.
     pub async fn boot_direct_cluster(&self) -> anyhow::Result<(DirectCluster, PathBuf)> {
-        let cache_directory = self.directory.path().join("cache");
+        let cache_directory = self.private.cache_directory();
         // The engine identifies the binaries by the directory that it was given.
         let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, cache_directory.clone());
         request.explicit_directory = self.assets.kube_apiserver.parent().map(PathBuf::from);
         let assets = tokio::task::spawn_blocking(move || assets::provide(&request, &|_| {})).await??;
-        let cluster = DirectCluster::boot(self.directory.path(), &cache_directory, assets).await?;
+        let cluster = DirectCluster::boot(self.private.directory(), &cache_directory, assets).await?;
         let access = cluster.access();
         let access = DirectAccess {
             address: access.api_address,
@@ -274,20 +256,14 @@ impl Bench {
             certificate_pem: access.admin.certificate_pem.clone(),
             key_pem: access.admin.key_pem.clone(),
         };
-        let path = self.directory.path().join("direct.json");
+        let path = self.private.directory().join("direct.json");
         std::fs::write(&path, serde_json::to_vec(&access)?)?;
         Ok((cluster, path))
     }
 
     pub async fn warm_up(&self) -> anyhow::Result<()> {
-        let status = tokio::process::Command::new(std::env::current_exe()?)
-            .args(["warm", &self.slots.to_string()])
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .status()
-            .await?;
+        let mut warm = self.private.command(&["warm", &self.slots.to_string()])?;
+        let status = warm.stdin(Stdio::null()).stdout(Stdio::null()).status().await?;
         if !status.success() {
             // The log itself is removed with this run.
             let log_tail = kina_engine::log_tail(&self.engine.paths().log);
@@ -298,15 +274,8 @@ impl Bench {
 
     /// Runs a probe in a process of its own.
     pub async fn probe<Report: DeserializeOwned>(&self, arguments: &[&str]) -> anyhow::Result<Report> {
-        let output = tokio::process::Command::new(std::env::current_exe()?)
-            .args(["bench", "probe"])
-            .args(arguments)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .output()
-            .await?;
+        let mut probe = self.private.command(&["bench", "probe"])?;
+        let output = probe.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit()).output().await?;
         if !output.status.success() {
             bail!("a probe failed ({})", output.status);
         }
@@ -344,7 +313,8 @@ impl Drop for Bench {
         // The engine's directory is removed next. Should this fail, the engine ends by itself once it is idle.
         let Ok(program) = std::env::current_exe() else { return };
         let mut stop = std::process::Command::new(program);
-        stop.arg("stop").envs(self.environment.iter().map(|(name, value)| (name, value)));
+        stop.arg("stop");
+        self.private.prepare_command(&mut stop);
         let _ = stop.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }

@@ -59,14 +59,10 @@ impl Bench {
 
     /// Times `cargo kina status`, a whole process.
     pub async fn sample_status_command(&self) -> anyhow::Result<f64> {
-        let mut command = tokio::process::Command::new(std::env::current_exe()?);
-        command
-            .args(["status", "--format", "json"])
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::piped());
+        let mut command = self.private.command(&["status", "--format", "json"])?;
+        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
         let start = Instant::now();
-        let output = command.kill_on_drop(true).output().await?;
+        let output = command.output().await?;
         let took_ms = start.elapsed().as_secs_f64() * 1e3;
         if !output.status.success() {
             bail!("`cargo kina status` failed ({})", output.status);

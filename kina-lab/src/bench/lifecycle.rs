@@ -16,10 +16,10 @@ use kina_engine::protocol::Profile;
 use serde::{Deserialize, Serialize};
 
 use super::super::contract::writes_allowed;
-use super::super::private_realm::{PrivateRealm, binaries_of, bootstrap};
 use super::report::{self, Draft, Measurement};
 use super::say;
 use super::statistics::median;
+use crate::private_provider::{PrivateProvider, binaries_of, bootstrap};
 
 const CREATE_MS_MAX: f64 = 30_000.0;
 const START_STOPPED_MS_MAX: f64 = 15_000.0;
@@ -104,8 +104,8 @@ struct SupervisorEvent {
 /// Measures.
 pub(super) async fn measure(provider: ProviderName, samples: usize) -> anyhow::Result<report::Report> {
     let mut draft = Draft::begin("lifecycle", "one cluster's life, straight from its provider");
-    let realm = PrivateRealm::prepare(provider, "lifecycle")?;
-    let maker = realm.connect().await?;
+    let private = PrivateProvider::prepare(provider, "lifecycle")?;
+    let maker = private.connect().await?;
     let assets = binaries_of(&maker).await?;
     say("first ever: bootstraps from nothing");
     let start = Instant::now();
@@ -119,7 +119,7 @@ pub(super) async fn measure(provider: ProviderName, samples: usize) -> anyhow::R
     let mut lives = Vec::new();
     for sample in 1..=samples {
         say(&format!("life {sample} of {samples}"));
-        lives.push(live(&realm, &maker, &assets, &snapshot, sample).await?);
+        lives.push(live(&private, &maker, &assets, &snapshot, sample).await?);
     }
     maker.wait_all_ended().await;
     let simulated = maker.capabilities().simulated;
@@ -163,14 +163,14 @@ fn add_measurements(draft: &mut Draft, lives: &[Life]) -> anyhow::Result<()> {
 }
 
 async fn live(
-    realm: &PrivateRealm,
+    private: &PrivateProvider,
     provider: &Arc<dyn Provider>,
     assets: &Assets,
     snapshot: &Snapshot,
     sample: usize,
 ) -> anyhow::Result<Life> {
     let name = format!("life-{sample}");
-    let state_directory = realm.state_directory(&name);
+    let state_directory = private.state_directory(&name);
     let provider_before_bytes = provider.disk_bytes().await;
     let mut life = Life::default();
     let start = Instant::now();

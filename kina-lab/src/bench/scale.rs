@@ -309,7 +309,7 @@ impl Suites {
         let (filter, test_threads) = (filter(kind, count), test_threads.to_string());
         let mut command = self.nextest(&["-E", &filter, "--test-threads", &test_threads]);
         command.args(["--hide-progress-bar", "--status-level", "none", "--final-status-level", "fail"]);
-        command.envs(bench.environment.iter().map(|(name, value)| (name, value)));
+        bench.private.prepare_command(command.as_std_mut());
         if let Some(access) = shared_cluster {
             command.env(SHARED_CLUSTER, access);
         }

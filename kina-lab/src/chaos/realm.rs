@@ -1,16 +1,15 @@
-//! The private engine's directories and environment. Everything is removed at the end.
+//! The engine that is disturbed, apart from the user's own. Everything is removed at the end.
 
-use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
+use std::ffi::OsStr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use cargo_kina::find_binaries;
+use cargo_kina::{PrivateEngine, find_binaries};
 use kina_engine::ProviderName;
-use kina_engine::client::{EngineClient, EngineProgram};
-use kina_engine::paths::EnginePaths;
+use kina_engine::client::EngineClient;
 use kina_engine::protocol::{AcquireRequest, Status};
 use kina_engine::trust::search_path;
 
@@ -23,10 +22,9 @@ const DISK_PER_SLOT_BYTES: u64 = 192 << 20;
 const UNMOUNT_ATTEMPTS_MAX: u32 = 50;
 const UNMOUNT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A private engine's surroundings.
+/// A private engine, its disk, and its containers.
 pub(super) struct Realm {
-    directory: tempfile::TempDir,
-    environment: Vec<(&'static str, OsString)>,
+    private: PrivateEngine,
     engine: EngineClient,
     is_small_disk: bool,
     /// `None` if clusters are processes.
@@ -44,69 +42,51 @@ impl Realm {
         wants_small_disk: bool,
     ) -> anyhow::Result<Self> {
         let assets = find_binaries().await?;
-        let assets_directory = assets.kube_apiserver.parent().context("the binaries have a directory")?.to_owned();
-
-        let only_mine = std::fs::Permissions::from_mode(0o700);
-        let directory =
-            tempfile::Builder::new().prefix("kina-chaos-").permissions(only_mine.clone()).tempdir_in("/tmp")?;
-        for name in ["run", "tmp", "scratch"] {
-            let path = directory.path().join(name);
-            std::fs::create_dir(&path)?;
-            std::fs::set_permissions(&path, only_mine.clone())?;
-        }
+        let mut private = PrivateEngine::prepare("chaos")?.with_own_cache().with_this_executable()?;
+        std::fs::DirBuilder::new().mode(0o700).create(private.directory().join("scratch"))?;
         let size_bytes = DISK_PER_SLOT_BYTES * (slots as u64 + 1);
-        let is_small_disk = wants_small_disk && mount_small_disk(&directory.path().join("run"), size_bytes);
+        let is_small_disk = wants_small_disk && mount_small_disk(&private.runtime_directory(), size_bytes);
         let names: Vec<_> = sabotage.iter().map(|part| part.name()).collect();
-        let mut environment: Vec<(&'static str, OsString)> = vec![
-            ("KINA_RUNTIME_DIR", directory.path().join("run").into()),
-            ("KINA_CACHE_DIR", directory.path().join("cache").into()),
-            ("TMPDIR", directory.path().join("tmp").into()),
-            ("KINA_ASSETS_DIR", assets_directory.into()),
-            ("KINA_ENGINE", std::env::current_exe()?.into()),
-            ("KINA_PROVIDER", provider.as_str().into()),
-            ("KINA_SLOTS_MAX", slots.to_string().into()),
-            ("KINA_ACQUIRE_TIMEOUT_SECONDS", acquire_timeout_seconds.to_string().into()),
-            (kina_engine::lab::sabotage::VARIABLE, names.join(",").into()),
-            // The private engine ends by itself if this process is killed.
-            ("KINA_IDLE_EXIT_SECONDS", "30".into()),
-            ("RUST_BACKTRACE", "0".into()),
-        ];
+        private.set("KINA_ASSETS_DIR", assets.kube_apiserver.parent().context("the binaries have a directory")?);
+        private.set("KINA_PROVIDER", provider.as_str());
+        private.set("KINA_SLOTS_MAX", slots.to_string());
+        private.set("KINA_ACQUIRE_TIMEOUT_SECONDS", acquire_timeout_seconds.to_string());
+        private.set(kina_engine::lab::sabotage::VARIABLE, names.join(","));
         // The provider's program is not among the capabilities of its clusters: only the name selects it.
         let containers = match provider {
             ProviderName::Process => None,
             ProviderName::Apple => {
-                let journals = directory.path().join("cache").join("journals");
-                Some(Containers::prepare(directory.path(), &journals).await?)
+                let journals = private.cache_directory().join("journals");
+                Some(Containers::prepare(private.directory(), &journals).await?)
             }
         };
-        environment.extend(containers.iter().flat_map(|containers| containers.environment().iter().cloned()));
-        let variable =
-            |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-        let paths = EnginePaths::resolve(provider, &variable)?;
-        let engine = EngineClient::new(paths, provider, EngineProgram::InstalledOnly);
-        Ok(Self { directory, environment, engine, is_small_disk, containers })
+        for (name, value) in containers.iter().flat_map(Containers::environment) {
+            private.set(name, value);
+        }
+        let engine = private.client(provider)?;
+        Ok(Self { private, engine, is_small_disk, containers })
     }
 
     /// Sets a variable for all processes that are started from now on.
-    pub(super) fn set(&mut self, name: &'static str, value: impl Into<OsString>) {
-        self.environment.push((name, value.into()));
+    pub(super) fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        self.private.set(name, value);
     }
 
     /// A request of this process for a cluster of the realm's engine.
     pub(super) fn request(&self, test: &str) -> AcquireRequest {
-        let variable = |name: &str| self.environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
-        let timeout_seconds = variable("KINA_ACQUIRE_TIMEOUT_SECONDS").and_then(|value| value.to_str()?.parse().ok());
+        let timeout_seconds = self.private.variable("KINA_ACQUIRE_TIMEOUT_SECONDS");
+        let timeout_seconds = timeout_seconds.and_then(|value| value.to_str()?.parse().ok());
         AcquireRequest {
             test: test.to_owned(),
             timeout_ms: timeout_seconds.unwrap_or(0_u64).saturating_mul(1000),
-            assets_directory: variable("KINA_ASSETS_DIR").map(PathBuf::from),
+            assets_directory: self.private.variable("KINA_ASSETS_DIR").map(PathBuf::from),
             ..AcquireRequest::default()
         }
     }
 
     /// The directory that everything private is below; command lines of its processes contain it.
     pub(super) fn directory(&self) -> &Path {
-        self.directory.path()
+        self.private.directory()
     }
 
     /// The directory for the workers' files.
@@ -116,7 +96,7 @@ impl Realm {
 
     /// Directories that have to be empty once the engine has ended.
     pub(super) fn transient_directories(&self) -> [PathBuf; 2] {
-        [self.directory().join("run"), self.directory().join("tmp")]
+        [self.private.runtime_directory(), self.private.temporary_directory()]
     }
 
     /// Returns true if the disk may be filled.
@@ -140,12 +120,8 @@ impl Realm {
 
     /// A command of this executable in this realm.
     pub(super) fn command(&self, arguments: &[&str]) -> anyhow::Result<tokio::process::Command> {
-        let mut command = tokio::process::Command::new(std::env::current_exe()?);
-        command
-            .args(arguments)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir(self.directory())
-            .kill_on_drop(true);
+        let mut command = self.private.command(arguments)?;
+        command.current_dir(self.directory());
         Ok(command)
     }
 
@@ -174,7 +150,7 @@ impl Drop for Realm {
         if self.is_small_disk {
             let unmount = || {
                 let mut command = system_program("umount");
-                let status = command.arg(self.directory().join("run")).stderr(Stdio::null()).status();
+                let status = command.arg(self.private.runtime_directory()).stderr(Stdio::null()).status();
                 status.is_ok_and(|status| status.success())
             };
             // Threads of a process that was killed may end a moment after it.

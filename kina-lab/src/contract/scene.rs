@@ -17,7 +17,7 @@ use kina_engine::protocol::Profile;
 use tokio::sync::OnceCell;
 
 use super::client::{write, writes_allowed};
-use crate::private_realm::{PrivateRealm, binaries_of, bootstrap};
+use crate::private_provider::{PrivateProvider, binaries_of, bootstrap};
 
 /// The ConfigMap in the state that clusters are started from.
 pub(super) const FROM_STATE: &str = "from-state";
@@ -32,7 +32,7 @@ pub(super) struct Stage {
     assets: Assets,
     state: OnceCell<Snapshot>,
     next_number: AtomicUsize,
-    realm: PrivateRealm,
+    private: PrivateProvider,
 }
 
 /// The clusters of one check.
@@ -44,18 +44,18 @@ pub(super) struct Scene<'a> {
 
 impl Stage {
     pub(super) async fn prepare(name: ProviderName) -> anyhow::Result<Self> {
-        let realm = PrivateRealm::prepare(name, "contract")?;
-        let provider = realm.connect().await?;
+        let private = PrivateProvider::prepare(name, "contract")?;
+        let provider = private.connect().await?;
         let assets = binaries_of(&provider).await?;
-        Ok(Self { provider, assets, state: OnceCell::new(), next_number: AtomicUsize::new(1), realm })
+        Ok(Self { provider, assets, state: OnceCell::new(), next_number: AtomicUsize::new(1), private })
     }
 
     pub(super) fn provider(&self) -> &Arc<dyn Provider> {
         &self.provider
     }
 
-    pub(super) fn realm(&self) -> &PrivateRealm {
-        &self.realm
+    pub(super) fn private(&self) -> &PrivateProvider {
+        &self.private
     }
 
     /// The state of a bootstrapped cluster with one ConfigMap, made at the first request.
@@ -88,7 +88,7 @@ impl<'a> Scene<'a> {
     /// A writable cluster that was started from the common state, and the directory of its state.
     pub(super) async fn cluster(&self) -> anyhow::Result<(Arc<dyn ProvidedCluster>, PathBuf)> {
         let request = self.request().await?;
-        let state_directory = self.stage.realm.state_directory(&request.name);
+        let state_directory = self.stage.private.state_directory(&request.name);
         let cluster = self.create(request).await.context("creating a cluster failed")?;
         self.wait_usable(&*cluster).await?;
         Ok((cluster, state_directory))
@@ -130,7 +130,7 @@ impl<'a> Scene<'a> {
         let start = Instant::now();
         loop {
             let remains = self.stage.provider.remains().await?;
-            let states = entries(self.stage.realm.cluster_directory());
+            let states = entries(self.stage.private.cluster_directory());
             if remains.is_empty() && states.is_empty() {
                 return Ok(());
             }

@@ -2,15 +2,14 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use cargo_kina::PrivateEngine;
 use kina_engine::protocol::{ClientMessage, EngineMessage, PROTOCOL, Status, VERSION};
-use tempfile::TempDir;
 
 use super::wait_until_blocking;
 
@@ -18,12 +17,8 @@ use super::wait_until_blocking;
 const CHILD_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Private directories, and the engine that runs in them. It ends when this value is dropped.
-pub struct Realm {
-    runtime: TempDir,
-    temporary: TempDir,
-    variables: Vec<(String, String)>,
-}
+/// A private engine of the tests' children. It ends when this value is dropped.
+pub struct Realm(PrivateEngine);
 
 /// A running child. It is killed when this value is dropped.
 pub struct RunningTest {
@@ -33,30 +28,30 @@ pub struct RunningTest {
 
 impl Realm {
     pub fn new() -> Self {
-        let only_mine = std::fs::Permissions::from_mode(0o700);
-        let builder = || tempfile::Builder::new().prefix("kina-t").permissions(only_mine.clone()).tempdir();
-        let directory = || builder().expect("a temporary directory");
-        Self { runtime: directory(), temporary: directory(), variables: Vec::new() }
+        let mut private = PrivateEngine::prepare_in(&std::env::temp_dir(), "t").expect("temporary directories");
+        // No boots ahead of demand, so that tests can count clusters.
+        private.set("KINA_TARGET_UTILISATION_PERCENT", "100");
+        Self(private)
     }
 
     /// Sets a variable for all children, and thus for the engine that one of them starts.
     pub fn with(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
-        self.variables.push((name.to_owned(), value.as_ref().to_string_lossy().into_owned()));
+        self.0.set(name, value);
         self
     }
 
     /// The engine's directory; empty if none runs.
     pub fn runtime_directory(&self) -> PathBuf {
-        self.runtime.path().to_owned()
+        self.0.runtime_directory()
     }
 
     /// The directory for temporary files of children and engine.
     pub fn temporary_directory(&self) -> PathBuf {
-        self.temporary.path().to_owned()
+        self.0.temporary_directory()
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.runtime.path().join(format!("engine-{PROTOCOL}-{VERSION}.sock"))
+        self.runtime_directory().join(format!("engine-{PROTOCOL}-{VERSION}.sock"))
     }
 
     /// The command that runs one test of this binary.
@@ -69,20 +64,8 @@ impl Realm {
 
     /// Gives a command this realm's environment.
     pub fn prepare(&self, command: &mut Command) {
-        command
-            .env_remove("KINA_ENGINE")
-            .env_remove("KINA_SLOTS_MAX")
-            // If the process with this realm is killed, its engine must not stay for long.
-            .env("KINA_IDLE_EXIT_SECONDS", "30")
-            .env("KINA_RUNTIME_DIR", self.runtime.path())
-            .env("TMPDIR", self.temporary.path())
-            // The user's own settings do not apply to this engine.
-            .env("XDG_CONFIG_HOME", self.temporary.path())
-            // No boots ahead of demand, so that tests can count clusters.
-            .env("KINA_TARGET_UTILISATION_PERCENT", "100")
-            .env("RUST_BACKTRACE", "0")
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null());
+        self.0.prepare_command(command);
+        command.stdin(Stdio::null());
     }
 
     /// Runs a test to its end.

@@ -78,7 +78,7 @@ fn perf_program() -> std::io::Result<PathBuf> {
 async fn take(bench: &Bench, arguments: &FlamegraphArguments) -> anyhow::Result<fold::Stacks> {
     bench.warm_up().await?;
     let process_id = bench.status(false).await?.process_id;
-    let recorded = bench.directory.path().join("perf.data");
+    let recorded = bench.private.directory().join("perf.data");
     say(&format!("the engine under load for {} s", arguments.seconds));
     let mut perf = tokio::process::Command::new(perf_program()?)
         // A clock that exists in virtual machines too.

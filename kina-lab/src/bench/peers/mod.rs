@@ -134,7 +134,7 @@ async fn report(
         of_recipe.add(envtest_recipe::boot(&bench.assets).await.map(Sample::without_end));
     }
     let mut others = Vec::new();
-    for external in External::all(bench.directory.path()) {
+    for external in External::all(bench.private.directory()) {
         let mut measured = Measured::named(external.name());
         for number in 1..=arguments.peer_samples {
             say(&format!("{}: {number} of {}", external.name(), arguments.peer_samples));
@@ -248,8 +248,8 @@ impl Sample {
 /// Runs the test; it is killed if it takes too long.
 async fn run_test(bench: &Bench, executable: &TestExecutable) -> anyhow::Result<Sample> {
     let mut command = executable.command(TEST);
+    bench.private.prepare_command(command.as_std_mut());
     command
-        .envs(bench.environment.iter().map(|(name, value)| (name, value)))
         .env("KUBEBUILDER_ASSETS", bench.assets.kube_apiserver.parent().context("the binaries have a directory")?)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

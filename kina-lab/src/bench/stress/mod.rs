@@ -169,7 +169,7 @@ async fn report(bench: &mut Bench, plan: Plan) -> anyhow::Result<Report> {
     }
     say("an engine that may use the memory of one cluster alone");
     bench.engine.stop().await?;
-    bench.environment.push(("KINA_MEMORY_MAX", SCARCE_MEMORY.into()));
+    bench.private.set("KINA_MEMORY_MAX", SCARCE_MEMORY);
     let mut scarce = (Disturbance::ScarceMemory, Tally::default());
     scarce.1.run(bench, plan, scarce.0).await?;
     let status = bench.status(false).await?;

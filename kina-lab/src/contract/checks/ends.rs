@@ -124,7 +124,7 @@ async fn not_running(cluster: &dyn ProvidedCluster) -> anyhow::Result<()> {
 
 pub(super) async fn explains_failed_boots(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
     let mut request = scene.request().await?;
-    let state_directory = scene.stage.realm().state_directory(&request.name);
+    let state_directory = scene.stage.private().state_directory(&request.name);
     // A program that runs on this machine but does not understand etcd's arguments.
     request.assets.etcd = request.assets.kube_apiserver.clone();
     request.assets.identity.push_str("-broken");
@@ -161,10 +161,10 @@ pub(super) async fn forgets_half_made_ones(scene: &Scene<'_>) -> anyhow::Result<
 }
 
 pub(super) async fn ends_with_its_clusters(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
-    let realm = scene.stage.realm();
-    let provider = realm.connect().await.context("no second provider can be made beside the first")?;
+    let private = scene.stage.private();
+    let provider = private.connect().await.context("no second provider can be made beside the first")?;
     let [request, half_request] = [scene.request().await?, scene.request().await?];
-    let state_directories = [&request, &half_request].map(|request| realm.state_directory(&request.name));
+    let state_directories = [&request, &half_request].map(|request| private.state_directory(&request.name));
     let cluster = provider.create(request).await?;
     scene.wait_usable(&*cluster).await?;
     let given_up = tokio::time::timeout(Duration::from_secs(1), provider.create(half_request)).await;

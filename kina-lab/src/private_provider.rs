@@ -1,13 +1,11 @@
 //! A provider for this process alone, in directories of its own: the user's engines are not touched, and everything is
 //! removed at the end.
 
-use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use cargo_kina::find_binaries_for;
+use cargo_kina::{PrivateEngine, find_binaries_for};
 use kina_engine::ProviderName;
 use kina_engine::assets::Assets;
 use kina_engine::lab::boot::wait_quiet;
@@ -20,29 +18,19 @@ use kina_engine::paths::EnginePaths;
 use kina_engine::protocol::Profile;
 use kina_engine::settings::EngineSettings;
 
-/// The surroundings of a provider.
-pub(super) struct PrivateRealm {
+/// The directories of a provider that this process connects to.
+pub(super) struct PrivateProvider {
     name: ProviderName,
     paths: EnginePaths,
-    /// Dropped after everything that works in it.
-    _directory: tempfile::TempDir,
+    /// Dropped after everything that works in its directories. No engine runs there.
+    _private: PrivateEngine,
 }
 
-impl PrivateRealm {
+impl PrivateProvider {
     /// Creates the directories; `purpose` is part of their name.
     pub(super) fn prepare(name: ProviderName, purpose: &str) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix(&format!("kina-{purpose}-"))
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir_in("/tmp")
-            .context("making a temporary directory failed")?;
-        let inside = |name: &str| Some(OsString::from(directory.path().join(name)));
-        let paths = EnginePaths::resolve(name, &|variable| match variable {
-            "KINA_RUNTIME_DIR" => inside("run"),
-            "KINA_CACHE_DIR" => inside("cache"),
-            _ => None,
-        })?;
-        Ok(Self { name, paths, _directory: directory })
+        let private = PrivateEngine::prepare(purpose)?.with_own_cache();
+        Ok(Self { name, paths: private.paths(name)?, _private: private })
     }
 
     /// Makes a provider, as an engine does. Several can exist at the same time, like engines of one user.
@@ -95,21 +83,4 @@ pub(super) async fn bootstrap(
     let taken = taken.await;
     cluster.destroy().await?;
     taken
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_realm_is_private_and_is_removed() {
-        let realms = [(); 2].map(|()| PrivateRealm::prepare(ProviderName::Process, "test").expect("made"));
-        let directories = realms.each_ref().map(|realm| realm.cluster_directory().to_owned());
-        assert_ne!(directories[0], directories[1]);
-        let roots = realms.each_ref().map(|realm| realm._directory.path().to_owned());
-        assert!(directories.iter().zip(&roots).all(|(directory, root)| directory.starts_with(root)));
-        assert_eq!(std::fs::metadata(&roots[0]).expect("made").permissions().mode() & 0o777, 0o700);
-        drop(realms);
-        assert!(roots.iter().all(|root| !root.exists()));
-    }
 }
