@@ -8,7 +8,7 @@ use http::{Method, Request, StatusCode};
 use kube::client::Body;
 use serde_json::Value;
 
-use crate::protocol::LeaseGrant;
+use crate::certificates::IssuedIdentity;
 use crate::provider::{ClusterAccess, ProviderError};
 
 /// The time limit of one request.
@@ -46,8 +46,12 @@ impl ApiClient {
 
     /// A client through the gateway of a lease, so that no request reaches the cluster before it is proven or after the
     /// lease has ended.
-    pub fn of_lease(grant: &LeaseGrant) -> Result<Self, ProviderError> {
-        Self::connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)
+    pub(crate) fn through_gateway(
+        address: SocketAddr,
+        ca_pem: &str,
+        client: &IssuedIdentity,
+    ) -> Result<Self, ProviderError> {
+        Self::connect(address, ca_pem, &client.certificate_pem, &client.key_pem)
     }
 
     fn connect(address: SocketAddr, ca_pem: &str, certificate_pem: &str, key_pem: &str) -> Result<Self, ProviderError> {

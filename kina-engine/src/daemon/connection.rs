@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -13,17 +12,19 @@ use tokio::sync::{mpsc, oneshot};
 use super::binaries::Binaries;
 use super::dispatcher::Message;
 use super::in_force;
+use super::lease::{HeldLeases, Lease, LeaseOwner};
 use super::metrics::{self, MetricsSource, TemplateFrom};
 use super::namespaces::{NamespaceRequest, Namespaces};
+use super::numbers::Numbers;
 use super::process_watch;
 use super::status::StatusSource;
 use super::steps::Steps;
 use super::templates::{Lookup, Making, TemplateRequest, Templates};
-use crate::gateway::{NetworkControl, NetworkError};
-use crate::pool::{ClientId, TemplateName, WaiterId};
+use crate::gateway::{GatewayCredentials, NetworkError};
+use crate::pool::{ClientId, TemplateName};
 use crate::protocol::{
-    AcquireRequest, ClientMessage, EngineMessage, Isolation, LINE_BYTES_MAX, MetricsText, NetworkChange, PROTOCOL,
-    Profile, Refusal, RefusalKind,
+    AcquireRequest, ClientMessage, EngineMessage, Isolation, LINE_BYTES_MAX, LeaseGrant, MetricsText, NetworkChange,
+    PROTOCOL, Profile, Refusal, RefusalKind,
 };
 use crate::rewind::Template;
 use crate::template_intake::{NotReceived, TemplateReader, TemplateRoom};
@@ -48,7 +49,8 @@ pub(super) struct Engine {
     pub(super) metrics_source: MetricsSource,
     /// The address at which the metrics can be scraped.
     pub(super) metrics_address: Option<SocketAddr>,
-    pub(super) next_waiter: Arc<AtomicU64>,
+    pub(super) numbers: Arc<Numbers>,
+    pub(super) held_leases: Arc<HeldLeases>,
     /// Asks the server to end. The inner sender gets its answer when everything is gone.
     pub(super) stop: mpsc::Sender<oneshot::Sender<()>>,
 }
@@ -113,10 +115,10 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
             client.send(&EngineMessage::Done).await
         }
         Some(ClientMessage::Network { lease, cluster, change }) => {
-            change_network(client, &engine, lease, cluster, change).await
+            change_network(client, &engine, lease, &cluster, change).await
         }
         Some(ClientMessage::InForce { lease, cluster, kinds }) => {
-            let answer = in_force::start(&engine, lease, cluster, kinds).await?;
+            let answer = in_force::start(&engine.held_leases, lease, cluster, kinds);
             match client.wait_with_heartbeat(answer, "waiting until rules are in force").await? {
                 Some(Ok(())) => client.send(&EngineMessage::Done).await,
                 Some(Err(refusal)) => client.send(&EngineMessage::Refused(refusal)).await,
@@ -158,7 +160,7 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
             }
         }
     };
-    let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
+    let waiter = engine.numbers.next_waiter();
     let visit = engine.status_source.clients.enter(waiter, client_id, &request.test);
     let (reply, answer) = oneshot::channel();
     let doing = match request.isolation {
@@ -181,14 +183,15 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
     let waited = client.wait_with_heartbeat(answer, doing).await;
     let was_refused = matches!(waited, Ok(Some(Err(_))));
     let served = match waited {
-        Ok(Some(Ok(grant))) => {
-            tracing::debug!(lease = grant.lease, cluster = grant.cluster, test = request.test, "leased");
-            visit.leased(grant.lease);
-            if grant.namespace.is_some() {
-                let news = NamespaceNews::Granted { lease: grant.lease, cluster: grant.cluster.clone() };
+        Ok(Some(Ok(lease))) => {
+            tracing::debug!(lease = lease.number, cluster = lease.cluster.name(), test = request.test, "leased");
+            visit.leased(lease.number);
+            let _held = engine.held_leases.hold(&lease);
+            if let LeaseOwner::Namespaces { .. } = &lease.owner {
+                let news = NamespaceNews::Granted { lease: lease.number, cluster: lease.cluster.name().to_owned() };
                 engine.tell(Message::Namespace { waiter, news }).await?;
             }
-            match client.send(&EngineMessage::Leased(Box::new(grant))).await {
+            match client.send(&EngineMessage::Leased(Box::new(grant(lease)))).await {
                 Ok(()) => {
                     client.wait_gone().await;
                     Ok(())
@@ -211,6 +214,27 @@ async fn acquire(mut client: Client, engine: &Arc<Engine>, request: &AcquireRequ
         }
     }
     served
+}
+
+/// Puts a lease into the form of the protocol.
+fn grant(lease: Lease) -> LeaseGrant {
+    let Lease { number, owner, cluster, credentials, directory, .. } = lease;
+    let GatewayCredentials { address, ca_pem, client } = credentials;
+    LeaseGrant {
+        lease: number,
+        cluster: cluster.name().to_owned(),
+        address,
+        ca_pem,
+        client_certificate_pem: client.certificate_pem,
+        client_key_pem: client.key_pem,
+        kubernetes: cluster.kubernetes().to_owned(),
+        lease_directory: directory,
+        log_directory: cluster.log_directory(),
+        namespace: match owner {
+            LeaseOwner::Dispatcher => None,
+            LeaseOwner::Namespaces { namespace } => Some(namespace),
+        },
+    }
 }
 
 /// In parts, because no line is longer than a client accepts.
@@ -253,11 +277,11 @@ async fn change_network(
     mut client: Client,
     engine: &Engine,
     lease: u64,
-    cluster: String,
+    cluster: &str,
     change: NetworkChange,
 ) -> Result<(), ConnectionError> {
-    let changed = match engine.find_network(lease, cluster.clone()).await? {
-        Some(network) => network.apply(change).await,
+    let changed = match engine.held_leases.find(lease, cluster) {
+        Some((network, _)) => network.apply(change).await,
         None => Err(NetworkError::LeaseEnded),
     };
     match changed {
@@ -276,20 +300,6 @@ async fn change_network(
 impl Engine {
     pub(super) async fn tell(&self, message: Message) -> Result<(), ConnectionError> {
         self.messages.send(message).await.map_err(|_| ConnectionError::Ending)
-    }
-
-    /// The network of a lease on this cluster; `None` if there is no such lease.
-    pub(super) async fn find_network(
-        &self,
-        lease: u64,
-        cluster: String,
-    ) -> Result<Option<NetworkControl>, ConnectionError> {
-        if Namespaces::is_theirs(lease) {
-            return Ok(self.namespaces.find_network(lease, cluster).await);
-        }
-        let (reply, found) = oneshot::channel();
-        self.tell(Message::FindNetwork { lease, cluster, reply }).await?;
-        found.await.map_err(|_| ConnectionError::Ending)
     }
 }
 

@@ -4,36 +4,31 @@ use std::collections::BTreeSet;
 
 use tokio::sync::oneshot;
 
-use super::connection::{ConnectionError, Engine};
-use super::dispatcher::Message;
+use super::lease::HeldLeases;
 use crate::error_text::with_causes;
 use crate::protocol::{Refusal, RefusalKind, RuleKind};
 use crate::rewind::RewindError;
 
 /// Tells when rules of these kinds are in force on the cluster of a lease. Ends with the lease, and goes on when the
 /// client has gone: canaries have to be taken away.
-pub(super) async fn start(
-    engine: &Engine,
+pub(super) fn start(
+    leases: &HeldLeases,
     lease: u64,
     cluster: String,
     kinds: BTreeSet<RuleKind>,
-) -> Result<oneshot::Receiver<Result<(), Refusal>>, ConnectionError> {
+) -> oneshot::Receiver<Result<(), Refusal>> {
     let (reply, answer) = oneshot::channel();
-    let network = engine.find_network(lease, cluster.clone()).await?;
-    let (reply_handle, handle) = oneshot::channel();
-    engine.tell(Message::FindCluster { cluster: cluster.clone(), reply: reply_handle }).await?;
-    let handle = handle.await.map_err(|_| ConnectionError::Ending)?;
-    let Some((network, handle)) = network.zip(handle) else {
+    let Some((network, handle)) = leases.find(lease, &cluster) else {
         // The receiver is here.
         let _ = reply.send(Err(refusal(lease, &cluster, &RewindError::LeaseEnded)));
-        return Ok(answer);
+        return answer;
     };
     tokio::spawn(async move {
         let result = handle.bring_in_force(&kinds, &|| !network.has_ended()).await;
         // The client may have gone.
         let _ = reply.send(result.map_err(|error| refusal(lease, &cluster, &error)));
     });
-    Ok(answer)
+    answer
 }
 
 fn refusal(lease: u64, cluster: &str, error: &RewindError) -> Refusal {

@@ -12,10 +12,12 @@
 //! - `steps`: progress messages to waiting clients.
 //! - `old_logs`: the removal of old logs.
 //! - `high_water`: peaks.
+//! - `lease`: leases, as the parts of the engine know them.
 //! - `lease_files`: the removal of the files that leases leave.
 //! - `limits`: the limits of this machine.
 //! - `metrics`: counters and measurements, for Prometheus.
 //! - `namespaces`: leases on single namespaces, many on one cluster.
+//! - `numbers`: the numbers of requests and of leases.
 //! - `templates`, `template_upload`, `template_making`, `template_store`: templates, from their upload to their
 //!   storage.
 //! - `status`: the engine's report on itself.
@@ -30,10 +32,12 @@ mod detach;
 mod dispatcher;
 mod high_water;
 mod in_force;
+mod lease;
 mod lease_files;
 mod limits;
 mod metrics;
 mod namespaces;
+mod numbers;
 mod old_logs;
 mod process_watch;
 mod server;

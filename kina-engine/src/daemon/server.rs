@@ -4,7 +4,6 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
@@ -16,11 +15,12 @@ use super::binaries::Binaries;
 use super::boot::Booter;
 use super::client_socket::ClientSocket;
 use super::connection::Engine;
-use super::dispatcher::{Dispatcher, MESSAGES_MAX, Message};
+use super::dispatcher::{Dispatcher, DispatcherParts, MESSAGES_MAX, Message};
 use super::lease_files::LeaseFiles;
 use super::limits::{MachineLimits, pool_limits};
 use super::metrics::{Listener, MeteredProvider, Metrics, MetricsSource};
 use super::namespaces::Namespaces;
+use super::numbers::Numbers;
 use super::old_logs;
 use super::status::StatusSource;
 use super::template_store::TemplateStore;
@@ -108,17 +108,19 @@ pub(super) async fn serve(
         ..EngineLine::default()
     });
     let lease_files = LeaseFiles::new(paths.lease_directory.clone());
-    let mut dispatcher = Dispatcher::new(
-        booter,
+    let numbers = Arc::new(Numbers::default());
+    let mut dispatcher = Dispatcher::new(DispatcherParts {
         limits,
         budget,
-        Arc::clone(&templates),
-        lease_files.clone(),
-        (timings, Arc::clone(&metrics)),
-        messages.clone(),
-    );
-    let next_waiter = Arc::new(AtomicU64::new(1));
-    let namespaces = Namespaces::start(&settings, lease_files, messages.clone(), Arc::clone(&next_waiter));
+        booter,
+        templates: Arc::clone(&templates),
+        lease_files: lease_files.clone(),
+        numbers: Arc::clone(&numbers),
+        timings,
+        metrics: Arc::clone(&metrics),
+        messages: messages.clone(),
+    });
+    let namespaces = Namespaces::start(&settings, lease_files, messages.clone(), Arc::clone(&numbers));
     let metrics_listener = listen_for_scrapes(settings.metrics_port, &open_files).await;
     let engine = Arc::new(Engine {
         messages,
@@ -136,7 +138,8 @@ pub(super) async fn serve(
         },
         metrics_source: MetricsSource { metrics, journal: Arc::clone(&journal) },
         metrics_address: metrics_listener.as_ref().map(Listener::address),
-        next_waiter,
+        numbers,
+        held_leases: Arc::default(),
         stop,
     });
     let scrapes = metrics_listener.map(|listener| listener.serve(Arc::clone(&engine)));

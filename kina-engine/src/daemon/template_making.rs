@@ -1,17 +1,18 @@
 //! Making a template: on a bare cluster that is leased for it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
 use super::connection::Engine;
 use super::dispatcher::{Message, NotTaken};
+use super::lease::Lease;
 use super::templates::TemplateRequest;
 use crate::error_text::with_causes;
 use crate::fixtures::{self, ApplyOptions, FixtureSet, Graph};
+use crate::gateway::GatewayCredentials;
 use crate::pool::{SlotKey, TemplateName, WaiterId};
-use crate::protocol::{LeaseGrant, Refusal, RefusalKind};
+use crate::protocol::{Refusal, RefusalKind};
 use crate::rewind::{ExpectedKeys, Template};
 use crate::template_intake::Admitted;
 use crate::timings::Asker;
@@ -39,7 +40,7 @@ pub(super) async fn make(
     let (graph, request) = (Arc::new(graph), Arc::new(request));
     let mut intruder = String::new();
     for number in 1..=CLUSTERS_MAX {
-        let waiter = WaiterId(engine.next_waiter.fetch_add(1, Ordering::Relaxed));
+        let waiter = engine.numbers.next_waiter();
         let making = {
             let (engine, request, graph) = (Arc::clone(&engine), Arc::clone(&request), Arc::clone(&graph));
             tokio::spawn(async move { make_on_one(&engine, waiter, &request, &graph.content).await })
@@ -75,7 +76,7 @@ async fn make_on_one(
     let message = Message::Acquire { waiter, client, key, spec, template: None, timeout_ms, asker, reply };
     engine.tell(message).await.map_err(|_| ending())?;
     match answer.await {
-        Ok(Ok(grant)) => fill(engine, waiter, &grant, graph, name).await,
+        Ok(Ok(lease)) => fill(engine, waiter, &lease, graph, name).await,
         Ok(Err(refusal)) => Err(Failure::Refused(refusal)),
         Err(_) => Err(ending()),
     }
@@ -84,11 +85,11 @@ async fn make_on_one(
 async fn fill(
     engine: &Engine,
     waiter: WaiterId,
-    grant: &LeaseGrant,
+    lease: &Lease,
     graph: &Graph,
     name: &TemplateName,
 ) -> Result<Arc<Template>, Failure> {
-    let client = client_of(grant)
+    let client = client_of(lease)
         .map_err(|error| Failure::Refused(engine_error(&format!("no client for a template's cluster: {error}"))))?;
     let report = fixtures::apply(&client, graph, &ApplyOptions::default()).await;
     let report = report.map_err(|error| match error.is_user_error() {
@@ -111,8 +112,10 @@ async fn fill(
     }
 }
 
-fn client_of(grant: &LeaseGrant) -> Result<kube::Client, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(kube::Client::try_from(crate::client::config_of_lease(grant)?)?)
+fn client_of(lease: &Lease) -> Result<kube::Client, Box<dyn std::error::Error + Send + Sync>> {
+    let GatewayCredentials { address, ca_pem, client } = &lease.credentials;
+    let who = crate::client::auth_info(&client.certificate_pem, &client.key_pem);
+    Ok(kube::Client::try_from(crate::client::kube_config(*address, ca_pem, who)?)?)
 }
 
 fn user_error(message: &str) -> Refusal {

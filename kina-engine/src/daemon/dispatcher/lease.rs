@@ -6,13 +6,14 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 
 use super::{Dispatcher, Outcome};
+use crate::daemon::lease::{Lease, LeaseOwner};
 use crate::daemon::lease_files::LeaseFiles;
 use crate::daemon::metrics::Verification;
 use crate::error_text::with_causes;
 use crate::gateway::{Admission, Draining, GatewayCredentials, GatewayError, NetworkControl, OpenGateway};
 use crate::lingering::LeftBehind;
 use crate::pool::{Event, SlotId, WaiterId};
-use crate::protocol::{LeaseGrant, LeaseStatus, RefusalKind};
+use crate::protocol::{LeaseStatus, RefusalKind};
 use crate::timings::Outcome as TimingOutcome;
 
 /// A lease that lasts.
@@ -51,22 +52,18 @@ impl Dispatcher {
             return;
         };
         self.counters.leases += 1;
-        let lease = self.counters.leases;
-        self.timings.granted(slot, lease);
-        let grant = LeaseGrant {
-            lease,
-            cluster: handle.name().to_owned(),
-            address: credentials.address,
-            ca_pem: credentials.ca_pem,
-            client_certificate_pem: credentials.client.certificate_pem,
-            client_key_pem: credentials.client.key_pem,
-            kubernetes: handle.kubernetes().to_owned(),
-            lease_directory: self.lease_files.directory_of(lease),
-            log_directory: handle.log_directory(),
-            namespace: None,
+        let number = self.numbers.next_lease();
+        self.timings.granted(slot, number);
+        let lease = Lease {
+            number,
+            owner: LeaseOwner::Dispatcher,
+            cluster: Arc::clone(&handle),
+            credentials,
+            network: gateway.network().clone(),
+            directory: self.lease_files.directory_of(number),
         };
         self.traffic.open(gateway.network().traffic_counter());
-        self.leases.insert(waiter, ActiveLease { slot, lease, gateway });
+        self.leases.insert(waiter, ActiveLease { slot, lease: number, gateway });
         let unproven = self.waits.granted(waiter);
         let metrics = Arc::clone(&self.metrics);
         self.spawn(async move {
@@ -92,17 +89,11 @@ impl Dispatcher {
             }
             outcome
         });
-        let is_taken = self.waiting.remove(&waiter).is_some_and(|reply| reply.send(Ok(grant)).is_ok());
+        let is_taken = self.waiting.remove(&waiter).is_some_and(|reply| reply.send(Ok(lease)).is_ok());
         if !is_taken {
             // The client went while its gateway was being opened.
             self.left(waiter);
         }
-    }
-
-    pub(super) fn find_network(&self, lease: u64, cluster: &str) -> Option<NetworkControl> {
-        let active = self.leases.values().find(|active| active.lease == lease)?;
-        let handle = self.handles.get(&active.slot)?;
-        (handle.name() == cluster).then(|| active.gateway.network().clone())
     }
 
     pub(super) fn left(&mut self, waiter: WaiterId) {

@@ -24,18 +24,20 @@ use self::refusal::to_refusal;
 use self::template::TemplatesInUse;
 use super::boot::{Booter, SlotSpec};
 use super::high_water::HighWaterMark;
+use super::lease::Lease;
 use super::lease_files::LeaseFiles;
 use super::metrics::{Metrics, StartedFrom, Waits};
+use super::numbers::Numbers;
 use super::slot::{SlotError, SlotHandle};
 use super::templates::Templates;
 use crate::budget::Budget;
 use crate::cluster_name::cluster_name;
 use crate::error_text::with_causes;
-use crate::gateway::{NetworkControl, TrafficLedger};
+use crate::gateway::TrafficLedger;
 use crate::pool::{
     Action, ClientId, DestroyCause, Event, Layer, Limits, Pool, SlotId, SlotKey, TemplateName, TimeMs, WaiterId,
 };
-use crate::protocol::{Counters, HighWater, LeaseGrant, LeaseStatus, Refusal, RefusalKind, ReleaseStatus, Traffic};
+use crate::protocol::{Counters, HighWater, LeaseStatus, Refusal, RefusalKind, ReleaseStatus, Traffic};
 use crate::rewind::{ExpectedKeys, Template};
 use crate::timings::{Asker, NamespaceNews, Notes, Outcome as TimingOutcome, Recorder, ServedFrom};
 
@@ -67,10 +69,8 @@ pub(super) enum Message {
     Warm { key: SlotKey, spec: Arc<SlotSpec>, count: usize, asker: Asker, reply: oneshot::Sender<Result<(), Refusal>> },
     /// A request to stop all idle clusters; the answer comes when they are stopped.
     StopIdle { reply: oneshot::Sender<()> },
-    /// A request to change the network of a lease on this cluster.
-    FindNetwork { lease: u64, cluster: String, reply: oneshot::Sender<Option<NetworkControl>> },
-    /// A request for the handle behind the slot of this cluster.
-    FindCluster { cluster: String, reply: oneshot::Sender<Option<Arc<SlotHandle>>> },
+    /// A request for the number of clients that wait for a cluster.
+    CountWaiting { reply: oneshot::Sender<usize> },
     /// A request for the state of the pool.
     Inspect { reply: oneshot::Sender<Inspection> },
     /// A request for the timings.
@@ -82,7 +82,7 @@ pub(super) enum Message {
 }
 
 /// The reply to a waiting client.
-pub(super) type LeaseReply = oneshot::Sender<Result<LeaseGrant, Refusal>>;
+pub(super) type LeaseReply = oneshot::Sender<Result<Lease, Refusal>>;
 
 /// The reply to a template request: the template, or the reason why there is none.
 pub(super) type TemplateReply = oneshot::Sender<Result<Arc<Template>, NotTaken>>;
@@ -112,6 +112,21 @@ struct WarmWish {
     reply: oneshot::Sender<Result<(), Refusal>>,
 }
 
+/// The parts of the engine that a dispatcher uses.
+pub(super) struct DispatcherParts {
+    pub(super) limits: Limits,
+    /// The memory that all engines share; without one, this engine takes no account of others.
+    pub(super) budget: Option<Budget>,
+    pub(super) booter: Booter,
+    pub(super) templates: Arc<Templates>,
+    pub(super) lease_files: LeaseFiles,
+    pub(super) numbers: Arc<Numbers>,
+    pub(super) timings: Recorder,
+    pub(super) metrics: Arc<Metrics>,
+    /// For the reports of the dispatcher's own tasks.
+    pub(super) messages: mpsc::Sender<Message>,
+}
+
 /// The dispatcher's state.
 pub(super) struct Dispatcher {
     pool: Pool,
@@ -120,6 +135,7 @@ pub(super) struct Dispatcher {
     memory: Option<MemoryShare>,
     booter: Arc<Booter>,
     lease_files: LeaseFiles,
+    numbers: Arc<Numbers>,
     messages: mpsc::Sender<Message>,
     start: Instant,
     specs: HashMap<SlotKey, Arc<SlotSpec>>,
@@ -145,28 +161,20 @@ pub(super) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// `budget` is the memory that all engines share; without one, this engine takes no account of others.
-    pub(super) fn new(
-        booter: Booter,
-        limits: Limits,
-        budget: Option<Budget>,
-        templates: Arc<Templates>,
-        lease_files: LeaseFiles,
-        observers: (Recorder, Arc<Metrics>),
-        messages: mpsc::Sender<Message>,
-    ) -> Self {
-        let (timings, metrics) = observers;
-        let templates = TemplatesInUse::new(templates);
+    pub(super) fn new(parts: DispatcherParts) -> Self {
+        let DispatcherParts { limits, budget, booter, templates, lease_files, numbers, timings, metrics, messages } =
+            parts;
         Self {
             pool: Pool::new(limits),
             limits,
             memory: budget.map(|budget| MemoryShare::new(budget, &limits)),
             booter: Arc::new(booter),
             lease_files,
+            numbers,
             messages,
             start: Instant::now(),
             specs: HashMap::new(),
-            templates,
+            templates: TemplatesInUse::new(templates),
             handles: HashMap::new(),
             waiting: HashMap::new(),
             leases: HashMap::new(),
@@ -215,13 +223,9 @@ impl Dispatcher {
                 self.stop_idle_wishes.push(reply);
                 self.feed(Event::StopIdle);
             }
-            Message::FindNetwork { lease, cluster, reply } => {
+            Message::CountWaiting { reply } => {
                 // The asker may have gone.
-                let _ = reply.send(self.find_network(lease, &cluster));
-            }
-            Message::FindCluster { cluster, reply } => {
-                // The asker may have gone.
-                let _ = reply.send(self.handles.values().find(|handle| handle.name() == cluster).cloned());
+                let _ = reply.send(self.pool.waiting());
             }
             Message::Inspect { reply } => {
                 // The asker may have gone.

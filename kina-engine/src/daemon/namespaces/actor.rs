@@ -2,23 +2,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::host::{Host, HostError, Tenancy};
+use super::host::{Host, HostError};
 use super::machine::{Action, Event, HostId, HostKind, Machine, NamespaceLimits, TenantId};
-use super::{FIRST_LEASE, NamespaceRequest, NamespacesInspection, Request};
+use super::{NamespaceRequest, NamespacesInspection, Request};
 use crate::daemon::boot::SlotSpec;
-use crate::daemon::dispatcher::{Inspection, LeaseReply, Message};
+use crate::daemon::dispatcher::{LeaseReply, Message};
+use crate::daemon::lease::{Lease, LeaseOwner};
 use crate::daemon::lease_files::LeaseFiles;
+use crate::daemon::numbers::Numbers;
 use crate::error_text::with_causes;
-use crate::gateway::{NetworkControl, OpenGateway, TrafficLedger};
+use crate::gateway::{OpenGateway, TrafficLedger};
 use crate::lingering::LeftBehind;
 use crate::pool::{TemplateName, TimeMs, WaiterId};
-use crate::protocol::{LeaseGrant, LeaseStatus, NamespaceStatus, Refusal, RefusalKind};
+use crate::protocol::{LeaseStatus, NamespaceStatus, Refusal, RefusalKind};
 use crate::rewind::Template;
 use crate::timings::Asker;
 
@@ -28,7 +29,7 @@ const TICK_INTERVAL: Duration = Duration::from_millis(500);
 /// The outcome of an action.
 pub(super) enum Outcome {
     Host { host: HostId, result: Result<Host, Refusal> },
-    Prepared { tenant: TenantId, result: Result<Tenancy, HostError> },
+    Prepared { tenant: TenantId, result: Result<(OpenGateway, Lease), HostError> },
     Cleaned { tenant: TenantId, result: Result<(), HostError> },
 }
 
@@ -36,7 +37,7 @@ pub(super) struct Actor {
     machine: Machine,
     lease_files: LeaseFiles,
     dispatcher: mpsc::Sender<Message>,
-    next_waiter: Arc<AtomicU64>,
+    numbers: Arc<Numbers>,
     requests: mpsc::Sender<Request>,
     start: Instant,
     /// The sources of hosts, as long as there are hosts or tenants.
@@ -63,12 +64,13 @@ struct Tenant {
 }
 
 struct ActiveTenancy {
-    lease: u64,
+    lease_number: u64,
     cluster: String,
     namespace: String,
-    /// Present until it is cleaned.
+    /// Present once it is prepared, until it is cleaned.
     gateway: Option<OpenGateway>,
-    grant: Option<LeaseGrant>,
+    /// Present once it is prepared, until it is granted.
+    lease: Option<Lease>,
 }
 
 impl Actor {
@@ -76,14 +78,14 @@ impl Actor {
         limits: NamespaceLimits,
         lease_files: LeaseFiles,
         dispatcher: mpsc::Sender<Message>,
-        next_waiter: Arc<AtomicU64>,
+        numbers: Arc<Numbers>,
         requests: mpsc::Sender<Request>,
     ) -> Self {
         Self {
             machine: Machine::new(limits),
             lease_files,
             dispatcher,
-            next_waiter,
+            numbers,
             requests,
             start: Instant::now(),
             sources: HashMap::new(),
@@ -106,7 +108,7 @@ impl Actor {
                     None => return,
                 },
                 () = tokio::time::sleep_until(next_tick), if !is_idle => {
-                    let pool_waiting = self.inspect_pool().await.map_or(0, |inspection| inspection.waiting);
+                    let pool_waiting = count_waiting(&self.dispatcher).await;
                     self.feed(Event::Tick { pool_waiting }).await;
                     next_tick = tokio::time::Instant::now() + TICK_INTERVAL;
                 }
@@ -137,11 +139,8 @@ impl Actor {
                 }
                 self.feed(Event::Left { tenant }).await;
             }
-            Request::FindNetwork { lease, cluster, reply } => {
-                // The asker may have gone.
-                let _ = reply.send(self.find_network(lease, &cluster));
-            }
             Request::Inspect { reply } => {
+                // The asker may have gone.
                 let _ = reply.send(self.inspect());
             }
             Request::ReleaseIdle { reply } => {
@@ -167,16 +166,11 @@ impl Actor {
                 }
                 self.feed(Event::HostRefused { host, refusal }).await;
             }
-            Outcome::Prepared { tenant, result: Ok(Tenancy { gateway, credentials }) } => {
+            Outcome::Prepared { tenant, result: Ok((gateway, lease)) } => {
                 if let Some(tenancy) = self.tenants.get_mut(&tenant).and_then(|found| found.tenancy.as_mut()) {
                     self.traffic.open(gateway.network().traffic_counter());
                     tenancy.gateway = Some(gateway);
-                    if let Some(grant) = &mut tenancy.grant {
-                        grant.address = credentials.address;
-                        grant.ca_pem = credentials.ca_pem;
-                        grant.client_certificate_pem = credentials.client.certificate_pem;
-                        grant.client_key_pem = credentials.client.key_pem;
-                    }
+                    tenancy.lease = Some(lease);
                 }
                 self.feed(Event::Prepared { tenant }).await;
             }
@@ -216,7 +210,7 @@ impl Actor {
         match action {
             Action::RequestHost { host, client, kind, deadline } => {
                 let Some((spec, template)) = self.sources.get(&kind).cloned() else { return };
-                let waiter = WaiterId(self.next_waiter.fetch_add(1, Ordering::Relaxed));
+                let waiter = self.numbers.next_waiter();
                 self.hosts.insert(host, KnownHost { waiter, host: None });
                 let (reply, answer) = oneshot::channel();
                 let timeout_ms = deadline.saturating_sub(self.now());
@@ -224,8 +218,7 @@ impl Actor {
                 let asker = Asker::internal("(has tests in namespaces)");
                 let message = Message::Acquire { waiter, client, key, spec, template, timeout_ms, asker, reply };
                 self.tell_dispatcher(message).await;
-                let dispatcher = self.dispatcher.clone();
-                self.spawn(async move { Outcome::Host { host, result: prepare_host(answer, &dispatcher).await } });
+                self.spawn(async move { Outcome::Host { host, result: prepare_host(answer).await } });
             }
             Action::ReleaseHost { host } => {
                 if let Some(known) = self.hosts.remove(&host) {
@@ -236,10 +229,10 @@ impl Actor {
             Action::Clean { host, tenant } => self.clean(host, tenant),
             Action::Grant { tenant } => {
                 let Some(found) = self.tenants.get_mut(&tenant) else { return };
-                let grant = found.tenancy.as_mut().and_then(|tenancy| tenancy.grant.take());
-                if let (Some(reply), Some(grant)) = (found.reply.take(), grant) {
+                let lease = found.tenancy.as_mut().and_then(|tenancy| tenancy.lease.take());
+                if let (Some(reply), Some(lease)) = (found.reply.take(), lease) {
                     // The end of a client that has gone is reported separately.
-                    let _ = reply.send(Ok(grant));
+                    let _ = reply.send(Ok(lease));
                 }
             }
             Action::Refuse { tenant, refusal } => {
@@ -253,30 +246,27 @@ impl Actor {
     fn prepare(&mut self, id: HostId, tenant: TenantId) {
         let Some(host) = self.hosts.get(&id).and_then(|known| known.host.clone()) else { return };
         self.lease_count += 1;
-        let (lease, namespace) = (FIRST_LEASE + self.lease_count, format!("kina-{}", self.lease_count));
-        let handle = host.handle();
-        let grant = LeaseGrant {
-            lease,
-            cluster: handle.name().to_owned(),
-            // These are filled in once there is a gateway.
-            address: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
-            ca_pem: String::new(),
-            client_certificate_pem: String::new(),
-            client_key_pem: String::new(),
-            kubernetes: handle.kubernetes().to_owned(),
-            lease_directory: self.lease_files.directory_of(lease),
-            log_directory: handle.log_directory(),
-            namespace: Some(namespace.clone()),
+        let (number, namespace) = (self.numbers.next_lease(), format!("kina-{}", self.lease_count));
+        let directory = self.lease_files.directory_of(number);
+        let tenancy = ActiveTenancy {
+            lease_number: number,
+            cluster: host.cluster().name().to_owned(),
+            namespace: namespace.clone(),
+            gateway: None,
+            lease: None,
         };
-        let cluster = handle.name().to_owned();
-        let tenancy = ActiveTenancy { lease, cluster, namespace: namespace.clone(), gateway: None, grant: Some(grant) };
         let mut awaits_service_account = false;
         if let Some(found) = self.tenants.get_mut(&tenant) {
             awaits_service_account = found.awaits_service_account;
             found.tenancy = Some(tenancy);
         }
         self.spawn(async move {
-            let result = host.prepare_tenancy(&namespace, awaits_service_account).await;
+            let prepared = host.prepare_namespace(&namespace, awaits_service_account).await;
+            let result = prepared.map(|(gateway, credentials)| {
+                let (cluster, network) = (Arc::clone(host.cluster()), gateway.network().clone());
+                let owner = LeaseOwner::Namespaces { namespace };
+                (gateway, Lease { number, owner, cluster, credentials, network, directory })
+            });
             Outcome::Prepared { tenant, result }
         });
     }
@@ -285,12 +275,12 @@ impl Actor {
         let host = self.hosts.get(&id).and_then(|known| known.host.clone());
         let tenancy = self.tenants.get_mut(&tenant).and_then(|found| found.tenancy.as_mut());
         let (Some(host), Some(tenancy)) = (host, tenancy) else { return };
-        let (gateway, namespace, lease) = (tenancy.gateway.take(), tenancy.namespace.clone(), tenancy.lease);
+        let (gateway, namespace, lease) = (tenancy.gateway.take(), tenancy.namespace.clone(), tenancy.lease_number);
         let files = self.lease_files.clone();
         self.spawn(async move {
             let start = Instant::now();
             if let Some(gateway) = gateway {
-                host.handle().leave(LeftBehind::of_gateway(gateway.close().await));
+                host.cluster().leave(LeftBehind::of_gateway(gateway.close().await));
             }
             files.remove(lease).await;
             let result = host.clean(&namespace).await;
@@ -299,19 +289,13 @@ impl Actor {
         });
     }
 
-    fn find_network(&self, lease: u64, cluster: &str) -> Option<NetworkControl> {
-        let mut tenancies = self.tenants.values().filter_map(|tenant| tenant.tenancy.as_ref());
-        let tenancy = tenancies.find(|tenancy| tenancy.lease == lease && tenancy.cluster == cluster)?;
-        tenancy.gateway.as_ref().map(|gateway| gateway.network().clone())
-    }
-
     fn inspect(&self) -> NamespacesInspection {
         let mut by_cluster: HashMap<String, Vec<NamespaceStatus>> = HashMap::new();
         for tenancy in self.tenants.values().filter_map(|tenant| tenant.tenancy.as_ref()) {
             let Some(gateway) = &tenancy.gateway else { continue };
             let network = gateway.network();
             let lease = LeaseStatus {
-                lease: tenancy.lease,
+                lease: tenancy.lease_number,
                 network: network.describe(),
                 traffic: network.traffic(),
                 holder: None,
@@ -322,10 +306,6 @@ impl Actor {
         by_cluster.values_mut().for_each(|all| all.sort_by_key(|status| status.lease.lease));
         let (waiting, traffic) = (self.machine.waiting(), self.traffic.total());
         NamespacesInspection { by_cluster, waiting, leases: self.lease_count, traffic }
-    }
-
-    async fn inspect_pool(&self) -> Option<Inspection> {
-        inspect_pool(&self.dispatcher).await
     }
 
     async fn tell_dispatcher(&self, message: Message) {
@@ -348,27 +328,22 @@ impl Actor {
 }
 
 /// Waits for the pool's cluster and makes a host of it.
-async fn prepare_host(
-    answer: oneshot::Receiver<Result<LeaseGrant, Refusal>>,
-    dispatcher: &mpsc::Sender<Message>,
-) -> Result<Host, Refusal> {
+async fn prepare_host(answer: oneshot::Receiver<Result<Lease, Refusal>>) -> Result<Host, Refusal> {
     let ending = || Refusal { kind: RefusalKind::Engine, message: "the engine is ending".to_owned() };
-    let grant = answer.await.map_err(|_| ending())??;
-    let slots = inspect_pool(dispatcher).await.ok_or_else(ending)?.slots;
-    let handle = slots.into_iter().filter_map(|(_, _, handle)| handle).find(|handle| handle.name() == grant.cluster);
-    let prepared = match handle {
-        Some(handle) => Host::prepare(&grant, handle).await,
-        None => Err(HostError::Gone { cluster: grant.cluster.clone() }),
-    };
-    prepared.map_err(|error| {
+    let lease = answer.await.map_err(|_| ending())??;
+    let cluster = Arc::clone(&lease.cluster);
+    Host::prepare(lease).await.map_err(|error| {
         let message =
-            format!("the cluster {} could not be prepared for namespaces: {}", grant.cluster, with_causes(&error));
+            format!("the cluster {} could not be prepared for namespaces: {}", cluster.name(), with_causes(&error));
         Refusal { kind: RefusalKind::Engine, message }
     })
 }
 
-async fn inspect_pool(dispatcher: &mpsc::Sender<Message>) -> Option<Inspection> {
-    let (reply, inspection) = oneshot::channel();
-    dispatcher.send(Message::Inspect { reply }).await.ok()?;
-    inspection.await.ok()
+/// The number of clients that wait for a cluster, hosts included; none if the engine is ending.
+async fn count_waiting(dispatcher: &mpsc::Sender<Message>) -> usize {
+    let (reply, waiting) = oneshot::channel();
+    match dispatcher.send(Message::CountWaiting { reply }).await {
+        Ok(()) => waiting.await.unwrap_or_default(),
+        Err(_) => 0,
+    }
 }

@@ -10,11 +10,11 @@ use super::access::{self, USER};
 use super::purge;
 use crate::api_client::{Answer, ApiClient, NoAnswer};
 use crate::certificates::CertificateError;
+use crate::daemon::lease::Lease;
 use crate::daemon::slot::SlotHandle;
 use crate::etcd::{EtcdClient, EtcdError, WriteOperation};
-use crate::gateway::{GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
+use crate::gateway::{GatewayCredentials, GatewayError, NetworkControl, OpenGateway, PreparedGateway};
 use crate::lingering::LeftBehind;
-use crate::protocol::LeaseGrant;
 use crate::provider::{ClusterAccess, ProviderError};
 use crate::rewind::{PREFIX, transactions};
 
@@ -34,17 +34,11 @@ const PASS_PAUSE: Duration = Duration::from_millis(5);
 
 /// A cluster that is ready for namespaces.
 pub(super) struct Host {
-    handle: Arc<SlotHandle>,
+    cluster: Arc<SlotHandle>,
     /// Goes through the gateway of the host's own lease: once that has ended, none of its requests reaches the next
     /// client.
     api: ApiClient,
     etcd: EtcdClient,
-}
-
-/// A namespace, and its test's way in.
-pub(super) struct Tenancy {
-    pub(super) gateway: OpenGateway,
-    pub(super) credentials: GatewayCredentials,
 }
 
 /// A host or a namespace could not be prepared or cleaned.
@@ -73,14 +67,15 @@ pub(super) enum HostError {
 impl Host {
     /// Waits until the cluster of this lease is proven, and lets tests with namespaces read resources outside of
     /// namespaces.
-    pub(super) async fn prepare(grant: &LeaseGrant, handle: Arc<SlotHandle>) -> Result<Self, HostError> {
-        let access = handle.cluster().access();
-        let api = ApiClient::of_lease(grant)?;
+    pub(super) async fn prepare(lease: Lease) -> Result<Self, HostError> {
+        let Lease { cluster, credentials, network, .. } = lease;
+        let api = ApiClient::through_gateway(credentials.address, &credentials.ca_pem, &credentials.client)?;
         // Requests that tenants leave running are not seen before the host's own end. Then a look is taken.
-        handle.leave(LeftBehind::unknown());
-        wait_proven(&api).await?;
+        cluster.leave(LeftBehind::unknown());
+        wait_proven(&api, &network, cluster.name()).await?;
+        let access = cluster.cluster().access();
         let etcd = EtcdClient::connect(access.etcd_address, &access.etcd_ca_pem, &access.etcd_client).await?;
-        let host = Self { handle, api, etcd };
+        let host = Self { cluster, api, etcd };
         let mut discovery = Vec::new();
         for path in ["/api", "/apis"] {
             let answer = host.api.get_accepting(path, DISCOVERY_ACCEPT).await?;
@@ -92,23 +87,23 @@ impl Host {
         Ok(host)
     }
 
-    pub(super) fn handle(&self) -> &SlotHandle {
-        &self.handle
+    pub(super) fn cluster(&self) -> &Arc<SlotHandle> {
+        &self.cluster
     }
 
     /// Makes a namespace, and a gateway through which its test is a user who may do everything there.
-    pub(super) async fn prepare_tenancy(
+    pub(super) async fn prepare_namespace(
         &self,
         namespace: &str,
         awaits_service_account: bool,
-    ) -> Result<Tenancy, HostError> {
+    ) -> Result<(OpenGateway, GatewayCredentials), HostError> {
         let (gateway, ()) = tokio::try_join!(
             self.prepare_gateway(namespace),
-            self.prepare_namespace(namespace, awaits_service_account)
+            self.create_namespace(namespace, awaits_service_account)
         )?;
         let (gateway, admission, credentials) = gateway.open()?;
         admission.admit();
-        Ok(Tenancy { gateway, credentials })
+        Ok((gateway, credentials))
     }
 
     /// Takes a namespace away with all that is in it. Its gateway is closed.
@@ -130,15 +125,15 @@ impl Host {
     }
 
     async fn prepare_gateway(&self, namespace: &str) -> Result<PreparedGateway, HostError> {
-        let access = self.handle.cluster().access();
+        let access = self.cluster.cluster().access();
         let identity = access.client_authority.issue_client(USER, Some(&access::group(namespace)))?;
         let access = ClusterAccess { admin: identity, ..access.clone() };
-        let gateway = PreparedGateway::prepare(&access, self.handle.entrance()).await?;
+        let gateway = PreparedGateway::prepare(&access, self.cluster.entrance()).await?;
         gateway.upstream().warm_up().await;
         Ok(gateway)
     }
 
-    async fn prepare_namespace(&self, namespace: &str, awaits_service_account: bool) -> Result<(), HostError> {
+    async fn create_namespace(&self, namespace: &str, awaits_service_account: bool) -> Result<(), HostError> {
         self.create(NAMESPACES, &json!({"metadata": {"name": namespace}})).await?;
         let role_bindings = format!("{RBAC}/namespaces/{namespace}/rolebindings");
         self.create(&role_bindings, &access::role_binding(namespace)).await?;
@@ -193,11 +188,12 @@ impl Host {
 }
 
 /// The lease's gateway lets nothing through until the cluster is proven.
-async fn wait_proven(api: &ApiClient) -> Result<(), HostError> {
+async fn wait_proven(api: &ApiClient, network: &NetworkControl, cluster: &str) -> Result<(), HostError> {
     let start = Instant::now();
     loop {
         match api.get("/version").await {
             Ok(answer) => return expect("/version", answer).map(drop),
+            Err(_) if network.has_ended() => return Err(HostError::Gone { cluster: cluster.to_owned() }),
             Err(error) if PROOF_TIMEOUT < start.elapsed() => return Err(error.into()),
             Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }

@@ -24,7 +24,6 @@ mod purge;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -34,7 +33,7 @@ use self::machine::NamespaceLimits;
 use super::boot::SlotSpec;
 use super::dispatcher::{LeaseReply, Message};
 use super::lease_files::LeaseFiles;
-use crate::gateway::NetworkControl;
+use super::numbers::Numbers;
 use crate::pool::{ClientId, SlotKey, WaiterId};
 use crate::protocol::{NamespaceStatus, Traffic};
 use crate::rewind::Template;
@@ -42,8 +41,6 @@ use crate::settings::EngineSettings;
 
 /// Messages that may be under way; further senders wait.
 const MESSAGES_MAX: usize = 1024;
-/// Leases of namespaces are numbered from here, those of clusters from 1.
-const FIRST_LEASE: u64 = 1 << 40;
 /// Namespaces that a host serves before its cluster is rewound: each leaves a little in the API server's memory.
 const HOST_NAMESPACES_MAX: u64 = 1000;
 /// The time for which a host is kept for the next test.
@@ -81,7 +78,6 @@ pub(super) struct NamespacesInspection {
 enum Request {
     Acquire(NamespaceRequest),
     Left { waiter: WaiterId },
-    FindNetwork { lease: u64, cluster: String, reply: oneshot::Sender<Option<NetworkControl>> },
     Inspect { reply: oneshot::Sender<NamespacesInspection> },
     ReleaseIdle { reply: oneshot::Sender<()> },
     Outcome(Outcome),
@@ -98,7 +94,7 @@ impl Namespaces {
         settings: &EngineSettings,
         lease_files: LeaseFiles,
         dispatcher: mpsc::Sender<Message>,
-        next_waiter: Arc<AtomicU64>,
+        numbers: Arc<Numbers>,
     ) -> Self {
         let limits = NamespaceLimits {
             per_host_max: settings.namespaces_max,
@@ -108,13 +104,8 @@ impl Namespaces {
             waiting_max: settings.waiting_max,
         };
         let (requests, received) = mpsc::channel(MESSAGES_MAX);
-        let actor = Actor::new(limits, lease_files, dispatcher, next_waiter, requests.clone());
+        let actor = Actor::new(limits, lease_files, dispatcher, numbers, requests.clone());
         Self { requests, task: tokio::spawn(actor.run(received)).abort_handle() }
-    }
-
-    /// Returns true if a lease of that number is one of a namespace.
-    pub(super) fn is_theirs(lease: u64) -> bool {
-        FIRST_LEASE <= lease
     }
 
     /// An error means that the engine is ending.
@@ -125,13 +116,6 @@ impl Namespaces {
     /// The client that waited or had one has gone.
     pub(super) async fn left(&self, waiter: WaiterId) -> Result<(), ()> {
         self.tell(Request::Left { waiter }).await
-    }
-
-    /// The network of a lease; `None` if there is no such lease.
-    pub(super) async fn find_network(&self, lease: u64, cluster: String) -> Option<NetworkControl> {
-        let (reply, found) = oneshot::channel();
-        self.tell(Request::FindNetwork { lease, cluster, reply }).await.ok()?;
-        found.await.ok()?
     }
 
     pub(super) async fn inspect(&self) -> NamespacesInspection {
