@@ -19,7 +19,7 @@ use super::numbers::Numbers;
 use super::process_watch;
 use super::status::StatusSource;
 use super::steps::Steps;
-use super::templates::{Lookup, Making, TemplateRequest, Templates};
+use super::templates::{Lookup, Making, TemplateMaker, TemplateRequest};
 use crate::gateway::{GatewayCredentials, NetworkError};
 use crate::pool::{ClientId, TemplateName};
 use crate::protocol::{
@@ -27,7 +27,7 @@ use crate::protocol::{
     PROTOCOL, Profile, Refusal, RefusalKind,
 };
 use crate::rewind::Template;
-use crate::template_intake::{NotReceived, TemplateReader, TemplateRoom};
+use crate::template_intake::{NotReceived, TemplateRoom};
 use crate::timings::{Asker, NamespaceNews, Outcome as TimingOutcome};
 
 /// Time limit for a client to send its request, or to read an answer.
@@ -42,9 +42,8 @@ pub(super) struct Engine {
     pub(super) messages: mpsc::Sender<Message>,
     pub(super) namespaces: Namespaces,
     pub(super) binaries: Binaries,
-    pub(super) templates: Arc<Templates>,
+    pub(super) template_maker: TemplateMaker,
     pub(super) template_room: TemplateRoom,
-    pub(super) template_reader: TemplateReader,
     pub(super) status_source: StatusSource,
     pub(super) metrics_source: MetricsSource,
     /// The address at which the metrics can be scraped.
@@ -360,7 +359,7 @@ impl Client {
         engine: &Arc<Engine>,
         wanted: TemplateRequest,
     ) -> Result<Option<Result<Arc<Template>, Refusal>>, ConnectionError> {
-        let lookup = engine.templates.look_up(&wanted.kind, &wanted.name).await;
+        let lookup = engine.template_maker.cache.look_up(&wanted.kind, &wanted.name).await;
         engine.metrics_source.metrics.looked_for_template(match &lookup {
             Lookup::Found { is_from_disk: false, .. } => TemplateFrom::Memory,
             Lookup::Found { is_from_disk: true, .. } => TemplateFrom::Disk,

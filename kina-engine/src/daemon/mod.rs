@@ -18,8 +18,7 @@
 //! - `metrics`: counters and measurements, for Prometheus.
 //! - `namespaces`: leases on single namespaces, many on one cluster.
 //! - `numbers`: the numbers of requests and of leases.
-//! - `templates`, `template_upload`, `template_making`, `template_store`: templates, from their upload to their
-//!   storage.
+//! - `templates`: templates, made once and shared. `template_upload`: their way from the client to there.
 //! - `status`: the engine's report on itself.
 
 mod binaries;
@@ -44,8 +43,6 @@ mod server;
 mod slot;
 mod status;
 mod steps;
-mod template_making;
-mod template_store;
 mod template_upload;
 mod templates;
 

@@ -23,8 +23,7 @@ use super::namespaces::Namespaces;
 use super::numbers::Numbers;
 use super::old_logs;
 use super::status::StatusSource;
-use super::template_store::TemplateStore;
-use super::templates::Templates;
+use super::templates::{TemplateCache, TemplateMaker, TemplateStore};
 use crate::ProviderName;
 use crate::budget::{Budget, Total};
 use crate::gateway::Entrance;
@@ -98,7 +97,7 @@ pub(super) async fn serve(
         bootstrapping: tokio::sync::Mutex::new(()),
     };
     let store = TemplateStore::new(paths.cache_directory.join("templates"), booter.baseline_directory.clone());
-    let templates = Arc::new(Templates::new(store));
+    let templates = Arc::new(TemplateCache::new(store));
     let timings = Recorder::new(EngineLine {
         version: VERSION.to_owned(),
         provider: provider_name.to_string(),
@@ -120,15 +119,20 @@ pub(super) async fn serve(
         metrics: Arc::clone(&metrics),
         messages: messages.clone(),
     });
+    let template_maker = TemplateMaker {
+        cache: templates,
+        reader: TemplateReader::new(),
+        dispatcher: messages.clone(),
+        numbers: Arc::clone(&numbers),
+    };
     let namespaces = Namespaces::start(&settings, lease_files, messages.clone(), Arc::clone(&numbers));
     let metrics_listener = listen_for_scrapes(settings.metrics_port, &open_files).await;
     let engine = Arc::new(Engine {
         messages,
         namespaces,
         binaries: Binaries::new(paths.cache_directory.clone(), provider_name, &capabilities),
-        templates,
+        template_maker,
         template_room: TemplateRoom::new(),
-        template_reader: TemplateReader::new(),
         status_source: StatusSource {
             start: Instant::now(),
             log: paths.log.clone(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clients::Clients;
-use super::dispatcher::{Inspection, Message};
+use super::dispatcher::{InspectedSlot, Inspection, Message};
 use super::namespaces::Namespaces;
 use crate::ProviderName;
 use crate::pool::SlotState;
@@ -37,12 +37,11 @@ impl StatusSource {
         let (reply, inspection) = oneshot::channel();
         messages.send(Message::Inspect { reply }).await.ok()?;
         let mut of_namespaces = namespaces.inspect().await;
-        let Inspection { slots, waiting, mut counters, high_water, mut traffic, mut leases, releases } =
-            inspection.await.ok()?;
+        let Inspection { slots, waiting, mut counters, high_water, mut traffic, releases } = inspection.await.ok()?;
         traffic += of_namespaces.traffic;
         counters.namespace_leases = of_namespaces.leases;
         let mut slot_statuses = Vec::with_capacity(slots.len());
-        for (slot, state, handle) in slots {
+        for InspectedSlot { slot, state, handle, lease } in slots {
             let memory_bytes = match handle.as_ref().filter(|_| with_memory) {
                 Some(handle) => handle.cluster().memory_bytes().await,
                 None => None,
@@ -58,7 +57,7 @@ impl StatusSource {
                 leases: handle.as_ref().map_or(0, |handle| handle.lease_count()),
                 memory_bytes: handle.as_ref().map_or(0, |handle| handle.memory_bytes()),
                 uptime_ms: handle.as_ref().filter(|_| state != STOPPED).map_or(0, |handle| handle.uptime_ms()),
-                lease: leases.remove(&slot),
+                lease,
                 namespaces: handle
                     .as_ref()
                     .and_then(|handle| of_namespaces.by_cluster.remove(handle.name()))

@@ -1,6 +1,5 @@
 //! The content of a template, from the client that has it to those that make it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{CLIENT_TIMEOUT, Client, ConnectionError, Engine};
@@ -17,14 +16,14 @@ type Step<Taken> = Result<Option<Result<Taken, Refusal>>, ConnectionError>;
 
 impl Client {
     /// Asks for the content of an unknown template once there is room for it, and has the template made.
-    pub(super) async fn take_template_in(&mut self, engine: &Arc<Engine>, wanted: TemplateRequest) -> Step<Lookup> {
+    pub(super) async fn take_template_in(&mut self, engine: &Engine, wanted: TemplateRequest) -> Step<Lookup> {
         let reservation = match self.wait_for_room(engine, &wanted).await? {
             Some(Ok(reservation)) => reservation,
             Some(Err(refusal)) => return Ok(Some(Err(refusal))),
             None => return Ok(None),
         };
         // Another client may have brought it meanwhile.
-        if let Some(found) = engine.templates.at_hand(&wanted.kind, &wanted.name) {
+        if let Some(found) = engine.template_maker.cache.at_hand(&wanted.kind, &wanted.name) {
             return Ok(Some(Ok(found)));
         }
         self.send(&EngineMessage::TemplateWanted).await?;
@@ -38,12 +37,12 @@ impl Client {
         let limit = CLIENT_TIMEOUT + Duration::from_secs(bytes / SENT_PER_SECOND_MIN);
         let received = tokio::time::timeout(limit, receive(&mut self.reader, bytes)).await??;
         let (content, name) = (reservation.admit(received), wanted.name.clone());
-        let reading = content.read(&engine.template_reader, move |content| {
+        let reading = content.read(&engine.template_maker.reader, move |content| {
             content.try_map(|received| received.into_set().filter(|set| set.hash() == *name.0).ok_or(()))
         });
         Ok(match self.wait_and_tell(reading, "reading the template").await? {
             None => None,
-            Some(Ok(Ok(content))) => Some(Ok(engine.templates.make(engine, wanted, content))),
+            Some(Ok(Ok(content))) => Some(Ok(engine.template_maker.make(wanted, content))),
             Some(Ok(Err(()))) => {
                 let message = "the content of the template is not what its name says".to_owned();
                 Some(Err(Refusal { kind: RefusalKind::User, message }))

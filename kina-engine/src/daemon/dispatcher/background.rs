@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Dispatcher, Message, Outcome, milliseconds};
+use tokio::task::AbortHandle;
+
+use super::{Dispatcher, Message, TaskReport, milliseconds};
 use crate::daemon::slot::{SlotError, SlotHandle};
 use crate::error_text::with_causes;
 use crate::pool::{SlotId, SlotState};
@@ -11,7 +13,8 @@ use crate::pool::{SlotId, SlotState};
 impl Dispatcher {
     /// Waits in the background for events that no lease waits for: full readiness, and OpenAPI.
     pub(super) fn follow_up(&mut self, slot: SlotId, lease: Option<u64>, since: Instant) {
-        let Some(handle) = self.handles.get(&slot).cloned() else { return };
+        let Some(record) = self.slots.get_mut(&slot) else { return };
+        let handle = Arc::clone(&record.handle);
         let messages = self.messages.clone();
         let follower = self.tasks.spawn(async move {
             let followed = async {
@@ -19,29 +22,19 @@ impl Dispatcher {
                 handle.follow_openapi().await?;
                 Ok::<_, SlotError>(())
             };
-            let outcome = match followed.await {
-                Ok(()) => Outcome::OpenApiFollowed { slot, lease, lag_ms: milliseconds(since.elapsed()) },
-                Err(error) => Outcome::Died { slot, reason: with_causes(&error) },
+            let report = match followed.await {
+                Ok(()) => TaskReport::OpenApiFollowed { slot, lease, lag_ms: milliseconds(since.elapsed()) },
+                Err(error) => TaskReport::Died { slot, reason: with_causes(&error) },
             };
-            let _ = messages.send(Message::Outcome(outcome)).await;
+            let _ = messages.send(Message::Report(report)).await;
         });
-        if let Some(before) = self.followers.insert(slot, follower) {
-            before.abort();
-        }
+        record.follow(follower);
     }
 
-    pub(super) fn watch(&mut self, slot: SlotId, handle: &Arc<SlotHandle>) {
+    /// Waits in the background for the death of a cluster.
+    pub(super) fn watch(&mut self, slot: SlotId, handle: &Arc<SlotHandle>) -> AbortHandle {
         let cluster = Arc::clone(handle.cluster());
-        let watcher = self.spawn(async move { Outcome::Died { slot, reason: cluster.wait_died().await } });
-        self.watchers.insert(slot, watcher);
-    }
-
-    /// Lets go of a slot's cluster.
-    pub(super) fn forget(&mut self, slot: SlotId) -> Option<Arc<SlotHandle>> {
-        for task in [self.followers.remove(&slot), self.watchers.remove(&slot)].into_iter().flatten() {
-            task.abort();
-        }
-        self.handles.remove(&slot)
+        self.spawn(async move { TaskReport::Died { slot, reason: cluster.wait_died().await } })
     }
 
     /// Renews connections, and measures clusters. Frozen ones are left alone: they could not answer, and do not
@@ -59,14 +52,14 @@ impl Dispatcher {
     }
 
     pub(super) fn keep_warm(&mut self, slot: SlotId) {
-        if let Some(handle) = self.handles.get(&slot).cloned() {
+        if let Some(handle) = self.handle_of(slot) {
             self.tasks.spawn(async move { handle.keep_warm().await });
         }
     }
 
     /// Begins work before the next lease that this would have to wait for.
     pub(super) fn forget_history(&mut self, slot: SlotId) {
-        if let Some(handle) = self.handles.get(&slot).cloned() {
+        if let Some(handle) = self.handle_of(slot) {
             self.tasks.spawn(async move {
                 if let Err(error) = handle.forget_history().await {
                     tracing::warn!(error = with_causes(&error), "a compaction failed: tried again at the next lease");
@@ -76,12 +69,12 @@ impl Dispatcher {
     }
 
     pub(super) fn measure(&mut self, slot: SlotId) {
-        let Some(handle) = self.handles.get(&slot).cloned() else { return };
+        let Some(handle) = self.handle_of(slot) else { return };
         let messages = self.messages.clone();
         self.tasks.spawn(async move {
             // One that ended or was frozen meanwhile is measured another time.
             if let Ok(Some(size)) = handle.measure().await {
-                let _ = messages.send(Message::Outcome(Outcome::Measured { slot, size })).await;
+                let _ = messages.send(Message::Report(TaskReport::Measured { slot, size })).await;
             }
         });
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Dispatcher, Message, Outcome};
+use super::{Dispatcher, Message, TaskReport};
 use crate::budget::Budget;
 use crate::pool::{Event, Limits, Pool};
 
@@ -122,7 +122,7 @@ impl Dispatcher {
         self.tasks.spawn(async move {
             let reserving = tokio::task::spawn_blocking(move || budget.reserve(more_bytes).map(drop)).await;
             let result = reserving.unwrap_or_else(|error| Err(error.into()));
-            let _ = messages.send(Message::Outcome(Outcome::MemoryShared { result })).await;
+            let _ = messages.send(Message::Report(TaskReport::MemoryShared { result })).await;
         });
     }
 

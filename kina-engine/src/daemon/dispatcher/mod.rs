@@ -1,13 +1,14 @@
 //! Feeds the pool with events and carries its actions out.
 //!
 //! The only owner of the pool and of its resources. Everything that takes time runs as a task, which reports its
-//! outcome as a [`Message`].
+//! report as a [`Message`].
 
 mod background;
 mod lease;
 mod memory;
-mod outcome;
 mod refusal;
+mod report;
+mod slot_record;
 mod template;
 
 use std::collections::{HashMap, VecDeque};
@@ -17,10 +18,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
-use self::lease::{ActiveLease, Release};
 use self::memory::MemoryShare;
-use self::outcome::Outcome;
 use self::refusal::to_refusal;
+use self::report::TaskReport;
+use self::slot_record::{Remains, SlotRecord};
 use self::template::TemplatesInUse;
 use super::boot::{Booter, SlotSpec};
 use super::high_water::HighWaterMark;
@@ -29,10 +30,9 @@ use super::lease_files::LeaseFiles;
 use super::metrics::{Metrics, StartedFrom, Waits};
 use super::numbers::Numbers;
 use super::slot::{SlotError, SlotHandle};
-use super::templates::Templates;
+use super::templates::TemplateCache;
 use crate::budget::Budget;
 use crate::cluster_name::cluster_name;
-use crate::error_text::with_causes;
 use crate::gateway::TrafficLedger;
 use crate::pool::{
     Action, ClientId, DestroyCause, Event, Layer, Limits, Pool, SlotId, SlotKey, TemplateName, TimeMs, WaiterId,
@@ -77,8 +77,8 @@ pub(super) enum Message {
     Timings { reply: oneshot::Sender<Notes> },
     /// Time has passed. From time to time the clusters have to be looked after.
     Tick { looks_after: bool },
-    /// An action's outcome.
-    Outcome(Outcome),
+    /// A task has carried an action out.
+    Report(TaskReport),
 }
 
 /// The reply to a waiting client.
@@ -97,13 +97,31 @@ pub(crate) struct NotTaken {
 
 /// The sources of the status.
 pub(super) struct Inspection {
-    pub(super) slots: Vec<(SlotId, &'static str, Option<Arc<SlotHandle>>)>,
+    pub(super) slots: Vec<InspectedSlot>,
     pub(super) waiting: usize,
     pub(super) counters: Counters,
     pub(super) high_water: HighWater,
     pub(super) traffic: Traffic,
-    pub(super) leases: HashMap<SlotId, LeaseStatus>,
     pub(super) releases: Vec<ReleaseStatus>,
+}
+
+/// A slot, as the status shows it.
+pub(super) struct InspectedSlot {
+    pub(super) slot: SlotId,
+    /// The name of its state.
+    pub(super) state: &'static str,
+    /// Present if it has a cluster.
+    pub(super) handle: Option<Arc<SlotHandle>>,
+    /// Present if it is leased.
+    pub(super) lease: Option<LeaseStatus>,
+}
+
+/// A request for a lease.
+enum Request {
+    /// Its client waits.
+    Waiting(LeaseReply),
+    /// Its client has a lease on this slot.
+    Leased(SlotId),
 }
 
 struct WarmWish {
@@ -118,7 +136,7 @@ pub(super) struct DispatcherParts {
     /// The memory that all engines share; without one, this engine takes no account of others.
     pub(super) budget: Option<Budget>,
     pub(super) booter: Booter,
-    pub(super) templates: Arc<Templates>,
+    pub(super) templates: Arc<TemplateCache>,
     pub(super) lease_files: LeaseFiles,
     pub(super) numbers: Arc<Numbers>,
     pub(super) timings: Recorder,
@@ -140,15 +158,11 @@ pub(super) struct Dispatcher {
     start: Instant,
     specs: HashMap<SlotKey, Arc<SlotSpec>>,
     templates: TemplatesInUse,
-    handles: HashMap<SlotId, Arc<SlotHandle>>,
-    waiting: HashMap<WaiterId, LeaseReply>,
-    leases: HashMap<WaiterId, ActiveLease>,
-    ended: HashMap<SlotId, Release>,
+    /// The slots that have a cluster.
+    slots: HashMap<SlotId, SlotRecord>,
+    requests: HashMap<WaiterId, Request>,
     warm_wishes: Vec<WarmWish>,
     stop_idle_wishes: Vec<oneshot::Sender<()>>,
-    followers: HashMap<SlotId, AbortHandle>,
-    /// Each waits for the death of a cluster, and holds it for as long.
-    watchers: HashMap<SlotId, AbortHandle>,
     tasks: JoinSet<()>,
     counters: Counters,
     metrics: Arc<Metrics>,
@@ -175,14 +189,10 @@ impl Dispatcher {
             start: Instant::now(),
             specs: HashMap::new(),
             templates: TemplatesInUse::new(templates),
-            handles: HashMap::new(),
-            waiting: HashMap::new(),
-            leases: HashMap::new(),
-            ended: HashMap::new(),
+            slots: HashMap::new(),
+            requests: HashMap::new(),
             warm_wishes: Vec::new(),
             stop_idle_wishes: Vec::new(),
-            followers: HashMap::new(),
-            watchers: HashMap::new(),
             tasks: JoinSet::new(),
             counters: Counters::default(),
             waits: Waits::new(Arc::clone(&metrics)),
@@ -203,7 +213,7 @@ impl Dispatcher {
                 self.timings.asked(waiter, asker);
                 self.specs.insert(key.clone(), spec);
                 let template = template.map(|template| self.templates.add(&self.pool, &key, template));
-                self.waiting.insert(waiter, reply);
+                self.requests.insert(waiter, Request::Waiting(reply));
                 self.waits.asked(waiter);
                 let deadline = self.now().saturating_add(timeout_ms);
                 self.feed(Event::Acquire { waiter, client, key, template, deadline });
@@ -241,7 +251,7 @@ impl Dispatcher {
                 }
                 self.feed(Event::Tick);
             }
-            Message::Outcome(outcome) => self.outcome(outcome),
+            Message::Report(report) => self.report(report),
         }
         self.answer_wishes();
     }
@@ -259,12 +269,9 @@ impl Dispatcher {
     /// Ends everything. Nothing is left of any cluster but its logs.
     pub(super) async fn shut_down(mut self) {
         self.tasks.shutdown().await;
-        let gateways = self.leases.drain().map(|(_, active)| active.gateway.close());
-        futures::future::join_all(gateways).await;
-        for (_, mut release) in self.ended.drain() {
-            release.wait_closed().await;
-        }
-        futures::future::join_all(self.handles.values().map(|handle| destroy(handle))).await;
+        let mut remains: Vec<_> = self.slots.into_values().map(SlotRecord::into_remains).collect();
+        futures::future::join_all(remains.iter_mut().map(Remains::close)).await;
+        futures::future::join_all(remains.iter().map(Remains::destroy)).await;
         // A boot or a restart that was cut short has killed its processes, but not waited for their end.
         self.booter.provider.wait_all_ended().await;
         self.timings.finish();
@@ -293,23 +300,21 @@ impl Dispatcher {
                 let metrics = Arc::clone(&self.metrics);
                 self.with_handle(slot, async move |handle| {
                     let result = timed(&metrics, StartedFrom::Stopped, handle.start()).await;
-                    Outcome::Restarted { slot, result }
+                    TaskReport::Restarted { slot, result }
                 })
             }
             Action::Thaw { slot } => {
                 let metrics = Arc::clone(&self.metrics);
                 self.with_handle(slot, async move |handle| {
                     let result = timed(&metrics, StartedFrom::Frozen, handle.thaw()).await;
-                    Outcome::Thawed { slot, result }
+                    TaskReport::Thawed { slot, result }
                 })
             }
             Action::HandOut { slot, waiter, layer } => {
                 let from = self.count_hit(slot, layer);
                 self.waits.chosen(waiter, from);
-                if let Some(follower) = self.followers.remove(&slot) {
-                    follower.abort();
-                }
-                self.with_handle(slot, async move |handle| Outcome::Opened {
+                self.stop_following(slot);
+                self.with_handle(slot, async move |handle| TaskReport::Opened {
                     slot,
                     waiter,
                     result: handle.open_gateway().await,
@@ -317,14 +322,12 @@ impl Dispatcher {
             }
             Action::Rewind { slot, template } => self.rewind(slot, template),
             Action::Freeze { slot } => {
-                self.with_handle(slot, async move |handle| Outcome::Frozen { slot, result: handle.freeze().await })
+                self.with_handle(slot, async move |handle| TaskReport::Frozen { slot, result: handle.freeze().await })
             }
             Action::Stop { slot } => {
                 // Its requests would get no answer, which is no fault of the cluster.
-                if let Some(follower) = self.followers.remove(&slot) {
-                    follower.abort();
-                }
-                self.with_handle(slot, async move |handle| Outcome::Stopped { slot, result: handle.stop().await })
+                self.stop_following(slot);
+                self.with_handle(slot, async move |handle| TaskReport::Stopped { slot, result: handle.stop().await })
             }
             Action::Destroy { slot, cause } => self.destroy(slot, cause),
             Action::Refuse { waiter, refusal } => {
@@ -336,7 +339,7 @@ impl Dispatcher {
 
     fn refuse(&mut self, waiter: WaiterId, kind: RefusalKind, message: String) {
         self.timings.left(waiter, TimingOutcome::Refused);
-        if let Some(reply) = self.waiting.remove(&waiter) {
+        if let Some(Request::Waiting(reply)) = self.requests.remove(&waiter) {
             self.waits.refused(waiter, kind);
             // The client may have gone.
             let _ = reply.send(Err(Refusal { kind, message }));
@@ -360,34 +363,29 @@ impl Dispatcher {
                 Ok(_) => metrics.started(StartedFrom::Nothing, start.elapsed()),
                 Err(_) => metrics.start_failed(StartedFrom::Nothing),
             }
-            Outcome::Booted { slot, result }
+            TaskReport::Booted { slot, result }
         });
     }
 
     fn destroy(&mut self, slot: SlotId, cause: DestroyCause) {
         tracing::debug!(?slot, ?cause, "a cluster is removed");
         self.metrics.evicted(cause);
-        let handle = self.forget(slot);
-        let ended = self.ended.remove(&slot);
-        let holder = self.leases.iter().find(|(_, active)| active.slot == slot).map(|(waiter, _)| *waiter);
-        let active = holder.and_then(|waiter| self.leases.remove(&waiter));
+        let remains = self.slots.remove(&slot).map(SlotRecord::into_remains);
+        if let Some(lease) = remains.as_ref().and_then(|remains| remains.lease.as_ref()) {
+            self.requests.remove(&lease.waiter);
+        }
         self.spawn(async move {
-            if let Some(mut ended) = ended {
-                ended.wait_closed().await;
+            if let Some(mut remains) = remains {
+                remains.close().await;
+                remains.destroy().await;
             }
-            if let Some(active) = active {
-                active.gateway.close().await;
-            }
-            if let Some(handle) = handle {
-                destroy(&handle).await;
-            }
-            Outcome::Destroyed { slot }
+            TaskReport::Destroyed { slot }
         });
     }
 
     fn count_hit(&mut self, slot: SlotId, layer: Layer) -> ServedFrom {
         let hits = &mut self.counters.hits;
-        let is_from_snapshot = self.handles.get(&slot).is_some_and(|handle| handle.is_from_snapshot());
+        let is_from_snapshot = self.slots.get(&slot).is_some_and(|record| record.handle.is_from_snapshot());
         let from = ServedFrom::new(layer, is_from_snapshot);
         let count = match from {
             ServedFrom::Ready => &mut hits.ready,
@@ -429,34 +427,52 @@ impl Dispatcher {
 
     fn inspect(&self) -> Inspection {
         self.metrics.looked_at_breakers(self.pool.breaker_counts(self.now()));
-        let slots = self.pool.slots().map(|(slot, state)| (slot, state.name(), self.handles.get(&slot).cloned()));
+        let slots = self.pool.slots().map(|(slot, state)| {
+            let record = self.slots.get(&slot);
+            InspectedSlot {
+                slot,
+                state: state.name(),
+                handle: record.map(|record| Arc::clone(&record.handle)),
+                lease: record.and_then(SlotRecord::lease_status),
+            }
+        });
         Inspection {
             slots: slots.collect(),
             waiting: self.pool.waiting(),
             counters: self.counters,
             high_water: self.high_water.with_bounds(&self.limits, &self.booter.provider.capabilities()),
             traffic: self.traffic.total(),
-            leases: self.leases.values().map(|active| (active.slot, active.status())).collect(),
             releases: self.releases.iter().cloned().collect(),
+        }
+    }
+
+    fn handle_of(&self, slot: SlotId) -> Option<Arc<SlotHandle>> {
+        self.slots.get(&slot).map(|record| Arc::clone(&record.handle))
+    }
+
+    /// Ends the wait for events that no lease waits for.
+    fn stop_following(&mut self, slot: SlotId) {
+        if let Some(record) = self.slots.get_mut(&slot) {
+            record.stop_following();
         }
     }
 
     fn with_handle<Work>(&mut self, slot: SlotId, work: impl FnOnce(Arc<SlotHandle>) -> Work)
     where
-        Work: Future<Output = Outcome> + Send + 'static,
+        Work: Future<Output = TaskReport> + Send + 'static,
     {
-        match self.handles.get(&slot).cloned() {
+        match self.handle_of(slot) {
             Some(handle) => self.spawn(work(handle)),
-            None => self.spawn(async move { Outcome::Died { slot, reason: "it has no cluster".to_owned() } }),
+            None => self.spawn(async move { TaskReport::Died { slot, reason: "it has no cluster".to_owned() } }),
         };
     }
 
-    fn spawn(&mut self, work: impl Future<Output = Outcome> + Send + 'static) -> AbortHandle {
+    fn spawn(&mut self, work: impl Future<Output = TaskReport> + Send + 'static) -> AbortHandle {
         let messages = self.messages.clone();
         self.tasks.spawn(async move {
-            let outcome = work.await;
+            let report = work.await;
             // Fails only when the engine is ending.
-            let _ = messages.send(Message::Outcome(outcome)).await;
+            let _ = messages.send(Message::Report(report)).await;
         })
     }
 
@@ -478,12 +494,6 @@ async fn timed(
         Err(_) => metrics.start_failed(from),
     }
     result
-}
-
-async fn destroy(handle: &SlotHandle) {
-    if let Err(error) = handle.cluster().destroy().await {
-        tracing::warn!(cluster = handle.name(), error = with_causes(&error), "destroying a cluster left something");
-    }
 }
 
 fn milliseconds(duration: Duration) -> f64 {

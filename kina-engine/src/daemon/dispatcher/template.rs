@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Dispatcher, NotTaken, Outcome, TemplateReply};
-use crate::daemon::templates::Templates;
+use super::{Dispatcher, NotTaken, Request, TaskReport, TemplateReply};
+use crate::daemon::templates::TemplateCache;
 use crate::error_text::with_causes;
 use crate::pool::{Event, Pool, SlotId, SlotKey, TemplateName, WaiterId};
 use crate::rewind::{ExpectedKeys, Template};
@@ -15,7 +15,7 @@ const FAILURES_MAX: u32 = 2;
 
 /// The templates that slots have or clients wait for.
 pub(super) struct TemplatesInUse {
-    all: Arc<Templates>,
+    all: Arc<TemplateCache>,
     in_use: HashMap<(SlotKey, TemplateName), InUse>,
 }
 
@@ -25,7 +25,7 @@ struct InUse {
 }
 
 impl TemplatesInUse {
-    pub(super) fn new(all: Arc<Templates>) -> Self {
+    pub(super) fn new(all: Arc<TemplateCache>) -> Self {
         Self { all, in_use: HashMap::new() }
     }
 
@@ -51,26 +51,28 @@ impl TemplatesInUse {
 
 impl Dispatcher {
     pub(super) fn rewind(&mut self, slot: SlotId, name: Option<TemplateName>) {
-        let ended = self.ended.remove(&slot);
-        if let Some(follower) = self.followers.remove(&slot) {
-            follower.abort();
-        }
+        let record = self.slots.get_mut(&slot);
+        let release = record.and_then(|record| {
+            record.stop_following();
+            record.release.as_mut()
+        });
+        let since = release.as_ref().map(|release| release.since);
+        let closing = release.and_then(|release| release.closing.take());
         let key = self.pool.key(slot).cloned();
         let template = key.zip(name.as_ref()).and_then(|(key, name)| self.templates.get(&key, name));
         if name.is_some() && template.is_none() {
-            self.spawn(async move { Outcome::Died { slot, reason: "bug: its template is not known".to_owned() } });
+            self.spawn(async move { TaskReport::Died { slot, reason: "bug: its template is not known".to_owned() } });
             return;
         }
         self.with_handle(slot, async move |handle| {
-            let mut release = ended;
-            if let Some(release) = &mut release {
-                handle.leave(release.wait_closed().await);
+            if let Some(closing) = closing {
+                handle.leave(closing.wait().await);
             }
             let result = handle.rewind(template).await;
-            if let Some(release) = release.as_ref().filter(|_| sabotage::is_off(sabotage::Part::Slow)) {
-                tokio::time::sleep(release.since.elapsed() * sabotage::SLOW_PERCENT / 100).await;
+            if let Some(since) = since.filter(|_| sabotage::is_off(sabotage::Part::Slow)) {
+                tokio::time::sleep(since.elapsed() * sabotage::SLOW_PERCENT / 100).await;
             }
-            Outcome::Rewound { slot, release, result }
+            TaskReport::Rewound { slot, result }
         });
     }
 
@@ -95,9 +97,11 @@ impl Dispatcher {
         expected: ExpectedKeys,
         reply: TemplateReply,
     ) {
-        let found = self.leases.get(&waiter).map(|active| active.slot);
-        let handle = found.and_then(|slot| Some((slot, self.handles.get(&slot).cloned()?)));
-        let Some((slot, handle)) = handle else {
+        let found = match self.requests.get(&waiter) {
+            Some(Request::Leased(slot)) => self.handle_of(*slot).map(|handle| (*slot, handle)),
+            _ => None,
+        };
+        let Some((slot, handle)) = found else {
             // The asker may have gone too.
             let message = "its cluster was lost".to_owned();
             let _ = reply.send(Err(NotTaken { message, is_intruder: false }));
@@ -108,7 +112,7 @@ impl Dispatcher {
             let result = handle.take_template(&name.0, &expected, &directory).await;
             let result =
                 result.map_err(|error| NotTaken { message: with_causes(&error), is_intruder: error.is_intruder() });
-            Outcome::TemplateTaken { slot, result, reply }
+            TaskReport::TemplateTaken { slot, result, reply }
         });
     }
 

@@ -27,7 +27,7 @@ const EXTENSION: &str = "template";
 
 /// Keeps templates in a directory. All of it blocks.
 #[derive(Clone, Debug)]
-pub(super) struct TemplateStore {
+pub(in crate::daemon) struct TemplateStore {
     directory: PathBuf,
     /// The directory of the values of those in use, in files without a name.
     value_directory: PathBuf,
@@ -43,13 +43,13 @@ struct Header {
 }
 
 impl TemplateStore {
-    pub(super) fn new(directory: PathBuf, value_directory: PathBuf) -> Self {
+    pub(in crate::daemon) fn new(directory: PathBuf, value_directory: PathBuf) -> Self {
         Self { directory, value_directory }
     }
 
     /// The template of this name for clusters of this kind. A file that is not exactly as an engine of this format
     /// wrote it counts as absent, and is set aside.
-    pub(super) fn load(&self, kind: &SlotKey, name: &TemplateName) -> Option<Template> {
+    pub(in crate::daemon) fn load(&self, kind: &SlotKey, name: &TemplateName) -> Option<Template> {
         let path = self.path(kind, name);
         let template = state_file::load_entries(&path, &FILE_KIND, |header: Header, entries| {
             let is_this = header.format == FORMAT && *header.name == *name.0;
@@ -61,7 +61,7 @@ impl TemplateStore {
     }
 
     /// Keeps a template; whole or not at all.
-    pub(super) fn save(&self, kind: &SlotKey, template: &Template) -> io::Result<()> {
+    pub(in crate::daemon) fn save(&self, kind: &SlotKey, template: &Template) -> io::Result<()> {
         let header = Header {
             format: FORMAT,
             name: template.name().to_owned(),
@@ -78,7 +78,7 @@ impl TemplateStore {
     }
 
     /// Forgets a template that turned out to be useless.
-    pub(super) fn remove(&self, kind: &SlotKey, name: &TemplateName) {
+    pub(in crate::daemon) fn remove(&self, kind: &SlotKey, name: &TemplateName) {
         // It may be absent already.
         let _ = std::fs::remove_file(self.path(kind, name));
     }

@@ -1,10 +1,10 @@
-//! The outcomes of actions.
+//! The reports of the dispatcher's tasks.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::lease::Release;
-use super::{Dispatcher, NotTaken, RELEASES_KEPT, TemplateReply, destroy, milliseconds};
+use super::slot_record::SlotRecord;
+use super::{Dispatcher, NotTaken, RELEASES_KEPT, TemplateReply, milliseconds};
 use crate::daemon::boot::BootError;
 use crate::daemon::metrics::Verification;
 use crate::daemon::slot::{SlotError, SlotHandle, SlotSize};
@@ -14,8 +14,8 @@ use crate::pool::{Event, SlotId, WaiterId};
 use crate::protocol::ReleaseStatus;
 use crate::rewind::{RewindReport, Template};
 
-/// The outcome of an action.
-pub(crate) enum Outcome {
+/// The report of a task that carries an action out.
+pub(crate) enum TaskReport {
     Booted {
         slot: SlotId,
         result: Result<Arc<SlotHandle>, BootError>,
@@ -38,7 +38,6 @@ pub(crate) enum Outcome {
     },
     Rewound {
         slot: SlotId,
-        release: Option<Release>,
         result: Result<RewindReport, SlotError>,
     },
     OpenApiFollowed {
@@ -76,73 +75,72 @@ pub(crate) enum Outcome {
 }
 
 impl Dispatcher {
-    pub(super) fn outcome(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Booted { slot, result: Ok(handle) } => {
+    pub(super) fn report(&mut self, report: TaskReport) {
+        match report {
+            TaskReport::Booted { slot, result: Ok(handle) } => {
                 self.counters.boots += 1;
                 self.timings.booted(slot, handle.name(), handle.kubernetes());
-                self.watch(slot, &handle);
-                self.handles.insert(slot, handle);
+                let watcher = self.watch(slot, &handle);
+                self.slots.insert(slot, SlotRecord::new(handle, watcher));
                 self.follow_up(slot, None, Instant::now());
                 self.feed(Event::Started { slot });
                 self.keep_warm(slot);
             }
-            Outcome::Booted { slot, result: Err(error) } => {
+            TaskReport::Booted { slot, result: Err(error) } => {
                 tracing::error!(error = with_causes(&error), "a boot failed");
                 let is_user_error = error.is_user_error();
                 self.start_failed(slot, with_causes(&error), is_user_error);
             }
-            Outcome::Restarted { slot, result: Ok(()) } => {
+            TaskReport::Restarted { slot, result: Ok(()) } => {
                 self.counters.starts += 1;
                 self.follow_up(slot, None, Instant::now());
                 self.feed(Event::Started { slot });
                 self.keep_warm(slot);
             }
-            Outcome::Restarted { slot, result: Err(error) } => {
+            TaskReport::Restarted { slot, result: Err(error) } => {
                 tracing::error!(error = with_causes(&error), "a stopped cluster did not start");
                 self.counters.broken += 1;
-                if let Some(handle) = self.forget(slot) {
-                    self.tasks.spawn(async move { destroy(&handle).await });
+                if let Some(remains) = self.slots.remove(&slot).map(SlotRecord::into_remains) {
+                    self.tasks.spawn(async move { remains.destroy().await });
                 }
                 self.start_failed(slot, with_causes(&error), false);
             }
-            Outcome::Thawed { slot, result: Ok(()) } => {
+            TaskReport::Thawed { slot, result: Ok(()) } => {
                 self.counters.thaws += 1;
                 self.feed(Event::Started { slot });
                 self.keep_warm(slot);
             }
-            Outcome::Opened { slot, waiter, result } => self.opened(slot, waiter, result),
-            Outcome::Proven { late_writes } => self.counters.late_writes += late_writes,
-            Outcome::Rewound { slot, release, result } => self.rewound(slot, release, result),
-            Outcome::OpenApiFollowed { slot, lease, lag_ms } => {
-                self.followers.remove(&slot);
+            TaskReport::Opened { slot, waiter, result } => self.opened(slot, waiter, result),
+            TaskReport::Proven { late_writes } => self.counters.late_writes += late_writes,
+            TaskReport::Rewound { slot, result } => self.rewound(slot, result),
+            TaskReport::OpenApiFollowed { slot, lease, lag_ms } => {
                 if let Some(release) = self.releases.iter_mut().find(|release| Some(release.lease) == lease) {
                     release.openapi_lag_ms = Some(lag_ms);
                 }
                 self.feed(Event::Settled { slot });
                 // People want to see the size of a new cluster before the clusters are next looked after.
-                if self.handles.get(&slot).is_some_and(|handle| handle.memory_bytes() == 0) {
+                if self.slots.get(&slot).is_some_and(|record| record.handle.memory_bytes() == 0) {
                     self.measure(slot);
                 }
             }
-            Outcome::TemplateTaken { slot, result, reply } => self.template_taken(slot, result, reply),
-            Outcome::Frozen { slot, result: Ok(()) } => {
+            TaskReport::TemplateTaken { slot, result, reply } => self.template_taken(slot, result, reply),
+            TaskReport::Frozen { slot, result: Ok(()) } => {
                 self.counters.freezes += 1;
                 self.feed(Event::Frozen { slot });
             }
-            Outcome::Stopped { slot, result: Ok(()) } => {
+            TaskReport::Stopped { slot, result: Ok(()) } => {
                 self.metrics.stopped();
                 self.feed(Event::Stopped { slot });
             }
-            Outcome::Thawed { slot, result: Err(error) }
-            | Outcome::Frozen { slot, result: Err(error) }
-            | Outcome::Stopped { slot, result: Err(error) } => self.broke(slot, &with_causes(&error)),
-            Outcome::Measured { slot, size: SlotSize { memory_bytes, database_bytes } } => {
+            TaskReport::Thawed { slot, result: Err(error) }
+            | TaskReport::Frozen { slot, result: Err(error) }
+            | TaskReport::Stopped { slot, result: Err(error) } => self.broke(slot, &with_causes(&error)),
+            TaskReport::Measured { slot, size: SlotSize { memory_bytes, database_bytes } } => {
                 self.feed(Event::Measured { slot, memory_bytes, database_bytes });
             }
-            Outcome::MemoryShared { result } => self.memory_shared(result),
-            Outcome::Destroyed { slot } => self.feed(Event::Destroyed { slot }),
-            Outcome::Died { slot, reason } => self.broke(slot, &reason),
+            TaskReport::MemoryShared { result } => self.memory_shared(result),
+            TaskReport::Destroyed { slot } => self.feed(Event::Destroyed { slot }),
+            TaskReport::Died { slot, reason } => self.broke(slot, &reason),
         }
     }
 
@@ -151,7 +149,7 @@ impl Dispatcher {
         self.feed(Event::StartFailed { slot, reason, is_user_error, jitter_permille });
     }
 
-    fn rewound(&mut self, slot: SlotId, release: Option<Release>, result: Result<RewindReport, SlotError>) {
+    fn rewound(&mut self, slot: SlotId, result: Result<RewindReport, SlotError>) {
         let report = match result {
             Ok(report) => report,
             Err(error) => {
@@ -167,6 +165,7 @@ impl Dispatcher {
         self.timings.rewound(slot, report.changed_keys, report.restarted);
         self.metrics.rewound(&report);
         self.counters.api_server_restarts += u64::from(report.restarted);
+        let release = self.slots.get_mut(&slot).and_then(|record| record.release.take());
         let lease = release.as_ref().map(|release| release.lease);
         let since = release.as_ref().map_or_else(Instant::now, |release| release.since);
         if let Some(release) = release {
@@ -194,7 +193,7 @@ impl Dispatcher {
     }
 
     pub(super) fn broke(&mut self, slot: SlotId, reason: &str) {
-        if self.handles.contains_key(&slot) {
+        if self.slots.contains_key(&slot) {
             tracing::error!(?slot, reason, "a cluster cannot be used any more and is replaced");
             self.counters.broken += 1;
         }

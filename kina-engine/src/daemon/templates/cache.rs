@@ -1,43 +1,27 @@
-//! Templates: each made once, by the first client to want it, and then shared.
+//! The templates that this engine has at hand, and those that are being made.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::boot::SlotSpec;
-use super::connection::Engine;
-use super::template_making;
-use super::template_store::TemplateStore;
-use crate::fixtures::FixtureSet;
-use crate::pool::{ClientId, SlotKey, TemplateName};
+use super::store::TemplateStore;
+use crate::pool::{SlotKey, TemplateName};
 use crate::protocol::Refusal;
 use crate::rewind::Template;
-use crate::template_intake::Admitted;
 
 /// Templates that are kept at hand beside those that slots have.
 const AT_HAND_MAX: usize = 32;
 
 /// All templates that this engine knows of.
-pub(super) struct Templates {
+pub(in crate::daemon) struct TemplateCache {
     store: TemplateStore,
     known: Mutex<HashMap<(SlotKey, TemplateName), Entry>>,
 }
 
-/// A request to make a template.
-pub(super) struct TemplateRequest {
-    pub(super) kind: SlotKey,
-    pub(super) spec: Arc<SlotSpec>,
-    pub(super) name: TemplateName,
-    /// The length of its content, in bytes.
-    pub(super) bytes: u64,
-    pub(super) client: ClientId,
-    pub(super) timeout_ms: u64,
-}
-
 /// The place where a template is available.
-pub(super) enum Lookup {
+pub(in crate::daemon) enum Lookup {
     /// Here.
     Found { template: Arc<Template>, is_from_disk: bool },
     /// From the task that makes it.
@@ -47,22 +31,30 @@ pub(super) enum Lookup {
 }
 
 /// Tells the result of making a template.
-pub(super) type Making = watch::Receiver<Option<Made>>;
+pub(in crate::daemon) type Making = watch::Receiver<Option<Made>>;
 
 type Made = Result<Arc<Template>, Refusal>;
+
+/// A template that is being made. Clients that want it wait for its end.
+pub(super) struct Unfinished {
+    cache: Arc<TemplateCache>,
+    kind: SlotKey,
+    name: TemplateName,
+    made: watch::Sender<Option<Made>>,
+}
 
 enum Entry {
     Made { template: Arc<Template>, used_at: Instant },
     Making(Making),
 }
 
-impl Templates {
-    pub(super) fn new(store: TemplateStore) -> Self {
+impl TemplateCache {
+    pub(in crate::daemon) fn new(store: TemplateStore) -> Self {
         Self { store, known: Mutex::new(HashMap::new()) }
     }
 
     /// Looks for a template here and on disk.
-    pub(super) async fn look_up(&self, kind: &SlotKey, name: &TemplateName) -> Lookup {
+    pub(in crate::daemon) async fn look_up(&self, kind: &SlotKey, name: &TemplateName) -> Lookup {
         if let Some(found) = self.at_hand(kind, name) {
             return found;
         }
@@ -75,40 +67,21 @@ impl Templates {
         }
     }
 
-    /// Has a template made from its content, unless another client was faster. It is made even if the client goes.
-    pub(super) fn make(
-        self: &Arc<Self>,
-        engine: &Arc<Engine>,
-        request: TemplateRequest,
-        content: Admitted<FixtureSet>,
-    ) -> Lookup {
-        let mut known = self.known();
-        let key = (request.kind.clone(), request.name.clone());
-        if let Some(entry) = known.get_mut(&key) {
-            return entry.look_up();
-        }
-        let (made, making) = watch::channel(None);
-        known.insert(key.clone(), Entry::Making(making.clone()));
-        drop(known);
-        let (templates, engine) = (Arc::clone(self), Arc::clone(engine));
-        tokio::spawn(async move {
-            let making = template_making::make(Arc::clone(&engine), request, content).await;
-            let result = making.map(|(kind, template)| {
-                let template = templates.keep(&kind, template);
-                templates.save(kind, Arc::clone(&template));
-                template
-            });
-            if result.is_err() {
-                // A later client tries anew: the fault may have been repaired.
-                templates.known().remove(&key);
+    /// Notes that a template is being made; or returns the one that another client was faster with.
+    pub(super) fn begin(self: &Arc<Self>, kind: &SlotKey, name: &TemplateName) -> Result<(Unfinished, Making), Lookup> {
+        match self.known().entry((kind.clone(), name.clone())) {
+            hash_map::Entry::Occupied(mut known) => Err(known.get_mut().look_up()),
+            hash_map::Entry::Vacant(absent) => {
+                let (made, making) = watch::channel(None);
+                absent.insert(Entry::Making(making.clone()));
+                let (cache, kind, name) = (Arc::clone(self), kind.clone(), name.clone());
+                Ok((Unfinished { cache, kind, name, made }, making))
             }
-            made.send_replace(Some(result));
-        });
-        Lookup::Making(making)
+        }
     }
 
     /// Forgets a template that no slot could be put to.
-    pub(super) fn forget(&self, kind: &SlotKey, name: &TemplateName) {
+    pub(in crate::daemon) fn forget(&self, kind: &SlotKey, name: &TemplateName) {
         self.known().remove(&(kind.clone(), name.clone()));
         self.store.remove(kind, name);
     }
@@ -124,7 +97,7 @@ impl Templates {
     }
 
     /// Looks for a template here.
-    pub(super) fn at_hand(&self, kind: &SlotKey, name: &TemplateName) -> Option<Lookup> {
+    pub(in crate::daemon) fn at_hand(&self, kind: &SlotKey, name: &TemplateName) -> Option<Lookup> {
         self.known().get_mut(&(kind.clone(), name.clone())).map(Entry::look_up)
     }
 
@@ -144,6 +117,26 @@ impl Templates {
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<(SlotKey, TemplateName), Entry>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unfinished {
+    /// Tells the result to all who wait for it. A template is kept.
+    pub(super) fn finish(self, result: Made) {
+        let Self { cache, kind, name, made } = self;
+        let result = match result {
+            Ok(template) => {
+                let template = cache.keep(&kind, template);
+                cache.save(kind, Arc::clone(&template));
+                Ok(template)
+            }
+            Err(refusal) => {
+                // A later client tries anew: the fault may have been repaired.
+                cache.known().remove(&(kind, name));
+                Err(refusal)
+            }
+        };
+        made.send_replace(Some(result));
     }
 }
 
