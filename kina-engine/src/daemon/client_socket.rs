@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
-use super::connection::{self, Engine};
+use super::connection;
+use super::engine::Engine;
 use crate::open_files::{Acceptor, OpenFiles};
 
 /// The socket, as long as it is served.

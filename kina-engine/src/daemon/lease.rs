@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::slot::SlotHandle;
 use crate::gateway::{GatewayCredentials, NetworkControl};
 
-/// A lease, as it is given to a client's connection or to a part of the engine.
+/// A lease as given to a client's connection or to a part of the engine.
 pub(super) struct Lease {
     /// Unique in the life of the engine.
     pub(super) number: u64,

@@ -2,12 +2,13 @@
 //!
 //! - `detach`: the first acts of the new process.
 //! - `server`: the socket, and the end of everything.
-//! - `client_socket`: the socket's connections. `connection`: one client.
+//! - `client_socket`: the socket's connections. `client_stream`: one connection. `connection`: the requests on it.
+//! - `engine`: the parts that all connections share.
 //! - `clients`: the clients that wait or have a lease.
 //! - `dispatcher`: feeds the pool with events and carries its actions out; the only owner of its state.
+//! - `message`: the messages to the dispatcher.
 //! - `slot`: the parts of a slot: cluster, rewinder, gateway.
 //! - `boot`: making a cluster.
-//! - `controllers`: the boot of a cluster with controllers.
 //! - `binaries`: the assets, found once for all clients that want the same.
 //! - `steps`: progress messages to waiting clients.
 //! - `old_logs`: the removal of old logs.
@@ -24,16 +25,18 @@
 mod binaries;
 pub mod boot;
 mod client_socket;
+mod client_stream;
 mod clients;
 mod connection;
-mod controllers;
 mod detach;
 mod dispatcher;
+mod engine;
 mod high_water;
 mod in_force;
 mod lease;
 mod lease_files;
 mod limits;
+mod message;
 mod metrics;
 mod namespaces;
 mod numbers;

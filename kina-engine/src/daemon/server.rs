@@ -14,10 +14,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::binaries::Binaries;
 use super::boot::Booter;
 use super::client_socket::ClientSocket;
-use super::connection::Engine;
-use super::dispatcher::{Dispatcher, DispatcherParts, MESSAGES_MAX, Message};
+use super::dispatcher::{Dispatcher, DispatcherParts};
+use super::engine::Engine;
 use super::lease_files::LeaseFiles;
 use super::limits::{MachineLimits, pool_limits};
+use super::message::{DispatcherSender, Message};
 use super::metrics::{Listener, MeteredProvider, Metrics, MetricsSource};
 use super::namespaces::Namespaces;
 use super::numbers::Numbers;
@@ -66,7 +67,7 @@ pub(super) async fn serve(
     let listener = prepare(&paths)?;
     tracing::info!(process_id = std::process::id(), socket = %paths.socket.display(), "the engine runs");
 
-    let (messages, mut received) = mpsc::channel(MESSAGES_MAX);
+    let (sender, mut received) = DispatcherSender::new();
     let (stop, mut stop_requests) = mpsc::channel::<oneshot::Sender<()>>(16);
     let surroundings = Surroundings { paths: &paths, settings: &settings, journal: Arc::clone(&journal) };
     let provider = provider::connect(provider_name, surroundings).await?;
@@ -117,18 +118,18 @@ pub(super) async fn serve(
         numbers: Arc::clone(&numbers),
         timings,
         metrics: Arc::clone(&metrics),
-        messages: messages.clone(),
+        sender: sender.clone(),
     });
     let template_maker = TemplateMaker {
         cache: templates,
         reader: TemplateReader::new(),
-        dispatcher: messages.clone(),
+        dispatcher: sender.clone(),
         numbers: Arc::clone(&numbers),
     };
-    let namespaces = Namespaces::start(&settings, lease_files, messages.clone(), Arc::clone(&numbers));
+    let namespaces = Namespaces::start(&settings, lease_files, sender.clone(), Arc::clone(&numbers));
     let metrics_listener = listen_for_scrapes(settings.metrics_port, &open_files).await;
     let engine = Arc::new(Engine {
-        messages,
+        dispatcher: sender,
         namespaces,
         binaries: Binaries::new(paths.cache_directory.clone(), provider_name, &capabilities),
         template_maker,
@@ -146,7 +147,13 @@ pub(super) async fn serve(
         held_leases: Arc::default(),
         stop,
     });
-    let scrapes = metrics_listener.map(|listener| listener.serve(Arc::clone(&engine)));
+    let scrapes = metrics_listener.map(|listener| {
+        let engine = Arc::clone(&engine);
+        listener.serve(move || {
+            let engine = Arc::clone(&engine);
+            async move { engine.metrics_text().await.ok() }
+        })
+    });
     let mut client_socket = ClientSocket::serve(listener, Arc::clone(&engine), open_files);
     let mut accepted_before = 0;
     let mut next_tick = tokio::time::Instant::now();

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::clients::Clients;
-use super::dispatcher::{InspectedSlot, Inspection, Message};
+use super::message::{DispatcherSender, Ending, InspectedSlot, Inspection, Message};
 use super::namespaces::Namespaces;
 use crate::ProviderName;
 use crate::pool::SlotState;
@@ -27,17 +27,18 @@ pub(super) struct StatusSource {
 }
 
 impl StatusSource {
-    /// `None` if the engine is ending. Reading the memory of clusters takes some milliseconds for each.
+    /// The status. Reading the memory of clusters takes some milliseconds for each.
     pub(super) async fn read(
         &self,
-        messages: &mpsc::Sender<Message>,
+        dispatcher: &DispatcherSender,
         namespaces: &Namespaces,
         with_memory: bool,
-    ) -> Option<Status> {
+    ) -> Result<Status, Ending> {
         let (reply, inspection) = oneshot::channel();
-        messages.send(Message::Inspect { reply }).await.ok()?;
+        dispatcher.tell(Message::Inspect { reply }).await?;
         let mut of_namespaces = namespaces.inspect().await;
-        let Inspection { slots, waiting, mut counters, high_water, mut traffic, releases } = inspection.await.ok()?;
+        let Inspection { slots, waiting, mut counters, high_water, mut traffic, releases } =
+            inspection.await.map_err(|_| Ending)?;
         traffic += of_namespaces.traffic;
         counters.namespace_leases = of_namespaces.leases;
         let mut slot_statuses = Vec::with_capacity(slots.len());
@@ -65,7 +66,7 @@ impl StatusSource {
             });
         }
         self.clients.name_holders(&mut slot_statuses);
-        Some(Status {
+        Ok(Status {
             version: VERSION.to_owned(),
             engine_profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
             provider: self.provider.to_string(),

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
-use super::{Dispatcher, Message, TaskReport, milliseconds};
+use super::{Dispatcher, milliseconds};
+use crate::daemon::message::{Message, TaskReport};
 use crate::daemon::slot::{SlotError, SlotHandle};
 use crate::error_text::with_causes;
 use crate::pool::{SlotId, SlotState};
@@ -15,7 +16,7 @@ impl Dispatcher {
     pub(super) fn follow_up(&mut self, slot: SlotId, lease: Option<u64>, since: Instant) {
         let Some(record) = self.slots.get_mut(&slot) else { return };
         let handle = Arc::clone(&record.handle);
-        let messages = self.messages.clone();
+        let sender = self.sender.clone();
         let follower = self.tasks.spawn(async move {
             let followed = async {
                 handle.follow_up_readiness().await?;
@@ -26,7 +27,7 @@ impl Dispatcher {
                 Ok(()) => TaskReport::OpenApiFollowed { slot, lease, lag_ms: milliseconds(since.elapsed()) },
                 Err(error) => TaskReport::Died { slot, reason: with_causes(&error) },
             };
-            let _ = messages.send(Message::Report(report)).await;
+            let _ = sender.tell(Message::Report(report)).await;
         });
         record.follow(follower);
     }
@@ -70,11 +71,11 @@ impl Dispatcher {
 
     pub(super) fn measure(&mut self, slot: SlotId) {
         let Some(handle) = self.handle_of(slot) else { return };
-        let messages = self.messages.clone();
+        let sender = self.sender.clone();
         self.tasks.spawn(async move {
             // One that ended or was frozen meanwhile is measured another time.
             if let Ok(Some(size)) = handle.measure().await {
-                let _ = messages.send(Message::Report(TaskReport::Measured { slot, size })).await;
+                let _ = sender.tell(Message::Report(TaskReport::Measured { slot, size })).await;
             }
         });
     }

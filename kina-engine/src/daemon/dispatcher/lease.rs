@@ -1,15 +1,16 @@
-//! The beginning and the end of a lease.
+//! The beginning and the end of a lease, and the refusal of one.
 
 use std::sync::Arc;
 
 use super::slot_record::ActiveLease;
-use super::{Dispatcher, Request, TaskReport};
+use super::{Dispatcher, Request};
 use crate::daemon::lease::{Lease, LeaseOwner};
+use crate::daemon::message::TaskReport;
 use crate::daemon::metrics::Verification;
 use crate::error_text::with_causes;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway};
 use crate::pool::{Event, SlotId, WaiterId};
-use crate::protocol::RefusalKind;
+use crate::protocol::{Refusal, RefusalKind};
 use crate::timings::Outcome as TimingOutcome;
 
 impl Dispatcher {
@@ -95,6 +96,15 @@ impl Dispatcher {
                 }
             }
             None => {}
+        }
+    }
+
+    pub(super) fn refuse(&mut self, waiter: WaiterId, kind: RefusalKind, message: String) {
+        self.timings.left(waiter, TimingOutcome::Refused);
+        if let Some(Request::Waiting(reply)) = self.requests.remove(&waiter) {
+            self.waits.refused(waiter, kind);
+            // The client may have gone.
+            let _ = reply.send(Err(Refusal { kind, message }));
         }
     }
 }

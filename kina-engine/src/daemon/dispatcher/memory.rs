@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Dispatcher, Message, TaskReport};
+use super::Dispatcher;
 use crate::budget::Budget;
+use crate::daemon::message::{Message, TaskReport};
 use crate::pool::{Event, Limits, Pool};
 
 /// The pool's part of the budget. The pool hears of it before the event that needs it, or it would stop a cluster
@@ -118,11 +119,11 @@ impl Dispatcher {
 
     fn reserve_later(&mut self, more_bytes: u64) {
         let Some(budget) = self.memory.as_ref().map(|memory| Arc::clone(&memory.budget)) else { return };
-        let messages = self.messages.clone();
+        let sender = self.sender.clone();
         self.tasks.spawn(async move {
             let reserving = tokio::task::spawn_blocking(move || budget.reserve(more_bytes).map(drop)).await;
             let result = reserving.unwrap_or_else(|error| Err(error.into()));
-            let _ = messages.send(Message::Report(TaskReport::MemoryShared { result })).await;
+            let _ = sender.tell(Message::Report(TaskReport::MemoryShared { result })).await;
         });
     }
 

@@ -1,78 +1,16 @@
 //! The reports of the dispatcher's tasks.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::slot_record::SlotRecord;
-use super::{Dispatcher, NotTaken, RELEASES_KEPT, TemplateReply, milliseconds};
-use crate::daemon::boot::BootError;
+use super::{Dispatcher, RELEASES_KEPT, milliseconds};
+use crate::daemon::message::TaskReport;
 use crate::daemon::metrics::Verification;
-use crate::daemon::slot::{SlotError, SlotHandle, SlotSize};
+use crate::daemon::slot::{SlotError, SlotSize};
 use crate::error_text::with_causes;
-use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway};
-use crate::pool::{Event, SlotId, WaiterId};
+use crate::pool::{Event, SlotId};
 use crate::protocol::ReleaseStatus;
-use crate::rewind::{RewindReport, Template};
-
-/// The report of a task that carries an action out.
-pub(crate) enum TaskReport {
-    Booted {
-        slot: SlotId,
-        result: Result<Arc<SlotHandle>, BootError>,
-    },
-    Restarted {
-        slot: SlotId,
-        result: Result<(), SlotError>,
-    },
-    Thawed {
-        slot: SlotId,
-        result: Result<(), SlotError>,
-    },
-    Opened {
-        slot: SlotId,
-        waiter: WaiterId,
-        result: Result<(OpenGateway, Admission, GatewayCredentials), GatewayError>,
-    },
-    Proven {
-        late_writes: u64,
-    },
-    Rewound {
-        slot: SlotId,
-        result: Result<RewindReport, SlotError>,
-    },
-    OpenApiFollowed {
-        slot: SlotId,
-        lease: Option<u64>,
-        lag_ms: f64,
-    },
-    TemplateTaken {
-        slot: SlotId,
-        result: Result<Arc<Template>, NotTaken>,
-        reply: TemplateReply,
-    },
-    Frozen {
-        slot: SlotId,
-        result: Result<(), SlotError>,
-    },
-    Stopped {
-        slot: SlotId,
-        result: Result<(), SlotError>,
-    },
-    Measured {
-        slot: SlotId,
-        size: SlotSize,
-    },
-    MemoryShared {
-        result: Result<(), std::io::Error>,
-    },
-    Destroyed {
-        slot: SlotId,
-    },
-    Died {
-        slot: SlotId,
-        reason: String,
-    },
-}
+use crate::rewind::RewindReport;
 
 impl Dispatcher {
     pub(super) fn report(&mut self, report: TaskReport) {

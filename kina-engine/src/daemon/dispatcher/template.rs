@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Dispatcher, NotTaken, Request, TaskReport, TemplateReply};
+use super::{Dispatcher, Request};
+use crate::daemon::message::{NotTaken, TaskReport, TemplateReply};
 use crate::daemon::templates::TemplateCache;
 use crate::error_text::with_causes;
 use crate::pool::{Event, Pool, SlotId, SlotKey, TemplateName, WaiterId};

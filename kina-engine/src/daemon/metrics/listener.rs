@@ -13,7 +13,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::daemon::connection::Engine;
 use crate::open_files::{Acceptor, OpenFiles};
 
 /// The connections at a time.
@@ -52,13 +51,16 @@ impl Listener {
         self.address
     }
 
-    /// Answers until the task is aborted.
-    pub(in crate::daemon) fn serve(self, engine: Arc<Engine>) -> AbortHandle {
-        let turn = Arc::new(Semaphore::new(1));
+    /// Answers with this text until the task is aborted; there is none while the engine ends.
+    pub(in crate::daemon) fn serve<Text>(self, text: impl Fn() -> Text + Send + Sync + 'static) -> AbortHandle
+    where
+        Text: Future<Output = Option<String>> + Send + 'static,
+    {
+        let (text, turn) = (Arc::new(text), Arc::new(Semaphore::new(1)));
         let serving = serve_few(self.acceptor, move |stream| {
-            let (engine, turn) = (Arc::clone(&engine), Arc::clone(&turn));
+            let (text, turn) = (Arc::clone(&text), Arc::clone(&turn));
             async move {
-                let answered = tokio::time::timeout(2 * CLIENT_TIMEOUT, answer(stream, &engine, &turn)).await;
+                let answered = tokio::time::timeout(2 * CLIENT_TIMEOUT, answer(stream, &*text, &turn)).await;
                 if let Ok(Err(error)) = answered {
                     tracing::debug!(%error, "a client of the metrics was not answered");
                 }
@@ -88,13 +90,16 @@ async fn serve_few<Serving: Future<Output = ()> + Send + 'static>(
     }
 }
 
-async fn answer(mut stream: TcpStream, engine: &Engine, turn: &Semaphore) -> std::io::Result<()> {
+async fn answer<Text>(mut stream: TcpStream, text: impl Fn() -> Text, turn: &Semaphore) -> std::io::Result<()>
+where
+    Text: Future<Output = Option<String>>,
+{
     let Ok(head) = tokio::time::timeout(CLIENT_TIMEOUT, read_head(&mut stream)).await else { return Ok(()) };
     let response = match check(&head?) {
         Ok(()) => {
             // Each text asks the dispatcher and measures memory: one at a time.
             let _turn = turn.acquire().await;
-            match super::text(engine).await {
+            match text().await {
                 Some(text) => response("200 OK", CONTENT_TYPE, &text),
                 None => response("503 Service Unavailable", TEXT, "the engine is ending\n"),
             }

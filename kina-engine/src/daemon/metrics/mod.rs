@@ -32,8 +32,8 @@ pub(super) use self::recorder::Metrics;
 pub(super) use self::waits::Waits;
 
 use self::export::Scrape;
-use super::connection::Engine;
 use crate::journal::Journal;
+use crate::protocol::Status;
 
 /// The sources of the text, beside the engine's state.
 pub(super) struct MetricsSource {
@@ -41,22 +41,22 @@ pub(super) struct MetricsSource {
     pub(super) journal: Arc<Journal>,
 }
 
-/// All metrics, as text; `None` if the engine is ending. Takes some milliseconds for each cluster, whose memory is
-/// measured.
-pub(super) async fn text(engine: &Engine) -> Option<String> {
-    let status = engine.status_source.read(&engine.messages, &engine.namespaces, true).await?;
-    let MetricsSource { metrics, journal } = &engine.metrics_source;
-    let processes = journal.living();
-    let orphans = processes.iter().filter(|record| !metrics.has_cluster(&record.cluster)).count();
-    let slots = status.slots.iter().map(|slot| (slot.slot, slot.process_ids.as_slice()));
-    let processor_seconds = metrics.processor_times().update(slots);
-    let engine_seconds = processor_time::seconds_of(status.process_id);
-    let scrape = Scrape { metrics: Arc::clone(metrics), status, orphans, processor_seconds, engine_seconds };
-    match scrape.text() {
-        Ok(text) => Some(text),
-        Err(error) => {
-            tracing::error!(%error, "bug: the metrics cannot be written");
-            None
+impl MetricsSource {
+    /// All metrics, as text; `None` if a bug keeps them from being written.
+    pub(super) fn text(&self, status: Status) -> Option<String> {
+        let Self { metrics, journal } = self;
+        let processes = journal.living();
+        let orphans = processes.iter().filter(|record| !metrics.has_cluster(&record.cluster)).count();
+        let slots = status.slots.iter().map(|slot| (slot.slot, slot.process_ids.as_slice()));
+        let processor_seconds = metrics.processor_times().update(slots);
+        let engine_seconds = processor_time::seconds_of(status.process_id);
+        let scrape = Scrape { metrics: Arc::clone(metrics), status, orphans, processor_seconds, engine_seconds };
+        match scrape.text() {
+            Ok(text) => Some(text),
+            Err(error) => {
+                tracing::error!(%error, "bug: the metrics cannot be written");
+                None
+            }
         }
     }
 }

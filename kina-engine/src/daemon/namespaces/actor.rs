@@ -1,4 +1,4 @@
-//! Feeds the machine with events and carries its actions out. Everything that takes time is a task, which reports.
+//! Feeds the assignment with events and carries its actions out. Everything that takes time is a task, which reports.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::assignment::{Action, Assignment, Event, HostId, HostKind, NamespaceLimits, TenantId};
 use super::host::{Host, HostError};
-use super::machine::{Action, Event, HostId, HostKind, Machine, NamespaceLimits, TenantId};
 use super::{NamespaceRequest, NamespacesInspection, Request};
 use crate::daemon::boot::SlotSpec;
-use crate::daemon::dispatcher::{LeaseReply, Message};
 use crate::daemon::lease::{Lease, LeaseOwner};
 use crate::daemon::lease_files::LeaseFiles;
+use crate::daemon::message::{DispatcherSender, LeaseReply, Message};
 use crate::daemon::numbers::Numbers;
 use crate::error_text::with_causes;
 use crate::gateway::{OpenGateway, TrafficLedger};
@@ -26,17 +26,17 @@ use crate::timings::Asker;
 /// The interval of looks at idle hosts and deadlines, as long as there are any.
 const TICK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The outcome of an action.
-pub(super) enum Outcome {
+/// The report of a task that carries an action out.
+pub(super) enum TaskReport {
     Host { host: HostId, result: Result<Host, Refusal> },
     Prepared { tenant: TenantId, result: Result<(OpenGateway, Lease), HostError> },
     Cleaned { tenant: TenantId, result: Result<(), HostError> },
 }
 
 pub(super) struct Actor {
-    machine: Machine,
+    assignment: Assignment,
     lease_files: LeaseFiles,
-    dispatcher: mpsc::Sender<Message>,
+    dispatcher: DispatcherSender,
     numbers: Arc<Numbers>,
     requests: mpsc::Sender<Request>,
     start: Instant,
@@ -77,12 +77,12 @@ impl Actor {
     pub(super) fn new(
         limits: NamespaceLimits,
         lease_files: LeaseFiles,
-        dispatcher: mpsc::Sender<Message>,
+        dispatcher: DispatcherSender,
         numbers: Arc<Numbers>,
         requests: mpsc::Sender<Request>,
     ) -> Self {
         Self {
-            machine: Machine::new(limits),
+            assignment: Assignment::new(limits),
             lease_files,
             dispatcher,
             numbers,
@@ -101,14 +101,16 @@ impl Actor {
         let mut next_tick = tokio::time::Instant::now();
         loop {
             while self.tasks.try_join_next().is_some() {}
-            let is_idle = self.machine.is_empty();
+            let is_idle = self.assignment.is_empty();
             tokio::select! {
                 request = received.recv() => match request {
                     Some(request) => self.handle(request).await,
                     None => return,
                 },
                 () = tokio::time::sleep_until(next_tick), if !is_idle => {
-                    let pool_waiting = count_waiting(&self.dispatcher).await;
+                    let waiting = self.dispatcher.ask(|reply| Message::CountWaiting { reply }).await;
+                    // An error means that the engine is ending.
+                    let pool_waiting = waiting.unwrap_or_default();
                     self.feed(Event::Tick { pool_waiting }).await;
                     next_tick = tokio::time::Instant::now() + TICK_INTERVAL;
                 }
@@ -147,26 +149,26 @@ impl Actor {
                 self.feed(Event::ReleaseIdle).await;
                 let _ = reply.send(());
             }
-            Request::Outcome(outcome) => self.outcome(outcome).await,
+            Request::Report(report) => self.report(report).await,
         }
     }
 
-    async fn outcome(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Host { host, result: Ok(ready) } => {
+    async fn report(&mut self, report: TaskReport) {
+        match report {
+            TaskReport::Host { host, result: Ok(ready) } => {
                 // One that was released meanwhile is forgotten, and its lease has ended.
                 if let Some(known) = self.hosts.get_mut(&host) {
                     known.host = Some(Arc::new(ready));
                     self.feed(Event::HostReady { host }).await;
                 }
             }
-            Outcome::Host { host, result: Err(refusal) } => {
+            TaskReport::Host { host, result: Err(refusal) } => {
                 if let Some(known) = self.hosts.remove(&host) {
                     self.tell_dispatcher(Message::Left { waiter: known.waiter }).await;
                 }
                 self.feed(Event::HostRefused { host, refusal }).await;
             }
-            Outcome::Prepared { tenant, result: Ok((gateway, lease)) } => {
+            TaskReport::Prepared { tenant, result: Ok((gateway, lease)) } => {
                 if let Some(tenancy) = self.tenants.get_mut(&tenant).and_then(|found| found.tenancy.as_mut()) {
                     self.traffic.open(gateway.network().traffic_counter());
                     tenancy.gateway = Some(gateway);
@@ -174,7 +176,7 @@ impl Actor {
                 }
                 self.feed(Event::Prepared { tenant }).await;
             }
-            Outcome::Prepared { tenant, result: Err(error) } => {
+            TaskReport::Prepared { tenant, result: Err(error) } => {
                 let reason = format!("no namespace could be made: {}", with_causes(&error));
                 tracing::error!(reason, "a host of namespaces takes no more");
                 let is_gone = self.tenants.get_mut(&tenant).is_some_and(|found| {
@@ -186,7 +188,7 @@ impl Actor {
                 }
                 self.feed(Event::PrepareFailed { tenant, reason }).await;
             }
-            Outcome::Cleaned { tenant, result } => {
+            TaskReport::Cleaned { tenant, result } => {
                 let is_clean = result.is_ok();
                 if let Err(error) = result {
                     tracing::error!(error = with_causes(&error), "a host of namespaces takes no more");
@@ -198,10 +200,10 @@ impl Actor {
     }
 
     async fn feed(&mut self, event: Event) {
-        for action in self.machine.handle(event, self.now()) {
+        for action in self.assignment.handle(event, self.now()) {
             self.carry_out(action).await;
         }
-        if self.machine.is_empty() {
+        if self.assignment.is_empty() {
             self.sources.clear();
         }
     }
@@ -218,7 +220,7 @@ impl Actor {
                 let asker = Asker::internal("(has tests in namespaces)");
                 let message = Message::Acquire { waiter, client, key, spec, template, timeout_ms, asker, reply };
                 self.tell_dispatcher(message).await;
-                self.spawn(async move { Outcome::Host { host, result: prepare_host(answer).await } });
+                self.spawn(async move { TaskReport::Host { host, result: prepare_host(answer).await } });
             }
             Action::ReleaseHost { host } => {
                 if let Some(known) = self.hosts.remove(&host) {
@@ -267,7 +269,7 @@ impl Actor {
                 let owner = LeaseOwner::Namespaces { namespace };
                 (gateway, Lease { number, owner, cluster, credentials, network, directory })
             });
-            Outcome::Prepared { tenant, result }
+            TaskReport::Prepared { tenant, result }
         });
     }
 
@@ -285,7 +287,7 @@ impl Actor {
             files.remove(lease).await;
             let result = host.clean(&namespace).await;
             tracing::debug!(namespace, clean_ms = start.elapsed().as_millis(), is_clean = result.is_ok(), "cleaned");
-            Outcome::Cleaned { tenant, result }
+            TaskReport::Cleaned { tenant, result }
         });
     }
 
@@ -304,21 +306,21 @@ impl Actor {
             by_cluster.entry(tenancy.cluster.clone()).or_default().push(status);
         }
         by_cluster.values_mut().for_each(|all| all.sort_by_key(|status| status.lease.lease));
-        let (waiting, traffic) = (self.machine.waiting(), self.traffic.total());
+        let (waiting, traffic) = (self.assignment.waiting(), self.traffic.total());
         NamespacesInspection { by_cluster, waiting, leases: self.lease_count, traffic }
     }
 
     async fn tell_dispatcher(&self, message: Message) {
         // Fails only when the engine is ending.
-        let _ = self.dispatcher.send(message).await;
+        let _ = self.dispatcher.tell(message).await;
     }
 
-    fn spawn(&mut self, work: impl Future<Output = Outcome> + Send + 'static) {
+    fn spawn(&mut self, work: impl Future<Output = TaskReport> + Send + 'static) {
         let requests = self.requests.clone();
         self.tasks.spawn(async move {
-            let outcome = work.await;
+            let report = work.await;
             // Fails only when the engine is ending.
-            let _ = requests.send(Request::Outcome(outcome)).await;
+            let _ = requests.send(Request::Report(report)).await;
         });
     }
 
@@ -337,13 +339,4 @@ async fn prepare_host(answer: oneshot::Receiver<Result<Lease, Refusal>>) -> Resu
             format!("the cluster {} could not be prepared for namespaces: {}", cluster.name(), with_causes(&error));
         Refusal { kind: RefusalKind::Engine, message }
     })
-}
-
-/// The number of clients that wait for a cluster, hosts included; none if the engine is ending.
-async fn count_waiting(dispatcher: &mpsc::Sender<Message>) -> usize {
-    let (reply, waiting) = oneshot::channel();
-    match dispatcher.send(Message::CountWaiting { reply }).await {
-        Ok(()) => waiting.await.unwrap_or_default(),
-        Err(_) => 0,
-    }
 }

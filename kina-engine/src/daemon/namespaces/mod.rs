@@ -8,18 +8,18 @@
 //! in its namespace, read resources outside of namespaces, and nothing else. So RBAC refuses any request by which one
 //! test would reach another. Names of namespaces are never used twice.
 //!
-//! - `machine`: the assignment of namespaces to tests, and its times. Pure.
+//! - `assignment`: the assignment of namespaces to tests, and its times. Pure.
 //! - `host`: a cluster that has namespaces: makes one, takes it away.
 //! - `access`: the permissions of their tests. Pure.
 //! - `purge`: the removal of a namespace from storage. Pure.
-//! - `actor`: feeds the machine and carries its actions out.
+//! - `actor`: feeds it with events and carries its actions out.
 
 mod access;
 mod actor;
-mod host;
-mod machine;
+mod assignment;
 #[cfg(test)]
-mod machine_tests;
+mod assignment_tests;
+mod host;
 mod purge;
 
 use std::collections::HashMap;
@@ -28,11 +28,11 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use self::actor::{Actor, Outcome};
-use self::machine::NamespaceLimits;
+use self::actor::{Actor, TaskReport};
+use self::assignment::NamespaceLimits;
 use super::boot::SlotSpec;
-use super::dispatcher::{LeaseReply, Message};
 use super::lease_files::LeaseFiles;
+use super::message::{DispatcherSender, Ending, LeaseReply};
 use super::numbers::Numbers;
 use crate::pool::{ClientId, SlotKey, WaiterId};
 use crate::protocol::{NamespaceStatus, Traffic};
@@ -80,7 +80,7 @@ enum Request {
     Left { waiter: WaiterId },
     Inspect { reply: oneshot::Sender<NamespacesInspection> },
     ReleaseIdle { reply: oneshot::Sender<()> },
-    Outcome(Outcome),
+    Report(TaskReport),
 }
 
 /// The engine's namespaces. Their task ends with this.
@@ -93,7 +93,7 @@ impl Namespaces {
     pub(super) fn start(
         settings: &EngineSettings,
         lease_files: LeaseFiles,
-        dispatcher: mpsc::Sender<Message>,
+        dispatcher: DispatcherSender,
         numbers: Arc<Numbers>,
     ) -> Self {
         let limits = NamespaceLimits {
@@ -108,13 +108,12 @@ impl Namespaces {
         Self { requests, task: tokio::spawn(actor.run(received)).abort_handle() }
     }
 
-    /// An error means that the engine is ending.
-    pub(super) async fn acquire(&self, request: NamespaceRequest) -> Result<(), ()> {
+    pub(super) async fn acquire(&self, request: NamespaceRequest) -> Result<(), Ending> {
         self.tell(Request::Acquire(request)).await
     }
 
     /// The client that waited or had one has gone.
-    pub(super) async fn left(&self, waiter: WaiterId) -> Result<(), ()> {
+    pub(super) async fn left(&self, waiter: WaiterId) -> Result<(), Ending> {
         self.tell(Request::Left { waiter }).await
     }
 
@@ -136,8 +135,8 @@ impl Namespaces {
         self.task.abort();
     }
 
-    async fn tell(&self, request: Request) -> Result<(), ()> {
-        self.requests.send(request).await.map_err(drop)
+    async fn tell(&self, request: Request) -> Result<(), Ending> {
+        self.requests.send(request).await.map_err(|_| Ending)
     }
 }
 

@@ -67,7 +67,7 @@ impl TemplateCache {
         }
     }
 
-    /// Notes that a template is being made; or returns the one that another client was faster with.
+    /// Notes that a template is being made. Returns an error if another client was faster.
     pub(super) fn begin(self: &Arc<Self>, kind: &SlotKey, name: &TemplateName) -> Result<(Unfinished, Making), Lookup> {
         match self.known().entry((kind.clone(), name.clone())) {
             hash_map::Entry::Occupied(mut known) => Err(known.get_mut().look_up()),
@@ -121,7 +121,7 @@ impl TemplateCache {
 }
 
 impl Unfinished {
-    /// Tells the result to all who wait for it. A template is kept.
+    /// Gives the result to the clients that wait for it. A template is kept.
     pub(super) fn finish(self, result: Made) {
         let Self { cache, kind, name, made } = self;
         let result = match result {

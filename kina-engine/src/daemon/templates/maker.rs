@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
-
 use super::cache::{Lookup, TemplateCache};
 use crate::daemon::boot::SlotSpec;
-use crate::daemon::dispatcher::{Message, NotTaken};
 use crate::daemon::lease::Lease;
+use crate::daemon::message::{DispatcherSender, Ending, Message, NotTaken};
 use crate::daemon::numbers::Numbers;
 use crate::error_text::with_causes;
 use crate::fixtures::{self, ApplyOptions, FixtureSet, Graph};
@@ -26,7 +24,7 @@ const CLUSTERS_MAX: usize = 3;
 pub(in crate::daemon) struct TemplateMaker {
     pub(in crate::daemon) cache: Arc<TemplateCache>,
     pub(in crate::daemon) reader: TemplateReader,
-    pub(in crate::daemon) dispatcher: mpsc::Sender<Message>,
+    pub(in crate::daemon) dispatcher: DispatcherSender,
     pub(in crate::daemon) numbers: Arc<Numbers>,
 }
 
@@ -78,7 +76,7 @@ impl TemplateMaker {
             // A panic must neither keep the lease nor let all others wait.
             let made = making.await.unwrap_or_else(|_| Err(Failure::Refused(engine_error("the engine panicked"))));
             // An engine that is ending takes back all leases by itself.
-            let _ = self.dispatcher.send(Message::Left { waiter }).await;
+            let _ = self.dispatcher.tell(Message::Left { waiter }).await;
             match made {
                 Ok(template) => return Ok(template),
                 Err(Failure::Refused(refusal)) => return Err(refusal),
@@ -100,15 +98,23 @@ impl TemplateMaker {
         graph: &Graph,
     ) -> Result<Arc<Template>, Failure> {
         let TemplateRequest { kind, spec, name, client, timeout_ms, .. } = request;
-        let (reply, answer) = oneshot::channel();
         let asker = Asker::internal(&format!("(makes template {:.12})", name.0));
         let (key, spec, client, timeout_ms) = (kind.clone(), Arc::clone(spec), *client, *timeout_ms);
-        let message = Message::Acquire { waiter, client, key, spec, template: None, timeout_ms, asker, reply };
-        self.dispatcher.send(message).await.map_err(|_| ending())?;
-        match answer.await {
+        let template = None;
+        let acquiring = self.dispatcher.ask(|reply| Message::Acquire {
+            waiter,
+            client,
+            key,
+            spec,
+            template,
+            timeout_ms,
+            asker,
+            reply,
+        });
+        match acquiring.await {
             Ok(Ok(lease)) => self.fill(waiter, &lease, graph, name).await,
             Ok(Err(refusal)) => Err(Failure::Refused(refusal)),
-            Err(_) => Err(ending()),
+            Err(Ending) => Err(ending()),
         }
     }
 
@@ -132,14 +138,12 @@ impl TemplateMaker {
         );
         drop(client);
         let expected = ExpectedKeys::of_paths(report.paths.iter().map(String::as_str));
-        let (reply, answer) = oneshot::channel();
-        let message = Message::TakeTemplate { waiter, name: name.clone(), expected, reply };
-        self.dispatcher.send(message).await.map_err(|_| ending())?;
-        match answer.await {
+        let taking = self.dispatcher.ask(|reply| Message::TakeTemplate { waiter, name: name.clone(), expected, reply });
+        match taking.await {
             Ok(Ok(template)) => Ok(template),
             Ok(Err(NotTaken { message, is_intruder: true })) => Err(Failure::Intruder(message)),
             Ok(Err(NotTaken { message, .. })) => Err(Failure::Refused(engine_error(&message))),
-            Err(_) => Err(ending()),
+            Err(Ending) => Err(ending()),
         }
     }
 }

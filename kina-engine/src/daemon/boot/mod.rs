@@ -1,10 +1,11 @@
 //! Making the cluster of a slot, from a bootstrapped state if there is one.
 
+mod controllers;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::controllers;
 use super::slot::SlotHandle;
 use crate::api_client::{ApiClient, NoAnswer};
 use crate::assets::Assets;

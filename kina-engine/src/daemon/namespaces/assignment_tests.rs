@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::machine::{Action, Event, HostId, HostKind, Machine, NamespaceLimits, TenantId};
+use super::assignment::{Action, Assignment, Event, HostId, HostKind, NamespaceLimits, TenantId};
 use crate::pool::{ClientId, SlotKey, TemplateName, TimeMs};
 use crate::protocol::{Refusal, RefusalKind};
 
@@ -17,128 +17,128 @@ fn acquire(tenant: u64) -> Event {
     Event::Acquire { tenant: TenantId(tenant), client: ClientId(tenant), kind: kind("api"), deadline: FAR }
 }
 
-/// A machine whose first host is ready and has these tenants.
-fn with_tenants(count: u64) -> Machine {
-    let mut machine = Machine::new(LIMITS);
+/// An assignment whose first host is ready and has these tenants.
+fn with_tenants(count: u64) -> Assignment {
+    let mut assignment = Assignment::new(LIMITS);
     for tenant in 1..=count {
-        machine.handle(acquire(tenant), 0);
+        assignment.handle(acquire(tenant), 0);
     }
-    machine.handle(Event::HostReady { host: HostId(1) }, 0);
+    assignment.handle(Event::HostReady { host: HostId(1) }, 0);
     for tenant in 1..=count {
-        let granted = machine.handle(Event::Prepared { tenant: TenantId(tenant) }, 0);
+        let granted = assignment.handle(Event::Prepared { tenant: TenantId(tenant) }, 0);
         assert_eq!(granted, [Action::Grant { tenant: TenantId(tenant) }]);
     }
-    machine
+    assignment
 }
 
-fn leave(machine: &mut Machine, tenant: u64, is_clean: bool, now: TimeMs) -> Vec<Action> {
+fn leave(assignment: &mut Assignment, tenant: u64, is_clean: bool, now: TimeMs) -> Vec<Action> {
     let tenant = TenantId(tenant);
-    let cleaning = machine.handle(Event::Left { tenant }, now);
+    let cleaning = assignment.handle(Event::Left { tenant }, now);
     assert!(matches!(cleaning[..], [Action::Clean { .. }]), "{cleaning:?}");
-    machine.handle(Event::Cleaned { tenant, is_clean }, now)
+    assignment.handle(Event::Cleaned { tenant, is_clean }, now)
 }
 
 #[test]
 fn tenants_share_a_host_up_to_its_bound() {
-    let mut machine = Machine::new(LIMITS);
-    let asked = machine.handle(acquire(1), 0);
+    let mut assignment = Assignment::new(LIMITS);
+    let asked = assignment.handle(acquire(1), 0);
     assert!(matches!(asked[..], [Action::RequestHost { host: HostId(1), .. }]), "{asked:?}");
-    assert_eq!(machine.handle(acquire(2), 0), [], "the host on its way has room for two");
-    let asked = machine.handle(acquire(3), 0);
+    assert_eq!(assignment.handle(acquire(2), 0), [], "the host on its way has room for two");
+    let asked = assignment.handle(acquire(3), 0);
     assert!(matches!(asked[..], [Action::RequestHost { host: HostId(2), .. }]), "{asked:?}");
-    let placed = machine.handle(Event::HostReady { host: HostId(1) }, 0);
+    let placed = assignment.handle(Event::HostReady { host: HostId(1) }, 0);
     let prepare = |tenant| Action::Prepare { host: HostId(1), tenant: TenantId(tenant) };
     assert_eq!(placed, [prepare(1), prepare(2)]);
-    assert_eq!(machine.waiting(), 1);
+    assert_eq!(assignment.waiting(), 1);
 }
 
 #[test]
 fn a_host_that_is_no_longer_needed_is_not_asked_for() {
-    let mut machine = Machine::new(LIMITS);
-    machine.handle(acquire(1), 0);
-    let left = machine.handle(Event::Left { tenant: TenantId(1) }, 0);
+    let mut assignment = Assignment::new(LIMITS);
+    assignment.handle(acquire(1), 0);
+    let left = assignment.handle(Event::Left { tenant: TenantId(1) }, 0);
     assert_eq!(left, [Action::ReleaseHost { host: HostId(1) }]);
-    assert!(machine.is_empty());
-    assert_eq!(machine.handle(Event::HostReady { host: HostId(1) }, 0), [], "too late");
+    assert!(assignment.is_empty());
+    assert_eq!(assignment.handle(Event::HostReady { host: HostId(1) }, 0), [], "too late");
 }
 
 #[test]
 fn a_free_place_goes_to_who_waits_first() {
-    let mut machine = with_tenants(2);
-    machine.handle(acquire(3), 0);
-    let placed = leave(&mut machine, 1, true, 5);
+    let mut assignment = with_tenants(2);
+    assignment.handle(acquire(3), 0);
+    let placed = leave(&mut assignment, 1, true, 5);
     let prepare = Action::Prepare { host: HostId(1), tenant: TenantId(3) };
     assert_eq!(placed, [prepare, Action::ReleaseHost { host: HostId(2) }], "and the second host is not needed");
 }
 
 #[test]
 fn an_idle_host_is_kept_for_a_while() {
-    let mut machine = with_tenants(1);
-    assert_eq!(leave(&mut machine, 1, true, 100), []);
-    assert_eq!(machine.handle(Event::Tick { pool_waiting: 0 }, 1099), []);
-    let released = machine.handle(Event::Tick { pool_waiting: 0 }, 1100);
+    let mut assignment = with_tenants(1);
+    assert_eq!(leave(&mut assignment, 1, true, 100), []);
+    assert_eq!(assignment.handle(Event::Tick { pool_waiting: 0 }, 1099), []);
+    let released = assignment.handle(Event::Tick { pool_waiting: 0 }, 1100);
     assert_eq!(released, [Action::ReleaseHost { host: HostId(1) }]);
-    assert!(machine.is_empty());
+    assert!(assignment.is_empty());
 }
 
 #[test]
 fn an_idle_host_is_given_to_others_who_wait() {
-    let mut machine = with_tenants(1);
-    assert_eq!(machine.handle(Event::Tick { pool_waiting: 1 }, 10), [], "it is in use");
-    let released = leave(&mut machine, 1, true, 20);
+    let mut assignment = with_tenants(1);
+    assert_eq!(assignment.handle(Event::Tick { pool_waiting: 1 }, 10), [], "it is in use");
+    let released = leave(&mut assignment, 1, true, 20);
     assert_eq!(released, [Action::ReleaseHost { host: HostId(1) }]);
-    let mut machine = with_tenants(1);
-    leave(&mut machine, 1, true, 20);
-    assert_eq!(machine.handle(Event::ReleaseIdle, 21), [Action::ReleaseHost { host: HostId(1) }]);
+    let mut assignment = with_tenants(1);
+    leave(&mut assignment, 1, true, 20);
+    assert_eq!(assignment.handle(Event::ReleaseIdle, 21), [Action::ReleaseHost { host: HostId(1) }]);
 }
 
 #[test]
 fn a_host_takes_its_turn_and_no_more_while_others_wait() {
-    let mut machine = with_tenants(2);
-    machine.handle(Event::Tick { pool_waiting: 1 }, 0);
-    leave(&mut machine, 1, true, 0);
-    let asked = machine.handle(acquire(3), 0);
+    let mut assignment = with_tenants(2);
+    assignment.handle(Event::Tick { pool_waiting: 1 }, 0);
+    leave(&mut assignment, 1, true, 0);
+    let asked = assignment.handle(acquire(3), 0);
     assert!(matches!(asked[..], [Action::RequestHost { host: HostId(2), .. }]), "{asked:?}");
     // The host that was asked for waits now, and no other client.
-    let placed = machine.handle(Event::Tick { pool_waiting: 1 }, 0);
+    let placed = assignment.handle(Event::Tick { pool_waiting: 1 }, 0);
     let prepare = Action::Prepare { host: HostId(1), tenant: TenantId(3) };
     assert_eq!(placed, [prepare, Action::ReleaseHost { host: HostId(2) }]);
 }
 
 #[test]
 fn a_worn_host_is_replaced() {
-    let mut machine = with_tenants(1);
+    let mut assignment = with_tenants(1);
     for tenant in 2..=5 {
-        machine.handle(acquire(tenant), 0);
-        machine.handle(Event::Prepared { tenant: TenantId(tenant) }, 0);
-        leave(&mut machine, tenant, true, 0);
+        assignment.handle(acquire(tenant), 0);
+        assignment.handle(Event::Prepared { tenant: TenantId(tenant) }, 0);
+        leave(&mut assignment, tenant, true, 0);
     }
-    let asked = machine.handle(acquire(6), 0);
+    let asked = assignment.handle(acquire(6), 0);
     assert!(matches!(asked[..], [Action::RequestHost { host: HostId(2), .. }]), "{asked:?}");
-    assert_eq!(leave(&mut machine, 1, true, 0), [Action::ReleaseHost { host: HostId(1) }]);
+    assert_eq!(leave(&mut assignment, 1, true, 0), [Action::ReleaseHost { host: HostId(1) }]);
 }
 
 #[test]
 fn what_was_not_cleaned_spoils_the_host() {
-    let mut machine = with_tenants(2);
-    assert_eq!(leave(&mut machine, 1, false, 0), [], "the other tenant has done nothing wrong");
-    let asked = machine.handle(acquire(3), 0);
+    let mut assignment = with_tenants(2);
+    assert_eq!(leave(&mut assignment, 1, false, 0), [], "the other tenant has done nothing wrong");
+    let asked = assignment.handle(acquire(3), 0);
     assert!(matches!(asked[..], [Action::RequestHost { host: HostId(2), .. }]), "{asked:?}");
-    assert_eq!(leave(&mut machine, 2, true, 0), [Action::ReleaseHost { host: HostId(1) }]);
+    assert_eq!(leave(&mut assignment, 2, true, 0), [Action::ReleaseHost { host: HostId(1) }]);
 }
 
 #[test]
 fn a_failure_is_tried_on_another_host_once() {
-    let mut machine = Machine::new(LIMITS);
-    machine.handle(acquire(1), 0);
-    machine.handle(Event::HostReady { host: HostId(1) }, 0);
+    let mut assignment = Assignment::new(LIMITS);
+    assignment.handle(acquire(1), 0);
+    assignment.handle(Event::HostReady { host: HostId(1) }, 0);
     let failed = Event::PrepareFailed { tenant: TenantId(1), reason: "gone".to_owned() };
-    let actions = machine.handle(failed.clone(), 0);
+    let actions = assignment.handle(failed.clone(), 0);
     let [Action::RequestHost { host: HostId(2), .. }, Action::ReleaseHost { host: HostId(1) }] = &actions[..] else {
         panic!("{actions:?}")
     };
-    machine.handle(Event::HostReady { host: HostId(2) }, 0);
-    let actions = machine.handle(failed, 0);
+    assignment.handle(Event::HostReady { host: HostId(2) }, 0);
+    let actions = assignment.handle(failed, 0);
     let [Action::Refuse { refusal, .. }, Action::ReleaseHost { host: HostId(2) }] = &actions[..] else {
         panic!("{actions:?}")
     };
@@ -147,31 +147,31 @@ fn a_failure_is_tried_on_another_host_once() {
 
 #[test]
 fn who_leaves_early_is_cleaned_up_after() {
-    let mut machine = Machine::new(LIMITS);
-    machine.handle(acquire(1), 0);
-    machine.handle(Event::HostReady { host: HostId(1) }, 0);
-    assert_eq!(machine.handle(Event::Left { tenant: TenantId(1) }, 0), []);
+    let mut assignment = Assignment::new(LIMITS);
+    assignment.handle(acquire(1), 0);
+    assignment.handle(Event::HostReady { host: HostId(1) }, 0);
+    assert_eq!(assignment.handle(Event::Left { tenant: TenantId(1) }, 0), []);
     let clean = Action::Clean { host: HostId(1), tenant: TenantId(1) };
-    assert_eq!(machine.handle(Event::Prepared { tenant: TenantId(1) }, 0), [clean]);
+    assert_eq!(assignment.handle(Event::Prepared { tenant: TenantId(1) }, 0), [clean]);
 }
 
 #[test]
 fn a_refusal_reaches_those_it_is_meant_for() {
     let refusal = |kind| Refusal { kind, message: "no".to_owned() };
-    let mut machine = Machine::new(LIMITS);
+    let mut assignment = Assignment::new(LIMITS);
     let short = Event::Acquire { tenant: TenantId(1), client: ClientId(1), kind: kind("api"), deadline: 10 };
-    machine.handle(short, 0);
-    machine.handle(acquire(2), 0);
+    assignment.handle(short, 0);
+    assignment.handle(acquire(2), 0);
     let other = Event::Acquire { tenant: TenantId(3), client: ClientId(3), kind: kind("other"), deadline: 10 };
-    machine.handle(other, 0);
+    assignment.handle(other, 0);
     let timeout = Event::HostRefused { host: HostId(1), refusal: refusal(RefusalKind::Timeout) };
-    let actions = machine.handle(timeout, 10);
+    let actions = assignment.handle(timeout, 10);
     let [Action::Refuse { tenant: TenantId(1), .. }, Action::RequestHost { host: HostId(3), .. }] = &actions[..] else {
         panic!("{actions:?}")
     };
-    let actions = machine.handle(Event::HostRefused { host: HostId(3), refusal: refusal(RefusalKind::User) }, 10);
+    let actions = assignment.handle(Event::HostRefused { host: HostId(3), refusal: refusal(RefusalKind::User) }, 10);
     assert!(matches!(actions[..], [Action::Refuse { tenant: TenantId(2), .. }]), "{actions:?}");
-    let actions = machine.handle(Event::Tick { pool_waiting: 1 }, 2000);
+    let actions = assignment.handle(Event::Tick { pool_waiting: 1 }, 2000);
     let [Action::Refuse { tenant: TenantId(3), refusal }, Action::ReleaseHost { .. }] = &actions[..] else {
         panic!("{actions:?}")
     };
@@ -180,11 +180,11 @@ fn a_refusal_reaches_those_it_is_meant_for() {
 
 #[test]
 fn the_queue_is_bounded() {
-    let mut machine = Machine::new(LIMITS);
+    let mut assignment = Assignment::new(LIMITS);
     for tenant in 0..8 {
-        machine.handle(acquire(tenant), 0);
+        assignment.handle(acquire(tenant), 0);
     }
-    let actions = machine.handle(acquire(9), 0);
+    let actions = assignment.handle(acquire(9), 0);
     assert!(matches!(actions[..], [Action::Refuse { tenant: TenantId(9), .. }]), "{actions:?}");
 }
 
@@ -254,7 +254,7 @@ fn run(seed: u64) {
         random ^= random << 17;
         usize::try_from(random >> 33).unwrap_or_default() % sides.max(1)
     };
-    let (mut machine, mut world) = (Machine::new(LIMITS), World::default());
+    let (mut assignment, mut world) = (Assignment::new(LIMITS), World::default());
     let (mut next_tenant, mut now) = (1, 0);
     let pick = |set: &BTreeSet<TenantId>, index: usize| set.iter().nth(index).copied();
     for step in 0..600 {
@@ -303,8 +303,8 @@ fn run(seed: u64) {
             }
             _ => Event::Tick { pool_waiting: world.requested.len() + roll(2) },
         };
-        world.carry_out(machine.handle(event, now));
-        assert!(machine.waiting() == 0 || !world.requested.is_empty(), "a tenant waits for nothing");
+        world.carry_out(assignment.handle(event, now));
+        assert!(assignment.waiting() == 0 || !world.requested.is_empty(), "a tenant waits for nothing");
     }
     // All that is under way ends, and time passes.
     for _ in 0..2000 {
@@ -319,9 +319,9 @@ fn run(seed: u64) {
         } else {
             Event::Tick { pool_waiting: 0 }
         };
-        world.carry_out(machine.handle(event, now));
+        world.carry_out(assignment.handle(event, now));
     }
-    assert!(machine.is_empty(), "seed {seed}: {machine:?}");
+    assert!(assignment.is_empty(), "seed {seed}: {assignment:?}");
     assert!(world.ready.is_empty() && world.requested.is_empty() && world.cleaning.is_empty(), "seed {seed}");
     assert!(0 < world.answered, "seed {seed}: the test tests nothing");
 }

@@ -83,7 +83,7 @@ pub(super) enum Action {
 
 /// The state.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(super) struct Assignment {
     limits: NamespaceLimits,
     hosts: BTreeMap<HostId, Host>,
     tenants: BTreeMap<TenantId, Tenant>,
@@ -132,7 +132,7 @@ enum Place {
     Cleaning(HostId),
 }
 
-impl Machine {
+impl Assignment {
     pub(super) fn new(limits: NamespaceLimits) -> Self {
         let (hosts, tenants, queue) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
         Self { limits, hosts, tenants, queue, next_host: 1, others_wait: false }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::boot::BootError;
+use super::BootError;
 use crate::api_client::ApiClient;
 use crate::etcd::EtcdClient;
 use crate::provider::ProvidedCluster;
