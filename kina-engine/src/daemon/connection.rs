@@ -127,7 +127,7 @@ async fn acquire(mut client: ClientStream, engine: &Engine, request: &AcquireReq
                 let news = NamespaceNews::Granted { lease: lease.number, cluster: lease.cluster.name().to_owned() };
                 engine.dispatcher.tell(Message::Namespace { waiter, news }).await?;
             }
-            match client.send(&EngineMessage::Leased(Box::new(to_grant(lease)))).await {
+            match client.send(&EngineMessage::Leased(to_grant(lease))).await {
                 Ok(()) => {
                     client.wait_gone().await;
                     Ok(())
@@ -153,10 +153,10 @@ async fn acquire(mut client: ClientStream, engine: &Engine, request: &AcquireReq
 }
 
 /// Puts a lease into the form of the protocol.
-fn to_grant(lease: Lease) -> LeaseGrant {
+fn to_grant(lease: Lease) -> Box<LeaseGrant> {
     let Lease { number, owner, cluster, credentials, directory, .. } = lease;
     let GatewayCredentials { address, ca_pem, client } = credentials;
-    LeaseGrant {
+    Box::new(LeaseGrant {
         lease: number,
         cluster: cluster.name().to_owned(),
         address,
@@ -170,7 +170,7 @@ fn to_grant(lease: Lease) -> LeaseGrant {
             LeaseOwner::Dispatcher => None,
             LeaseOwner::Namespaces { namespace } => Some(namespace),
         },
-    }
+    })
 }
 
 /// In parts, because no line is longer than a client accepts.
