@@ -19,7 +19,7 @@ const COMPONENTS: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manage
 
 /// Moves all lines out of the logs of a cluster's components. `written_here` are those that this process writes for them;
 /// components keep others open. Lines that cannot be kept, if the disk is full, are lost.
-pub fn set_aside(log_directory: &Path, written_here: &[Arc<ComponentLog>]) -> io::Result<()> {
+pub(crate) fn set_aside(log_directory: &Path, written_here: &[Arc<ComponentLog>]) -> io::Result<()> {
     if sabotage::is_off(Part::ClusterLogs) {
         return Ok(());
     }

@@ -9,6 +9,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// CPU time since a process started, of all its threads together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsedTime {
+    /// That of the process itself.
     pub own: Duration,
     /// That of its children that ended and were waited for, with all their descendants.
     pub ended_children: Duration,

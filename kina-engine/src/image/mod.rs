@@ -53,7 +53,9 @@ pub struct Image {
 /// An image with its sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuiltImage {
+    /// The image itself.
     pub image: Image,
+    /// The processors that it is for, as Go names them.
     pub architecture: String,
     /// The version of Kubernetes.
     pub kubernetes: String,

@@ -29,7 +29,9 @@ pub struct Examination {
 pub struct Inside {
     /// Versions of the program and of the service, if they differ.
     pub version_skew: Result<Option<(String, String)>, ContainerError>,
+    /// Disk space that `container` takes.
     pub disk_usage: Result<DiskUsage, ProviderError>,
+    /// Numbers of containers.
     pub containers: Result<ContainerCount, ContainerError>,
     /// Names of all images.
     pub images: Result<Vec<String>, ContainerError>,
