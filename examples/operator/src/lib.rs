@@ -9,8 +9,8 @@
 //! - It reports a condition, with the generation that it applies to.
 //! - It removes its object before the Greeting goes.
 //!
-//! Read `tests/integration/controller.rs` first. Each test there has a cluster of its own with the CRD installed, runs
-//! the controller as a task and watches the results. `tests/integration/tour.rs` shows kina's other features.
+//! Read `tests/controller.rs` first. Each test there has a cluster of its own with the CRD installed, runs the
+//! controller as a task and watches the results. `tests/tour.rs` shows kina's other features.
 //!
 //! - `greeting`: the custom resource.
 //! - `controller`: the watches and the reconciliation.
