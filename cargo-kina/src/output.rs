@@ -43,6 +43,10 @@ impl Style {
     /// Without colours.
     pub const PLAIN: Self = Self { has_colours: false };
 
+    /// With colours.
+    #[cfg(test)]
+    pub const COLOURED: Self = Self { has_colours: true };
+
     /// The style of standard output: colours on a terminal, unless `NO_COLOR` is set.
     pub fn of_stdout() -> Self {
         Self { has_colours: may_have_colours(io::stdout().is_terminal(), &|name| std::env::var_os(name)) }

@@ -77,7 +77,7 @@ pub enum AcquisitionScenario {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Output {
     /// Format of the report
     #[arg(long, value_enum, default_value_t)]
