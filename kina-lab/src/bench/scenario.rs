@@ -11,8 +11,8 @@ use kina_engine::ProviderName;
 
 use super::page::{self, PageArguments};
 use super::{
-    compare, crud, fixtures, flamegraph, gateway, large_template, lifecycle, peers, price, probe, rewind, scale,
-    self_test, stress, wear,
+    build_program, compare, crud, fixtures, flamegraph, gateway, large_template, lifecycle, peers, price, probe,
+    rewind, scale, self_test, stress, wear,
 };
 
 /// Scenario to measure, or recording to compare with.
@@ -89,6 +89,7 @@ enum Scenario {
         #[command(flatten)]
         output: Output,
     },
+    BuildProgram(build_program::BuildProgramArguments),
     Scale(scale::ScaleArguments),
     Peers(peers::PeersArguments),
     Crud(crud::CrudArguments),
@@ -138,6 +139,7 @@ async fn measure(provider: ProviderName, arguments: BenchArguments) -> anyhow::R
         Scenario::Lifecycle { samples, output } => output.print(lifecycle::measure(provider, some(samples)?).await?),
         Scenario::Compare { runs, output } => compare::measure(provider, runs, output.format).await,
         Scenario::Wear { leases, output } => wear::measure(provider, leases, output.format).await,
+        Scenario::BuildProgram(arguments) => build_program::measure(arguments).await,
         Scenario::Scale(arguments) => scale::measure(provider, arguments).await,
         Scenario::Peers(arguments) => peers::measure(provider, arguments).await,
         Scenario::Crud(arguments) => crud::measure(provider, arguments).await,
