@@ -80,7 +80,7 @@ fn a_hundred_kinds_are_a_template_like_any_other() {
         .with("KINA_SLOTS_MAX", "1")
         .with("KINA_CACHE_DIR", cache.path())
         .with("KINA_ASSETS_DIR", assets.kube_apiserver.parent().expect("a directory"));
-    for _ in 0..3 {
+    for _ in 0..common::repetitions(3, 2) {
         let output = realm.run("large_operator::visitor");
         assert!(output.status.success(), "{}", text_of(&output));
         let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
