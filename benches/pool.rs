@@ -36,6 +36,7 @@ impl World {
             memory_max_bytes: 1000 * GIGABYTE,
             slot_memory_bytes: GIGABYTE,
             freeze_after_idle_ms: None,
+            can_stop: true,
             stop_after_idle_ms: DEADLINE_MS,
             stopped_age_max_ms: DEADLINE_MS,
             breaker: BreakerLimits { failures_max: 3, open_ms: 10_000, retry_pauses_ms: [100; 7] },

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use kina_engine::ProviderName;
 use kina_engine::assets::{self, AssetRequest, Assets, AssetsError, KubernetesMinor, Platform, Prune, StoredAssets};
-use kina_engine::image::Architecture;
+use kina_engine::doctor::binaries_platform;
 use kina_engine::protocol::Profile;
 use serde::Serialize;
 
@@ -103,10 +103,9 @@ impl Situation {
         let cache_directory = client_of(self.provider())?.paths().cache_directory.clone();
         let mut request = AssetRequest::from_environment(minor, cache_directory, &|name| std::env::var_os(name));
         request.explicit_directory.clone_from(&self.settings.assets_directory);
-        let platform = match (wanted.and_then(|wanted| wanted.platform.clone()), self.provider()) {
-            (Some(platform), _) => platform,
-            (None, ProviderName::Process) => Platform::host(),
-            (None, ProviderName::Apple) => Architecture::host()?.platform(),
+        let platform = match wanted.and_then(|wanted| wanted.platform.clone()) {
+            Some(platform) => platform,
+            None => binaries_platform(self.provider())?,
         };
         let with_controllers =
             wanted.is_some_and(|wanted| wanted.controllers) || self.settings.profile == Profile::Controllers;

@@ -15,7 +15,7 @@ pub async fn find_binaries() -> anyhow::Result<Assets> {
 
 /// The same, for clusters that run on `platform`.
 pub async fn find_binaries_for(platform: Platform) -> anyhow::Result<Assets> {
-    let user_paths = EnginePaths::from_environment(ProviderName::Process)?;
+    let user_paths = EnginePaths::from_environment(ProviderName::default())?;
     let mut request = AssetRequest::from_environment(KubernetesMinor::DEFAULT, user_paths.cache_directory, &|name| {
         std::env::var_os(name)
     });

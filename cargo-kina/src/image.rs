@@ -69,7 +69,7 @@ struct Report<'a> {
 
 /// Runs the command.
 pub(super) fn run(command: ImageCommand) -> anyhow::Result<()> {
-    let cache_directory = EnginePaths::from_environment(kina_engine::ProviderName::Process)?.cache_directory;
+    let cache_directory = EnginePaths::from_environment(kina_engine::ProviderName::default())?.cache_directory;
     let directory = image::directory(&cache_directory);
     match command {
         ImageCommand::Build { wanted, output, format } => {

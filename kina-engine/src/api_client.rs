@@ -9,7 +9,7 @@ use kube::client::Body;
 use serde_json::Value;
 
 use crate::certificates::IssuedIdentity;
-use crate::provider::{ClusterAccess, ProviderError};
+use crate::cluster_access::ClusterAccess;
 
 /// The time limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +29,11 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// The client for an API server could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("making a client for the cluster failed")]
+pub struct NoClient(#[source] Box<kube::Error>);
+
 /// A request got no answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{method} {path} got no answer")]
@@ -40,7 +45,7 @@ pub struct NoAnswer {
 }
 
 impl ApiClient {
-    pub fn new(access: &ClusterAccess) -> Result<Self, ProviderError> {
+    pub fn new(access: &ClusterAccess) -> Result<Self, NoClient> {
         Self::connect(access.api_address, &access.api_ca_pem, &access.admin.certificate_pem, &access.admin.key_pem)
     }
 
@@ -50,14 +55,14 @@ impl ApiClient {
         address: SocketAddr,
         ca_pem: &str,
         client: &IssuedIdentity,
-    ) -> Result<Self, ProviderError> {
+    ) -> Result<Self, NoClient> {
         Self::connect(address, ca_pem, &client.certificate_pem, &client.key_pem)
     }
 
-    fn connect(address: SocketAddr, ca_pem: &str, certificate_pem: &str, key_pem: &str) -> Result<Self, ProviderError> {
+    fn connect(address: SocketAddr, ca_pem: &str, certificate_pem: &str, key_pem: &str) -> Result<Self, NoClient> {
         let config = crate::client::kube_config(address, ca_pem, crate::client::auth_info(certificate_pem, key_pem))
-            .map_err(|error| ProviderError::Client(Box::new(kube::Error::Service(error.into()))))?;
-        let client = kube::Client::try_from(config).map_err(|error| ProviderError::Client(Box::new(error)))?;
+            .map_err(|error| NoClient(Box::new(kube::Error::Service(error.into()))))?;
+        let client = kube::Client::try_from(config).map_err(|error| NoClient(Box::new(error)))?;
         Ok(Self { client })
     }
 

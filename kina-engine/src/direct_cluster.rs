@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::assets::Assets;
+use crate::cluster_access::ClusterAccess;
 use crate::journal::Journal;
 use crate::protocol::Profile;
 use crate::provider::process::ProcessProvider;
-use crate::provider::{ClusterAccess, CreateRequest, ProvidedCluster, Provider, ProviderError, Readiness};
+use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError, Readiness};
 use crate::snapshot::SnapshotStore;
 
 /// A running cluster.

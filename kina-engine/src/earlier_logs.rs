@@ -34,7 +34,8 @@ pub(crate) fn set_aside(log_directory: &Path, written_here: &[Arc<ComponentLog>]
 }
 
 /// Moves the lines out of those logs that have reached their bound, for components that write the files themselves.
-pub fn keep_bounded(log_directory: &Path) -> io::Result<()> {
+#[cfg(any(test, feature = "apple", target_os = "macos"))]
+pub(crate) fn keep_bounded(log_directory: &Path) -> io::Result<()> {
     COMPONENTS.iter().try_for_each(|component| {
         set_file_aside(&log_directory.join(format!("{component}.log")), COMPONENT_PART_BYTES_MAX)
     })

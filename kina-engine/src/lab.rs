@@ -36,7 +36,7 @@ pub mod process_memory {
 
 pub mod provider {
     pub use crate::provider::{
-        Capabilities, CreateRequest, ProvidedCluster, Provider, ProviderError, ProviderFuture, Readiness, Surroundings,
+        Capabilities, CreateRequest, EngineParts, ProvidedCluster, Provider, ProviderError, ProviderFuture, Readiness,
         connect,
     };
 

@@ -31,6 +31,7 @@
 //! - `journal`, `living_file`, `process_identity`, `set_aside`: the leftovers of crashes, and their removal.
 //! - `budget`, `machine`, `process_memory`: the memory of this engine and of all engines of the user.
 //! - `sysctl`: values that macOS tells of itself.
+//! - `cluster_access`: addresses and credentials of a cluster.
 //! - `cluster_name`: the names of clusters.
 //! - `open_files`, `peer_user`: the bounds of connections, and the user that each comes from.
 //! - `bounded_log`: logs within a bound, of the engine and of components.
@@ -62,6 +63,8 @@ pub mod cel;
 pub mod certificates;
 pub mod client;
 #[cfg(feature = "engine")]
+mod cluster_access;
+#[cfg(feature = "engine")]
 mod cluster_name;
 #[cfg(feature = "engine")]
 mod daemon;
@@ -78,7 +81,7 @@ pub mod fixtures;
 #[cfg(feature = "engine")]
 mod gateway;
 mod hex;
-#[cfg(feature = "engine")]
+#[cfg(all(feature = "engine", any(feature = "apple", target_os = "macos")))]
 pub mod image;
 #[cfg(feature = "engine")]
 mod journal;
@@ -132,4 +135,4 @@ pub mod trust;
 pub use daemon::become_engine_if_asked;
 pub use error_text::with_causes;
 pub use log_tail::log_tail;
-pub use provider_name::{ProviderName, UnknownProvider};
+pub use provider_name::{ProviderName, ProviderNotBuilt, UnknownProvider};

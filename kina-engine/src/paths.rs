@@ -125,10 +125,8 @@ impl EnginePaths {
             .map_err(|distrust| PathsError::DistrustedCache { path: cache_directory.clone(), distrust })?;
         let user = rustix::process::getuid().as_raw();
         let private_directory = |path: PathBuf| prepare_private_directory(path, user);
-        let kind = match provider {
-            ProviderName::Process => String::new(),
-            other => format!("{other}-"),
-        };
+        // The first provider has the names from before there were others.
+        let kind = if provider == ProviderName::default() { String::new() } else { format!("{provider}-") };
         let name = format!("engine-{kind}{PROTOCOL}-{VERSION}");
         let (runtime_directory, state_directory) = match variable("KINA_RUNTIME_DIR") {
             Some(directory) => {

@@ -19,6 +19,16 @@ pub struct UnknownProvider {
     name: String,
 }
 
+/// The engine was built without the provider.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this engine was built without the provider `{provider}`: enable the feature `{provider}` of kina-test, or install \
+     the engine with `cargo install cargo-kina`, which has all providers"
+)]
+pub struct ProviderNotBuilt {
+    pub(crate) provider: ProviderName,
+}
+
 impl ProviderName {
     /// All providers.
     pub const ALL: [Self; 2] = [Self::Process, Self::Apple];
@@ -29,6 +39,18 @@ impl ProviderName {
             Self::Process => "process",
             Self::Apple => "apple",
         }
+    }
+
+    /// Fails for a provider that an engine of this build does not have.
+    ///
+    /// # Errors
+    /// If the provider's Cargo feature is not enabled.
+    pub fn expect_built(self) -> Result<(), ProviderNotBuilt> {
+        let is_built = match self {
+            Self::Process => true,
+            Self::Apple => cfg!(any(feature = "apple", target_os = "macos")),
+        };
+        if is_built { Ok(()) } else { Err(ProviderNotBuilt { provider: self }) }
     }
 
     /// Returns true if clusters of this provider share this machine's network, and so reach listeners on its loopback.
@@ -63,6 +85,15 @@ impl FromStr for ProviderName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_provider_that_this_build_lacks_is_refused_with_the_feature_that_adds_it() {
+        assert_eq!(ProviderName::Process.expect_built(), Ok(()));
+        let refused = ProviderNotBuilt { provider: ProviderName::Apple };
+        let is_built = cfg!(any(feature = "apple", target_os = "macos"));
+        assert_eq!(ProviderName::Apple.expect_built(), if is_built { Ok(()) } else { Err(refused.clone()) });
+        assert!(refused.to_string().contains("enable the feature `apple` of kina-test"), "{refused}");
+    }
 
     #[test]
     fn names_are_read_as_they_are_written() {

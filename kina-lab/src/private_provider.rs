@@ -11,7 +11,7 @@ use kina_engine::assets::Assets;
 use kina_engine::lab::boot::wait_quiet;
 use kina_engine::lab::etcd::EtcdClient;
 use kina_engine::lab::journal::Journal;
-use kina_engine::lab::provider::{self, CreateRequest, ProvidedCluster, Provider, Readiness, Surroundings};
+use kina_engine::lab::provider::{self, CreateRequest, EngineParts, ProvidedCluster, Provider, Readiness};
 use kina_engine::lab::rewind::{PREFIX, read_fingerprint};
 use kina_engine::lab::snapshot::Snapshot;
 use kina_engine::paths::EnginePaths;
@@ -37,8 +37,8 @@ impl PrivateProvider {
     pub(super) async fn connect(&self) -> anyhow::Result<Arc<dyn Provider>> {
         let journal = Arc::new(Journal::start(&self.paths.journal_directory).context("beginning a journal failed")?);
         let settings = EngineSettings::of_this_process()?;
-        let surroundings = Surroundings { paths: &self.paths, settings: &settings, journal };
-        Ok(provider::connect(self.name, surroundings).await?)
+        let engine_parts = EngineParts { paths: &self.paths, settings: &settings, journal };
+        Ok(provider::connect(self.name, engine_parts).await?)
     }
 
     /// The state directory of the cluster of this name.

@@ -110,7 +110,8 @@ use proc_macro::TokenStream;
 /// ## `provider = "name"`
 ///
 /// The provider of the cluster: `"process"`, plain processes on this machine, or `"apple"`, a virtual machine of
-/// Apple's `container`. The default is `KINA_PROVIDER` or the value in the workspace's `kina.toml`, else `"process"`.
+/// Apple's `container` (a feature of kina-test, always there on macOS). The default is `KINA_PROVIDER` or the value in the
+/// workspace's `kina.toml`, else `"process"`.
 ///
 /// ```text
 /// #[kina::test(provider = "apple")]

@@ -10,7 +10,6 @@ use kina_engine::ProviderName;
 use kina_engine::assets::{self, AssetRequest, Assets, AssetsError, KubernetesMinor};
 use kina_engine::client::{ClientError, EngineClient, EngineProgram};
 use kina_engine::doctor;
-use kina_engine::image::Architecture;
 use kina_engine::paths::{EnginePaths, PathsError};
 use kina_engine::protocol::Status;
 use kina_engine::settings::WorkspaceSettings;
@@ -225,8 +224,8 @@ async fn find_binaries(provider: ProviderName, workspace: &WorkspaceSettings, ca
     let mut request = AssetRequest::from_environment(minor, cache_directory, &|name| std::env::var_os(name));
     request.explicit_directory = workspace.assets_directory.clone();
     request.offline = true;
-    if let (ProviderName::Apple, Ok(architecture)) = (provider, Architecture::host()) {
-        request = request.for_platform(architecture.platform());
+    if let Ok(platform) = doctor::binaries_platform(provider) {
+        request = request.for_platform(platform);
     }
     match tokio::task::spawn_blocking(move || assets::provide(&request, &|_| {})).await {
         Ok(found) => binaries(minor, &found),

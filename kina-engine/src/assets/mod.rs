@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 pub use self::error::{AssetSource, AssetsError, NoSource, SourceAnswer};
+#[cfg(any(feature = "apple", target_os = "macos"))]
 pub(crate) use self::executable::program_kind;
 pub use self::inventory::{Prune, StoredAssets, inventory, prunable, remove};
 pub use self::platform::Platform;

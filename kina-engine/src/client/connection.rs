@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::UnixStream;
 
-use crate::UnknownProvider;
 use crate::fixtures::FixtureSet;
 use crate::paths::{EnginePaths, PathsError};
 use crate::protocol::{ClientMessage, EngineMessage, LINE_BYTES_MAX, LeaseGrant, PROTOCOL, RefusalKind};
 use crate::settings::SettingsError;
+use crate::{ProviderNotBuilt, UnknownProvider};
 
 /// The engine sends a message at least every 10 s to a waiting client.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -43,6 +43,9 @@ pub enum ClientError {
     /// The provider does not exist.
     #[error("no engine can be chosen")]
     Provider(#[from] UnknownProvider),
+    /// An engine of this build would not have the provider.
+    #[error("no engine can be started")]
+    ProviderNotBuilt(#[from] ProviderNotBuilt),
     /// This process should have become the engine.
     #[error(
         "this executable was started to become kina's engine, but the constructor that does it is missing: the linker \
@@ -309,6 +312,7 @@ impl ClientError {
             Self::Paths(_)
                 | Self::Settings(_)
                 | Self::Provider(_)
+                | Self::ProviderNotBuilt(_)
                 | Self::NoProgram { .. }
                 | Self::TimingLog { .. }
                 | Self::UserError { .. }

@@ -70,7 +70,7 @@ pub(super) async fn start(
     }
     // An engine with invalid settings would end, with the reason only in its log.
     EngineSettings::of_this_process()?;
-    let program = choose(program)?;
+    let program = choose(program, provider)?;
     let mut child = command(&program, provider)
         .spawn()
         .map_err(|source| ClientError::Start { program: program.path.clone(), source })?;
@@ -149,7 +149,7 @@ struct Chosen {
     path: PathBuf,
 }
 
-fn choose(program: &EngineProgram) -> Result<Chosen, ClientError> {
+fn choose(program: &EngineProgram, provider: ProviderName) -> Result<Chosen, ClientError> {
     if let Some(named) = std::env::var_os("KINA_ENGINE").filter(|value| !value.is_empty()) {
         let path = search_path::resolve(Path::new(&named), &search_path::of_this_process());
         return Ok(Chosen { path: path.map_err(|source| ClientError::Start { program: named.into(), source })? });
@@ -158,7 +158,11 @@ fn choose(program: &EngineProgram) -> Result<Chosen, ClientError> {
         return Ok(Chosen { path: installed });
     }
     match program {
-        EngineProgram::ThisExecutable => Ok(Chosen { path: this_executable()? }),
+        EngineProgram::ThisExecutable => {
+            // An engine without it would end, with the reason only in its log.
+            provider.expect_built()?;
+            Ok(Chosen { path: this_executable()? })
+        }
         EngineProgram::InstalledOnly => Err(ClientError::NoProgram { version: VERSION }),
     }
 }

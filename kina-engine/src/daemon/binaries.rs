@@ -90,7 +90,7 @@ impl Binaries {
             "clusters of the provider `{}` have no profile `{profile}`, only {}: ask for that, or for the provider `{}`",
             self.provider,
             able.join(" and "),
-            ProviderName::Process
+            ProviderName::default()
         ))
     }
 
@@ -172,19 +172,7 @@ mod tests {
     use super::*;
 
     fn capabilities(profiles: &'static [Profile]) -> Capabilities {
-        Capabilities {
-            stop: true,
-            freeze: false,
-            parallel_boots_max: 1,
-            memory_per_cluster_bytes: 1,
-            publish: true,
-            memory_returned_when_frozen: false,
-            memory_returned_when_stopped: true,
-            parallel_starts: false,
-            binaries_platform: Platform::host(),
-            profiles,
-            simulated: false,
-        }
+        Capabilities { profiles, ..Capabilities::for_tests() }
     }
 
     #[tokio::test]

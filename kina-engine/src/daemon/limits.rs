@@ -55,6 +55,7 @@ pub(super) fn pool_limits(settings: &EngineSettings, machine: MachineLimits, cap
         memory_max_bytes: machine.memory_bytes,
         slot_memory_bytes: capabilities.memory_per_cluster_bytes,
         freeze_after_idle_ms: capabilities.freeze.then_some(milliseconds(settings.freeze_after_idle_seconds)),
+        can_stop: capabilities.stop,
         stop_after_idle_ms: milliseconds(settings.stop_after_idle_seconds),
         stopped_age_max_ms: STOPPED_AGE_MAX_MS,
         breaker: BreakerLimits { failures_max: 3, open_ms: 10_000, retry_pauses_ms: Backoff::PROVIDER.pauses_ms() },
@@ -79,17 +80,9 @@ mod tests {
 
     fn limits(cores: usize, available_bytes: u64, settings: &EngineSettings) -> Limits {
         let capabilities = Capabilities {
-            stop: true,
-            freeze: true,
             parallel_boots_max: (cores / 2).max(1),
             memory_per_cluster_bytes: GIBIBYTE / 2,
-            publish: false,
-            memory_returned_when_frozen: false,
-            memory_returned_when_stopped: true,
-            parallel_starts: true,
-            binaries_platform: crate::assets::Platform::host(),
-            profiles: &[],
-            simulated: false,
+            ..Capabilities::for_tests()
         };
         pool_limits(settings, MachineLimits::new(cores, available_bytes, settings), &capabilities)
     }

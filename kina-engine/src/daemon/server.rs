@@ -32,7 +32,7 @@ use crate::journal::{Journal, SweepReport, sweep};
 use crate::open_files::OpenFiles;
 use crate::paths::EnginePaths;
 use crate::protocol::VERSION;
-use crate::provider::{self, Provider, Surroundings};
+use crate::provider::{self, EngineParts, Provider};
 use crate::settings::EngineSettings;
 use crate::snapshot::SnapshotStore;
 use crate::template_intake::{TemplateReader, TemplateRoom};
@@ -69,8 +69,8 @@ pub(super) async fn serve(
 
     let (sender, mut received) = DispatcherSender::new();
     let (stop, mut stop_requests) = mpsc::channel::<oneshot::Sender<()>>(16);
-    let surroundings = Surroundings { paths: &paths, settings: &settings, journal: Arc::clone(&journal) };
-    let provider = provider::connect(provider_name, surroundings).await?;
+    let engine_parts = EngineParts { paths: &paths, settings: &settings, journal: Arc::clone(&journal) };
+    let provider = provider::connect(provider_name, engine_parts).await?;
     let provider: Arc<dyn Provider> = Arc::new(MeteredProvider::new(provider, Arc::clone(&metrics)));
     let capabilities = provider.capabilities();
     let machine = MachineLimits::of_this_machine(&settings);

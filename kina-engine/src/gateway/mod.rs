@@ -47,8 +47,8 @@ use self::stream::ClientStream;
 pub(crate) use self::traffic::TrafficLedger;
 use self::upstream::Upstream;
 use crate::certificates::{CertificateAuthority, CertificateError, IssuedIdentity};
+use crate::cluster_access::ClusterAccess;
 use crate::open_files::Acceptor;
-use crate::provider::ClusterAccess;
 
 /// Bytes in flight in each direction of one connection.
 const RELAY_BUFFER_BYTES: usize = 32 << 10;

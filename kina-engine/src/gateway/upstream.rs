@@ -12,7 +12,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::GatewayError;
 use super::tls::{self, HTTP_1, HTTP_2};
-use crate::provider::ClusterAccess;
+use crate::cluster_access::ClusterAccess;
 
 /// Connections kept ready: a client's first one and a spare for concurrent requests.
 const WARM_CONNECTIONS: usize = 2;

@@ -26,6 +26,8 @@ pub struct Limits {
     pub slot_memory_bytes: u64,
     /// The time that a ready slot may idle before it is frozen; `None` if the provider cannot freeze.
     pub freeze_after_idle_ms: Option<TimeMs>,
+    /// Set if the provider can stop clusters and start them again. If not, they are destroyed instead.
+    pub can_stop: bool,
     /// The time that a surplus ready or frozen slot may idle before it is stopped.
     pub stop_after_idle_ms: TimeMs,
     /// The time that a stopped slot is kept.
@@ -87,6 +89,7 @@ impl Limits {
             memory_max_bytes,
             slot_memory_bytes,
             freeze_after_idle_ms: None,
+            can_stop: true,
             stop_after_idle_ms: 1_000_000,
             stopped_age_max_ms: 1_000_000,
             breaker: BreakerLimits { failures_max: 3, open_ms: 1000, retry_pauses_ms: [100; RETRY_PAUSES] },

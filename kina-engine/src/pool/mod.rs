@@ -214,7 +214,7 @@ pub enum Action {
         /// The slot.
         slot: SlotId,
     },
-    /// Stops the slot and keeps its state. Answer: `Stopped` or `Broke`.
+    /// Stops the slot and keeps its state, if clusters can be stopped ([`Limits::can_stop`]). Answer: `Stopped` or `Broke`.
     Stop {
         /// The slot.
         slot: SlotId,
@@ -246,6 +246,8 @@ pub enum DestroyCause {
     MakesRoom,
     /// It has been stopped for too long.
     Old,
+    /// It was not needed, and the provider cannot stop clusters.
+    Unneeded,
 }
 
 /// The reason for refusing a request.

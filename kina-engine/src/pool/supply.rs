@@ -304,7 +304,12 @@ impl Pool {
         0 < self.count(|slot| slot.state.is_leaving())
     }
 
+    /// Stops a slot, or destroys it if the provider cannot stop clusters.
     fn stop(&mut self, id: SlotId, now: TimeMs, actions: &mut Vec<Action>) {
+        if !self.limits.can_stop {
+            self.destroy(id, DestroyCause::Unneeded, now, actions);
+            return;
+        }
         self.set_state(id, SlotState::Stopping, now);
         actions.push(Action::Stop { slot: id });
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::arguments::file;
 use super::files::write_private_file;
-use super::{ClusterAccess, ProviderError, controllers, tokens};
+use super::{ProviderError, controllers, tokens};
 use crate::certificates::{CertificateAuthority, IssuedIdentity, SigningKeyPair};
+use crate::cluster_access::ClusterAccess;
 use crate::protocol::Profile;
 
 /// Makes a cluster's authorities and certificates, which are valid for loopback at any port, and writes those that the

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use super::ProviderError;
 use super::arguments::{CLIENT_REQUESTS_PER_SECOND_MAX, file};
 use super::files::write_private_file;
-use super::{ClusterAccess, ProviderError};
 use crate::certificates::CertificateAuthority;
+use crate::cluster_access::ClusterAccess;
 
 /// The life cycle of simulated nodes and their pods.
 const SIMULATION: &str = include_str!("simulation.yaml");

@@ -4,7 +4,8 @@
 //! [`Capabilities`] and for actions, and the daemon calls the provider. Nothing outside this module matches on a
 //! provider's name.
 //!
-//! - `process`, `apple`: the providers. `connect`: from a name to one of them.
+//! - `process`, `apple`: the providers. `registry`: from a name to the `registration` of one of them.
+//! - `capabilities`: their differences. `error`: their failures.
 //! - `access`, `arguments`: certificates and command lines of a cluster's components, wherever they run.
 //! - `controllers`: configuration of a cluster's controllers.
 //! - `readiness`: waiting for components.
@@ -13,29 +14,36 @@
 //! - `group_watcher`: ends groups of processes that would outlive the engine.
 
 mod access;
+#[cfg(any(feature = "apple", target_os = "macos"))]
 pub mod apple;
 mod arguments;
-mod connect;
+mod capabilities;
 mod controllers;
+mod error;
 mod files;
 mod group_watcher;
 mod port;
 pub mod process;
 mod readiness;
+mod registration;
+mod registry;
 mod tokens;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::assets::{Assets, Platform};
-use crate::certificates::{CertificateAuthority, IssuedIdentity};
+pub use self::capabilities::Capabilities;
+#[cfg(any(feature = "apple", target_os = "macos"))]
+use self::error::OwnError;
+pub use self::error::ProviderError;
+pub use self::registration::EngineParts;
+pub use self::registry::{binaries_platform, connect, program_variable};
+use crate::assets::Assets;
+use crate::cluster_access::ClusterAccess;
 use crate::etcd::PackedState;
 use crate::protocol::Profile;
-
-pub use self::connect::{Surroundings, connect};
 
 /// The future of a provider's call.
 pub type ProviderFuture<'a, Output> = Pin<Box<dyn Future<Output = Result<Output, ProviderError>> + Send + 'a>>;
@@ -102,7 +110,9 @@ pub trait ProvidedCluster: Send + Sync {
     fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()>;
 
     /// Returns the place that serves the stacks of the API server's goroutines.
-    fn goroutine_profile(&self) -> GoroutineProfile;
+    fn goroutine_profile(&self) -> GoroutineProfile {
+        GoroutineProfile::Api
+    }
 
     /// Ends the API server and starts it again on the same state. Tokens of service accounts that were made since its
     /// last start are void after that.
@@ -130,17 +140,26 @@ pub trait ProvidedCluster: Send + Sync {
         Box::pin(async { Ok(()) })
     }
 
-    /// Takes the processor away from a running cluster; its memory stays.
-    fn freeze(&self) -> ProviderFuture<'_, ()>;
+    /// Takes the processor away from a running cluster; its memory stays. Only called if [`Capabilities::freeze`] is set.
+    fn freeze(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async { Err(ProviderError::Unsupported { wanted: "frozen" }) })
+    }
 
     /// Gives the processor back to a frozen cluster.
-    fn thaw(&self) -> ProviderFuture<'_, ()>;
+    fn thaw(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async { Err(ProviderError::Unsupported { wanted: "thawed" }) })
+    }
 
-    /// Ends all processes, even if frozen, and keeps the state. Does nothing to a stopped cluster.
-    fn stop(&self) -> ProviderFuture<'_, ()>;
+    /// Ends all processes, even if frozen, and keeps the state. Does nothing to a stopped cluster. Only called if
+    /// [`Capabilities::stop`] is set.
+    fn stop(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async { Err(ProviderError::Unsupported { wanted: "stopped" }) })
+    }
 
     /// Starts a stopped cluster on its own state. Fails for one that runs.
-    fn start(&self) -> ProviderFuture<'_, ()>;
+    fn start(&self) -> ProviderFuture<'_, ()> {
+        Box::pin(async { Err(ProviderError::Unsupported { wanted: "started again" }) })
+    }
 
     /// Ends everything and removes the state, unless that is already done. Logs stay.
     fn destroy(&self) -> ProviderFuture<'_, ()>;
@@ -158,35 +177,6 @@ pub enum GoroutineProfile {
     Api,
 }
 
-/// Capabilities of a provider's clusters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Capabilities {
-    /// A cluster can be stopped and started again with its state.
-    pub stop: bool,
-    /// A cluster can be frozen and thawed.
-    pub freeze: bool,
-    /// The number of clusters that can boot at the same time without starving each other.
-    pub parallel_boots_max: usize,
-    /// Memory of one running cluster, for admission.
-    pub memory_per_cluster_bytes: u64,
-    /// The ports are not the cluster's own: a proxy listens on loopback for it, and only while it runs. A stopped
-    /// cluster can thus find its port taken when it is started, and is then replaced.
-    pub publish: bool,
-    /// A frozen cluster's memory is free for others.
-    pub memory_returned_when_frozen: bool,
-    /// A stopped cluster's memory is free for others.
-    pub memory_returned_when_stopped: bool,
-    /// Several clusters can be started at a time. If they cannot, starts queue within the provider.
-    pub parallel_starts: bool,
-    /// The platform that the binaries must have been built for.
-    pub binaries_platform: Platform,
-    /// The profiles that it can make.
-    pub profiles: &'static [Profile],
-    /// The provider is an emulation: its figures mean nothing for the real one.
-    pub simulated: bool,
-}
-
 /// The ingredients of a cluster.
 #[derive(Clone, Debug)]
 pub struct CreateRequest {
@@ -200,25 +190,6 @@ pub struct CreateRequest {
     pub initial_state: Arc<PackedState>,
 }
 
-/// Addresses and credentials of a cluster. None of this ever leaves the engine.
-#[derive(Clone, Debug)]
-pub struct ClusterAccess {
-    /// The API server's own address.
-    pub api_address: SocketAddr,
-    /// Authority of the API server's certificate.
-    pub api_ca_pem: String,
-    /// Signs certificates of clients that the API server accepts.
-    pub client_authority: Arc<CertificateAuthority>,
-    /// A member of `system:masters`.
-    pub admin: IssuedIdentity,
-    /// etcd's address.
-    pub etcd_address: SocketAddr,
-    /// Authority of etcd's certificate.
-    pub etcd_ca_pem: String,
-    /// A client that etcd accepts.
-    pub etcd_client: IssuedIdentity,
-}
-
 /// A degree of readiness of an API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
@@ -227,138 +198,4 @@ pub enum Readiness {
     Early,
     /// `/readyz` without exceptions.
     Full,
-}
-
-/// A failure of a provider.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProviderError {
-    /// A directory or file could not be made, read or removed.
-    #[error("{action} {path} failed")]
-    Files {
-        /// The action that was tried.
-        action: &'static str,
-        /// The path of the directory or file.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
-    /// No port could be reserved on loopback.
-    #[error("reserving a loopback port failed")]
-    Port(#[source] std::io::Error),
-    /// A certificate could not be made.
-    #[error("preparing the cluster's certificates failed")]
-    Certificates(#[from] crate::certificates::CertificateError),
-    /// A program could not be started.
-    #[error("starting {program} failed")]
-    Spawn {
-        /// The program.
-        program: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Another user could have put the program there.
-    #[error("a program is not started where another user could have put it: {distrust}")]
-    Distrusted {
-        /// The fault, and its repair.
-        distrust: crate::trust::Distrust,
-    },
-    /// A program ended before it was ready.
-    #[error("{component} ended while it started ({status}); its log {log} ends with:\n{log_tail}")]
-    Ended {
-        /// The component, `etcd` or `kube-apiserver`.
-        component: &'static str,
-        /// Its exit status, in words.
-        status: String,
-        /// Its log file.
-        log: PathBuf,
-        /// The last lines of the log.
-        log_tail: String,
-    },
-    /// A component did not become ready in time.
-    #[error("{component} was not ready after {waited_seconds} s ({last_answer}); its log {log} ends with:\n{log_tail}")]
-    NotReady {
-        /// The component.
-        component: &'static str,
-        /// The length of the wait.
-        waited_seconds: u64,
-        /// Its last answer.
-        last_answer: String,
-        /// Its log file.
-        log: PathBuf,
-        /// The last lines of the log.
-        log_tail: String,
-    },
-    /// The cluster's etcd did not accept its initial state.
-    #[error("loading the bootstrapped state into etcd failed")]
-    InitialState(#[source] crate::etcd::EtcdError),
-    /// A call that needs a running cluster met a stopped one, or the other way round.
-    #[error("the cluster is {state}, so it cannot be {wanted}")]
-    WrongState {
-        /// The state that the cluster is in.
-        state: &'static str,
-        /// The action that was asked for.
-        wanted: &'static str,
-    },
-    /// The provider does not support an action.
-    #[error("clusters of this kind cannot be {wanted}")]
-    Unsupported {
-        /// The action that was asked for.
-        wanted: &'static str,
-    },
-    /// A call of the program `container` failed.
-    #[error("{action} the container {container} failed")]
-    Container {
-        /// The action that was tried.
-        action: &'static str,
-        /// The name of the container.
-        container: String,
-        /// The failure.
-        #[source]
-        source: Box<apple::ContainerError>,
-    },
-    /// There is no program `container`.
-    #[error(
-        "there is no program `container` on PATH, of which only absolute entries count: install Apple's `container` \
-         (macOS 26 on Apple silicon), or name the program in {variable}"
-    )]
-    NoContainerProgram {
-        /// The variable that names it.
-        variable: &'static str,
-    },
-    /// The program `container` cannot be used at all.
-    #[error("the provider `apple` cannot be used")]
-    ContainerService(#[source] Box<apple::ContainerError>),
-    /// The image that clusters are started from could not be made.
-    #[error("preparing the image of the clusters failed")]
-    Image(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A running cluster could not be frozen or thawed.
-    #[error("a process of the cluster cannot be {wanted}")]
-    Signal {
-        /// The action that was asked for.
-        wanted: &'static str,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The client for the API server could not be made.
-    #[error("making a client for the cluster failed")]
-    Client(#[source] Box<kube::Error>),
-}
-
-impl ProviderError {
-    /// Returns true if only the user can repair the cause, so that trying again before that is no use.
-    pub fn is_user_error(&self) -> bool {
-        match self {
-            Self::NoContainerProgram { .. } | Self::Distrusted { .. } => true,
-            Self::Container { source, .. } | Self::ContainerService(source) => source.kind.is_user_error(),
-            _ => false,
-        }
-    }
-
-    fn container(action: &'static str, container: &str, error: apple::ContainerError) -> Self {
-        Self::Container { action, container: container.to_owned(), source: Box::new(error) }
-    }
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{ClusterAccess, ProviderError, Readiness};
+use super::{ProviderError, Readiness};
 use crate::api_client::ApiClient;
+use crate::cluster_access::ClusterAccess;
 use crate::etcd::{EtcdClient, PackedState, TRANSACTION_OPERATIONS_MAX, WriteOperation};
 use crate::log_tail::log_tail;
 

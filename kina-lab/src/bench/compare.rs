@@ -43,11 +43,12 @@ pub(crate) async fn measure(provider: ProviderName, runs: usize, format: Format)
     if runs == 0 {
         bail!("--runs must be at least 1");
     }
-    if provider == ProviderName::Process {
-        bail!("`process` is what the others are compared with: name another with --provider");
+    let reference = ProviderName::default();
+    if provider == reference {
+        bail!("`{reference}` is what the others are compared with: name another with --provider");
     }
     let other = Bench::prepare(provider, SLOTS).await?;
-    let process = Bench::prepare(ProviderName::Process, SLOTS).await?;
+    let process = Bench::prepare(reference, SLOTS).await?;
     let measured = take_turns(&other, &process, provider, runs).await;
     let measured = process.end(measured).await;
     other.finish(measured, format).await

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use cargo_kina::{PrivateEngine, find_binaries};
 use kina_engine::ProviderName;
 use kina_engine::client::EngineClient;
+use kina_engine::doctor::program_variable;
 use kina_engine::protocol::{AcquireRequest, Status};
 use kina_engine::trust::search_path;
 
@@ -52,10 +53,9 @@ impl Realm {
         private.set("KINA_SLOTS_MAX", slots.to_string());
         private.set("KINA_ACQUIRE_TIMEOUT_SECONDS", acquire_timeout_seconds.to_string());
         private.set(kina_engine::lab::sabotage::VARIABLE, names.join(","));
-        // The provider's program is not among the capabilities of its clusters: only the name selects it.
-        let containers = match provider {
-            ProviderName::Process => None,
-            ProviderName::Apple => {
+        let containers = match program_variable(provider)? {
+            None => None,
+            Some(_) => {
                 let journals = private.cache_directory().join("journals");
                 Some(Containers::prepare(private.directory(), &journals).await?)
             }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use kina_engine::ProviderName;
 use kina_engine::assets::Assets;
 use kina_engine::doctor::{
-    self, AppleProvider, AppleSettings, ClusterImage, PROGRAM_VARIABLE, Provider, ProviderError,
+    self, AppleError, AppleProvider, AppleSettings, ClusterImage, PROGRAM_VARIABLE, Provider, ProviderError,
 };
 use kina_engine::machine;
 use kina_engine::paths::EnginePaths;
@@ -61,7 +61,7 @@ pub(super) async fn examine(settings: &EngineSettings) -> (bool, Vec<Check>) {
 /// Asks the program for its version. Nothing is started, and no image is made.
 async fn connect(program: PathBuf, settings: &EngineSettings) -> Result<AppleProvider, ProviderError> {
     let paths =
-        EnginePaths::from_environment(ProviderName::Apple).map_err(|error| ProviderError::Image(Box::new(error)))?;
+        EnginePaths::from_environment(ProviderName::Apple).map_err(|error| AppleError::Image(Box::new(error)))?;
     let mut apple =
         AppleSettings::new(program, paths.cluster_directory, paths.cluster_log_directory, paths.journal_directory);
     apple.start_service = false;

@@ -88,6 +88,7 @@ pub(super) fn reality(simulated: Option<bool>) -> Check {
 mod tests {
     use super::super::super::check::Outcome;
     use super::*;
+    use kina_engine::doctor::AppleError;
 
     #[test]
     fn two_installations_are_told_apart_and_a_link_to_one_does_not_count() {
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_program_that_cannot_be_used_is_wrong_with_the_reason() {
-        let error = ProviderError::NoContainerProgram { variable: PROGRAM_VARIABLE };
+        let error = ProviderError::from(AppleError::NoProgram);
         let check = version(Some(Err(&error)));
         assert_eq!(check.outcome, Outcome::Wrong);
         assert!(check.found.contains("no program `container`"), "{check:?}");

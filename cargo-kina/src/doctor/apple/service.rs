@@ -157,6 +157,7 @@ fn no_answer(name: &'static str, error: &(dyn std::error::Error + 'static)) -> C
 mod tests {
     use super::super::super::check::Outcome;
     use super::*;
+    use kina_engine::doctor::AppleError;
 
     fn error(kind: Kind) -> ContainerError {
         ContainerError { kind, call: "container x".to_owned(), answer: "failed".to_owned(), source: None }
@@ -210,7 +211,7 @@ mod tests {
         assert_eq!(outcome_of("kernel", &well), Outcome::Skipped);
         let silent = Inside {
             version_skew: Err(error(Kind::Other)),
-            disk_usage: Err(ProviderError::ContainerService(Box::new(error(Kind::Unreadable)))),
+            disk_usage: Err(AppleError::Service(Box::new(error(Kind::Unreadable))).into()),
             containers: Err(error(Kind::Other)),
             images: Ok(Vec::new()),
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::slot::SlotHandle;
-use crate::api_client::{ApiClient, NoAnswer};
+use crate::api_client::{ApiClient, NoAnswer, NoClient};
 use crate::assets::Assets;
 use crate::etcd::{EtcdClient, EtcdError};
 use crate::gateway::{Entrance, GatewayError};
@@ -41,6 +41,8 @@ pub(super) struct SlotSpec {
 pub enum BootError {
     #[error("booting a cluster failed")]
     Provider(#[from] ProviderError),
+    #[error(transparent)]
+    Client(#[from] NoClient),
     #[error("reading the new cluster's store failed")]
     Etcd(#[from] EtcdError),
     #[error("asking the new cluster's API server failed")]

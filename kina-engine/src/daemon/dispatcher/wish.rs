@@ -50,7 +50,9 @@ impl Dispatcher {
             None
         });
         self.wishes.warm = kept.collect();
-        let is_stopping = pool.slots().any(|(_, state)| state == SlotState::Stopping);
+        // Clusters that cannot be stopped are destroyed instead.
+        let on_the_way = if self.limits.can_stop { SlotState::Stopping } else { SlotState::Broken };
+        let is_stopping = pool.slots().any(|(_, state)| state == on_the_way);
         if !is_stopping {
             for wish in self.wishes.stop_idle.drain(..) {
                 let _ = wish.send(());

@@ -135,7 +135,7 @@ impl KeyCount {
 
 impl Label for DestroyCause {
     const NAME: &'static str = "cause";
-    const ALL: &'static [Self] = &[Self::Broke, Self::Worn, Self::MakesRoom, Self::Old];
+    const ALL: &'static [Self] = &[Self::Broke, Self::Worn, Self::MakesRoom, Self::Old, Self::Unneeded];
 
     fn text(self) -> &'static str {
         match self {
@@ -143,6 +143,7 @@ impl Label for DestroyCause {
             Self::Worn => "worn",
             Self::MakesRoom => "makes_room",
             Self::Old => "old",
+            Self::Unneeded => "unneeded",
         }
     }
 }

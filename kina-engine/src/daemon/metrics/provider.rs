@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use super::labels::ProviderCall;
 use super::recorder::{KnownCluster, Metrics};
+use crate::cluster_access::ClusterAccess;
 use crate::provider::{
-    Capabilities, ClusterAccess, CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, Provider,
-    ProviderError, ProviderFuture, Readiness,
+    Capabilities, CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, Provider, ProviderError,
+    ProviderFuture, Readiness,
 };
 
 /// A provider whose calls are counted.

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use super::access::{self, USER};
 use super::purge;
-use crate::api_client::{Answer, ApiClient, NoAnswer};
+use crate::api_client::{Answer, ApiClient, NoAnswer, NoClient};
 use crate::certificates::CertificateError;
+use crate::cluster_access::ClusterAccess;
 use crate::daemon::lease::Lease;
 use crate::daemon::slot::SlotHandle;
 use crate::etcd::{EtcdClient, EtcdError, WriteOperation};
 use crate::gateway::{GatewayCredentials, GatewayError, NetworkControl, OpenGateway, PreparedGateway};
 use crate::lingering::LeftBehind;
-use crate::provider::{ClusterAccess, ProviderError};
 use crate::rewind::{PREFIX, transactions};
 
 const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -46,8 +46,8 @@ pub(super) struct Host {
 pub(super) enum HostError {
     #[error("the cluster {cluster} ended while it was handed out")]
     Gone { cluster: String },
-    #[error("making a client for the cluster failed")]
-    Client(#[from] ProviderError),
+    #[error(transparent)]
+    Client(#[from] NoClient),
     #[error("asking the cluster's API server failed")]
     Api(#[from] NoAnswer),
     #[error("{what} was answered by HTTP status {status}: {text}")]

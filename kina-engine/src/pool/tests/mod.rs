@@ -17,6 +17,7 @@ fn limits(slots_max: usize, boots_max: usize) -> Limits {
         memory_max_bytes: 1000 * MEGABYTE,
         slot_memory_bytes: 100 * MEGABYTE,
         freeze_after_idle_ms: Some(500),
+        can_stop: true,
         stop_after_idle_ms: 1_000,
         stopped_age_max_ms: 100_000,
         breaker: BreakerLimits {
@@ -329,6 +330,28 @@ fn clusters_that_take_too_much_memory_together_are_stopped_the_largest_first() {
         pool.handle(acquire(waiter, "a"), 5);
     }
     assert_eq!(pool.waiting(), 1);
+}
+
+#[test]
+fn clusters_of_a_provider_that_cannot_stop_them_are_destroyed_instead() {
+    let unneeded = |slot| Action::Destroy { slot: SlotId(slot), cause: DestroyCause::Unneeded };
+    let mut pool = Pool::new(Limits { can_stop: false, ..limits_without_scaling(3, 3) });
+    pool.handle(Event::WarmUp { key: key("a"), count: 3 }, 0);
+    for slot in 1..4 {
+        pool.handle(Event::Started { slot: SlotId(slot) }, 1);
+    }
+    let grown = Event::Measured { slot: SlotId(2), memory_bytes: 250 * MEGABYTE, database_bytes: 0 };
+    assert_eq!(pool.handle(grown, 2), []);
+    let less = Event::MemoryLimit { memory_max_bytes: 300 * MEGABYTE };
+    assert_eq!(pool.handle(less, 3), [unneeded(2)], "memory is short");
+    pool.handle(Event::Destroyed { slot: SlotId(2) }, 4);
+    assert_eq!(pool.memory_bytes(), 200 * MEGABYTE);
+    assert_eq!(pool.handle(Event::StopIdle, 5), [unneeded(1), unneeded(3)], "a client asked for it");
+
+    let (mut pool, slot) = pool_with_ready(Limits { can_stop: false, ..limits_without_scaling(1, 1) }, "a");
+    assert_eq!(pool.handle(Event::Tick, 5_000), [unneeded(slot.0)], "it has idled for long");
+    assert_eq!(pool.handle(Event::Destroyed { slot }, 5_001), []);
+    assert_eq!(pool.slots().count(), 0);
 }
 
 #[test]

@@ -221,6 +221,8 @@ impl World {
                     self.leased.insert(slot, waiter);
                 }
                 action => {
+                    let is_stop = matches!(action, Action::Stop { .. } | Action::Start { .. });
+                    assert!(self.limits.can_stop || !is_stop, "{action:?} although clusters cannot be stopped");
                     starts |= matches!(action, Action::Boot { .. } | Action::Start { .. });
                     self.under_way.push(action);
                 }
@@ -335,8 +337,9 @@ proptest! {
         slots_max in 1..5_usize,
         boots_max in 1..3_usize,
         rewinds_max in 1..3_usize,
+        can_stop in prop::bool::weighted(0.8),
     ) {
-        let mut world = World::new(Limits { rewinds_max, ..limits(slots_max, boots_max) });
+        let mut world = World::new(Limits { rewinds_max, can_stop, ..limits(slots_max, boots_max) });
         for step in &steps {
             world.take(step);
         }

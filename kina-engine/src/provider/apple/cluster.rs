@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::apple_error::container_error;
 use super::command::GuestSignal;
 use super::error::{ContainerError, ContainerErrorKind as Kind};
 use super::guest;
@@ -19,14 +20,13 @@ use super::observer::Watch;
 use super::shared::Shared;
 use crate::api_client::ApiClient;
 use crate::backoff::Backoff;
+use crate::cluster_access::ClusterAccess;
 use crate::etcd::{EtcdClient, PackedState};
 use crate::provider::files::{create_private_directory, remove_directory};
 use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
 use crate::provider::tokens::TokenKeys;
-use crate::provider::{
-    ClusterAccess, GoroutineProfile, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness,
-};
+use crate::provider::{MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness};
 
 /// Memory of a virtual machine beyond the memory that its cluster may use.
 pub(super) const MEMORY_OVERHEAD_BYTES: u64 = 128 << 20;
@@ -280,7 +280,7 @@ impl AppleCluster {
     }
 
     fn failed(&self, action: &'static str, error: ContainerError) -> ProviderError {
-        ProviderError::container(action, &self.container, error)
+        container_error(action, &self.container, error)
     }
 }
 
@@ -326,11 +326,6 @@ impl ProvidedCluster for AppleCluster {
         })
     }
 
-    /// Returns the API, since a socket in a virtual machine cannot be reached from outside.
-    fn goroutine_profile(&self) -> GoroutineProfile {
-        GoroutineProfile::Api
-    }
-
     fn restart_api_server(&self) -> ProviderFuture<'_, ()> {
         Box::pin(async move {
             let _running = self.running.lock().await;
@@ -344,14 +339,6 @@ impl ProvidedCluster for AppleCluster {
 
     fn tokens_were_made(&self) -> Result<bool, ProviderError> {
         self.token_keys.were_used()
-    }
-
-    fn freeze(&self) -> ProviderFuture<'_, ()> {
-        Box::pin(async { Err(ProviderError::Unsupported { wanted: "frozen" }) })
-    }
-
-    fn thaw(&self) -> ProviderFuture<'_, ()> {
-        Box::pin(async { Err(ProviderError::Unsupported { wanted: "thawed" }) })
     }
 
     fn stop(&self) -> ProviderFuture<'_, ()> {

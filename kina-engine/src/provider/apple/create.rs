@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::apple_error::{container_error, service_error};
 use super::cluster::{AppleCluster, Parts};
 use super::command::ContainerSpec;
 use super::error::{ContainerError, ContainerErrorKind as Kind};
@@ -12,6 +13,7 @@ use super::image::ClusterImage;
 use super::json::Container;
 use super::leftovers::Keeper;
 use super::shared::Shared;
+use crate::cluster_access::ClusterAccess;
 use crate::log_tail::log_tail;
 use crate::protocol::Profile;
 use crate::provider::access::issue_certificates;
@@ -19,7 +21,7 @@ use crate::provider::arguments::{Addresses, api_server_arguments, etcd_arguments
 use crate::provider::files::{create_private_directory, remove_directory, write_private_file};
 use crate::provider::port::ReservedPort;
 use crate::provider::tokens::{self, TokenKeys};
-use crate::provider::{ClusterAccess, CreateRequest, ProvidedCluster, ProviderError};
+use crate::provider::{CreateRequest, ProvidedCluster, ProviderError};
 
 /// Number of containers that are tried for one cluster, with other ports and another name each time.
 const TRIES_MAX: usize = 4;
@@ -106,14 +108,14 @@ pub(super) async fn create_in(
             Kind::ImageMissing => {
                 shared.images.forget(&image);
                 let loaded = shared.images.ensure(&shared.cli, &image).await;
-                loaded.map_err(|error| ProviderError::container("loading the image for", &spec.name, error))?;
+                loaded.map_err(|error| container_error("loading the image for", &spec.name, error))?;
             }
             _ => return Err(explain(shared, &spec, (&log_directory, ended_before), error, keeper).await),
         }
         tracing::info!(%error, "making another container");
         // This one must be gone, because the next uses the same directories.
-        keeper.delete().await.map_err(|error| ProviderError::container("deleting", &spec.name, error))?;
-        last = Some(ProviderError::container("starting", &spec.name, error));
+        keeper.delete().await.map_err(|error| container_error("deleting", &spec.name, error))?;
+        last = Some(container_error("starting", &spec.name, error));
     }
     Err(last.unwrap_or(ProviderError::WrongState { state: "not made", wanted: "started" }))
 }
@@ -151,7 +153,7 @@ async fn explain(
         };
         ProviderError::Ended { component: "the supervisor", status: error.to_string(), log, log_tail }
     } else {
-        ProviderError::container("starting", &spec.name, error)
+        container_error("starting", &spec.name, error)
     };
     // If this fails, the container becomes a leftover, and is tried again.
     if let Err(error) = keeper.delete().await {
@@ -199,7 +201,7 @@ fn mountable(directory: &Path) -> Result<PathBuf, ProviderError> {
             let call = format!("mounting {}", real.display());
             let error =
                 ContainerError::new(Kind::BadMount, call, "was not tried: the path contains a special character");
-            Err(ProviderError::ContainerService(Box::new(error)))
+            Err(service_error(error))
         }
     }
 }
@@ -207,6 +209,7 @@ fn mountable(directory: &Path) -> Result<PathBuf, ProviderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::apple::apple_error::AppleError;
 
     #[test]
     fn components_listen_for_the_machine_and_speak_over_loopback() {
@@ -246,6 +249,8 @@ mod tests {
             std::fs::create_dir(path).expect("made");
         }
         assert!(mountable(&good).is_ok());
-        assert!(matches!(mountable(&bad), Err(ProviderError::ContainerService(error)) if error.kind == Kind::BadMount));
+        let error = mountable(&bad).expect_err("refused");
+        let ProviderError::Own(error) = error else { panic!("{error}") };
+        assert!(matches!(error.downcast_ref(), Some(AppleError::Service(error)) if error.kind == Kind::BadMount));
     }
 }

@@ -13,12 +13,15 @@
 //! - `observer`: notices unexpected ends.
 //! - `guest`: the layout inside of the machine.
 //! - `create`, `cluster`: one cluster's life.
+//! - `connect`: the provider for an engine. `apple_error`: its failures.
 
+mod apple_error;
 mod boot_queue;
 mod call;
 mod cli;
 mod cluster;
 mod command;
+mod connect;
 mod create;
 mod death_watcher;
 mod error;
@@ -51,6 +54,8 @@ pub use self::labels::{CLUSTER as CLUSTER_LABEL, ENGINE as ENGINE_LABEL, Owner};
 pub use self::settings::{AppleSettings, PROGRAM_VARIABLE, find_program};
 pub use self::sweep::SweepReport;
 
+pub use self::apple_error::AppleError;
+use self::apple_error::service_error;
 use self::cli::Patience;
 use self::cluster::MEMORY_OVERHEAD_BYTES;
 use self::shared::Shared;
@@ -58,6 +63,10 @@ use self::version::Program;
 use super::{Capabilities, CreateRequest, MeasureFuture, ProvidedCluster, Provider, ProviderError, ProviderFuture};
 use crate::assets::Platform;
 use crate::protocol::Profile;
+use crate::provider::registration::Registration;
+
+pub(super) const REGISTRATION: Registration =
+    Registration { binaries_platform, program_variable: Some(PROGRAM_VARIABLE), connect: connect::connect };
 
 /// Makes clusters in virtual machines of Apple's `container`.
 pub struct AppleProvider {
@@ -120,11 +129,9 @@ impl Provider for AppleProvider {
             // The virtual machines start one after the other; the components in them boot at the same time.
             parallel_boots_max: (cores / cpus).max(1),
             memory_per_cluster_bytes: self.shared.settings.memory_bytes + MEMORY_OVERHEAD_BYTES,
-            publish: true,
-            memory_returned_when_frozen: false,
-            memory_returned_when_stopped: true,
-            parallel_starts: false,
-            binaries_platform: Platform { os: "linux".to_owned(), arch: Platform::host().arch },
+            // A machine has a loopback of its own.
+            shares_loopback: false,
+            binaries_platform: binaries_platform(),
             profiles: &[Profile::Api],
             simulated: self.program.is_emulator,
         }
@@ -135,7 +142,7 @@ impl Provider for AppleProvider {
             self.shared.prepare().await.map_err(service_error)?;
             let (source, assets) = (Arc::clone(&self.image_source), request.assets.clone());
             let made = tokio::task::spawn_blocking(move || source.image(&assets)).await;
-            let image = made.map_err(|panic| ProviderError::Image(panic.into()))?.map_err(ProviderError::Image)?;
+            let image = made.map_err(|panic| AppleError::Image(panic.into()))?.map_err(AppleError::Image)?;
             self.shared.images.ensure(&self.shared.cli, &image).await.map_err(service_error)?;
             let cluster = create::create(&self.shared, image, &request).await?;
             Ok(Arc::new(cluster) as Arc<dyn ProvidedCluster>)
@@ -177,6 +184,7 @@ pub fn is_emulator(version: &str) -> bool {
     Program::parse(version).is_some_and(|program| program.is_emulator)
 }
 
-fn service_error(error: ContainerError) -> ProviderError {
-    ProviderError::ContainerService(Box::new(error))
+/// A machine runs Linux, on this machine's processor.
+fn binaries_platform() -> Platform {
+    Platform { os: "linux".to_owned(), ..Platform::host() }
 }

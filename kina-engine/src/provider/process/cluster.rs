@@ -10,6 +10,7 @@ use super::child::{Child, ChildCommand, ChildStarter, describe_exit};
 use super::state_directory::StateDirectory;
 use crate::api_client::ApiClient;
 use crate::assets::Assets;
+use crate::cluster_access::ClusterAccess;
 use crate::earlier_logs;
 use crate::etcd::PackedState;
 use crate::process_identity::start_of;
@@ -24,8 +25,7 @@ use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
 use crate::provider::tokens::{self, TokenKeys};
 use crate::provider::{
-    ClusterAccess, CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture,
-    Readiness,
+    CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness,
 };
 
 /// Name of the socket on which the API server serves profiles, in the cluster's own directory.

@@ -15,13 +15,19 @@ use std::sync::Arc;
 
 use self::child::ChildStarter;
 use self::state_directory::{Abandoned, StateDirectory};
-use super::{Capabilities, CreateRequest, MeasureFuture, ProvidedCluster, Provider, ProviderError, ProviderFuture};
+use super::{
+    Capabilities, CreateRequest, EngineParts, MeasureFuture, ProvidedCluster, Provider, ProviderError, ProviderFuture,
+};
 use crate::assets::Platform;
 use crate::journal::Journal;
 use crate::protocol::Profile;
+use crate::provider::registration::Registration;
 
 /// Memory of one running cluster, for admission.
 pub const MEMORY_PER_CLUSTER_BYTES: u64 = 320 << 20;
+
+pub(super) const REGISTRATION: Registration =
+    Registration { binaries_platform: Platform::host, program_variable: None, connect };
 
 /// Makes clusters of plain processes.
 pub struct ProcessProvider {
@@ -30,6 +36,12 @@ pub struct ProcessProvider {
     abandoned: Abandoned,
     cluster_directory: PathBuf,
     log_directory: PathBuf,
+}
+
+fn connect(engine_parts: EngineParts<'_>) -> ProviderFuture<'_, Arc<dyn Provider>> {
+    let EngineParts { paths, journal, .. } = engine_parts;
+    let made = ProcessProvider::new(paths.cluster_directory.clone(), paths.cluster_log_directory.clone(), journal);
+    Box::pin(std::future::ready(made.map(|provider| Arc::new(provider) as Arc<dyn Provider>)))
 }
 
 impl ProcessProvider {
@@ -57,11 +69,7 @@ impl Provider for ProcessProvider {
             // A boot keeps about two cores busy for most of a second.
             parallel_boots_max: (cores / 2).max(1),
             memory_per_cluster_bytes: MEMORY_PER_CLUSTER_BYTES,
-            publish: false,
-            // Frozen pages are swapped out if memory gets short, but that is no promise.
-            memory_returned_when_frozen: false,
-            memory_returned_when_stopped: true,
-            parallel_starts: true,
+            shares_loopback: true,
             binaries_platform: Platform::host(),
             profiles: &[Profile::Api, Profile::Controllers],
             simulated: false,

@@ -94,6 +94,7 @@ async fn explain(cluster: &dyn ProvidedCluster, error: anyhow::Error) -> anyhow:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kina_engine::doctor::AppleError;
 
     #[test]
     fn only_failures_that_may_pass_are_replaced() {
@@ -107,7 +108,7 @@ mod tests {
         assert!(is_replaced(&Died { how: "its container is gone".to_owned() }.into()));
         let wrong = ProviderError::WrongState { state: "running", wanted: "started" };
         assert!(!is_replaced(&wrong.into()));
-        assert!(!is_replaced(&ProviderError::NoContainerProgram { variable: "KINA_CONTAINER_CLI" }.into()));
+        assert!(!is_replaced(&ProviderError::from(AppleError::NoProgram).into()));
         assert!(!is_replaced(&anyhow::anyhow!("what was written is not there")));
     }
 }

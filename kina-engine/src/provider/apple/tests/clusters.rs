@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::apple_error::AppleError;
 use super::super::cluster::{AppleCluster, Parts};
 use super::super::create::{create, create_in, prepare_directory};
 use super::super::error::ContainerErrorKind as Kind;
@@ -65,8 +66,9 @@ impl Setup {
 }
 
 fn kind(error: &ProviderError) -> Option<Kind> {
-    match error {
-        ProviderError::Container { source, .. } => Some(source.kind),
+    let ProviderError::Own(error) = error else { return None };
+    match error.downcast_ref()? {
+        AppleError::Container { source, .. } => Some(source.kind),
         _ => None,
     }
 }
@@ -159,12 +161,13 @@ async fn the_capabilities_are_those_of_virtual_machines() {
         let provider = AppleProvider::connect(settings, no_images).await.expect("it answers");
         let capabilities = provider.capabilities();
         assert_eq!(capabilities.simulated, simulated, "{version}");
-        assert!(capabilities.stop && capabilities.publish && capabilities.memory_returned_when_stopped);
-        assert!(!capabilities.freeze && !capabilities.memory_returned_when_frozen && !capabilities.parallel_starts);
+        assert!(capabilities.stop && !capabilities.freeze && !capabilities.shares_loopback);
         assert_eq!(capabilities.binaries_platform.os, "linux");
         // The source's error is returned before any container is made.
         let error = provider.create(request()).await.err().expect("no image");
-        assert!(matches!(&error, ProviderError::Image(source) if source.to_string() == "no image"), "{error}");
+        let ProviderError::Own(own) = &error else { panic!("{error}") };
+        let is_image = |error: &AppleError| matches!(error, AppleError::Image(of) if of.to_string() == "no image");
+        assert!(own.downcast_ref().is_some_and(is_image), "{error}");
         assert_eq!(fake.count("create"), 0);
         assert_eq!(provider.sweep().await.expect("listed"), Some(SweepReport::default()));
         fake.fault("system-status", "echo '{\"status\":\"unregistered\"}'; exit 1");
