@@ -241,6 +241,9 @@ pub struct LeaseGrant {
     /// The namespace that the lease is on, if it is not on the whole cluster.
     #[serde(default)]
     pub namespace: Option<String>,
+    /// Set if the API server reaches listeners on this machine's loopback, such as the webhooks of a test.
+    #[serde(default)]
+    pub shares_loopback: bool,
 }
 
 /// A request that was not met.

@@ -53,14 +53,6 @@ impl ProviderName {
         if is_built { Ok(()) } else { Err(ProviderNotBuilt { provider: self }) }
     }
 
-    /// Returns true if clusters of this provider share this machine's network, and so reach listeners on its loopback.
-    pub fn shares_loopback(self) -> bool {
-        match self {
-            Self::Process => true,
-            Self::Apple => false,
-        }
-    }
-
     /// All names, for messages.
     pub(crate) fn known() -> String {
         Self::ALL.map(|provider| format!("`{provider}`")).join(", ")

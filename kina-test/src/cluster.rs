@@ -138,6 +138,12 @@ impl Cluster {
         self.shared.engine.provider()
     }
 
+    /// Returns true if the cluster reaches listeners on this machine's loopback.
+    #[cfg(feature = "webhook")]
+    pub(crate) fn shares_loopback(&self) -> bool {
+        self.shared.lease.grant.shares_loopback
+    }
+
     /// Leases as many clusters as requested, all of the same kind.
     pub(crate) async fn acquire_all(wanted: Wanted<'_>, settings: WorkspaceSettings) -> Result<Vec<Self>, Error> {
         let provider = match wanted.provider {

@@ -142,6 +142,7 @@ mod tests {
             lease_directory: "lease".into(),
             log_directory: "log".into(),
             namespace: namespace.map(str::to_owned),
+            shares_loopback: true,
         };
         let read = |namespace| {
             let text = kubeconfig_text(&grant(namespace));

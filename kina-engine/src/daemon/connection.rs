@@ -127,7 +127,7 @@ async fn acquire(mut client: ClientStream, engine: &Engine, request: &AcquireReq
                 let news = NamespaceNews::Granted { lease: lease.number, cluster: lease.cluster.name().to_owned() };
                 engine.dispatcher.tell(Message::Namespace { waiter, news }).await?;
             }
-            match client.send(&EngineMessage::Leased(to_grant(lease))).await {
+            match client.send(&EngineMessage::Leased(to_grant(lease, engine.shares_loopback))).await {
                 Ok(()) => {
                     client.wait_gone().await;
                     Ok(())
@@ -153,7 +153,7 @@ async fn acquire(mut client: ClientStream, engine: &Engine, request: &AcquireReq
 }
 
 /// Puts a lease into the form of the protocol.
-fn to_grant(lease: Lease) -> Box<LeaseGrant> {
+fn to_grant(lease: Lease, shares_loopback: bool) -> Box<LeaseGrant> {
     let Lease { number, owner, cluster, credentials, directory, .. } = lease;
     let GatewayCredentials { address, ca_pem, client } = credentials;
     Box::new(LeaseGrant {
@@ -170,6 +170,7 @@ fn to_grant(lease: Lease) -> Box<LeaseGrant> {
             LeaseOwner::Dispatcher => None,
             LeaseOwner::Namespaces { namespace } => Some(namespace),
         },
+        shares_loopback,
     })
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Engine {
     pub(super) metrics_source: MetricsSource,
     /// The address at which the metrics can be scraped.
     pub(super) metrics_address: Option<SocketAddr>,
+    /// Set if clusters reach listeners on this machine's loopback.
+    pub(super) shares_loopback: bool,
     pub(super) numbers: Arc<Numbers>,
     pub(super) held_leases: Arc<HeldLeases>,
     /// Asks the server to end. The inner sender gets its answer when everything is gone.

@@ -143,6 +143,7 @@ pub(super) async fn serve(
         },
         metrics_source: MetricsSource { metrics, journal: Arc::clone(&journal) },
         metrics_address: metrics_listener.as_ref().map(Listener::address),
+        shares_loopback: capabilities.shares_loopback,
         numbers,
         held_leases: Arc::default(),
         stop,

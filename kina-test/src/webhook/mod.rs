@@ -183,9 +183,8 @@ async fn start(
     handler: Handler,
     register: impl AsyncFnOnce(&Server, &Reviewer) -> Result<Registration, WebhookError>,
 ) -> Result<Webhook, WebhookError> {
-    let provider = cluster.provider();
-    if !provider.shares_loopback() {
-        return Err(WebhookError::OutOfReach { provider });
+    if !cluster.shares_loopback() {
+        return Err(WebhookError::OutOfReach { provider: cluster.provider() });
     }
     let reviewer = std::sync::Arc::new(Reviewer::new(name, timeout, handler));
     let server = Server::start(std::sync::Arc::clone(&reviewer)).await?;
