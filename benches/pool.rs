@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use kina_engine::pool::{
+use kina_engine::lab::pool::{
     Action, BreakerLimits, ClientId, Event, Limits, Pool, ScaleLimits, SlotId, SlotKey, WaiterId, WearLimits,
 };
 

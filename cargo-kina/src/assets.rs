@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use kina_engine::KubernetesMinor;
 use kina_engine::ProviderName;
-use kina_engine::assets::{self, AssetRequest, Assets, AssetsError, KubernetesMinor, Platform, Prune, StoredAssets};
+use kina_engine::assets::{self, AssetRequest, Assets, AssetsError, Platform, Prune, StoredAssets};
 use kina_engine::doctor::binaries_platform;
 use kina_engine::protocol::Profile;
 use serde::Serialize;

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use kina_engine::KubernetesMinor;
 use kina_engine::ProviderName;
-use kina_engine::assets::{self, AssetRequest, Assets, KubernetesMinor, Platform};
+use kina_engine::assets::{self, AssetRequest, Assets, Platform};
 use kina_engine::paths::EnginePaths;
 
 use super::output::print_progress;

@@ -16,8 +16,6 @@ use super::{bench, image, timings};
 const EXIT_USER_ERROR: u8 = 2;
 /// Exit code for unexpected failures.
 pub(crate) const EXIT_FAILED: u8 = 1;
-/// Exit code of `cargo kina bench --compare` if something has become slower.
-pub const EXIT_REGRESSION: u8 = 3;
 
 /// The words of the command line. As a subcommand of cargo, the program gets its own name as the first argument.
 pub fn words() -> impl Iterator<Item = OsString> {

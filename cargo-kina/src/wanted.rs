@@ -70,11 +70,11 @@ impl LeaseRequest {
 }
 
 fn profile_parser() -> impl TypedValueParser<Value = Profile> {
-    PossibleValuesParser::new(Profile::NAMES).try_map(|name| Profile::from_name(&name).ok_or("no such profile"))
+    PossibleValuesParser::new(Profile::ALL.map(Profile::as_str)).try_map(|word| word.parse::<Profile>())
 }
 
 fn isolation_parser() -> impl TypedValueParser<Value = Isolation> {
-    PossibleValuesParser::new(Isolation::NAMES).try_map(|name| Isolation::from_name(&name).ok_or("no such isolation"))
+    PossibleValuesParser::new(Isolation::ALL.map(Isolation::as_str)).try_map(|word| word.parse::<Isolation>())
 }
 
 #[cfg(test)]

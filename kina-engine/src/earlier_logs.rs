@@ -12,8 +12,7 @@ use std::sync::Arc;
 use crate::bounded_log::{COMPONENT_PART_BYTES_MAX, ComponentLog, move_to_older};
 use crate::sabotage::{self, Part};
 
-/// The directory, in that of the logs.
-pub const DIRECTORY: &str = "earlier";
+pub use crate::bounded_log::EARLIER_DIRECTORY as DIRECTORY;
 /// All that a lease can make say something. A supervisor speaks to the engine alone.
 const COMPONENTS: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
 

@@ -26,6 +26,12 @@ pub mod journal {
     pub use crate::journal::Journal;
 }
 
+pub mod pool {
+    pub use crate::pool::{
+        Action, BreakerLimits, ClientId, Event, Limits, Pool, ScaleLimits, SlotId, SlotKey, WaiterId, WearLimits,
+    };
+}
+
 pub mod process_identity {
     pub use crate::process_identity::{numbering, pid, start_of};
 }

@@ -12,7 +12,9 @@
 //! - [`trust`]: files and programs that no other user can have put there.
 //! - [`fixtures`]: CRDs and other objects that a test starts from, and their way into a cluster.
 //! - `rule_kind`: the kinds of objects that an API server applies to other requests.
-//! - [`backoff`]: all retry policies.
+//! - `kubernetes_minor`: the Kubernetes minors that kina supports.
+//! - `choice`: choices that users write as one word.
+//! - `backoff`: all retry policies.
 //!
 //! With the feature `cel`:
 //!
@@ -29,7 +31,7 @@
 //! - `assets`: the binaries, from any source.
 //! - `image`: the image that clusters in virtual machines and containers boot from.
 //! - `journal`, `living_file`, `process_identity`, `set_aside`: the leftovers of crashes, and their removal.
-//! - `budget`, `machine`, `process_memory`: the memory of this engine and of all engines of the user.
+//! - `budget`, `machine_resources`, `process_memory`: the memory of this engine and of all engines of the user.
 //! - `sysctl`: values that macOS tells of itself.
 //! - `cluster_access`: addresses and credentials of a cluster.
 //! - `cluster_name`: the names of clusters.
@@ -52,7 +54,7 @@
 mod api_client;
 #[cfg(feature = "engine")]
 pub mod assets;
-pub mod backoff;
+mod backoff;
 #[cfg(feature = "engine")]
 mod bounded_log;
 #[cfg(feature = "engine")]
@@ -61,6 +63,7 @@ mod budget;
 pub mod cel;
 #[cfg(feature = "certificates")]
 pub mod certificates;
+mod choice;
 pub mod client;
 #[cfg(feature = "engine")]
 mod cluster_access;
@@ -85,6 +88,7 @@ mod hex;
 pub mod image;
 #[cfg(feature = "engine")]
 mod journal;
+mod kubernetes_minor;
 #[cfg(feature = "lab")]
 #[doc(hidden)]
 pub mod lab;
@@ -94,14 +98,14 @@ mod lingering;
 mod living_file;
 mod log_tail;
 #[cfg(feature = "engine")]
-pub mod machine;
+pub mod machine_resources;
 #[cfg(feature = "engine")]
 mod open_files;
 pub mod paths;
 #[cfg(feature = "engine")]
 mod peer_user;
 #[cfg(feature = "engine")]
-pub mod pool;
+mod pool;
 #[cfg(feature = "engine")]
 mod process_identity;
 #[cfg(feature = "engine")]
@@ -134,5 +138,6 @@ pub mod trust;
 #[cfg(feature = "engine")]
 pub use daemon::become_engine_if_asked;
 pub use error_text::with_causes;
+pub use kubernetes_minor::{KubernetesMinor, expect_known_minor};
 pub use log_tail::log_tail;
-pub use provider_name::{ProviderName, ProviderNotBuilt, UnknownProvider};
+pub use provider_name::ProviderName;

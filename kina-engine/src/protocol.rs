@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::choice::choice;
 pub use crate::rule_kind::RuleKind;
 use crate::timings::TimingLine;
 
@@ -151,15 +152,7 @@ pub enum Profile {
     Controllers,
 }
 
-/// As users write it.
-impl std::fmt::Display for Profile {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Api => "api",
-            Self::Controllers => "controllers",
-        })
-    }
-}
+choice!(Profile, "profile", [Api = "api", Controllers = "controllers"]);
 
 /// The part of a cluster that a lease has to itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -172,33 +165,7 @@ pub enum Isolation {
     Namespace,
 }
 
-impl Profile {
-    /// As users write them.
-    pub const NAMES: [&str; 2] = ["api", "controllers"];
-
-    /// The profile of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "api" => Some(Self::Api),
-            "controllers" => Some(Self::Controllers),
-            _ => None,
-        }
-    }
-}
-
-impl Isolation {
-    /// As users write them.
-    pub const NAMES: [&str; 2] = ["cluster", "namespace"];
-
-    /// The isolation of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "cluster" => Some(Self::Cluster),
-            "namespace" => Some(Self::Namespace),
-            _ => None,
-        }
-    }
-}
+choice!(Isolation, "isolation", [Cluster = "cluster", Namespace = "namespace"]);
 
 /// A change of a lease's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,4 @@
-use std::fmt;
-use std::str::FromStr;
+use crate::choice::choice;
 
 /// The name of a provider, which makes clusters in its own way. Each provider has an engine of its own, so that one
 /// that hangs holds up no other; all engines of a user share one budget of memory.
@@ -12,12 +11,7 @@ pub enum ProviderName {
     Apple,
 }
 
-/// There is no such provider.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("kina has no provider `{name}`: the providers are {known}", known = ProviderName::known())]
-pub struct UnknownProvider {
-    name: String,
-}
+choice!(ProviderName, "provider", [Process = "process", Apple = "apple"]);
 
 /// The engine was built without the provider.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,17 +24,6 @@ pub struct ProviderNotBuilt {
 }
 
 impl ProviderName {
-    /// All providers.
-    pub const ALL: [Self; 2] = [Self::Process, Self::Apple];
-
-    /// The name as users write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::Apple => "apple",
-        }
-    }
-
     /// Fails for a provider that an engine of this build does not have.
     ///
     /// # Errors
@@ -51,26 +34,6 @@ impl ProviderName {
             Self::Apple => cfg!(any(feature = "apple", target_os = "macos")),
         };
         if is_built { Ok(()) } else { Err(ProviderNotBuilt { provider: self }) }
-    }
-
-    /// All names, for messages.
-    pub(crate) fn known() -> String {
-        Self::ALL.map(|provider| format!("`{provider}`")).join(", ")
-    }
-}
-
-impl fmt::Display for ProviderName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-impl FromStr for ProviderName {
-    type Err = UnknownProvider;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|provider| provider.as_str() == name);
-        found.ok_or_else(|| UnknownProvider { name: name.to_owned() })
     }
 }
 
@@ -85,14 +48,5 @@ mod tests {
         let is_built = cfg!(any(feature = "apple", target_os = "macos"));
         assert_eq!(ProviderName::Apple.expect_built(), if is_built { Ok(()) } else { Err(refused.clone()) });
         assert!(refused.to_string().contains("enable the feature `apple` of kina-test"), "{refused}");
-    }
-
-    #[test]
-    fn names_are_read_as_they_are_written() {
-        for provider in ProviderName::ALL {
-            assert_eq!(provider.as_str().parse(), Ok(provider));
-        }
-        let error = "docker".parse::<ProviderName>().expect_err("there is none");
-        assert_eq!(error.to_string(), "kina has no provider `docker`: the providers are `process`, `apple`");
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::{PackedState, StoredKey};
-use crate::rewind::{Fingerprint, ServerOwned};
+use crate::rewind::{Fingerprint, ServerOwned, is_root_certificate};
 use crate::set_aside::KEPT_MAX;
 use crate::state_file::{self, StateFileKind, UNFINISHED_PREFIX};
 
@@ -30,8 +30,6 @@ const LEFT_OUT: [&[u8]; 2] =
 /// kube-controller-manager publishes the authority of the API server's certificate under a name that ends with a hash
 /// of it.
 const TRUST_BUNDLES: &[u8] = b"/registry/clustertrustbundles/kubernetes.io:kube-apiserver-serving:";
-/// In each namespace, kube-controller-manager publishes the cluster's own authority under this name.
-const ROOT_CERTIFICATE: (&[u8], &[u8]) = (b"/registry/configmaps/", b"/kube-root-ca.crt");
 
 /// A bootstrapped state.
 #[derive(Clone, Debug)]
@@ -127,12 +125,6 @@ impl SnapshotStore {
 /// Returns true if each cluster has to make this object for itself.
 pub fn is_left_out(key: &[u8]) -> bool {
     LEFT_OUT.iter().chain([&TRUST_BUNDLES]).any(|prefix| key.starts_with(prefix)) || is_root_certificate(key)
-}
-
-/// Returns true if this is the copy of the cluster's authority that controllers put into each namespace.
-pub fn is_root_certificate(key: &[u8]) -> bool {
-    let (prefix, suffix) = ROOT_CERTIFICATE;
-    key.starts_with(prefix) && key.ends_with(suffix)
 }
 
 /// Returns true if an awaited key is only a prefix, which each cluster completes in its own way.

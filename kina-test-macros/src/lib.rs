@@ -94,8 +94,8 @@ use proc_macro::TokenStream;
 ///
 /// ## `kubernetes = "1.NN"`
 ///
-/// The Kubernetes minor of the cluster: `"1.33"`, `"1.34"`, `"1.35"`, `"1.36"` or `"1.37"`. The default is the newest
-/// of them. Only the minor can be chosen; kina takes the newest patch available to it.
+/// The Kubernetes minor of the cluster, one of those that k8s-openapi has types of. The default is the newest of them. A
+/// test with another one does not compile. Only the minor can be chosen; kina takes the newest patch available to it.
 ///
 /// ```text
 /// #[kina::test(kubernetes = "1.36")]

@@ -7,6 +7,7 @@ use syn::{Attribute, Error, Path, Token, Visibility};
 
 use crate::complaints::Complaints;
 use crate::options::{OF_MODULE, Options};
+use crate::render;
 
 /// Limit of the nesting of modules; deeper ones do not get the options.
 const DEPTH_MAX: usize = 64;
@@ -24,7 +25,7 @@ pub(crate) fn expand(option_tokens: TokenStream, item: TokenStream) -> TokenStre
     }
     // Otherwise each test would repeat the complaint.
     let handed_on = if complaints.count() == 0 { option_tokens } else { TokenStream::new() };
-    let expansion = hand_on(item, &handed_on, options.crate_path.as_ref(), 0);
+    let expansion = hand_on(item, &handed_on, options.crate_path.as_ref(), &render::minor_check(&options), 0);
     let errors = complaints.into_tokens();
     quote!(#expansion #errors)
 }
@@ -41,9 +42,15 @@ fn is_inline_module(item: &TokenStream) -> bool {
     parser.parse2(item.clone()).unwrap_or(false)
 }
 
-/// Adds the options to kina's attributes on these items and on those of nested modules. Everything else, above all the
-/// bodies of functions, stays untouched.
-fn hand_on(items: TokenStream, options: &TokenStream, crate_path: Option<&Path>, depth: usize) -> TokenStream {
+/// Adds the options to kina's attributes on these items and on those of nested modules, and some items to the end of the
+/// first module. Everything else, above all the bodies of functions, stays untouched.
+fn hand_on(
+    items: TokenStream,
+    options: &TokenStream,
+    crate_path: Option<&Path>,
+    further_items: &TokenStream,
+    depth: usize,
+) -> TokenStream {
     let mut changed = Vec::new();
     let mut is_in_attribute = false;
     let mut words_after_mod = None;
@@ -55,7 +62,8 @@ fn hand_on(items: TokenStream, options: &TokenStream, crate_path: Option<&Path>,
             TokenTree::Group(group)
                 if words_after_mod == Some(1) && group.delimiter() == Delimiter::Brace && depth < DEPTH_MAX =>
             {
-                TokenTree::Group(rebuilt(&group, hand_on(group.stream(), options, crate_path, depth + 1)))
+                let inside = hand_on(group.stream(), options, crate_path, &TokenStream::new(), depth + 1);
+                TokenTree::Group(rebuilt(&group, quote!(#inside #further_items)))
             }
             other => other,
         };

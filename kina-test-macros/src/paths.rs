@@ -4,8 +4,6 @@ use std::path::Path;
 
 use glob::MatchOptions;
 
-use crate::options::EntryKind;
-
 const WHERE: &str = "paths are relative to the directory of the package's Cargo.toml";
 /// The files that are read from a folder.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
@@ -15,16 +13,25 @@ const RENDERED: [&str; 4] = ["kustomization.yaml", "kustomization.yml", "Kustomi
 const MATCH_OPTIONS: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: false, require_literal_leading_dot: true };
 
+/// The kinds of paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PathKind {
+    /// One file, which must exist.
+    File,
+    /// A pattern or a folder, whose files are found at run time.
+    Several,
+}
+
 /// The kind of path, or the problem with it.
-pub(crate) fn look_up(pattern: &str) -> Result<EntryKind, String> {
+pub(crate) fn look_up(pattern: &str) -> Result<PathKind, String> {
     match std::env::var_os("CARGO_MANIFEST_DIR") {
         Some(directory) => look_up_in(Path::new(&directory), pattern),
         // Not under cargo: a missing file shows when the tests run.
-        None => Ok(EntryKind::Several),
+        None => Ok(PathKind::Several),
     }
 }
 
-pub(crate) fn look_up_in(directory: &Path, pattern: &str) -> Result<EntryKind, String> {
+pub(crate) fn look_up_in(directory: &Path, pattern: &str) -> Result<PathKind, String> {
     if pattern.is_empty() {
         return Err(format!("an empty path names nothing; {WHERE}"));
     }
@@ -36,7 +43,7 @@ pub(crate) fn look_up_in(directory: &Path, pattern: &str) -> Result<EntryKind, S
     }
     let path = directory.join(pattern);
     if path.is_file() {
-        return Ok(EntryKind::File);
+        return Ok(PathKind::File);
     }
     if !path.is_dir() {
         return Err(format!("there is no file `{pattern}`; {WHERE}"));
@@ -47,18 +54,18 @@ pub(crate) fn look_up_in(directory: &Path, pattern: &str) -> Result<EntryKind, S
         ending.is_some_and(|ending| ENDINGS.contains(&ending)) || RENDERED.iter().any(|rendered| name == *rendered)
     });
     if has_files {
-        Ok(EntryKind::Several)
+        Ok(PathKind::Several)
     } else {
         Err(format!("no .yaml, .yml or .json file is in the folder `{pattern}`; {WHERE}"))
     }
 }
 
-fn look_up_pattern(directory: &Path, pattern: &str) -> Result<EntryKind, String> {
+fn look_up_pattern(directory: &Path, pattern: &str) -> Result<PathKind, String> {
     let escaped = glob::Pattern::escape(&directory.to_string_lossy());
     let mut found = glob::glob_with(&format!("{escaped}/{pattern}"), MATCH_OPTIONS)
         .map_err(|error| format!("`{pattern}` is not a pattern: {}", error.msg))?;
     if found.any(|path| path.is_ok_and(|path| path.is_file())) {
-        Ok(EntryKind::Several)
+        Ok(PathKind::Several)
     } else {
         Err(format!("no file matches `{pattern}`; {WHERE}"))
     }

@@ -6,8 +6,9 @@ use syn::spanned::Spanned;
 use syn::{FnArg, LitStr};
 
 use crate::function::TestFunction;
-use crate::options::{Choice, Entry, EntryKind, Options};
+use crate::options::{Choice, Entry, Options};
 use crate::other_attributes;
+use crate::paths::PathKind;
 
 /// The limit of a clippy lint.
 const CLIPPYS_ARGUMENT_COUNT_MAX: usize = 7;
@@ -41,6 +42,7 @@ pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
         [] => plain_case,
         fields => quote!(#crate_path::__private::TestCase { #(#fields,)* ..#plain_case }),
     };
+    let minor_check = minor_check(options);
     let function_pointer = function_pointer(function);
     let makers = makers(function, &crate_path);
     quote! {
@@ -57,6 +59,7 @@ pub(crate) fn test(function: &TestFunction, options: &Options) -> TokenStream {
                 (#(#makers,)*),
             )
         }
+        #minor_check
     }
 }
 
@@ -82,6 +85,23 @@ pub(crate) fn as_written(function: &TestFunction) -> TokenStream {
         #[allow(dead_code)]
         #visibility #signature #body
     }
+}
+
+/// A constant that compiles only if kina knows the minor, which the compiler reports at the user's own token. Empty if
+/// there is no minor, or if it is the module's.
+pub(crate) fn minor_check(options: &Options) -> TokenStream {
+    let Some(minor) = options.kubernetes.as_ref().filter(|_| !options.minor_is_of_module) else {
+        return TokenStream::new();
+    };
+    let place = Span::call_site().located_at(minor.span());
+    let crate_path: TokenStream = crate_path(options)
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(place);
+            token
+        })
+        .collect();
+    quote_spanned!(place=> const _: () = #crate_path::__private::expect_known_minor(#minor);)
 }
 
 fn crate_path(options: &Options) -> TokenStream {
@@ -147,7 +167,7 @@ fn template(options: &Options, crate_path: &TokenStream) -> Option<TokenStream> 
     let (crds, fixtures) = (calls(&options.crds, "crds"), calls(&options.fixtures, "fixtures"));
     let given = options.template.as_ref().map(|function| quote_spanned!(function.span()=> .and(#function())));
     let tracked = entries().filter_map(|entry| match entry {
-        Entry::Files { pattern, kind: EntryKind::File } => Some(tracked(pattern)),
+        Entry::Files { pattern, kind: PathKind::File } => Some(tracked(pattern)),
         _ => None,
     });
     Some(quote! {

@@ -2,9 +2,8 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 
 use kube::Resource;
-use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 
-use crate::{Cluster, Context, Error, Namespace};
+use crate::{Cluster, Context, Error, Namespace, ScopeInTest};
 
 /// An argument of a test.
 ///
@@ -112,45 +111,4 @@ impl FromTest for Context {
     async fn from_test(context: &Context) -> Result<Self, Infallible> {
         Ok(context.clone())
     }
-}
-
-/// The scope of a kind: namespaced or cluster-wide. Known for every kind that has a Rust type.
-#[diagnostic::on_unimplemented(
-    message = "kina cannot tell whether these objects are in a namespace or in the cluster",
-    label = "its scope is `{Self}`",
-    note = "take a `kube::Client` and make the `Api` from it"
-)]
-pub trait ScopeInTest: Sized + sealed::Sealed {
-    #[doc(hidden)]
-    fn api<K>(client: kube::Client, namespace: &str) -> kube::Api<K>
-    where
-        K: Resource<Scope = Self>,
-        K::DynamicType: Default;
-}
-
-impl ScopeInTest for NamespaceResourceScope {
-    fn api<K>(client: kube::Client, namespace: &str) -> kube::Api<K>
-    where
-        K: Resource<Scope = Self>,
-        K::DynamicType: Default,
-    {
-        kube::Api::namespaced(client, namespace)
-    }
-}
-
-impl ScopeInTest for ClusterResourceScope {
-    fn api<K>(client: kube::Client, _namespace: &str) -> kube::Api<K>
-    where
-        K: Resource<Scope = Self>,
-        K::DynamicType: Default,
-    {
-        kube::Api::all(client)
-    }
-}
-
-mod sealed {
-    pub trait Sealed {}
-
-    impl Sealed for super::NamespaceResourceScope {}
-    impl Sealed for super::ClusterResourceScope {}
 }

@@ -10,8 +10,8 @@ use kina_engine::protocol::{AcquireRequest, Isolation, NetworkChange, Profile, R
 use kina_engine::settings::WorkspaceSettings;
 use once_cell::sync::OnceCell;
 
+use crate::Error;
 use crate::template::ReadTemplate;
-use crate::{Error, Network};
 
 /// An exclusive lease on a real cluster.
 ///
@@ -119,11 +119,6 @@ impl Cluster {
     /// subdirectory `earlier`. The logs outlive the cluster for a while.
     pub fn log_directory(&self) -> &Path {
         &self.shared.lease.grant.log_directory
-    }
-
-    /// The network between this test's clients and the cluster, to cut it and restore it.
-    pub fn network(&self) -> Network {
-        Network::new(self.clone())
     }
 
     /// Ends the lease now, even if other clones of this value exist.

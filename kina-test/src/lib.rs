@@ -100,13 +100,14 @@ mod harness;
 mod namespace;
 mod namespace_deletion;
 mod network;
+mod scope;
 mod template;
 mod user;
 pub mod wait;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 
-pub use argument::{FromTest, ScopeInTest};
+pub use argument::FromTest;
 pub use cluster::Cluster;
 pub use context::Context;
 pub use error::Error;
@@ -116,6 +117,7 @@ pub use kube;
 pub use namespace::Namespace;
 pub use namespace_deletion::DeleteNamespaceError;
 pub use network::Network;
+pub use scope::ScopeInTest;
 pub use template::Template;
 pub use wait::{AsObjectRef, ObjectRef, WaitError, object};
 
@@ -162,6 +164,7 @@ struct CompilerErrors;
 /// Items for the code that the attribute generates. Not for use by hand: they may change with every version.
 #[doc(hidden)]
 pub mod __private {
+    pub use kina_engine::expect_known_minor;
     pub use kina_engine::protocol::{Isolation, Profile};
 
     pub use crate::harness::{Argument, Arguments, Flavor, TestCase, TestFunction, argument};

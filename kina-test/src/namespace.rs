@@ -1,7 +1,6 @@
 use kube::Resource;
 
-use crate::Cluster;
-use crate::argument::ScopeInTest;
+use crate::{Cluster, ScopeInTest};
 
 /// The namespace of a test.
 ///

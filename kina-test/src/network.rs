@@ -44,11 +44,14 @@ pub struct Network {
     cluster: Cluster,
 }
 
-impl Network {
-    pub(crate) fn new(cluster: Cluster) -> Self {
-        Self { cluster }
+impl Cluster {
+    /// The network between this test's clients and the cluster, to cut it and restore it.
+    pub fn network(&self) -> Network {
+        Network { cluster: self.clone() }
     }
+}
 
+impl Network {
     /// Cuts the cluster off, as if its API server had crashed: all connections are closed, new ones are reset.
     ///
     /// # Errors

@@ -28,8 +28,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
+use kina_engine::KubernetesMinor;
 use kina_engine::ProviderName;
-use kina_engine::assets::{self, AssetRequest, Assets, KubernetesMinor};
+use kina_engine::assets::{self, AssetRequest, Assets};
 use kina_engine::client::EngineClient;
 use kina_engine::direct_cluster::DirectCluster;
 use kina_engine::protocol::{AcquireRequest, Status};

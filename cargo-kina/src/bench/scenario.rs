@@ -6,12 +6,14 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use kina_engine::ProviderName;
 
-use super::super::program::EXIT_REGRESSION;
 use super::super::situation::{Situation, runtime};
 use super::super::{Format, interrupted};
 use super::gate::{self, GateArguments, SlowerThanSaved};
 use super::report::Report;
 use super::{acquisition, probe};
+
+/// Exit code of `cargo kina bench --compare` if something has become slower.
+const EXIT_REGRESSION: u8 = 3;
 
 /// Scenario to measure, or recording to compare with.
 #[derive(Debug, Args)]

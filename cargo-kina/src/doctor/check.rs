@@ -5,7 +5,7 @@ use serde::Serialize;
 /// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
+pub(super) enum CheckOutcome {
     /// All well.
     Ok,
     /// Clusters work nevertheless.
@@ -21,7 +21,7 @@ pub(super) enum Outcome {
 pub(super) struct Check {
     pub(super) section: &'static str,
     pub(super) name: &'static str,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: CheckOutcome,
     /// The finding; of a skipped check, the reason to skip it.
     pub(super) found: String,
     /// The consequences of the finding.
@@ -51,7 +51,7 @@ pub(super) struct Report {
 
 impl Section {
     pub(super) fn ok(self, name: &'static str, found: impl Into<String>) -> Check {
-        self.check(name, Outcome::Ok, found.into(), None)
+        self.check(name, CheckOutcome::Ok, found.into(), None)
     }
 
     pub(super) fn warning(
@@ -61,7 +61,7 @@ impl Section {
         meaning: impl Into<String>,
         repair: impl Into<String>,
     ) -> Check {
-        self.check(name, Outcome::Warning, found.into(), Some((meaning.into(), repair.into())))
+        self.check(name, CheckOutcome::Warning, found.into(), Some((meaning.into(), repair.into())))
     }
 
     pub(super) fn wrong(
@@ -71,14 +71,20 @@ impl Section {
         meaning: impl Into<String>,
         repair: impl Into<String>,
     ) -> Check {
-        self.check(name, Outcome::Wrong, found.into(), Some((meaning.into(), repair.into())))
+        self.check(name, CheckOutcome::Wrong, found.into(), Some((meaning.into(), repair.into())))
     }
 
     pub(super) fn skipped(self, name: &'static str, why: impl Into<String>) -> Check {
-        self.check(name, Outcome::Skipped, why.into(), None)
+        self.check(name, CheckOutcome::Skipped, why.into(), None)
     }
 
-    fn check(self, name: &'static str, outcome: Outcome, found: String, advice: Option<(String, String)>) -> Check {
+    fn check(
+        self,
+        name: &'static str,
+        outcome: CheckOutcome,
+        found: String,
+        advice: Option<(String, String)>,
+    ) -> Check {
         let (meaning, repair) = advice.unzip();
         Check { section: self.0, name, outcome, found, meaning, repair }
     }
@@ -86,7 +92,7 @@ impl Section {
 
 impl Report {
     pub(super) fn new(provider: &'static str, simulated: bool, checks: Vec<Check>) -> Self {
-        let well = checks.iter().all(|check| check.outcome != Outcome::Wrong);
+        let well = checks.iter().all(|check| check.outcome != CheckOutcome::Wrong);
         let platform = kina_engine::assets::Platform::host().to_string();
         Self { kina: kina_engine::protocol::VERSION, platform, provider, simulated, well, checks }
     }
@@ -115,13 +121,13 @@ impl Report {
 
     fn summary(&self) -> String {
         let count = |outcome| self.checks.iter().filter(|check| check.outcome == outcome).count();
-        let [wrong, warnings, skipped] = [Outcome::Wrong, Outcome::Warning, Outcome::Skipped].map(count);
+        let [wrong, warnings, skipped] = [CheckOutcome::Wrong, CheckOutcome::Warning, CheckOutcome::Skipped].map(count);
         let of = self.checks.len();
         format!("{of} checks of `{}`: {wrong} wrong, {warnings} warnings, {skipped} skipped", self.provider)
     }
 }
 
-impl Outcome {
+impl CheckOutcome {
     fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",

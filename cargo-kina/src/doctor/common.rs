@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kina_engine::KubernetesMinor;
 use kina_engine::ProviderName;
-use kina_engine::assets::{self, AssetRequest, Assets, AssetsError, KubernetesMinor};
+use kina_engine::assets::{self, AssetRequest, Assets, AssetsError};
 use kina_engine::client::{ClientError, EngineClient, EngineProgram};
 use kina_engine::doctor;
 use kina_engine::paths::{EnginePaths, PathsError};
@@ -250,23 +251,23 @@ fn other_sockets_with_engines(runtime_directory: &Path) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Outcome;
+    use super::super::check::CheckOutcome;
     use super::*;
 
     #[test]
     fn a_runtime_directory_that_others_can_enter_is_wrong_and_its_repair_names_it() {
         let found = Err(PathsError::OpenToOthers { path: "/run/open".into(), mode: 0o755 });
         let check = runtime_directory(&found);
-        assert_eq!((check.outcome, check.repair.as_deref()), (Outcome::Wrong, Some("chmod 700 /run/open")));
+        assert_eq!((check.outcome, check.repair.as_deref()), (CheckOutcome::Wrong, Some("chmod 700 /run/open")));
     }
 
     #[test]
     fn a_cache_that_cannot_be_written_is_wrong() {
         let denied = Err(io::Error::from(io::ErrorKind::PermissionDenied));
-        assert_eq!(cache(Path::new("/c"), &denied).outcome, Outcome::Wrong);
+        assert_eq!(cache(Path::new("/c"), &denied).outcome, CheckOutcome::Wrong);
         let directory = tempfile::tempdir().expect("a temporary directory");
         let inner = directory.path().join("not/there");
-        assert_eq!(cache(&inner, &try_to_write(&inner)).outcome, Outcome::Ok);
+        assert_eq!(cache(&inner, &try_to_write(&inner)).outcome, CheckOutcome::Ok);
         std::fs::write(directory.path().join("file"), "").expect("written");
         assert!(try_to_write(&directory.path().join("file/below")).is_err());
     }
@@ -275,7 +276,7 @@ mod tests {
     fn disk_space_gets_worse_in_steps() {
         let outcome = |free_bytes| disk_space(Path::new("/c"), free_bytes).outcome;
         let steps = [None, Some(0), Some(FREE_BYTES_LEAST), Some(FREE_BYTES_ENOUGH)].map(outcome);
-        assert_eq!(steps, [Outcome::Skipped, Outcome::Wrong, Outcome::Warning, Outcome::Ok]);
+        assert_eq!(steps, [CheckOutcome::Skipped, CheckOutcome::Wrong, CheckOutcome::Warning, CheckOutcome::Ok]);
     }
 
     #[test]
@@ -286,10 +287,14 @@ mod tests {
         request.offline = true;
         request.setup_envtest_root = None;
         let none = binaries(KubernetesMinor::DEFAULT, &assets::provide(&request, &|_| {}));
-        assert_eq!((none.outcome, none.repair.as_deref()), (Outcome::Warning, Some("cargo kina warm 1")), "{none:?}");
+        assert_eq!(
+            (none.outcome, none.repair.as_deref()),
+            (CheckOutcome::Warning, Some("cargo kina warm 1")),
+            "{none:?}"
+        );
         request.explicit_directory = Some(directory.path().join("empty"));
         let wrong = binaries(KubernetesMinor::DEFAULT, &assets::provide(&request, &|_| {}));
-        assert_eq!(wrong.outcome, Outcome::Wrong, "{wrong:?}");
+        assert_eq!(wrong.outcome, CheckOutcome::Wrong, "{wrong:?}");
     }
 
     #[test]
@@ -305,13 +310,13 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(30), "the socket is closed");
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(other_engines(&[]).outcome, Outcome::Ok);
-        assert_eq!(other_engines(&["engine-0-0.0.1".to_owned()]).outcome, Outcome::Warning);
+        assert_eq!(other_engines(&[]).outcome, CheckOutcome::Ok);
+        assert_eq!(other_engines(&["engine-0-0.0.1".to_owned()]).outcome, CheckOutcome::Warning);
     }
 
     #[test]
     fn remains_of_killed_engines_and_a_socket_elsewhere_are_warnings() {
-        assert_eq!([0, 2].map(|count| dead_engines(count).outcome), [Outcome::Ok, Outcome::Warning]);
+        assert_eq!([0, 2].map(|count| dead_engines(count).outcome), [CheckOutcome::Ok, CheckOutcome::Warning]);
         let directory = tempfile::tempdir().expect("a temporary directory");
         let outcome = |name: &str| {
             let runtime = directory.path().join(name).into_os_string();
@@ -322,13 +327,13 @@ mod tests {
             });
             socket_path(&paths.expect("usable")).outcome
         };
-        assert_eq!([outcome("short"), outcome(&"x".repeat(200))], [Outcome::Ok, Outcome::Warning]);
+        assert_eq!([outcome("short"), outcome(&"x".repeat(200))], [CheckOutcome::Ok, CheckOutcome::Warning]);
     }
 
     #[test]
     fn settings_that_cannot_be_understood_are_wrong() {
         let error = ProviderName::ALL[0].as_str().parse::<u64>();
-        assert_eq!(settings("user_settings", &error).outcome, Outcome::Wrong);
-        assert_eq!(settings("user_settings", &Ok::<_, io::Error>(())).outcome, Outcome::Ok);
+        assert_eq!(settings("user_settings", &error).outcome, CheckOutcome::Wrong);
+        assert_eq!(settings("user_settings", &Ok::<_, io::Error>(())).outcome, CheckOutcome::Ok);
     }
 }

@@ -137,7 +137,7 @@ fn count_watches() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Outcome;
+    use super::super::check::CheckOutcome;
     use super::*;
 
     #[test]
@@ -145,11 +145,11 @@ mod tests {
         let outcome = |of_group: Option<(u64, u64)>, of_user| {
             processes(of_group.map(|(most, taken)| Bound { most, taken }), of_user, 4).outcome
         };
-        assert_eq!(outcome(None, None), Outcome::Ok);
-        assert_eq!(outcome(Some((1000, 100)), Some(100_000)), Outcome::Ok);
-        assert_eq!(outcome(Some((1000, 900)), Some(100_000)), Outcome::Warning);
-        assert_eq!(outcome(Some((1000, 990)), None), Outcome::Wrong);
-        assert_eq!(outcome(None, Some(100)), Outcome::Warning);
+        assert_eq!(outcome(None, None), CheckOutcome::Ok);
+        assert_eq!(outcome(Some((1000, 100)), Some(100_000)), CheckOutcome::Ok);
+        assert_eq!(outcome(Some((1000, 900)), Some(100_000)), CheckOutcome::Warning);
+        assert_eq!(outcome(Some((1000, 990)), None), CheckOutcome::Wrong);
+        assert_eq!(outcome(None, Some(100)), CheckOutcome::Warning);
     }
 
     #[test]
@@ -167,12 +167,12 @@ mod tests {
     #[test]
     fn few_watchers_and_few_ports_are_warnings() {
         let outcome = |taken| watches(Some(Bound { most: 128, taken }), 4).outcome;
-        assert_eq!([0, 96, 97].map(outcome), [Outcome::Ok, Outcome::Ok, Outcome::Warning]);
-        assert_eq!(watches(None, 4).outcome, Outcome::Skipped);
+        assert_eq!([0, 96, 97].map(outcome), [CheckOutcome::Ok, CheckOutcome::Ok, CheckOutcome::Warning]);
+        assert_eq!(watches(None, 4).outcome, CheckOutcome::Skipped);
         assert_eq!(port_range("32768\t60999\n"), Some((32768, 60999)));
-        assert_eq!(ports(port_range("32768 60999")).outcome, Outcome::Ok);
-        assert_eq!(ports(port_range("60000 60999")).outcome, Outcome::Warning);
-        assert_eq!(ports(port_range("")).outcome, Outcome::Skipped);
+        assert_eq!(ports(port_range("32768 60999")).outcome, CheckOutcome::Ok);
+        assert_eq!(ports(port_range("60000 60999")).outcome, CheckOutcome::Warning);
+        assert_eq!(ports(port_range("")).outcome, CheckOutcome::Skipped);
     }
 
     #[cfg(target_os = "linux")]

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use kina_engine::doctor::MEMORY_PER_CLUSTER_BYTES;
-use kina_engine::machine;
+use kina_engine::machine_resources;
 use kina_engine::settings::EngineSettings;
 
 use super::ask;
@@ -20,13 +20,13 @@ const LOOPBACK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Makes all checks of this section.
 pub(super) fn examine(settings: &EngineSettings) -> Vec<Check> {
-    let memory_bytes = settings.memory_max_bytes.unwrap_or_else(machine::available_memory_bytes);
-    let by_cores = machine::cores().saturating_mul(2);
+    let memory_bytes = settings.memory_max_bytes.unwrap_or_else(machine_resources::available_memory_bytes);
+    let by_cores = machine_resources::cores().saturating_mul(2);
     let by_memory = usize::try_from(memory_bytes / MEMORY_PER_CLUSTER_BYTES).unwrap_or(usize::MAX);
     let clusters_max = settings.slots_max.unwrap_or(by_cores.min(by_memory)).max(1);
     let mut checks = vec![
         open_files(SECTION, ask::open_files_max()),
-        cores(machine::cores()),
+        cores(machine_resources::cores()),
         memory(memory_bytes, settings.memory_max_bytes.is_some()),
         loopback(&try_loopback()),
         death_with_the_engine(),
@@ -143,13 +143,13 @@ fn death_with_the_engine() -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Outcome;
+    use super::super::check::CheckOutcome;
     use super::*;
 
     #[test]
     fn memory_counts_in_clusters() {
         let outcome = |clusters: u64| memory(clusters * MEMORY_PER_CLUSTER_BYTES, false).outcome;
-        assert_eq!([0, 1, 4].map(outcome), [Outcome::Wrong, Outcome::Warning, Outcome::Ok]);
+        assert_eq!([0, 1, 4].map(outcome), [CheckOutcome::Wrong, CheckOutcome::Warning, CheckOutcome::Ok]);
         let repair = |is_set| memory(0, is_set).repair.unwrap_or_default();
         assert!(repair(true).contains("KINA_MEMORY_MAX") && !repair(false).contains("KINA_MEMORY_MAX"));
     }
@@ -157,23 +157,26 @@ mod tests {
     #[test]
     fn few_open_files_and_few_cores_are_warnings() {
         let outcome = |most| open_files(SECTION, most).outcome;
-        assert_eq!([Some(256), Some(1024), None].map(outcome), [Outcome::Warning, Outcome::Ok, Outcome::Ok]);
-        assert_eq!([1, 2].map(|number| cores(number).outcome), [Outcome::Warning, Outcome::Ok]);
+        assert_eq!(
+            [Some(256), Some(1024), None].map(outcome),
+            [CheckOutcome::Warning, CheckOutcome::Ok, CheckOutcome::Ok]
+        );
+        assert_eq!([1, 2].map(|number| cores(number).outcome), [CheckOutcome::Warning, CheckOutcome::Ok]);
     }
 
     #[test]
     fn loopback_works_here_and_a_failure_is_wrong() {
-        assert_eq!(loopback(&try_loopback()).outcome, Outcome::Ok);
-        assert_eq!(loopback(&Err(io::Error::from(io::ErrorKind::AddrNotAvailable))).outcome, Outcome::Wrong);
+        assert_eq!(loopback(&try_loopback()).outcome, CheckOutcome::Ok);
+        assert_eq!(loopback(&Err(io::Error::from(io::ErrorKind::AddrNotAvailable))).outcome, CheckOutcome::Wrong);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn the_parent_death_signal_is_tried_and_this_thread_is_left_as_it_was() {
         let before = rustix::process::parent_process_death_signal().expect("answered");
-        assert_eq!(death_with_the_engine().outcome, Outcome::Ok);
+        assert_eq!(death_with_the_engine().outcome, CheckOutcome::Ok);
         assert_eq!(rustix::process::parent_process_death_signal().expect("answered"), before);
         let outcomes = [Ok(false), Err(io::Error::from(io::ErrorKind::PermissionDenied))].map(killed_by_the_kernel);
-        assert!(outcomes.iter().all(|check| check.outcome == Outcome::Warning));
+        assert!(outcomes.iter().all(|check| check.outcome == CheckOutcome::Warning));
     }
 }

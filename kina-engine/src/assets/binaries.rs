@@ -18,6 +18,8 @@ pub(super) const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 pub(super) const SCHEDULER: &str = "kube-scheduler";
 /// The program that simulates nodes.
 pub(super) const KWOK: &str = "kwok";
+/// Its version, one for every Kubernetes.
+pub(super) const KWOK_VERSION: &str = "0.8.0";
 /// The components of a cluster with controllers, beside [`COMPONENTS`].
 pub(super) const CONTROLLER_COMPONENTS: [&str; 3] = [CONTROLLER_MANAGER, SCHEDULER, KWOK];
 

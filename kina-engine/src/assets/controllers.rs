@@ -12,9 +12,6 @@ use super::request::AssetRequest;
 use super::store::{self, StoreLock};
 use super::{Assets, ControllerAssets, Progress, Report, go_build, release};
 
-/// The version of the simulated nodes, one for every Kubernetes.
-pub(super) const KWOK_VERSION: &str = "0.8.0";
-
 /// The places where components may already be.
 struct Places {
     directories: Vec<PathBuf>,

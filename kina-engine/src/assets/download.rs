@@ -16,9 +16,10 @@ use super::platform::Platform;
 use super::request::AssetRequest;
 use super::store::StoreLock;
 use super::unpack::{UnpackError, unpack};
-use super::version::{KubernetesMinor, KubernetesVersion};
 use super::{Progress, Report};
+use crate::assets::version::KubernetesVersion;
 use crate::backoff::Backoff;
+use crate::kubernetes_minor::KubernetesMinor;
 
 /// The index has 60 KB today.
 const INDEX_BYTES_MAX: u64 = 16 << 20;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::binaries::CONTROLLER_COMPONENTS;
 use super::platform::Platform;
-use super::version::KubernetesMinor;
+use crate::kubernetes_minor::{KubernetesMinor, OLDEST_GO};
 use crate::trust::Distrust;
 
 /// The sources of binaries.
@@ -189,7 +189,7 @@ impl fmt::Display for NoSource {
             formatter,
             "do one of these: install Go ({} or later) and let it reach a module proxy; allow the download; set KUBEBUILDER_ASSETS to \
              a directory with {}; ask for {}",
-            super::go_build::OLDEST_GO,
+            OLDEST_GO,
             if self.is_of_controllers() {
                 format!("`kube-apiserver`, `etcd` and `{}`", self.components.join("`, `"))
             } else {

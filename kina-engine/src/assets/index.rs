@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::platform::Platform;
-use super::version::{KubernetesMinor, KubernetesVersion};
+use crate::assets::version::KubernetesVersion;
+use crate::kubernetes_minor::KubernetesMinor;
 
 /// The whole index.
 #[derive(Debug, Deserialize)]

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Progress;
-use super::binaries::{COMPONENTS, CONTROLLER_COMPONENTS, KWOK, problem_of};
-use super::controllers::KWOK_VERSION;
+use super::binaries::{COMPONENTS, CONTROLLER_COMPONENTS, KWOK, KWOK_VERSION, problem_of};
 use super::error::{AssetSource, AssetsError};
 use super::platform::Platform;
 use super::request::AssetRequest;
 use super::store::{self, StoreLock};
-use super::version::{KubernetesMinor, KubernetesVersion};
+use crate::assets::version::KubernetesVersion;
+use crate::kubernetes_minor::KubernetesMinor;
 
 /// A process that holds a lock for longer is at work on something large.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);

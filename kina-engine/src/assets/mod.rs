@@ -34,7 +34,8 @@ pub use self::platform::Platform;
 pub use self::request::{
     AssetLimits, AssetRequest, DEFAULT_INDEX_URL, DEFAULT_KWOK_RELEASE_URL, DEFAULT_RELEASE_URL, ENVIRONMENT,
 };
-pub use self::version::{InvalidVersion, KubernetesMinor, KubernetesVersion, UnknownMinor};
+pub use self::version::{InvalidVersion, KubernetesVersion};
+pub use crate::kubernetes_minor::{KubernetesMinor, UnknownMinor};
 
 use self::binaries::Binaries;
 use self::error::SourceFailure;

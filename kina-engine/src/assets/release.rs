@@ -9,14 +9,13 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 use super::Report;
-use super::binaries::KWOK;
-use super::controllers::KWOK_VERSION;
+use super::binaries::{KWOK, KWOK_VERSION};
 use super::download::{Transfer, receive};
 use super::error::{AssetsError, SourceFailure};
 use super::http::{self, HttpError};
 use super::request::AssetRequest;
 use super::store::StoreLock;
-use super::version::KubernetesVersion;
+use crate::assets::version::KubernetesVersion;
 
 /// A line with a hash, or GitHub's description of a release.
 const STATEMENT_BYTES_MAX: u64 = 4 << 20;

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::platform::Platform;
-use super::version::KubernetesMinor;
+use crate::kubernetes_minor::KubernetesMinor;
 use crate::trust::{Rule, TRUSTED_DIRECTORY, search_path};
 
 /// The release index that is asked unless the request names another one.

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 
-use super::binaries::{Binaries, COMPONENTS, CONTROLLER_COMPONENTS, KWOK, problem_of};
-use super::controllers::KWOK_VERSION;
+use super::binaries::{Binaries, COMPONENTS, CONTROLLER_COMPONENTS, KWOK, KWOK_VERSION, problem_of};
 use super::error::AssetsError;
 use super::platform::Platform;
 use super::request::AssetRequest;
-use super::version::{KubernetesMinor, KubernetesVersion};
 use super::{Progress, Report};
+use crate::assets::version::KubernetesVersion;
 use crate::backoff::Backoff;
+use crate::kubernetes_minor::KubernetesMinor;
 use crate::set_aside::set_aside;
 use crate::trust::{close_to_others, create_directories, expect_directory_below};
 

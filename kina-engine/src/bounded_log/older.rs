@@ -5,12 +5,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::CHUNK_BYTES;
-use crate::earlier_logs;
+use super::{CHUNK_BYTES, EARLIER_DIRECTORY};
 
 /// The place of the older part of the log at `path`.
 pub(super) fn older_part(path: &Path) -> Option<PathBuf> {
-    Some(path.parent()?.join(earlier_logs::DIRECTORY).join(path.file_name()?))
+    Some(path.parent()?.join(EARLIER_DIRECTORY).join(path.file_name()?))
 }
 
 /// Makes the directory of older parts, if it is not there.

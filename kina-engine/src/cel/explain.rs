@@ -4,7 +4,7 @@ use ::cel::Value;
 use serde_json::Value as Json;
 
 use super::parts::{self, Parts};
-use super::{Expression, Outcome, error, value};
+use super::{Evaluated, Expression, error, value};
 
 /// A part of a condition that an object does not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,10 +100,10 @@ fn leaf(text: &str, object: &Json) -> Option<Part> {
         Err(_) => return part(Verdict::False, None),
     };
     match expression.bind(object).run() {
-        Ok(Outcome::Value(Value::Bool(true))) => None,
-        Ok(Outcome::Value(Value::Bool(false))) => part(Verdict::False, why_false(text, object)),
-        Ok(Outcome::Value(other)) => part(Verdict::Unfit, Some(format!("it is {}", value::described(&other)))),
-        Ok(Outcome::Missing) => part(Verdict::Missing, Some(what_is_missing(text, object))),
+        Ok(Evaluated::Value(Value::Bool(true))) => None,
+        Ok(Evaluated::Value(Value::Bool(false))) => part(Verdict::False, why_false(text, object)),
+        Ok(Evaluated::Value(other)) => part(Verdict::Unfit, Some(format!("it is {}", value::described(&other)))),
+        Ok(Evaluated::Missing) => part(Verdict::Missing, Some(what_is_missing(text, object))),
         Err(error) => part(Verdict::Unfit, Some(error::of_execution(&error))),
     }
 }
@@ -151,7 +151,7 @@ fn what_is_missing(text: &str, object: &Json) -> String {
 /// The value of an expression; `None` if it is missing.
 fn value_of(text: &str, object: &Json) -> Option<Value> {
     match Expression::compile_value(text).ok()?.bind(object).run() {
-        Ok(Outcome::Value(value)) => Some(value),
-        Ok(Outcome::Missing) | Err(_) => None,
+        Ok(Evaluated::Value(value)) => Some(value),
+        Ok(Evaluated::Missing) | Err(_) => None,
     }
 }

@@ -131,23 +131,23 @@ impl Bound<'_> {
     /// If the condition does not fit the object's types, for example if it compares a map with a number.
     pub fn evaluate(&self) -> Result<bool, EvaluationError> {
         match self.run() {
-            Ok(Outcome::Value(Value::Bool(is_met))) => Ok(is_met),
-            Ok(Outcome::Missing) => Ok(false),
-            Ok(Outcome::Value(other)) => {
+            Ok(Evaluated::Value(Value::Bool(is_met))) => Ok(is_met),
+            Ok(Evaluated::Missing) => Ok(false),
+            Ok(Evaluated::Value(other)) => {
                 Err(self.error(&format!("it is not a condition, but {}", value::described(&other))))
             }
             Err(error) => Err(self.error(&error::of_execution(&error))),
         }
     }
 
-    fn run(&self) -> Result<Outcome, ExecutionError> {
+    fn run(&self) -> Result<Evaluated, ExecutionError> {
         match Value::resolve_val(&self.expression.root, &self.context) {
             // The usual result needs no copy.
             Ok(result) => match result.downcast_ref::<::cel::common::types::CelBool>() {
-                Some(boolean) => Ok(Outcome::Value(Value::Bool(*boolean.inner()))),
-                None => Ok(Outcome::Value(Value::try_from(result.as_ref())?)),
+                Some(boolean) => Ok(Evaluated::Value(Value::Bool(*boolean.inner()))),
+                None => Ok(Evaluated::Value(Value::try_from(result.as_ref())?)),
             },
-            Err(error) if error::is_missing(&error) => Ok(Outcome::Missing),
+            Err(error) if error::is_missing(&error) => Ok(Evaluated::Missing),
             Err(error) => Err(error),
         }
     }
@@ -159,7 +159,7 @@ impl Bound<'_> {
 }
 
 /// The result of an expression.
-enum Outcome {
+enum Evaluated {
     Value(Value),
     /// A field that it depends on is missing.
     Missing,

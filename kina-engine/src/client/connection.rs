@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::UnixStream;
 
+use crate::choice::UnknownChoice;
 use crate::fixtures::FixtureSet;
 use crate::paths::{EnginePaths, PathsError};
 use crate::protocol::{ClientMessage, EngineMessage, LINE_BYTES_MAX, LeaseGrant, PROTOCOL, RefusalKind};
+use crate::provider_name::ProviderNotBuilt;
 use crate::settings::SettingsError;
-use crate::{ProviderNotBuilt, UnknownProvider};
 
 /// The engine sends a message at least every 10 s to a waiting client.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -42,7 +43,7 @@ pub enum ClientError {
     Settings(#[from] SettingsError),
     /// The provider does not exist.
     #[error("no engine can be chosen")]
-    Provider(#[from] UnknownProvider),
+    Provider(#[from] UnknownChoice),
     /// An engine of this build would not have the provider.
     #[error("no engine can be started")]
     ProviderNotBuilt(#[from] ProviderNotBuilt),

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 pub use connection::{ClientError, Lease};
 pub use credentials::{auth_info, config_of_lease, kube_config, kubeconfig_text, user_agent};
 pub use news::News;
-pub use starter::{BECOME_ENGINE, EngineProgram};
+pub use starter::EngineProgram;
 
 use crate::ProviderName;
 use crate::fixtures::FixtureSet;
@@ -26,6 +26,7 @@ use crate::paths::EnginePaths;
 use crate::protocol::{
     AcquireRequest, ClientMessage, EngineMessage, LeaseGrant, MetricsText, NetworkChange, RuleKind, Status,
 };
+pub use crate::settings::BECOME_ENGINE;
 use crate::settings::WorkspaceSettings;
 use crate::timings::{self, TimingLine};
 use connection::Connection;

@@ -11,11 +11,8 @@ use super::connection::{ClientError, Connection};
 use crate::ProviderName;
 use crate::paths::EnginePaths;
 use crate::protocol::VERSION;
-use crate::settings::EngineSettings;
+use crate::settings::{BECOME_ENGINE, EngineSettings};
 use crate::trust::search_path;
-
-/// Set only for the process that is to become the engine, to the name of the engine's provider.
-pub const BECOME_ENGINE: &str = "KINA_BECOME_ENGINE";
 
 /// If the constructor is missing, these arguments keep a test executable from running tests.
 const NO_TEST_ARGUMENTS: [&str; 2] = ["--exact", "kina-engine-is-not-a-test"];

@@ -20,7 +20,7 @@ use crate::protocol::{
     AcquireRequest, ClientMessage, EngineMessage, Isolation, LeaseGrant, MetricsText, NetworkChange, PROTOCOL, Profile,
     Refusal, RefusalKind,
 };
-use crate::timings::{Asker, NamespaceNews, Outcome as TimingOutcome};
+use crate::timings::{Asker, NamespaceNews, WaitEnd};
 
 /// Far below what fits into one line, however long the names of tests are.
 const TIMING_LINES_AT_ONCE: usize = 500;
@@ -74,7 +74,7 @@ pub(super) async fn serve(stream: UnixStream, engine: Arc<Engine>) -> Result<(),
 }
 
 async fn acquire(mut client: ClientStream, engine: &Engine, request: &AcquireRequest) -> Result<(), ConnectionError> {
-    let asker = Asker::client(request);
+    let asker = Asker::client(&request.test, request.timing_log.as_deref());
     let (key, spec) = match find_binaries(&mut client, engine, request).await? {
         Ok(found) => found,
         Err(refusal) => return client.send(&EngineMessage::Refused(refusal)).await,
@@ -144,7 +144,7 @@ async fn acquire(mut client: ClientStream, engine: &Engine, request: &AcquireReq
     match request.isolation {
         Isolation::Cluster => engine.dispatcher.tell(Message::Left { waiter }).await?,
         Isolation::Namespace => {
-            let news = NamespaceNews::Left(if was_refused { TimingOutcome::Refused } else { TimingOutcome::Left });
+            let news = NamespaceNews::Left(if was_refused { WaitEnd::Refused } else { WaitEnd::Left });
             engine.dispatcher.tell(Message::Namespace { waiter, news }).await?;
             engine.namespaces.left(waiter).await?;
         }
@@ -198,7 +198,7 @@ async fn warm(
         Ok(found) => found,
         Err(refusal) => return client.send(&EngineMessage::Refused(refusal)).await,
     };
-    let asker = Asker::client(request);
+    let asker = Asker::client(&request.test, request.timing_log.as_deref());
     let (reply, answer) = oneshot::channel();
     engine.dispatcher.tell(Message::Warm { key, spec, count, asker, reply }).await?;
     match client.wait_with_heartbeat(answer, "booting clusters").await? {

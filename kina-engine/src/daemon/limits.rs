@@ -1,7 +1,7 @@
 //! The limits of this machine, and those that the user sets.
 
 use crate::backoff::Backoff;
-use crate::machine;
+use crate::machine_resources;
 use crate::pool::{BreakerLimits, Limits, ScaleLimits, WearLimits};
 use crate::provider::Capabilities;
 use crate::settings::EngineSettings;
@@ -27,7 +27,7 @@ pub(super) struct MachineLimits {
 
 impl MachineLimits {
     pub(super) fn of_this_machine(settings: &EngineSettings) -> Self {
-        Self::new(machine::cores(), machine::available_memory_bytes(), settings)
+        Self::new(machine_resources::cores(), machine_resources::available_memory_bytes(), settings)
     }
 
     fn new(cores: usize, available_bytes: u64, settings: &EngineSettings) -> Self {

@@ -22,7 +22,7 @@ pub(super) struct Rustc {
 }
 
 /// The result of a run.
-struct Outcome {
+struct FinishedRun {
     command: String,
     status: ExitStatus,
     stdout: String,
@@ -37,7 +37,7 @@ impl Rustc {
 
     /// The compiler's description of itself, which distinguishes it from others.
     pub(super) fn version(&self, scratch: &Path) -> Result<String, SupervisorError> {
-        self.run(&["-vV".as_ref()], scratch).and_then(Outcome::must_succeed)
+        self.run(&["-vV".as_ref()], scratch).and_then(FinishedRun::must_succeed)
     }
 
     /// Compiles with `arguments` for `target`.
@@ -60,7 +60,7 @@ impl Rustc {
         Err(SupervisorError::NoTarget { sysroot, toolchain, target })
     }
 
-    fn run(&self, arguments: &[&OsStr], scratch: &Path) -> Result<Outcome, SupervisorError> {
+    fn run(&self, arguments: &[&OsStr], scratch: &Path) -> Result<FinishedRun, SupervisorError> {
         // Files instead of pipes, which would have to be read while the compiler runs.
         let (stdout_path, stderr_path) = (scratch.join("stdout"), scratch.join("stderr"));
         let create = |path: &Path| File::create(path).map_err(|error| SupervisorError::store("write", path, error));
@@ -81,11 +81,11 @@ impl Rustc {
         };
         let stdout = std::fs::read_to_string(&stdout_path)
             .map_err(|error| SupervisorError::store("read", &stdout_path, error))?;
-        Ok(Outcome { command: said, status, stdout: stdout.trim().to_owned(), said: log_tail(&stderr_path) })
+        Ok(FinishedRun { command: said, status, stdout: stdout.trim().to_owned(), said: log_tail(&stderr_path) })
     }
 }
 
-impl Outcome {
+impl FinishedRun {
     fn must_succeed(self) -> Result<String, SupervisorError> {
         let Self { command, status, stdout, said } = self;
         if status.success() { Ok(stdout) } else { Err(SupervisorError::Failed { command, status, said }) }

@@ -1,7 +1,7 @@
 use super::TimeMs;
 
 /// The number of different pauses between failed boots; the last one is then repeated.
-pub const RETRY_PAUSES: usize = 7;
+pub(super) const RETRY_PAUSES: usize = 7;
 
 /// The pool's bounds and rules. Only the memory limit changes in the life of a pool
 /// ([`Event::MemoryLimit`](super::Event::MemoryLimit)).

@@ -3,7 +3,7 @@
 //! [`Event`]s go in, with the time at which they happened; [`Action`]s come out. The pool does no I/O, knows no clock
 //! and no provider, and uses no randomness. The daemon carries the actions out and reports their results as events.
 //!
-//! - `machine`: the effect of each event on its slot.
+//! - `event_handling`: the effect of each event on its slot.
 //! - `supply`: the pool's next steps: hand out, thaw, start, boot, freeze, stop, replace.
 //! - `slot`: the states.
 //! - `templates`: the choice of the template that a slot is rewound to.
@@ -16,8 +16,9 @@
 
 mod autoscale;
 mod breaker;
+mod event_handling;
 mod limits;
-mod machine;
+
 mod queue;
 mod slot;
 mod supply;
@@ -26,8 +27,8 @@ mod templates;
 mod tests;
 
 pub use breaker::BreakerCounts;
-pub use limits::{BreakerLimits, Limits, RETRY_PAUSES, ScaleLimits, WearLimits};
-pub use machine::Pool;
+pub use event_handling::Pool;
+pub use limits::{BreakerLimits, Limits, ScaleLimits, WearLimits};
 pub use slot::{Layer, SlotState};
 
 use std::sync::Arc;

@@ -4,10 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::ProviderNotBuilt;
 use crate::api_client::NoClient;
 use crate::certificates::CertificateError;
 use crate::etcd::EtcdError;
+use crate::provider_name::ProviderNotBuilt;
 use crate::trust::Distrust;
 
 /// A failure of a provider.

@@ -16,7 +16,7 @@ fn registration(name: ProviderName) -> Result<Registration, ProviderError> {
         #[cfg(any(feature = "apple", target_os = "macos"))]
         ProviderName::Apple => Ok(apple::REGISTRATION),
         #[cfg(not(any(feature = "apple", target_os = "macos")))]
-        ProviderName::Apple => Err(crate::ProviderNotBuilt { provider: name }.into()),
+        ProviderName::Apple => Err(crate::provider_name::ProviderNotBuilt { provider: name }.into()),
     }
 }
 

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ServerOwned;
+use super::fingerprint::Fingerprint;
 use super::sorted_keys::SortedKeys;
 use super::template::{Overlay, Template};
 use super::value_file::{ValueFile, ValuePlace, ValueWriter};
@@ -29,16 +30,6 @@ pub(crate) struct BaselineWriter {
     entries: Vec<Entry>,
     values: ValueWriter,
     server_owned: ServerOwned,
-}
-
-/// Discovery and OpenAPI of an API server in a given state. Depends on nothing but its binary, its flags and that
-/// state.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Fingerprint {
-    /// `ETag` of the aggregated discovery document, a hash of its content (KEP-3352).
-    pub(crate) discovery_etag: String,
-    /// Hash of the index at `/openapi/v3`, which itself holds a hash of each document.
-    pub(crate) openapi_index_hash: String,
 }
 
 /// One key's value, and the revision at which it was last seen to have that value.

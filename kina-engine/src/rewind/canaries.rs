@@ -5,16 +5,23 @@ use std::collections::BTreeSet;
 use super::RewindError;
 use super::in_force::AccessCanary;
 use super::namespace_canary::NamespaceCanary;
-use super::resource::StorageResource;
-use super::rewinder::Rewinder;
+use super::resource::{ApiPaths, StorageResource};
 use super::settle;
-use crate::etcd::WriteOperation;
+use crate::api_client::ApiClient;
+use crate::etcd::{EtcdClient, WriteOperation};
 
 /// The canaries that the resources of a pass need: often none.
 pub(super) struct Canaries {
     access: Vec<AccessCanary>,
     namespace: Option<NamespaceCanary>,
     id: String,
+}
+
+/// The cluster whose caches are waited for.
+pub(super) struct Followed<'a> {
+    pub(super) etcd: &'a EtcdClient,
+    pub(super) api: &'a ApiClient,
+    pub(super) api_paths: &'a ApiPaths,
 }
 
 impl Canaries {
@@ -45,9 +52,7 @@ impl Canaries {
     fn resources(&self) -> BTreeSet<StorageResource> {
         self.deletions().iter().filter_map(|operation| StorageResource::of_key(operation.key())).collect()
     }
-}
 
-impl Rewinder {
     /// Waits until watch caches have come to `revision` and informers know the canaries, takes the canaries away, and
     /// waits until lists know that too.
     ///
@@ -55,30 +60,31 @@ impl Rewinder {
     /// the processor time that following needs. The caches of the canaries themselves are waited for once, at the end.
     pub(super) async fn follow_caches(
         &self,
+        cluster: &Followed<'_>,
         touched: &BTreeSet<StorageResource>,
-        canaries: &Canaries,
         revision: i64,
     ) -> Result<(), RewindError> {
-        let resources = canaries.resources();
+        let Followed { etcd, api, api_paths } = cluster;
+        let resources = self.resources();
         let others = touched.difference(&resources).cloned().collect();
-        settle::wait_caches(&self.api, &self.api_paths, &others, revision).await?;
+        settle::wait_caches(api, api_paths, &others, revision).await?;
         if resources.is_empty() {
             return Ok(());
         }
-        let known = self.wait_canaries(canaries).await;
+        let known = self.wait_known(api).await;
         // They go even if they were not seen.
-        let transactions = self.etcd.write(&canaries.deletions()).await?;
+        let transactions = etcd.write(&self.deletions()).await?;
         known?;
         let revision = transactions.last().map_or(0, |(_, revision)| *revision);
-        settle::wait_caches(&self.api, &self.api_paths, &resources, revision).await
+        settle::wait_caches(api, api_paths, &resources, revision).await
     }
 
-    async fn wait_canaries(&self, canaries: &Canaries) -> Result<(), RewindError> {
-        for canary in &canaries.access {
-            settle::wait_canary(&self.api, *canary, &canaries.id).await?;
+    async fn wait_known(&self, api: &ApiClient) -> Result<(), RewindError> {
+        for canary in &self.access {
+            canary.wait(api, &self.id).await?;
         }
-        match &canaries.namespace {
-            Some(canary) => self.wait_namespace_canary(canary).await,
+        match &self.namespace {
+            Some(canary) => canary.wait(api).await,
             None => Ok(()),
         }
     }

@@ -6,6 +6,7 @@
 //! - `baseline`: the state to restore.
 //! - `template`: the additions to it on some slots; `take`: taking them from a slot.
 //! - `sorted_keys`: the keys of both, in memory; `value_file`: their values, on disk.
+//! - `fingerprint`: discovery and OpenAPI of a state.
 //! - `server_owned`: the few keys that the servers renew by themselves.
 //! - `plan`: the difference between a listing and the baseline, as writes. Pure.
 //! - `expected_keys`: the keys that a template may have. Pure.
@@ -24,6 +25,7 @@ mod baseline;
 mod canaries;
 mod controllers;
 mod expected_keys;
+mod fingerprint;
 mod followed;
 mod history;
 mod identity_lease;
@@ -39,15 +41,15 @@ mod take;
 mod template;
 mod value_file;
 
-pub use baseline::Fingerprint;
 pub(crate) use baseline::{Baseline, BaselineWriter};
 pub(crate) use controllers::wait_controllers;
 pub(crate) use expected_keys::ExpectedKeys;
+pub use fingerprint::Fingerprint;
 pub(crate) use followed::{is_followed, transactions};
 #[cfg(feature = "lab")]
 pub use resource::{UNFOLLOWED, api_name};
 pub(crate) use rewinder::{RewindReport, Rewinder};
-pub(crate) use server_owned::ServerOwned;
+pub(crate) use server_owned::{ServerOwned, is_root_certificate};
 pub use settle::read_fingerprint;
 pub(crate) use template::{Template, TemplateWriter};
 

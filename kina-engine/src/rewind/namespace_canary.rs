@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::resource::StorageResource;
-use super::rewinder::Rewinder;
 use super::settle::{self, FOLLOW_TIMEOUT, POLL_INTERVAL};
 use super::{PREFIX, RewindError};
+use crate::api_client::ApiClient;
 use crate::etcd::WriteOperation;
 use crate::sabotage::{self, Part};
 
@@ -52,27 +52,23 @@ impl NamespaceCanary {
         WriteOperation::Delete { key: self.key() }
     }
 
-    fn key(&self) -> Vec<u8> {
-        [PREFIX, format!("{RESOURCE}/{}", self.name).as_bytes()].concat()
-    }
-}
-
-impl Rewinder {
-    /// Waits until admission knows the canary.
-    pub(super) async fn wait_namespace_canary(&self, canary: &NamespaceCanary) -> Result<(), RewindError> {
-        let path = format!("/api/v1/namespaces/{}/configmaps?dryRun=All", canary.name);
-        let config_map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": canary.name}});
+    /// Waits until admission knows it.
+    pub(super) async fn wait(&self, api: &ApiClient) -> Result<(), RewindError> {
+        let path = format!("/api/v1/namespaces/{}/configmaps?dryRun=All", self.name);
+        let config_map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": self.name}});
         let (path, config_map) = (path.as_str(), &config_map);
         settle::poll("admission to namespaces", FOLLOW_TIMEOUT, POLL_INTERVAL, || async move {
             let start = Instant::now();
-            let answer = self.api.post(path, config_map).await?;
+            let answer = api.post(path, config_map).await?;
             match answer.status {
                 http::StatusCode::FORBIDDEN => Ok(start.elapsed() < MISSING_NAMESPACE_WAIT),
-                status => {
-                    Err(RewindError::Unexpected { asked: path.to_owned(), answered: format!("HTTP status {status}") })
-                }
+                status => Err(settle::unexpected(path, format!("HTTP status {status}"))),
             }
         })
         .await
+    }
+
+    fn key(&self) -> Vec<u8> {
+        [PREFIX, format!("{RESOURCE}/{}", self.name).as_bytes()].concat()
     }
 }

@@ -1,9 +1,11 @@
+mod rules;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::canaries::Canaries;
+use super::canaries::{Canaries, Followed};
 use super::history::History;
 use super::identity_lease::IdentityLeases;
 use super::plan::{Change, Plan};
@@ -389,7 +391,8 @@ impl Rewinder {
             self.restart_api_server(plan.definitions(), revision, report).await?;
         } else {
             // One after the other, on the connection that is open: each further connection costs more than it saves.
-            self.follow_caches(&plan.touched, &canaries, revision).await?;
+            let cluster = Followed { etcd: &self.etcd, api: &self.api, api_paths: &self.api_paths };
+            canaries.follow_caches(&cluster, &plan.touched, revision).await?;
             let node_ports = self.refresh_allocators(plan).await?;
             if shapes_discovery {
                 settle::wait_discovery(&self.api, &self.baseline.fingerprint(), plan.definitions()).await?;

@@ -6,6 +6,8 @@ use sha2::{Digest, Sha256};
 const PREFIXES: [&[u8]; 2] = [b"/registry/masterleases/", b"/registry/peerserverleases/"];
 /// The API server's identity Lease (KEP-1965) is an API object like any other, so only its exact name is exempt.
 const IDENTITY_LEASE_PREFIX: &[u8] = b"/registry/leases/kube-system/apiserver-";
+/// In each namespace, kube-controller-manager publishes the cluster's own authority under this name.
+const ROOT_CERTIFICATE: (&[u8], &[u8]) = (b"/registry/configmaps/", b"/kube-root-ca.crt");
 
 /// The keys that the servers renew by themselves, which therefore prove nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +53,12 @@ impl ServerOwned {
             || self.identity_leases.contains(key)
             || self.root_certificates.contains(key)
     }
+}
+
+/// Returns true if this is the copy of the cluster's authority that controllers put into each namespace.
+pub(crate) fn is_root_certificate(key: &[u8]) -> bool {
+    let (prefix, suffix) = ROOT_CERTIFICATE;
+    key.starts_with(prefix) && key.ends_with(suffix)
 }
 
 /// An API server's Lease is named by a hash of its host's name and of its kind of server, each with its length before

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::in_force::AccessCanary;
 use super::resource::{ApiPaths, StorageResource};
 use super::{Fingerprint, RewindError};
 use crate::api_client::{Answer, ApiClient};
@@ -73,23 +72,6 @@ pub(super) async fn get_when_served(client: &ApiClient, path: &str) -> Result<An
         }
         tokio::time::sleep(DISCOVERY_POLL_INTERVAL).await;
     }
-}
-
-/// Waits until the authorizer knows the canary, and so all writes before it.
-pub(super) async fn wait_canary(client: &ApiClient, canary: AccessCanary, id: &str) -> Result<(), RewindError> {
-    const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-    let review = canary.access_review(id);
-    let review = &review;
-    poll("authorization", FOLLOW_TIMEOUT, POLL_INTERVAL, || async move {
-        let answer = client.post(PATH, review).await?;
-        if answer.status != http::StatusCode::CREATED {
-            return Err(unexpected(PATH, format!("HTTP status {}", answer.status)));
-        }
-        let review: serde_json::Value =
-            serde_json::from_slice(&answer.body).map_err(|error| unexpected(PATH, error.to_string()))?;
-        Ok(review["status"]["allowed"] == true)
-    })
-    .await
 }
 
 /// Waits until discovery is as at the baseline. `definitions` is the number of CRDs that it has to learn or to forget,
@@ -207,6 +189,6 @@ fn is_made_anew(status: http::StatusCode) -> bool {
     matches!(status, http::StatusCode::TOO_MANY_REQUESTS | http::StatusCode::GATEWAY_TIMEOUT)
 }
 
-fn unexpected(asked: &str, answered: String) -> RewindError {
+pub(super) fn unexpected(asked: &str, answered: String) -> RewindError {
     RewindError::Unexpected { asked: asked.to_owned(), answered }
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::baseline::Baseline;
+use super::server_owned::{ServerOwned, is_root_certificate};
 use super::template::{Template, TemplateWriter};
-use super::{ExpectedKeys, PREFIX, RewindError, ServerOwned};
+use super::{ExpectedKeys, PREFIX, RewindError};
 use crate::etcd::{EtcdClient, PackedKeys};
-use crate::snapshot::is_root_certificate;
 
 /// The difference between a state and the bare baseline, at one revision.
 pub(super) struct Taken {

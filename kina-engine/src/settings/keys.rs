@@ -34,8 +34,6 @@ pub(super) enum Takes {
     Bytes { minimum: u64, maximum: u64 },
     /// A Kubernetes minor.
     Kubernetes,
-    /// The name of a provider.
-    Provider,
     /// One of these words.
     Word { known: &'static [&'static str] },
     /// A directory.
@@ -48,10 +46,11 @@ const MEBIBYTE: u64 = 1 << 20;
 const TEBIBYTE: u64 = 1 << 40;
 
 pub(super) const KUBERNETES: Key = key("kubernetes", "KINA_KUBERNETES", Workspace, Takes::Kubernetes);
-pub(super) const PROVIDER: Key = key("provider", "KINA_PROVIDER", Workspace, Takes::Provider);
-pub(super) const PROFILE: Key = key("profile", "KINA_PROFILE", Workspace, Takes::Word { known: &Profile::NAMES });
+pub(super) const PROVIDER: Key =
+    key("provider", "KINA_PROVIDER", Workspace, Takes::Word { known: ProviderName::WORDS });
+pub(super) const PROFILE: Key = key("profile", "KINA_PROFILE", Workspace, Takes::Word { known: Profile::WORDS });
 pub(super) const ISOLATION: Key =
-    key("isolation", "KINA_ISOLATION", Workspace, Takes::Word { known: &Isolation::NAMES });
+    key("isolation", "KINA_ISOLATION", Workspace, Takes::Word { known: Isolation::WORDS });
 pub(super) const TEST_TIMEOUT_SECONDS: Key =
     key("test_timeout_seconds", "KINA_TEST_TIMEOUT_SECONDS", Workspace, number(1, DAY_SECONDS));
 pub(super) const ACQUIRE_TIMEOUT_SECONDS: Key =
@@ -112,6 +111,9 @@ pub(super) const KEYS: [Key; 23] = [
     METRICS_PORT,
 ];
 
+/// Set only for the process that is to become the engine, to the name of the engine's provider.
+pub const BECOME_ENGINE: &str = "KINA_BECOME_ENGINE";
+
 /// Further variables that kina reads, for which there is no setting in a file.
 pub(super) const OTHER_VARIABLES: [&str; 9] = [
     "KINA_CACHE_DIR",
@@ -122,7 +124,7 @@ pub(super) const OTHER_VARIABLES: [&str; 9] = [
     "KINA_SUPERVISOR",
     "KINA_LOG",
     crate::timings::LOG_VARIABLE,
-    crate::client::BECOME_ENGINE,
+    BECOME_ENGINE,
 ];
 
 /// The values, in words.
@@ -135,7 +137,6 @@ impl std::fmt::Display for Takes {
                 write!(formatter, "a number of bytes, such as \"4GiB\", from {minimum} MiB to {maximum} TiB")
             }
             Self::Kubernetes => write!(formatter, "a Kubernetes minor as text, such as \"1.36\""),
-            Self::Provider => write!(formatter, "the name of a provider: {}", ProviderName::known()),
             Self::Word { known } => {
                 let known: Vec<_> = known.iter().map(|word| format!("\"{word}\"")).collect();
                 write!(formatter, "{}", known.join(" or "))
@@ -193,7 +194,7 @@ mod tests {
             let row = row.unwrap_or_else(|| panic!("no row for `{}`", key.name));
             assert!(row.contains(&format!("`{}`", key.variable)), "{row}");
         }
-        for variable in OTHER_VARIABLES.iter().filter(|name| **name != crate::client::BECOME_ENGINE) {
+        for variable in OTHER_VARIABLES.iter().filter(|name| **name != BECOME_ENGINE) {
             assert!(page.contains(&format!("| `{variable}` |")), "no row for {variable}");
         }
     }

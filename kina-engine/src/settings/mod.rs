@@ -23,12 +23,13 @@ mod value;
 use std::path::PathBuf;
 
 pub use error::SettingsError;
+pub use keys::BECOME_ENGINE;
 pub(crate) use nearest::nearest;
 
 use crate::ProviderName;
 use crate::protocol::{Isolation, Profile};
 use keys::Owner;
-use read::{Surroundings, Values};
+use read::{SettingsSources, Values};
 
 /// The settings of one workspace, for its tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,16 +95,16 @@ impl WorkspaceSettings {
     /// # Errors
     /// If a file or a variable makes no sense.
     pub fn of_this_process() -> Result<Self, SettingsError> {
-        Surroundings::of_this_process().read(Owner::Workspace).map(|values| Self::from_values(&values))
+        SettingsSources::of_this_process().read(Owner::Workspace).map(|values| Self::from_values(&values))
     }
 
     fn from_values(values: &Values) -> Self {
         let default = Self::default();
         Self {
             kubernetes: values.text(&keys::KUBERNETES),
-            provider: values.provider(&keys::PROVIDER).unwrap_or(default.provider),
-            profile: values.text(&keys::PROFILE).and_then(|name| Profile::from_name(&name)).unwrap_or_default(),
-            isolation: values.text(&keys::ISOLATION).and_then(|name| Isolation::from_name(&name)).unwrap_or_default(),
+            provider: values.choice(&keys::PROVIDER).unwrap_or(default.provider),
+            profile: values.choice(&keys::PROFILE).unwrap_or(default.profile),
+            isolation: values.choice(&keys::ISOLATION).unwrap_or(default.isolation),
             test_timeout_seconds: values.number(&keys::TEST_TIMEOUT_SECONDS),
             acquire_timeout_seconds: values
                 .number(&keys::ACQUIRE_TIMEOUT_SECONDS)
@@ -120,7 +121,7 @@ impl EngineSettings {
     /// # Errors
     /// If a file or a variable makes no sense.
     pub fn of_this_process() -> Result<Self, SettingsError> {
-        Surroundings::of_this_process().read(Owner::Engine).map(|values| Self::from_values(&values))
+        SettingsSources::of_this_process().read(Owner::Engine).map(|values| Self::from_values(&values))
     }
 
     fn from_values(values: &Values) -> Self {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use toml_span::value::ValueInner;
 
@@ -12,7 +13,6 @@ use super::find::{self, SettingsFile};
 use super::keys::{KEYS, Key, OTHER_VARIABLES, Owner, by_name};
 use super::nearest::nearest;
 use super::value::{self, Value};
-use crate::ProviderName;
 use crate::trust::{Rule, TRUSTED_DIRECTORY};
 
 /// A file of settings has a few hundred bytes.
@@ -21,7 +21,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const TYPO_DISTANCE_MAX: usize = 2;
 
 /// The sources of settings that a process sees.
-pub(super) struct Surroundings {
+pub(super) struct SettingsSources {
     pub(super) variables: BTreeMap<OsString, OsString>,
     /// The directory to search for a workspace from.
     pub(super) directory: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub(super) struct Values {
     of_variables: BTreeSet<&'static str>,
 }
 
-impl Surroundings {
+impl SettingsSources {
     pub(super) fn of_this_process() -> Self {
         // Tests run in their package's directory, unless they change it.
         let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
@@ -136,11 +136,8 @@ impl Values {
         }
     }
 
-    pub(super) fn provider(&self, key: &Key) -> Option<ProviderName> {
-        match self.by_name.get(key.name) {
-            Some(Value::Provider(provider)) => Some(*provider),
-            _ => None,
-        }
+    pub(super) fn choice<Choice: FromStr>(&self, key: &Key) -> Option<Choice> {
+        self.text(key)?.parse().ok()
     }
 
     pub(super) fn directory(&self, key: &Key) -> Option<PathBuf> {

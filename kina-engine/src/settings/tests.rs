@@ -43,8 +43,8 @@ impl Machine {
         self
     }
 
-    fn surroundings(&self) -> Surroundings {
-        Surroundings {
+    fn sources(&self) -> SettingsSources {
+        SettingsSources {
             variables: self.variables.iter().map(|(name, value)| (name.into(), value.clone())).collect(),
             directory: Some(self.path().join("home/work/package")),
             home: Some(self.path().join("home")),
@@ -52,11 +52,11 @@ impl Machine {
     }
 
     fn of_workspace(&self) -> Result<WorkspaceSettings, SettingsError> {
-        self.surroundings().read(Owner::Workspace).map(|values| WorkspaceSettings::from_values(&values))
+        self.sources().read(Owner::Workspace).map(|values| WorkspaceSettings::from_values(&values))
     }
 
     fn of_engine(&self) -> Result<EngineSettings, SettingsError> {
-        self.surroundings().read(Owner::Engine).map(|values| EngineSettings::from_values(&values))
+        self.sources().read(Owner::Engine).map(|values| EngineSettings::from_values(&values))
     }
 
     /// A message, with the made-up machine's root as `/`.
@@ -159,9 +159,9 @@ fn configuration_can_be_elsewhere() {
 #[test]
 fn the_users_own_file_is_no_workspaces() {
     let machine = Machine::new().user("slots_max = 8\n");
-    let mut surroundings = machine.surroundings();
-    surroundings.directory = Some(machine.root.path().join("home/.config/kina"));
-    surroundings.read(Owner::Workspace).expect("no workspace");
+    let mut sources = machine.sources();
+    sources.directory = Some(machine.root.path().join("home/.config/kina"));
+    sources.read(Owner::Workspace).expect("no workspace");
 }
 
 #[test]

@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 use toml_span::value::ValueInner;
 
 use super::keys::Takes;
-use crate::ProviderName;
 
 /// A setting that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Number(u64),
     Text(String),
-    Provider(ProviderName),
     Directory(PathBuf),
 }
 
@@ -30,7 +28,6 @@ pub(super) fn from_file(value: &ValueInner<'_>, takes: Takes, directory: &Path) 
             bytes(text).and_then(|number| bounded(number, minimum, maximum))
         }
         (Takes::Kubernetes, ValueInner::String(text)) => kubernetes(text),
-        (Takes::Provider, ValueInner::String(text)) => provider(text),
         (Takes::Word { known }, ValueInner::String(text)) => word(text, known),
         (Takes::Directory, ValueInner::String(text)) if !text.is_empty() => {
             Some(Value::Directory(directory.join(text.as_ref())))
@@ -46,7 +43,6 @@ pub(super) fn from_variable(value: &OsStr, takes: Takes) -> Option<Value> {
         Takes::Number { minimum, maximum } => bounded(value.to_str()?.trim().parse().ok()?, minimum, maximum),
         Takes::Bytes { minimum, maximum } => bounded(bytes(value.to_str()?)?, minimum, maximum),
         Takes::Kubernetes => kubernetes(value.to_str()?),
-        Takes::Provider => provider(value.to_str()?),
         Takes::Word { known } => word(value.to_str()?, known),
         // The engine has another working directory.
         Takes::Directory => {
@@ -85,10 +81,6 @@ fn kubernetes(text: &str) -> Option<Value> {
     let minor = text.strip_prefix("1.")?;
     let is_number = !minor.is_empty() && minor.len() <= 4 && minor.bytes().all(|letter| letter.is_ascii_digit());
     is_number.then(|| Value::Text(text.to_owned()))
-}
-
-fn provider(text: &str) -> Option<Value> {
-    text.parse().ok().map(Value::Provider)
 }
 
 fn word(text: &str, known: &[&str]) -> Option<Value> {

@@ -83,7 +83,7 @@ pub struct PhaseLine {
     pub api_server_restarted: bool,
     /// The reason why a client's wait ended without a lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<WaitEnd>,
     /// Set if the provider is an emulation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,
@@ -147,7 +147,7 @@ pub enum ServedFrom {
 /// The end of a wait without a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum WaitEnd {
     /// The engine refused the request.
     Refused,
     /// The client left.

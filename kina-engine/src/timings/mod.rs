@@ -17,7 +17,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use line::{EngineLine, Outcome, Phase, PhaseLine, ServedFrom, TimingLine};
+pub use line::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};
 #[cfg(feature = "engine")]
 pub(crate) use record::Notes;
 #[cfg(feature = "engine")]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{EngineLine, Outcome, Phase, PhaseLine, ServedFrom, TimingLine};
+use super::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};
 use crate::pool::SlotId;
 
 /// The length of the beginning of a template's name that distinguishes it from all others.
@@ -38,7 +38,7 @@ pub(super) struct Cluster {
 pub(super) struct Record {
     pub(super) phase: Phase,
     pub(super) served_from: Option<ServedFrom>,
-    pub(super) outcome: Option<Outcome>,
+    pub(super) outcome: Option<WaitEnd>,
     pub(super) api_server_restarted: bool,
     pub(super) changed_keys: Option<u32>,
     /// Since the recorder's start.

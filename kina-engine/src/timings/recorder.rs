@@ -7,9 +7,8 @@ use std::time::{Instant, SystemTime};
 
 use super::log::Logs;
 use super::record::{Cluster, Notes, Origin, Record, milliseconds};
-use super::{EngineLine, Outcome, Phase, ServedFrom, TimingLine};
+use super::{EngineLine, Phase, ServedFrom, TimingLine, WaitEnd};
 use crate::pool::{Pool, SlotId, SlotState, WaiterId};
-use crate::protocol::AcquireRequest;
 
 /// The number of phases that are kept: about half a megabyte, and two thousand leases.
 pub(super) const PHASES_MAX: usize = 4096;
@@ -34,7 +33,7 @@ pub(crate) enum NamespaceNews {
     /// The client has its namespace.
     Granted { lease: u64, cluster: String },
     /// The client has left, or was refused.
-    Left(Outcome),
+    Left(WaitEnd),
 }
 
 /// The latest phases, and those under way.
@@ -56,11 +55,10 @@ struct UnderWay {
 }
 
 impl Asker {
-    /// A client with this request, which has just arrived.
-    pub(crate) fn client(request: &AcquireRequest) -> Self {
-        let test = request.test.chars().take(NAME_CHARACTERS_MAX).collect::<String>();
-        let log = request.timing_log.as_deref().map(Arc::from);
-        Self { test: test.into(), asked_at: Instant::now(), log, is_client: true }
+    /// A client whose request for a cluster has just arrived, and the file that is to tell of it.
+    pub(crate) fn client(test: &str, log: Option<&Path>) -> Self {
+        let test = test.chars().take(NAME_CHARACTERS_MAX).collect::<String>();
+        Self { test: test.into(), asked_at: Instant::now(), log: log.map(Arc::from), is_client: true }
     }
 
     /// A part of the engine.
@@ -160,7 +158,7 @@ impl Recorder {
     }
 
     /// Records the end of a client's lease, or of its wait without a lease.
-    pub(crate) fn left(&mut self, waiter: WaiterId, outcome: Outcome) {
+    pub(crate) fn left(&mut self, waiter: WaiterId, outcome: WaitEnd) {
         if let Some(asker) = self.waiting.remove(&waiter) {
             let start_us = self.origin.since_start_us(asker.asked_at);
             let test = Some(asker.test);

@@ -3,7 +3,6 @@ use std::path::Path;
 use super::recorder::PHASES_MAX;
 use super::*;
 use crate::pool::{ClientId, Event, Limits, Pool, SlotId, SlotKey, WaiterId};
-use crate::protocol::AcquireRequest;
 
 const SLOT_BYTES: u64 = 100 << 20;
 
@@ -16,11 +15,7 @@ fn recorder() -> Recorder {
 }
 
 fn asker(test: &str, log: Option<&Path>) -> Asker {
-    Asker::client(&AcquireRequest {
-        test: test.to_owned(),
-        timing_log: log.map(Path::to_owned),
-        ..AcquireRequest::default()
-    })
+    Asker::client(test, log)
 }
 
 /// A pool and its recorder, as in the dispatcher.
@@ -51,7 +46,7 @@ impl Scene {
         let slot = SlotId(1);
         self.recorder.handed_out(slot, ServedFrom::Ready);
         self.recorder.granted(slot, lease);
-        self.recorder.left(WaiterId(waiter), Outcome::Left);
+        self.recorder.left(WaiterId(waiter), WaitEnd::Left);
         self.feed(Event::Released { slot });
         self.recorder.rewound(slot, 5, true);
         self.feed(Event::Rewound { slot, is_settled: true });
@@ -122,13 +117,13 @@ fn a_lease_is_followed_from_its_wait_to_its_rewind() {
 fn a_client_without_a_lease_is_recorded_as_waiting() {
     let mut scene = Scene::new();
     scene.acquire(1, "refused", None);
-    scene.recorder.left(WaiterId(1), Outcome::Refused);
+    scene.recorder.left(WaiterId(1), WaitEnd::Refused);
     scene.acquire(2, "still waits", None);
     let phases = scene.phases();
     let waits: Vec<_> = phases.iter().filter(|phase| phase.phase == Phase::Waiting).collect();
     let told: Vec<_> =
         waits.iter().map(|wait| (wait.test.as_deref(), wait.outcome, wait.duration_ms.is_some())).collect();
-    assert_eq!(told, [(Some("refused"), Some(Outcome::Refused), true), (Some("still waits"), None, false)]);
+    assert_eq!(told, [(Some("refused"), Some(WaitEnd::Refused), true), (Some("still waits"), None, false)]);
 }
 
 #[test]
@@ -139,7 +134,7 @@ fn a_namespace_is_a_phase_of_its_cluster() {
     let waiter = WaiterId(7);
     scene.recorder.namespace(waiter, NamespaceNews::Asked(asker("tenant", None)));
     scene.recorder.namespace(waiter, NamespaceNews::Granted { lease: 99, cluster: "cluster-1-1".to_owned() });
-    scene.recorder.namespace(waiter, NamespaceNews::Left(Outcome::Left));
+    scene.recorder.namespace(waiter, NamespaceNews::Left(WaitEnd::Left));
     let phases = scene.phases();
     let namespace = phases.iter().find(|phase| phase.phase == Phase::Namespace).expect("there");
     assert_eq!((namespace.slot, namespace.lease, namespace.test.as_deref()), (Some(1), Some(99), Some("tenant")));
@@ -152,7 +147,7 @@ fn only_the_latest_phases_are_kept() {
     let mut scene = Scene::new();
     for waiter in 0..u64::try_from(PHASES_MAX).expect("small") + 3 {
         scene.recorder.asked(WaiterId(waiter), asker("impatient", None));
-        scene.recorder.left(WaiterId(waiter), Outcome::Left);
+        scene.recorder.left(WaiterId(waiter), WaitEnd::Left);
     }
     let lines: Vec<_> = scene.recorder.notes().lines().collect();
     assert_eq!(lines.len(), PHASES_MAX + 1);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{strangers, templates};
+use super::strangers;
 
 /// One lease in this many has the engine itself disturbed, so that most measure reuse.
 const LEASES_PER_ENGINE_DISTURBANCE: u64 = 200;
@@ -10,6 +10,8 @@ const LEASES_PER_ENGINE_DISTURBANCE: u64 = 200;
 const LEASES_PER_OTHER_DISTURBANCE: u64 = 40;
 /// One lease in this many starts from a template.
 const LEASES_PER_TEMPLATE: u64 = 4;
+/// Number of templates, besides none.
+const TEMPLATES: u64 = 4;
 /// One lease in this many leaves an admission policy, which costs its cluster a restart of the API server.
 const LEASES_PER_POLICY: u64 = 20;
 /// Fewer leases than this have no room for one disturbance of each kind.
@@ -203,7 +205,7 @@ impl LeasePlan {
             let ends = [End::Return, End::Return, End::Return, End::Panic, End::Abort, End::Kill];
             random.choose(&ends).unwrap_or(End::Return)
         };
-        let template = random.one_in(LEASES_PER_TEMPLATE).then(|| 1 + random.below(templates::COUNT));
+        let template = random.one_in(LEASES_PER_TEMPLATE).then(|| 1 + random.below(TEMPLATES));
         Self { index, template, canary, end, writes_late: random.one_in(5), hold_ms: random.below(20) }
     }
 }
@@ -309,7 +311,7 @@ mod tests {
         }
         assert!(plan.leases().any(|lease| lease.writes_late));
         assert!(plan.leases().any(|lease| lease.canary.policy));
-        for number in 1..=templates::COUNT {
+        for number in 1..=TEMPLATES {
             assert!(plan.leases().any(|lease| lease.template == Some(number)), "{number}");
         }
     }

@@ -6,9 +6,6 @@ use serde_json::Value;
 
 use super::canary::{Api, Sighting};
 
-/// Number of templates, besides none.
-pub(super) const COUNT: u64 = 4;
-
 const MARKER: &str = "template-marker";
 const GROUP: &str = "template.kina.test";
 

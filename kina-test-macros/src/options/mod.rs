@@ -8,7 +8,7 @@ use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use syn::{Error, ExprPath, LitStr, Path};
 
 use crate::complaints::Complaints;
-pub(crate) use template::{Entry, EntryKind};
+pub(crate) use template::Entry;
 
 /// The option by which `#[kina::tests(…)]` passes its options on to the tests of its module. Not for use by hand.
 pub(crate) const OF_MODULE: &str = "__of_module";
@@ -37,8 +37,10 @@ pub(crate) struct Options {
     pub(crate) fixtures: Option<Vec<Entry>>,
     /// The function that returns a template.
     pub(crate) template: Option<ExprPath>,
-    /// The Kubernetes minor, one that kina knows.
+    /// The Kubernetes minor.
     pub(crate) kubernetes: Option<LitStr>,
+    /// Set if the minor is the module's, which checks it.
+    pub(crate) minor_is_of_module: bool,
     /// The parts of a cluster to run.
     pub(crate) profile: Option<Choice>,
     /// The provider of the cluster.
@@ -163,6 +165,7 @@ impl Options {
         self.crds = self.crds.take().or(of_module.crds);
         self.fixtures = self.fixtures.take().or(of_module.fixtures);
         self.template = self.template.take().or(of_module.template);
+        self.minor_is_of_module = self.kubernetes.is_none();
         self.kubernetes = self.kubernetes.take().or(of_module.kubernetes);
         self.profile = self.profile.or(of_module.profile.map(elsewhere));
         self.provider = self.provider.take().or(of_module.provider);

@@ -6,7 +6,7 @@ use syn::punctuated::Punctuated;
 use syn::{Error, ExprPath, LitStr, Token, Type};
 
 use super::{bare, error_at};
-use crate::paths;
+use crate::paths::{self, PathKind};
 
 /// One entry of a list.
 pub(crate) enum Entry {
@@ -17,17 +17,8 @@ pub(crate) enum Entry {
         /// The path as the user wrote it.
         pattern: LitStr,
         /// The kind of the path.
-        kind: EntryKind,
+        kind: PathKind,
     },
-}
-
-/// The kinds of paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryKind {
-    /// One file, which must exist.
-    File,
-    /// A pattern or a folder, whose files are found at run time.
-    Several,
 }
 
 /// The value of `crds`.

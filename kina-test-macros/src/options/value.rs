@@ -6,9 +6,6 @@ use syn::{Error, Lit, LitStr, Path};
 
 use super::{Choice, bare, error_at};
 
-/// The supported Kubernetes minors: those whose types k8s-openapi has.
-const KNOWN_MINORS: [&str; 5] = ["1.33", "1.34", "1.35", "1.36", "1.37"];
-
 /// The providers that can be chosen.
 const KNOWN_PROVIDERS: [&str; 2] = ["process", "apple"];
 
@@ -17,43 +14,40 @@ const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_
 const TIMEOUT_MS_MAX: u64 = 24 * 3_600_000;
 const WORKER_THREADS_MAX: usize = 1024;
 
-/// The value of `kubernetes`, if kina knows that minor.
+/// The value of `kubernetes`. The expansion checks that kina knows that minor, see `render::minor_check`.
 pub(super) fn kubernetes_minor(value: &TokenTree) -> syn::Result<LitStr> {
-    let known = KNOWN_MINORS.join(", ");
     let literal = match literal(value) {
         Some(Lit::Str(literal)) => literal,
-        Some(Lit::Float(number)) if KNOWN_MINORS.contains(&number.to_string().as_str()) => {
-            return Err(error_at(
-                value,
-                format!("quote it: `kubernetes = \"{number}\"`; the known minors are {known}"),
-            ));
+        Some(Lit::Float(number)) if minor_at_start(&number.to_string()).is_some() => {
+            return Err(error_at(value, format!("quote it: `kubernetes = \"{number}\"`")));
         }
         _ => {
-            return Err(error_at(
-                value,
-                format!(
-                    "expected a Kubernetes minor in quotes, as in `kubernetes = \"1.37\"`; the known minors are {known}"
-                ),
-            ));
+            let text = "expected a Kubernetes minor in quotes, as in `kubernetes = \"1.37\"`";
+            return Err(error_at(value, text));
         }
     };
     let text = literal.value();
-    if KNOWN_MINORS.contains(&text.as_str()) {
-        return Ok(literal);
+    match minor_at_start(text.trim().trim_start_matches(['v', 'V'])) {
+        Some(minor) if minor == text => Ok(literal),
+        Some(minor) if text.matches('.').count() > 1 => Err(error_at(
+            value,
+            format!("only the minor can be chosen, kina takes its newest patch: write `{minor}` instead of `{text}`"),
+        )),
+        Some(minor) => Err(error_at(
+            value,
+            format!("a minor is two numbers and nothing else: write `{minor}` instead of `{text}`"),
+        )),
+        None => Ok(literal),
     }
-    let meant = KNOWN_MINORS.into_iter().find(|minor| {
-        let bare = text.trim().trim_start_matches(['v', 'V']);
-        bare.strip_prefix(minor).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    });
-    let reason = match meant {
-        Some(minor) if text.matches('.').count() > 1 => {
-            format!("only the minor can be chosen, kina takes its newest patch: write `{minor}` instead of `{text}`")
-        }
-        Some(minor) => format!("a minor is two numbers and nothing else: write `{minor}` instead of `{text}`"),
-        None if text.is_empty() => "no Kubernetes minor given".to_owned(),
-        None => format!("kina has no Kubernetes minor `{text}`"),
-    };
-    Err(error_at(value, format!("{reason}; the known minors are {known}")))
+}
+
+/// The minor that a text starts with, such as `1.37` of `1.37.1`.
+fn minor_at_start(text: &str) -> Option<&str> {
+    let digits = text.strip_prefix("1.")?;
+    let length = digits.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(digits.len());
+    let (number, rest) = digits.split_at(length);
+    let is_minor = !number.is_empty() && (rest.is_empty() || rest.starts_with('.'));
+    is_minor.then(|| &text[.."1.".len() + length])
 }
 
 /// The value of `provider`, if kina knows that provider.

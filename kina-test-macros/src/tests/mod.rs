@@ -107,6 +107,7 @@ fn a_test_with_all_options_and_two_arguments() {
                     (my::kina::__private::argument(), my::kina::__private::argument(),),
                 )
             }
+            const _: () = my::kina::__private::expect_known_minor("1.36");
         },
     );
 }
@@ -273,13 +274,13 @@ fn rstest_goes_first() {
     );
     // Complaints made once are not repeated for each case.
     check_expansion(
-        quote! { crate = "my::kina", kubernetes = "1.2" },
+        quote! { crate = "my::kina", kubernetes = "v1.2" },
         quote! { #[rstest::rstest] fn f() {} },
         quote! {
             #[rstest::rstest]
             #[my::kina::test()]
             fn f() {}
-            ::core::compile_error! { "kina has no Kubernetes minor `1.2`; the known minors are 1.33, 1.34, 1.35, 1.36, 1.37" }
+            ::core::compile_error! { "a minor is two numbers and nothing else: write `1.2` instead of `v1.2`" }
         },
     );
 }

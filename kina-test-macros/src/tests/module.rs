@@ -71,6 +71,24 @@ fn a_module_passes_its_options_on_and_changes_nothing_else() {
 }
 
 #[test]
+fn a_module_checks_its_minor_once() {
+    check_module(
+        quote! { kubernetes = "1.36" },
+        quote! { mod tests { #[kina::test] fn one(client: Client) {} mod deeper { } } },
+        quote! {
+            mod tests {
+                #[kina::test(__of_module(kubernetes = "1.36"))]
+                fn one(client: Client) {}
+                mod deeper { }
+                const _: () = ::kina::__private::expect_known_minor("1.36");
+            }
+        },
+    );
+    let of_outer = quote! { timeout = "3s", __of_module(kubernetes = "1.36") };
+    check_module(of_outer, quote! { mod deeper { } }, quote! { mod deeper { } });
+}
+
+#[test]
 fn an_item_that_is_not_a_module_with_tests_is_left_as_written() {
     const TEXT: &str = "#[kina::tests] goes on a module with its tests in braces: `mod tests { … }`";
     for item in [quote! { mod elsewhere; }, quote! { fn f() {} }] {

@@ -22,7 +22,8 @@ fn options_of(options: &Options) -> (Option<String>, Option<String>) {
 #[test]
 fn known_options() {
     assert_eq!(options_of(&check_options("", &[])), (None, None));
-    for minor in ["1.33", "1.34", "1.35", "1.36", "1.37"] {
+    // The expansion checks if kina knows the minor: its list is elsewhere.
+    for minor in ["1.33", "1.34", "1.35", "1.36", "1.37", "1.2", "1.370", "latest", ""] {
         let options = check_options(&format!("kubernetes = \"{minor}\""), &[]);
         assert_eq!(options_of(&options), (Some(minor.to_owned()), None));
     }
@@ -50,14 +51,11 @@ fn providers() {
 }
 
 #[test]
-fn wrong_values_of_kubernetes_list_the_known_minors() {
+fn wrong_values_of_kubernetes() {
     let cases = [
-        (r#""1.2""#, "kina has no Kubernetes minor `1.2`"),
-        (r#""1.370""#, "kina has no Kubernetes minor `1.370`"),
         (r#""1.37.1""#, "only the minor can be chosen, kina takes its newest patch: write `1.37` instead of `1.37.1`"),
         (r#""v1.37""#, "a minor is two numbers and nothing else: write `1.37` instead of `v1.37`"),
         (r#"" 1.37""#, "a minor is two numbers and nothing else: write `1.37` instead of ` 1.37`"),
-        (r#""""#, "no Kubernetes minor given"),
         ("1.37", "quote it: `kubernetes = \"1.37\"`"),
         ("1", "expected a Kubernetes minor in quotes, as in `kubernetes = \"1.37\"`"),
         ("b\"1.37\"", "expected a Kubernetes minor in quotes"),
@@ -68,7 +66,6 @@ fn wrong_values_of_kubernetes_list_the_known_minors() {
         let tokens = format!("kubernetes = {value}").parse().expect("the test's own tokens");
         assert!(Options::parse(tokens, &mut complaints).kubernetes.is_none());
         check_complaints(&complaints, &[start]);
-        assert!(complaints.texts()[0].ends_with("; the known minors are 1.33, 1.34, 1.35, 1.36, 1.37"), "{value}");
     }
 }
 

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 
 use super::error::WaitError;
 use super::goal::Ready;
-use super::object_ref::{Object, ObjectRef, Scope};
+use super::history::History;
+use super::object_ref::Object;
+use super::target::Target;
 
 /// Pause between the end of a watch and the next one, so that a server that ends them at once is not flooded.
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
@@ -19,32 +21,6 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 /// Limit of one request, so that a dead connection does not take all of the time. A server that answers at all is
 /// faster.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The followed object.
-#[derive(Debug)]
-pub(super) struct Target {
-    /// For messages.
-    pub(super) object: String,
-    pub(super) kind: String,
-    api_version: String,
-    collection: String,
-    name: String,
-}
-
-/// Everything seen of the object.
-#[derive(Debug, Default)]
-pub(super) struct History {
-    /// Its last known state, also if it is gone now.
-    last: Option<Value>,
-    is_there: bool,
-    /// The number of versions seen.
-    pub(super) versions: usize,
-    /// The number of objects of this name seen, one after the other.
-    pub(super) objects: usize,
-    /// The number of failed requests and watches.
-    pub(super) interruptions: usize,
-    pub(super) last_interruption: Option<String>,
-}
 
 #[derive(Deserialize)]
 struct List {
@@ -69,59 +45,6 @@ enum Ended {
     Broken(kube::Error),
 }
 
-impl Target {
-    pub(super) fn new<K: Object>(reference: &ObjectRef<K>, default_namespace: &str) -> Result<Self, WaitError> {
-        let dynamic_type = reference.dynamic_type();
-        let kind = K::kind(dynamic_type).into_owned();
-        if reference.name().is_empty() {
-            return Err(WaitError::NoName { kind });
-        }
-        let namespace = K::Scope::namespace(reference.namespace(), default_namespace);
-        let object = match &namespace {
-            Some(namespace) => format!("{kind} {namespace}/{}", reference.name()),
-            None => format!("{kind} {}", reference.name()),
-        };
-        Ok(Self {
-            object,
-            kind,
-            api_version: K::api_version(dynamic_type).into_owned(),
-            collection: K::url_path(dynamic_type, namespace.as_deref()),
-            name: reference.name().to_owned(),
-        })
-    }
-
-    fn selector(&self) -> String {
-        format!("metadata.name={}", self.name)
-    }
-}
-
-impl History {
-    /// The last known state of the object.
-    pub(super) fn last(&self) -> Option<&Value> {
-        self.last.as_ref()
-    }
-
-    /// The object, if it exists.
-    pub(super) fn present(&self) -> Option<&Value> {
-        self.last.as_ref().filter(|_| self.is_there)
-    }
-
-    fn saw(&mut self, object: Option<Value>) {
-        self.is_there = object.is_some();
-        if let Some(object) = object {
-            let is_other = self.last.as_ref().is_none_or(|last| last["metadata"]["uid"] != object["metadata"]["uid"]);
-            self.objects += usize::from(is_other);
-            self.versions += 1;
-            self.last = Some(object);
-        }
-    }
-
-    fn interrupted(&mut self, error: &kube::Error) {
-        self.interruptions += 1;
-        self.last_interruption = Some(kina_engine::with_causes(error));
-    }
-}
-
 /// Follows the object until the goal is reached, without a time limit. Returns the object that reached it; `None` if
 /// the goal is that the object is gone.
 pub(super) async fn follow<K: Object>(
@@ -139,7 +62,7 @@ pub(super) async fn follow<K: Object>(
             None => match list(client, target).await {
                 Ok(list) => {
                     version = Some(list.metadata.resource_version);
-                    let object = list.items.into_iter().next().map(|object| with_kind(object, target));
+                    let object = list.items.into_iter().next().map(|object| target.with_kind(object));
                     if let ControlFlow::Break(reached) = look(object, target, history, goal)? {
                         return Ok(reached);
                     }
@@ -225,16 +148,6 @@ fn look<K: Object>(
 ) -> Result<ControlFlow<Option<K>>, WaitError> {
     history.saw(object);
     goal.look(target, history.present())
-}
-
-/// Items of lists lack `kind` and `apiVersion`.
-fn with_kind(mut object: Value, target: &Target) -> Value {
-    if let Some(fields) = object.as_object_mut() {
-        for (field, value) in [("kind", &target.kind), ("apiVersion", &target.api_version)] {
-            fields.entry(field).or_insert_with(|| Value::String(value.clone()));
-        }
-    }
-    object
 }
 
 async fn within_request_timeout<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {

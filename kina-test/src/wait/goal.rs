@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use serde_json::Value;
 
 use super::error::WaitError;
-use super::follow::Target;
+use super::history::resource_version;
 use super::object_ref::Object;
+use super::target::Target;
 
 type Predicate<'a, K> = Box<dyn FnMut(&K) -> bool + Send + 'a>;
 
@@ -146,10 +147,6 @@ fn read<K: Object>(target: &Target, object: &Value) -> Result<K, WaitError> {
         resource_version: resource_version(object),
         source,
     })
-}
-
-pub(super) fn resource_version(object: &Value) -> String {
-    object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The reason that the condition does not have this status; `None` if it has it.

@@ -3,9 +3,9 @@
 //! A wait does not poll: it reads the object once and then watches it from that version on. A broken watch is resumed
 //! at its last version, or from a new read if the server has forgotten that version. One deadline covers all of it.
 //!
-//! - `object_ref`: the reference to the object.
+//! - `object_ref`: the reference to the object. `target`: its place on the server.
 //! - `goal`: the goal of the wait.
-//! - `follow`: the object's versions, one after the other.
+//! - `follow`: the object's versions, one after the other. `history`: those seen so far.
 //! - `error`, `unmet`: the errors of a failed wait.
 //! - `events`, `yaml`: the parts of their messages.
 
@@ -13,7 +13,9 @@ mod error;
 mod events;
 mod follow;
 mod goal;
+mod history;
 mod object_ref;
+mod target;
 mod unmet;
 mod yaml;
 
@@ -26,8 +28,9 @@ pub use object_ref::{AsObjectRef, Object, ObjectRef, Scope, object};
 pub use unmet::Unmet;
 
 use crate::Cluster;
-use follow::{History, Target};
 use goal::Goal;
+use history::History;
+use target::Target;
 
 /// The default time limit of a wait: longer than anything should take that a test waits for, and shorter than the
 /// timeouts of test runners.
@@ -226,7 +229,9 @@ async fn run<K: Object>(
                 Some(object) => events::of(&client, object).await,
                 None => Ok(Vec::new()),
             };
-            Err(WaitError::Unmet(Box::new(Unmet::new(&target, timeout, &ready, &history, events))))
+            let problems = history.present().map(|object| ready.problems(object)).unwrap_or_default();
+            let unmet = Unmet::new(&target.object, ready.describe(), problems, timeout, &history, events);
+            Err(WaitError::Unmet(Box::new(unmet)))
         }
     }
 }

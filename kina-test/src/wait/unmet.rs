@@ -1,9 +1,7 @@
 use std::fmt::{Display, Formatter, Write};
 use std::time::Duration;
 
-use super::follow::{History, Target};
-use super::goal::{Ready, resource_version};
-use super::object_ref::Object;
+use super::history::{History, resource_version};
 use super::yaml;
 
 /// The known state of an object at the deadline.
@@ -21,21 +19,21 @@ pub struct Unmet {
 }
 
 impl Unmet {
-    pub(super) fn new<K: Object>(
-        target: &Target,
+    pub(super) fn new(
+        object: &str,
+        goal: String,
+        problems: Vec<String>,
         timeout: Duration,
-        goal: &Ready<'_, '_, K>,
         history: &History,
         events: Result<Vec<String>, String>,
     ) -> Self {
-        let problems = history.present().map(|object| goal.problems(object)).unwrap_or_default();
         let interruption = history.last_interruption.as_ref().map(|last| {
             let times = times(history.interruptions);
             format!("the server could not be reached {times}, the last time because: {last}")
         });
         Self {
-            object: target.object.clone(),
-            goal: goal.describe(),
+            object: object.to_owned(),
+            goal,
             timeout,
             problems,
             last_seen: history.last().map(yaml::without_noise),

@@ -5,11 +5,9 @@ use kube::core::{GroupVersionKind, ObjectMeta};
 use serde_json::{Value, json};
 
 use super::WebhookError;
-use super::reviewer::Reviewer;
+use super::reviewer::{PROBE_LABEL, Reviewer};
 use super::server::{Server, random_name};
 
-/// The label that distinguishes a probe from a test's own objects.
-pub(super) const PROBE_LABEL: &str = "kina.local/webhook-probe";
 /// Time limit for an API server to act on a registration; usually it takes milliseconds.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(30);
 const PROBE_PAUSE: Duration = Duration::from_millis(2);

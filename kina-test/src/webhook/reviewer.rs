@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::HandlerFailure;
 use super::journal::{Journal, WebhookRequest};
-use super::registration::PROBE_LABEL;
+
+/// The label that distinguishes a probe from a test's own objects.
+pub(super) const PROBE_LABEL: &str = "kina.local/webhook-probe";
 
 /// The error of a failed handler.
 pub(super) type HandlerError = Box<dyn std::error::Error + Send + Sync>;

@@ -67,7 +67,7 @@ fn image(made: Option<&str>, loaded: Option<&[String]>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::check::Outcome;
+    use super::super::super::check::CheckOutcome;
     use super::*;
 
     #[test]
@@ -78,10 +78,10 @@ mod tests {
             supervisor(&Err(SupervisorError::NoTarget { sysroot: "/r".to_owned(), toolchain, target }))
         };
         let check = missing(Some("stable"));
-        assert_eq!(check.outcome, Outcome::Wrong);
+        assert_eq!(check.outcome, CheckOutcome::Wrong);
         assert_eq!(check.repair.as_deref(), Some("rustup target add --toolchain stable aarch64-unknown-linux-musl"));
         assert_eq!(missing(None).repair.as_deref(), Some("rustup target add aarch64-unknown-linux-musl"));
-        assert_eq!(supervisor(&Ok("/s".into())).outcome, Outcome::Ok);
+        assert_eq!(supervisor(&Ok("/s".into())).outcome, CheckOutcome::Ok);
     }
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
         let loaded = ["kina.local/cluster:1".to_owned()];
         assert!(image(Some("kina.local/cluster:1"), Some(&loaded)).found.ends_with("is loaded"));
         assert!(image(Some("kina.local/cluster:2"), Some(&loaded)).found.ends_with("the next cluster loads it"));
-        assert_eq!(image(Some("kina.local/cluster:1"), None).outcome, Outcome::Skipped);
-        assert_eq!(image(None, None).outcome, Outcome::Ok);
+        assert_eq!(image(Some("kina.local/cluster:1"), None).outcome, CheckOutcome::Skipped);
+        assert_eq!(image(None, None).outcome, CheckOutcome::Ok);
     }
 }

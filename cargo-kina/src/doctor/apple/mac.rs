@@ -150,10 +150,10 @@ fn home(home: Option<&Path>, service_runs: bool) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::check::Outcome;
+    use super::super::super::check::CheckOutcome;
     use super::*;
 
-    fn outcomes(checks: &[Check]) -> Vec<Outcome> {
+    fn outcomes(checks: &[Check]) -> Vec<CheckOutcome> {
         checks.iter().map(|check| check.outcome).collect()
     }
 
@@ -172,14 +172,14 @@ mod tests {
         assert_eq!(names, ["macos", "chip", "session", "home"]);
         // The chip depends on the platform that this program was built for.
         let others = [&checks[0], &checks[2], &checks[3]].map(|check| check.outcome);
-        assert_eq!(others, [Outcome::Ok; 3], "{checks:?}");
-        assert_eq!(chip(Some("Apple M3 Pro"), false, "aarch64").outcome, Outcome::Ok);
+        assert_eq!(others, [CheckOutcome::Ok; 3], "{checks:?}");
+        assert_eq!(chip(Some("Apple M3 Pro"), false, "aarch64").outcome, CheckOutcome::Ok);
     }
 
     #[test]
     fn another_system_is_wrong_unless_the_program_is_an_emulator() {
-        let skipped = Outcome::Skipped;
-        assert_eq!(outcomes(&checks(None, false, false)), [Outcome::Wrong, skipped, skipped, skipped]);
+        let skipped = CheckOutcome::Skipped;
+        assert_eq!(outcomes(&checks(None, false, false)), [CheckOutcome::Wrong, skipped, skipped, skipped]);
         assert_eq!(outcomes(&checks(None, true, true)), [skipped; 4]);
         // Unknown facts are skipped.
         assert_eq!(outcomes(&checks(Some(&Mac::default()), false, false)), [skipped; 4]);
@@ -190,18 +190,18 @@ mod tests {
         let of_macos = |version| macos(Some(version)).outcome;
         assert_eq!(
             ["14.7", "15.5", "26.0", "27.0"].map(of_macos),
-            [Outcome::Wrong, Outcome::Warning, Outcome::Ok, Outcome::Ok]
+            [CheckOutcome::Wrong, CheckOutcome::Warning, CheckOutcome::Ok, CheckOutcome::Ok]
         );
-        assert_eq!(chip(Some("Intel(R) Core(TM) i7"), false, "x86_64").outcome, Outcome::Wrong);
-        assert_eq!(chip(Some("Apple processor"), true, "aarch64").outcome, Outcome::Wrong);
-        assert_eq!(chip(Some("Apple M1"), false, "x86_64").outcome, Outcome::Wrong);
+        assert_eq!(chip(Some("Intel(R) Core(TM) i7"), false, "x86_64").outcome, CheckOutcome::Wrong);
+        assert_eq!(chip(Some("Apple processor"), true, "aarch64").outcome, CheckOutcome::Wrong);
+        assert_eq!(chip(Some("Apple M1"), false, "x86_64").outcome, CheckOutcome::Wrong);
     }
 
     #[test]
     fn a_session_without_a_desktop_matters_only_while_the_service_is_down() {
         let of_session = |service_runs| session(Some("Background"), service_runs).outcome;
-        assert_eq!([false, true].map(of_session), [Outcome::Warning, Outcome::Ok]);
+        assert_eq!([false, true].map(of_session), [CheckOutcome::Warning, CheckOutcome::Ok]);
         let of_home = |service_runs| home(Some(Path::new("/Volumes/Big/me")), service_runs).outcome;
-        assert_eq!([false, true].map(of_home), [Outcome::Warning, Outcome::Ok]);
+        assert_eq!([false, true].map(of_home), [CheckOutcome::Warning, CheckOutcome::Ok]);
     }
 }

@@ -17,7 +17,7 @@ use kina_engine::assets::Assets;
 use kina_engine::doctor::{
     self, AppleError, AppleProvider, AppleSettings, ClusterImage, PROGRAM_VARIABLE, Provider, ProviderError,
 };
-use kina_engine::machine;
+use kina_engine::machine_resources;
 use kina_engine::paths::EnginePaths;
 use kina_engine::settings::EngineSettings;
 
@@ -74,7 +74,7 @@ async fn connect(program: PathBuf, settings: &EngineSettings) -> Result<ApplePro
 
 fn memory(provider: Option<&AppleProvider>, settings: &EngineSettings) -> Check {
     let Some(provider) = provider else { return SECTION.skipped("memory", NO_PROGRAM) };
-    let available = settings.memory_max_bytes.unwrap_or_else(machine::available_memory_bytes);
+    let available = settings.memory_max_bytes.unwrap_or_else(machine_resources::available_memory_bytes);
     room_for_clusters(available, provider.capabilities().memory_per_cluster_bytes)
 }
 
@@ -102,12 +102,12 @@ const NO_PROGRAM: &str = "there is no usable program `container`";
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Outcome;
+    use super::super::check::CheckOutcome;
     use super::*;
 
     #[test]
     fn a_machine_with_room_for_one_cluster_is_warned_about() {
-        assert_eq!(room_for_clusters(3 << 30, 2 << 30).outcome, Outcome::Warning);
-        assert_eq!(room_for_clusters(4 << 30, 2 << 30).outcome, Outcome::Ok);
+        assert_eq!(room_for_clusters(3 << 30, 2 << 30).outcome, CheckOutcome::Warning);
+        assert_eq!(room_for_clusters(4 << 30, 2 << 30).outcome, CheckOutcome::Ok);
     }
 }

@@ -56,22 +56,22 @@ fn end_of(log: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::check::Outcome;
+    use super::super::super::check::CheckOutcome;
     use super::*;
 
     #[test]
     fn only_trouble_in_the_log_is_reported() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let log = directory.path().join("engine.log");
-        assert_eq!(in_log(&log).outcome, Outcome::Skipped);
+        assert_eq!(in_log(&log).outcome, CheckOutcome::Skipped);
         std::fs::write(&log, "2026-01-01T00:00:00Z INFO all is well\n".repeat(40_000)).expect("written");
-        assert_eq!(in_log(&log).outcome, Outcome::Ok);
+        assert_eq!(in_log(&log).outcome, CheckOutcome::Ok);
         let complaint = format!("2026-01-02T00:00:00Z WARN `container` failed: {}\n", ContainerErrorKind::Unreachable);
         let mut text = std::fs::read_to_string(&log).expect("readable");
         text.push_str(&complaint);
         std::fs::write(&log, text).expect("written");
         let check = in_log(&log);
-        assert_eq!(check.outcome, Outcome::Warning);
+        assert_eq!(check.outcome, CheckOutcome::Warning);
         assert!(check.found.contains("2026-01-02T00:00:00Z"), "{check:?}");
     }
 }

@@ -86,7 +86,7 @@ pub(super) fn reality(simulated: Option<bool>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::check::Outcome;
+    use super::super::super::check::CheckOutcome;
     use super::*;
     use kina_engine::doctor::AppleError;
 
@@ -104,16 +104,16 @@ mod tests {
         let found = all_in(Some(&path));
         assert_eq!(found[..2], [link.join("container"), brew.join("container")]);
         let check = installations(&found[..2]);
-        assert_eq!(check.outcome, Outcome::Warning);
+        assert_eq!(check.outcome, CheckOutcome::Warning);
         assert!(check.repair.is_some_and(|repair| repair.ends_with("link/container")));
-        assert_eq!(installations(&found[..1]).outcome, Outcome::Ok);
-        assert_eq!(installations(&[]).outcome, Outcome::Skipped);
+        assert_eq!(installations(&found[..1]).outcome, CheckOutcome::Ok);
+        assert_eq!(installations(&[]).outcome, CheckOutcome::Skipped);
     }
 
     #[test]
     fn a_missing_program_is_wrong_and_further_checks_are_skipped() {
-        assert_eq!(program(None, false).outcome, Outcome::Wrong);
-        assert_eq!([version(None).outcome, reality(None).outcome], [Outcome::Skipped, Outcome::Skipped]);
+        assert_eq!(program(None, false).outcome, CheckOutcome::Wrong);
+        assert_eq!([version(None).outcome, reality(None).outcome], [CheckOutcome::Skipped, CheckOutcome::Skipped]);
         let named = program(Some(Path::new("/a/b")), true);
         assert!(named.found.contains(PROGRAM_VARIABLE), "{named:?}");
     }
@@ -122,12 +122,12 @@ mod tests {
     fn a_program_that_cannot_be_used_is_wrong_with_the_reason() {
         let error = ProviderError::from(AppleError::NoProgram);
         let check = version(Some(Err(&error)));
-        assert_eq!(check.outcome, Outcome::Wrong);
+        assert_eq!(check.outcome, CheckOutcome::Wrong);
         assert!(check.found.contains("no program `container`"), "{check:?}");
     }
 
     #[test]
     fn an_emulator_is_warned_about() {
-        assert_eq!([false, true].map(|is| reality(Some(is)).outcome), [Outcome::Ok, Outcome::Warning]);
+        assert_eq!([false, true].map(|is| reality(Some(is)).outcome), [CheckOutcome::Ok, CheckOutcome::Warning]);
     }
 }

@@ -155,7 +155,7 @@ fn no_answer(name: &'static str, error: &(dyn std::error::Error + 'static)) -> C
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::check::Outcome;
+    use super::super::super::check::CheckOutcome;
     use super::*;
     use kina_engine::doctor::AppleError;
 
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    fn outcome_of(name: &str, checks: &[Check]) -> Outcome {
+    fn outcome_of(name: &str, checks: &[Check]) -> CheckOutcome {
         checks.iter().find(|check| check.name == name).expect(name).outcome
     }
 
@@ -187,9 +187,9 @@ mod tests {
         let checks = checks(Some(&examined), false);
         assert!(!is_running(Some(&examined)));
         assert_eq!(checks[0].repair.as_deref(), Some(START));
-        assert_eq!(outcome_of("service", &checks), Outcome::Warning);
+        assert_eq!(outcome_of("service", &checks), CheckOutcome::Warning);
         for name in ["version_skew", "kernel", "disk", "leftovers"] {
-            assert_eq!(outcome_of(name, &checks), Outcome::Skipped, "{name}");
+            assert_eq!(outcome_of(name, &checks), CheckOutcome::Skipped, "{name}");
         }
     }
 
@@ -197,7 +197,7 @@ mod tests {
     fn a_service_that_hangs_is_wrong_and_told_from_one_that_fails() {
         for (kind, hangs) in [(Kind::TimedOut, true), (Kind::ServiceHung, true), (Kind::Other, false)] {
             let check = service(Some(&Err(error(kind))));
-            assert_eq!(check.outcome, Outcome::Wrong);
+            assert_eq!(check.outcome, CheckOutcome::Wrong);
             assert_eq!(check.found.starts_with("it hangs"), hangs, "{check:?}");
         }
     }
@@ -206,9 +206,9 @@ mod tests {
     fn a_running_service_is_ok_and_its_missing_answers_are_warnings() {
         let well = checks(Some(&examination(RUNNING, Some(inside(&[])))), true);
         for name in ["service", "version_skew", "disk", "leftovers"] {
-            assert_eq!(outcome_of(name, &well), Outcome::Ok, "{name}");
+            assert_eq!(outcome_of(name, &well), CheckOutcome::Ok, "{name}");
         }
-        assert_eq!(outcome_of("kernel", &well), Outcome::Skipped);
+        assert_eq!(outcome_of("kernel", &well), CheckOutcome::Skipped);
         let silent = Inside {
             version_skew: Err(error(Kind::Other)),
             disk_usage: Err(AppleError::Service(Box::new(error(Kind::Unreadable))).into()),
@@ -217,33 +217,33 @@ mod tests {
         };
         let silent = checks(Some(&examination(RUNNING, Some(silent))), true);
         for name in ["version_skew", "disk", "leftovers"] {
-            assert_eq!(outcome_of(name, &silent), Outcome::Warning, "{name}");
+            assert_eq!(outcome_of(name, &silent), CheckOutcome::Warning, "{name}");
         }
     }
 
     #[test]
     fn another_version_of_the_service_and_leftovers_are_warnings_that_name_them() {
         let check = skew(&Ok(Some(("1.4.1".to_owned(), "1.2.2".to_owned()))));
-        assert_eq!((check.outcome, check.repair.as_deref()), (Outcome::Warning, Some(RESTART)));
+        assert_eq!((check.outcome, check.repair.as_deref()), (CheckOutcome::Warning, Some(RESTART)));
         let check = leftovers(&inside(&["kina-a", "kina-b"]).containers);
-        assert_eq!(check.outcome, Outcome::Warning);
+        assert_eq!(check.outcome, CheckOutcome::Warning);
         assert!(check.repair.is_some_and(|repair| repair.ends_with("container delete --force kina-a kina-b")));
     }
 
     #[test]
     fn the_kernel_is_found_by_its_link() {
         let root = tempfile::tempdir().expect("a temporary directory");
-        assert_eq!(kernel(Some(root.path()), true).outcome, Outcome::Skipped);
-        assert_eq!(kernel(None, false).outcome, Outcome::Skipped);
+        assert_eq!(kernel(Some(root.path()), true).outcome, CheckOutcome::Skipped);
+        assert_eq!(kernel(None, false).outcome, CheckOutcome::Skipped);
         // An unknown layout is no fault.
-        assert_eq!(kernel(Some(root.path()), false).outcome, Outcome::Skipped);
+        assert_eq!(kernel(Some(root.path()), false).outcome, CheckOutcome::Skipped);
         let kernels = root.path().join("kernels");
         std::fs::create_dir(&kernels).expect("made");
-        assert_eq!(kernel(Some(root.path()), false).outcome, Outcome::Wrong);
+        assert_eq!(kernel(Some(root.path()), false).outcome, CheckOutcome::Wrong);
         std::fs::write(kernels.join("vmlinux-6.18.15-186"), "").expect("written");
         std::os::unix::fs::symlink("vmlinux-6.18.15-186", kernels.join("default.kernel-arm64")).expect("linked");
         let check = kernel(Some(root.path()), false);
-        assert_eq!(check.outcome, Outcome::Ok);
+        assert_eq!(check.outcome, CheckOutcome::Ok);
         assert!(check.found.starts_with("vmlinux-6.18.15-186"), "{check:?}");
     }
 }

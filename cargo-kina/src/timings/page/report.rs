@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 
-use kina_engine::timings::{EngineLine, Outcome, Phase, PhaseLine, ServedFrom, TimingLine};
+use kina_engine::timings::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};
 use serde::Serialize;
 
 /// The largest number of phases that browsers can display well; the latest are shown.
@@ -121,7 +121,7 @@ pub struct LeaseRow {
     pub template: Option<String>,
     /// The reason why it got no lease.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<WaitEnd>,
 }
 
 /// A few figures.

@@ -1,4 +1,4 @@
-use kina_engine::timings::{EngineLine, Outcome, Phase, PhaseLine, ServedFrom, TimingLine};
+use kina_engine::timings::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn a_report_adds_up() {
     };
     let refused = PhaseLine {
         test: Some("c".to_owned()),
-        outcome: Some(Outcome::Refused),
+        outcome: Some(WaitEnd::Refused),
         ..phase(Phase::Waiting, 0, 1100.0, 40.0)
     };
     let report = report(vec![
@@ -52,7 +52,7 @@ fn a_report_adds_up() {
     let names: Vec<_> = report.leases.iter().map(|row| report.tests[row.test].as_str()).collect();
     assert_eq!(names, ["a", "c", "b"]);
     assert_eq!((report.leases[0].rewind_ms, report.leases[0].changed_keys), (Some(20.0), Some(7)));
-    assert_eq!(report.leases[1].outcome, Some(Outcome::Refused));
+    assert_eq!(report.leases[1].outcome, Some(WaitEnd::Refused));
     assert_eq!(report.queue, [(0.0, 1), (105.0, 2), (120.0, 1), (140.0, 0)]);
     assert_eq!(report.memory, [(10.0, 100), (120.0, 200), (170.0, 100), (180.0, 0)]);
     assert_eq!(report.slowest, [0, 1, 2]);

@@ -67,7 +67,7 @@ pub(super) enum GoError {
 }
 
 /// The result of a command: its exit status and its output.
-pub(super) struct Outcome {
+pub(super) struct FinishedCommand {
     pub(super) command: String,
     pub(super) status: ExitStatus,
     pub(super) stdout: Vec<u8>,
@@ -102,12 +102,12 @@ impl<'a> Go<'a> {
 
     /// Runs a command that must succeed, and returns its standard output.
     pub(super) fn run(&self, step: &Step<'_>) -> Result<Vec<u8>, GoError> {
-        let Outcome { command, status, stdout, said } = self.outcome(step)?;
+        let FinishedCommand { command, status, stdout, said } = self.outcome(step)?;
         if status.success() { Ok(stdout) } else { Err(GoError::Failed { command, status, said }) }
     }
 
     /// Runs a command to its end, successful or not.
-    pub(super) fn outcome(&self, step: &Step<'_>) -> Result<Outcome, GoError> {
+    pub(super) fn outcome(&self, step: &Step<'_>) -> Result<FinishedCommand, GoError> {
         let command = format!("go {}", step.arguments.join(" "));
         let started = Instant::now();
         let mut reported = started;
@@ -121,7 +121,7 @@ impl<'a> Go<'a> {
                 let ended = Instant::now();
                 while ended.elapsed() < LAST_OUTPUT_TIMEOUT && !running.receive(POLL_INTERVAL) {}
                 let said = running.said();
-                return Ok(Outcome { command, status, stdout: std::mem::take(&mut running.stdout), said });
+                return Ok(FinishedCommand { command, status, stdout: std::mem::take(&mut running.stdout), said });
             }
             if is_silent {
                 std::thread::sleep(POLL_INTERVAL);

@@ -10,17 +10,14 @@ use serde::de::DeserializeOwned;
 
 use self::command::{Go, GoError, Step};
 use self::recipe::{DownloadedModule, ListedModule, VersionInfo};
-use super::binaries::KWOK;
-use super::controllers::KWOK_VERSION;
+use super::binaries::{KWOK, KWOK_VERSION};
 use super::error::{AssetsError, SourceFailure};
 use super::request::AssetRequest;
 use super::store::StoreLock;
-use super::version::KubernetesVersion;
 use super::{Progress, Report};
+use crate::assets::version::KubernetesVersion;
 use crate::backoff::Backoff;
-
-/// A Go that builds every Kubernetes minor that kina knows.
-pub(super) const OLDEST_GO: &str = "1.26";
+use crate::kubernetes_minor::OLDEST_GO;
 
 const APISERVER: &str = "kube-apiserver";
 

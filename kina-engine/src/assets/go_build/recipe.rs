@@ -3,7 +3,8 @@
 
 use serde::Deserialize;
 
-use crate::assets::version::{KubernetesMinor, KubernetesVersion};
+use crate::assets::version::KubernetesVersion;
+use crate::kubernetes_minor::KubernetesMinor;
 
 /// The module of Kubernetes itself.
 pub(super) const KUBERNETES_MODULE: &str = "k8s.io/kubernetes";

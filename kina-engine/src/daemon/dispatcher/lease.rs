@@ -11,7 +11,7 @@ use crate::error_text::with_causes;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway};
 use crate::pool::{Event, SlotId, WaiterId};
 use crate::protocol::{Refusal, RefusalKind};
-use crate::timings::Outcome as TimingOutcome;
+use crate::timings::WaitEnd;
 
 impl Dispatcher {
     pub(super) fn opened(
@@ -82,7 +82,7 @@ impl Dispatcher {
     }
 
     pub(super) fn left(&mut self, waiter: WaiterId) {
-        self.timings.left(waiter, TimingOutcome::Left);
+        self.timings.left(waiter, WaitEnd::Left);
         match self.requests.remove(&waiter) {
             Some(Request::Waiting(_)) => {
                 self.waits.gone(waiter);
@@ -100,7 +100,7 @@ impl Dispatcher {
     }
 
     pub(super) fn refuse(&mut self, waiter: WaiterId, kind: RefusalKind, message: String) {
-        self.timings.left(waiter, TimingOutcome::Refused);
+        self.timings.left(waiter, WaitEnd::Refused);
         if let Some(Request::Waiting(reply)) = self.requests.remove(&waiter) {
             self.waits.refused(waiter, kind);
             // The client may have gone.

@@ -120,7 +120,7 @@ impl AppleProvider {
 
 impl Provider for AppleProvider {
     fn capabilities(&self) -> Capabilities {
-        let cores = crate::machine::cores();
+        let cores = crate::machine_resources::cores();
         let cpus = usize::try_from(self.shared.settings.cpus).unwrap_or(1).max(1);
         Capabilities {
             stop: true,

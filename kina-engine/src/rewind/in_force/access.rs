@@ -9,8 +9,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::api_client::ApiClient;
 use crate::etcd::WriteOperation;
 use crate::rewind::resource::StorageResource;
+use crate::rewind::{RewindError, settle};
 use crate::rule_kind::RuleKind;
 
 const NAME: &str = "kina-canary";
@@ -59,8 +61,25 @@ impl AccessCanary {
         self.objects("").into_iter().map(|(key, _)| WriteOperation::Delete { key }).collect()
     }
 
+    /// Waits until the authorizer knows the canary, and so all writes before it.
+    pub(in crate::rewind) async fn wait(self, client: &ApiClient, id: &str) -> Result<(), RewindError> {
+        const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        let review = self.access_review(id);
+        let review = &review;
+        settle::poll("authorization", settle::FOLLOW_TIMEOUT, settle::POLL_INTERVAL, || async move {
+            let answer = client.post(PATH, review).await?;
+            if answer.status != http::StatusCode::CREATED {
+                return Err(settle::unexpected(PATH, format!("HTTP status {}", answer.status)));
+            }
+            let review: Value =
+                serde_json::from_slice(&answer.body).map_err(|error| settle::unexpected(PATH, error.to_string()))?;
+            Ok(review["status"]["allowed"] == true)
+        })
+        .await
+    }
+
     /// The SubjectAccessReview that is allowed once the authorizer knows this very canary.
-    pub(in crate::rewind) fn access_review(self, id: &str) -> Value {
+    fn access_review(self, id: &str) -> Value {
         let mut attributes = json!({"verb": "get", "group": GROUP, "resource": self.resource(id)});
         if self == Self::Namespaced {
             attributes["namespace"] = NAMESPACE.into();

@@ -9,14 +9,12 @@
 //! - `params`: the same for the parameters of policies.
 //! - `direct`: the rule itself is tried, if a canary would touch others or is not needed.
 //! - `probe`: the dry runs that show them.
-//! - `rewinder`: the rewinder's use of it.
 
 mod access;
 mod canary;
 mod direct;
 mod params;
 mod probe;
-mod rewinder;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -111,7 +109,7 @@ impl InForce<'_> {
             }
             self.write(&puts).await?;
             for canary in access {
-                settle::wait_canary(self.api, *canary, &access_id).await?;
+                canary.wait(self.api, &access_id).await?;
             }
             for (canary, id) in &numbered {
                 self.wait_sighting(canary, *id, true, FOLLOW_TIMEOUT).await?;

@@ -1,35 +1,28 @@
 //! The process that makes the requests: one lease, and every verb for each number of workers.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use cargo_kina::bench::probe::connect;
 use cargo_kina::output::print_progress;
 use clap::Args;
-use flate2::read::GzDecoder;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
-use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kina_engine::client::{EngineClient, EngineProgram, Lease};
-use kina_engine::machine;
+use kina_engine::machine_resources;
 use kina_engine::protocol::{AcquireRequest, Status};
-use kube::api::{Api, DeleteParams, ListParams, ObjectList, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::client::Body;
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use serde::{Deserialize, Serialize};
 
-use super::super::probe::connect;
 use super::super::processor_time::{ProcessorTime, used_ms};
 use super::super::statistics::percentile;
+use super::worker::{LABEL, Worker, name};
 use super::{Memory, Row, Watch, watches};
 
 /// Data of each resource.
 pub(super) const RESOURCE_BYTES: usize = 1024;
-const NAMESPACE: &str = "default";
-/// Label of the bench's own objects: the namespace may have ConfigMaps of the server's.
-const LABEL: &str = "kina-bench=crud";
 /// Reads and updates: enough for a 99th percentile, while all resources would take minutes.
 const OPERATIONS_MAX: usize = 1000;
 const OPERATIONS_MIN: usize = 200;
@@ -65,13 +58,6 @@ struct Scene {
     resources: usize,
 }
 
-/// One of the clients that work at the same time, with a connection of its own.
-#[derive(Clone)]
-pub(super) struct Worker {
-    client: kube::Client,
-    pub(super) config_maps: Api<ConfigMap>,
-}
-
 /// A finished operation.
 #[derive(Clone, Copy, Debug, Default)]
 struct Done {
@@ -81,7 +67,7 @@ struct Done {
 
 /// Runs the load on as many threads as there are cores, and prints the results.
 pub(in crate::bench) fn run(arguments: &LoadArguments) -> anyhow::Result<()> {
-    let threads = machine::cores();
+    let threads = machine_resources::cores();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let load = runtime.block_on(measure(arguments))?;
     println!("{}", serde_json::to_string(&load)?);
@@ -127,8 +113,7 @@ impl Scene {
     fn workers(&self, count: usize) -> anyhow::Result<Vec<Worker>> {
         let grant = &self.lease.grant;
         let connect = || {
-            connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)
-                .map(|client| Worker { config_maps: Api::namespaced(client.clone(), NAMESPACE), client })
+            connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem).map(Worker::new)
         };
         (0..count).map(|_| connect()).collect()
     }
@@ -250,36 +235,6 @@ impl Scene {
     }
 }
 
-impl Worker {
-    /// Puts a number into a resource.
-    pub(super) async fn update(&self, resource: usize, sequence: usize) -> anyhow::Result<()> {
-        let patch = serde_json::json!({"data": {watches::SEQUENCE: sequence.to_string()}});
-        self.config_maps.patch(&name(resource), &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(())
-    }
-
-    /// Reads all resources as a client does. Returns their number and the size of the answer on the wire.
-    async fn list(&self, compression: bool) -> anyhow::Result<(usize, usize)> {
-        let path = kube::api::Request::new(format!("/api/v1/namespaces/{NAMESPACE}/configmaps"));
-        let mut request = path.list(&ListParams::default().labels(LABEL))?;
-        if compression {
-            request.headers_mut().insert(ACCEPT_ENCODING, http::HeaderValue::from_static("gzip"));
-        }
-        let answer = self.client.send(request.map(Body::from)).await?;
-        let is_compressed = answer.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
-        ensure!(answer.status().is_success(), "the list was refused ({})", answer.status());
-        let bytes = answer.into_body().collect().await?.to_bytes();
-        let list: ObjectList<ConfigMap> = if is_compressed {
-            let mut text = Vec::new();
-            GzDecoder::new(&bytes[..]).read_to_end(&mut text)?;
-            serde_json::from_slice(&text)?
-        } else {
-            serde_json::from_slice(&bytes)?
-        };
-        Ok((list.items.len(), bytes.len()))
-    }
-}
-
 async fn share_out<Operation, Answer>(
     workers: &[Worker],
     operations: usize,
@@ -313,10 +268,6 @@ where
         all.extend(task.await??);
     }
     Ok(all)
-}
-
-fn name(number: usize) -> String {
-    format!("resource-{number:06}")
 }
 
 fn config_map(number: usize) -> ConfigMap {
@@ -358,7 +309,7 @@ mod tests {
         let config = kube::Config::new(http::Uri::from_static("https://127.0.0.1:1/"));
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = kube::Client::try_from(config).expect("a client");
-        Worker { config_maps: Api::namespaced(client.clone(), NAMESPACE), client }
+        Worker::new(client)
     }
 
     #[test]

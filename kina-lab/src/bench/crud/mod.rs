@@ -4,11 +4,12 @@
 //! For each number of resources an engine and a cluster of their own are made, so that no memory of the row before
 //! counts. All requests go through a lease's gateway, as a test's do.
 //!
-//! - `load`: the process that makes the requests. `watches`: the delay of a watcher. `table`: the output for people.
+//! - `load`: the process that makes the requests. `worker`: one of its clients. `watches`: the delay of a watcher. `table`: the output for people.
 
 pub(super) mod load;
 mod table;
 mod watches;
+mod worker;
 
 use anyhow::bail;
 use cargo_kina::{Format, print_report};

@@ -9,10 +9,8 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 
-use super::load::Worker;
+use super::worker::{SEQUENCE, Worker};
 
-/// The key that updates write.
-pub(super) const SEQUENCE: &str = "sequence";
 /// Time limit of all events of one measurement.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// Keeps the numbers of updates here apart from earlier ones.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::ensure;
+use cargo_kina::bench::probe::connect;
 use cargo_kina::output::print_progress;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kina_engine::client::{EngineClient, EngineProgram};
@@ -10,8 +11,6 @@ use kina_engine::protocol::AcquireRequest;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use serde::{Deserialize, Serialize};
-
-use super::super::probe::connect;
 
 /// The object that each lease leaves behind.
 const CANARY: &str = "kina-bench-canary";

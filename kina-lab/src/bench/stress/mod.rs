@@ -14,7 +14,7 @@ use cargo_kina::Format;
 use clap::Args;
 use futures::StreamExt;
 use kina_engine::ProviderName;
-use kina_engine::machine;
+use kina_engine::machine_resources;
 use kina_engine::protocol::{Counters, Status};
 use serde::Serialize;
 
@@ -145,8 +145,8 @@ struct Plan {
 
 /// Measures and prints. Fails if a lease failed or found anything.
 pub(crate) async fn measure(provider: ProviderName, arguments: StressArguments) -> anyhow::Result<()> {
-    let plan = Plan::new(&arguments, machine::cores(), machine::available_memory_bytes())?;
-    let mut bench = Bench::prepare(provider, machine::cores() * 2).await?;
+    let plan = Plan::new(&arguments, machine_resources::cores(), machine_resources::available_memory_bytes())?;
+    let mut bench = Bench::prepare(provider, machine_resources::cores() * 2).await?;
     let measured = report(&mut bench, plan).await;
     let is_ok = measured.as_ref().is_ok_and(|report| report.ok);
     bench.finish(measured, arguments.format).await?;
@@ -296,7 +296,7 @@ impl Report {
             clients: plan.clients,
             burners: plan.burners,
             memory_mb: plan.memory_mb,
-            cores: machine::cores(),
+            cores: machine_resources::cores(),
             scarce_memory: SCARCE_MEMORY,
             engine_profile: status.engine_profile.clone(),
             kubernetes: status.slots.iter().find_map(|slot| slot.kubernetes.clone()).unwrap_or_default(),

@@ -1,12 +1,12 @@
 //! The checks.
 //!
 //! - `life`: from boots to stops. `ends`: deaths, failures, and remains. `strangers`: access.
-//! - `machine`: the resources that clusters take, and many clusters at once. `faults`: failures are replaced.
+//! - `resources`: the resources that clusters take, and many clusters at once. `faults`: failures are replaced.
 
 mod ends;
 mod faults;
 mod life;
-mod machine;
+mod resources;
 mod strangers;
 
 use std::time::Duration;
@@ -96,13 +96,13 @@ pub(super) const CHECKS: &[Check] = &[
         Box::pin(strangers::kept_from_files(scene))
     }),
     check("listens-on-loopback", "no other machine gets a connection", |scene| {
-        Box::pin(machine::listens_on_loopback(scene))
+        Box::pin(resources::listens_on_loopback(scene))
     }),
     check("reports-memory", "a running cluster takes memory, a stopped one none", |scene| {
-        Box::pin(machine::reports_memory(scene))
+        Box::pin(resources::reports_memory(scene))
     }),
     check("boots-in-parallel", "as many boots at once as it says it can", |scene| {
-        Box::pin(machine::boots_in_parallel(scene))
+        Box::pin(resources::boots_in_parallel(scene))
     }),
     Check {
         name: "replaces-what-fails",

@@ -1,7 +1,4 @@
-//! Values of `kubernetes` that are not known minors.
-
-#[kina::test(kubernetes = "1.2")]
-async fn unknown(client: kube::Client) {}
+//! Values of `kubernetes` that have another form than a minor.
 
 #[kina::test(kubernetes = "1.37.1")]
 async fn patch(client: kube::Client) {}
@@ -14,12 +11,6 @@ async fn float(client: kube::Client) {}
 
 #[kina::test(kubernetes = 1.2)]
 async fn unknown_float(client: kube::Client) {}
-
-#[kina::test(kubernetes = "")]
-async fn empty(client: kube::Client) {}
-
-#[kina::test(kubernetes = "latest")]
-async fn word(client: kube::Client) {}
 
 const MINOR: &str = "1.37";
 

@@ -1,6 +1,6 @@
 //! Options of modules. Their errors are reported once.
 
-#[kina::tests(kubernetes = "1.2", timeouts = "3s")]
+#[kina::tests(kubernetes = "v1.2", timeouts = "3s")]
 mod with_wrong_options {
     #[kina::test]
     async fn one(client: kube::Client) {}

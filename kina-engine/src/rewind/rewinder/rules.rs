@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::InForce;
+use super::Rewinder;
 use crate::provider::Readiness;
+use crate::rewind::in_force::InForce;
 use crate::rewind::plan::Plan;
 use crate::rewind::resource::StorageResource;
-use crate::rewind::{Fingerprint, PREFIX, RewindError, Rewinder, settle};
+use crate::rewind::{Fingerprint, PREFIX, RewindError, settle};
 use crate::rule_kind::RuleKind;
 
 /// An API server looks for new kinds of parameters every 30 s, and compiles policies anew every second.
