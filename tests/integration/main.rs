@@ -6,6 +6,7 @@
 
 mod common;
 
+mod architecture;
 mod arguments;
 mod beside_keys;
 mod controllers;
