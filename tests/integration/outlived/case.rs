@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::raw::{Connection, Credential, Protocol};
 use super::webhook::{LABEL, SlowWebhook};
 use crate::common::server::{Server, status_of};
-use crate::common::{PATIENCE, repetitions, wait_until};
+use crate::common::{PATIENCE, wait_until};
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const WIDGETS: &str = "/apis/outlived.example.com/v1/namespaces/default/widgets";
@@ -23,10 +23,9 @@ const CONFIG_MAPS_BEFORE: usize = 6000;
 const WIDGETS_BEFORE: usize = 4000;
 const CREATED: usize = 400;
 const CREATED_AT_A_TIME: usize = 8;
-/// After this long, nothing of an earlier lease may have appeared; in a long run, and in others. Both outlast
-/// [`QUIET_WATCH`], behind which a creation waits.
+/// After this long, nothing of an earlier lease may have appeared. It outlasts [`QUIET_WATCH`], behind which a creation
+/// waits.
 const WAIT: Duration = Duration::from_secs(10);
-const WAIT_IN_SHORT: Duration = Duration::from_secs(5);
 
 /// Work that continues when its lease ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +162,7 @@ impl Case {
         let creations_of_all = objects.iter().map(|object| server.create(path, object));
         let created = futures::stream::iter(creations_of_all).buffer_unordered(CREATED_AT_A_TIME);
         created.try_collect::<Vec<_>>().await.context("a name could not be created")?;
-        tokio::time::sleep(repetitions(WAIT, WAIT_IN_SHORT)).await;
+        tokio::time::sleep(WAIT).await;
         let creations_seen = creations(&server, resource).await? - creations_before;
         ensure!(creations_seen == CREATED as f64, "{creations_seen} creations of {resource}, but {CREATED} of its own");
         let list = server.get(path).await?;
