@@ -24,6 +24,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// The policy for requests over a network to a server that others use too.
+    #[cfg(feature = "engine")]
     pub const NETWORK: Self = Self {
         first_delay: Duration::from_millis(300),
         longest_delay: Duration::from_secs(5),
@@ -33,6 +34,7 @@ impl Backoff {
     };
 
     /// The policy for clusters that do not start.
+    #[cfg(feature = "engine")]
     pub const PROVIDER: Self = Self {
         first_delay: Duration::from_millis(100),
         longest_delay: Duration::from_secs(5),
@@ -56,11 +58,13 @@ impl Backoff {
     }
 
     /// The same policy with another number of retries.
+    #[cfg(feature = "engine")]
     pub const fn with_retries_max(self, retries_max: usize) -> Self {
         Self { retries_max, ..self }
     }
 
     /// The same policy with another bound on the time after which no further try begins.
+    #[cfg(feature = "engine")]
     pub const fn with_elapsed_max(self, elapsed_max: Duration) -> Self {
         Self { elapsed_max, ..self }
     }
@@ -98,6 +102,7 @@ impl Backoff {
     }
 
     /// The first pauses, in milliseconds and without jitter, for callers that do their own waiting.
+    #[cfg(feature = "engine")]
     pub fn pauses_ms<const COUNT: usize>(&self) -> [u64; COUNT] {
         let mut pauses = Self { jitter: false, ..*self }.builder().build();
         let longest_ms = self.longest_delay.as_millis();

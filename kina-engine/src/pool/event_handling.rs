@@ -135,6 +135,7 @@ impl Pool {
     }
 
     /// The number of slots that take memory.
+    #[cfg(test)]
     pub fn memory_holders(&self) -> usize {
         self.count(|slot| 0 < slot.held_memory_bytes())
     }
