@@ -5,7 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, BlockingRetryable, ExponentialBuilder, Retryable};
+#[cfg(feature = "engine")]
+use backon::BackoffBuilder;
+use backon::{BlockingRetryable, ExponentialBuilder, Retryable};
 
 /// A policy for repeating an operation until it succeeds, fails for good, or reaches a bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
