@@ -59,7 +59,7 @@ pub mod rewind {
 }
 
 pub mod sabotage {
-    pub use crate::sabotage::{Part, SLOW_PERCENT, VARIABLE};
+    pub use crate::sabotage::{IS_POSSIBLE, Part, SLOW_PERCENT, VARIABLE};
 }
 
 pub mod snapshot {

@@ -7,6 +7,10 @@
 /// The variable that names the parts, separated by commas.
 pub const VARIABLE: &str = "KINA_SABOTAGE";
 
+/// True in a build that can switch parts off.
+#[cfg(feature = "lab")]
+pub const IS_POSSIBLE: bool = cfg!(feature = "sabotage");
+
 /// Percentage by which [`Part::Slow`] lengthens the time between two leases.
 pub const SLOW_PERCENT: u32 = 30;
 
