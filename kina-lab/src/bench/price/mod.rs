@@ -53,7 +53,7 @@ const COMPARED: [Compared; 4] = [
 /// Measures both.
 pub(super) async fn measure(provider: ProviderName, samples: usize) -> anyhow::Result<Report> {
     let parts: Vec<_> = Part::keeping_apart().map(Part::name).collect();
-    if !kina_engine::lab::sabotage::IS_POSSIBLE {
+    if !sabotage::IS_POSSIBLE {
         bail!(UserError("this program cannot switch any part off: run `cargo lab` in kina's repository".to_owned()));
     }
     let mut draft = Draft::begin("price", ABOUT);
