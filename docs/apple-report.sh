@@ -203,8 +203,8 @@ tell_leftovers() {
     fi
 }
 
-# Ends everything that still runs, and leaves nothing but the report, in any case. shellcheck disable=SC2317 # Called by
-# a trap.
+# Ends everything that still runs, and leaves nothing but the report, in any case.
+# shellcheck disable=SC2317 # A trap calls it.
 finish() {
     local code=$?
     trap - EXIT INT TERM
