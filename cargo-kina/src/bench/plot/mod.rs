@@ -1,34 +1,36 @@
 //! Pictures of figures, as SVG that needs no other files and is readable on light and on dark pages.
+//!
+//! - `range`: the ranges of axes. `scheme`: colours.
 
-mod scale;
+mod range;
+mod scheme;
 
 use std::fmt::Write;
 
-use self::scale::Scale;
+use plotters::element::DashedPathElement;
+use plotters::prelude::{
+    Cartesian2d, ChartBuilder, ChartContext, Circle, Color, EmptyElement, IntoDrawingArea, LineSeries, PathElement,
+    Rectangle, SVGBackend, SeriesLabelPosition, Text,
+};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use self::range::AxisRange;
+use self::scheme::{ALARM, COLOURS, GRID, PAGE, TEXT};
 use super::report::readable;
 
-const WIDTH: f64 = 760.0;
-const LEFT: f64 = 76.0;
-const RIGHT: f64 = 20.0;
-const TOP: f64 = 42.0;
-const BOTTOM: f64 = 46.0;
-const HEIGHT_OF_LINES: f64 = 360.0;
-const HEIGHT_OF_BAR: f64 = 34.0;
-const WIDTH_OF_LABELS: f64 = 250.0;
-/// Number of colours, which distinguish lines.
-const COLOURS: usize = 6;
+const WIDTH: u32 = 760;
+const HEIGHT_OF_LINES: u32 = 360;
+const HEIGHT_OF_BAR: u32 = 34;
+/// The heights of the title and of the axis.
+const HEIGHT_AROUND_BARS: u32 = 88;
+const WIDTH_OF_Y_AXIS: u32 = 66;
+const WIDTH_OF_LABELS: u32 = 242;
+/// The room for the value beside the longest bar, and for half of an axis's last label.
+const WIDTH_OF_VALUES: u32 = 48;
+/// Limit on the labels of an axis. With ten, plotters would label nine values between two powers of ten.
+const LABELS_MAX: usize = 9;
 
-const STYLE: &str = "<style>\
-    text{font:12px system-ui,sans-serif;fill:#1f2328}.title{font-size:15px;font-weight:600}.quiet{fill:#59636e}\
-    .page{fill:#fff}.grid{stroke:#d1d9e0}.limit{stroke:#cf222e;stroke-dasharray:5 4}.alarm{fill:#cf222e;stroke:#cf222e}\
-    .line{fill:none;stroke-width:2}.whisker{stroke:#1f2328;stroke-width:1.5}\
-    .c0{stroke:#0969da}.c1{stroke:#bc4c00}.c2{stroke:#1a7f37}.c3{stroke:#8250df}.c4{stroke:#9a6700}.c5{stroke:#bf3989}\
-    .f0{fill:#0969da}.f1{fill:#bc4c00}.f2{fill:#1a7f37}.f3{fill:#8250df}.f4{fill:#9a6700}.f5{fill:#bf3989}\
-    @media(prefers-color-scheme:dark){text{fill:#e6edf3}.quiet{fill:#9198a1}.page{fill:#0d1117}.grid{stroke:#3d444d}\
-    .limit{stroke:#f85149}.alarm{fill:#f85149;stroke:#f85149}.whisker{stroke:#e6edf3}\
-    .c0{stroke:#4493f8}.c1{stroke:#f0883e}.c2{stroke:#3fb950}.c3{stroke:#ab7df8}.c4{stroke:#d29922}.c5{stroke:#db61a2}\
-    .f0{fill:#4493f8}.f1{fill:#f0883e}.f2{fill:#3fb950}.f3{fill:#ab7df8}.f4{fill:#d29922}.f5{fill:#db61a2}}\
-    </style>";
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<AxisRange, AxisRange>>;
 
 /// One line of a picture.
 #[derive(Clone, Debug, Default)]
@@ -68,139 +70,102 @@ pub struct Bar {
 }
 
 /// Lines over a plane.
-pub fn lines(title: &str, x_axis: Axis<'_>, y_axis: Axis<'_>, lines: &[Line]) -> String {
+pub fn lines(title: &str, x_axis: Axis<'_>, y_axis: Axis<'_>, lines: &[Line]) -> anyhow::Result<String> {
     let points = || lines.iter().flat_map(|line| &line.points);
-    let x_scale = Scale::around(points().map(|point| point.x), x_axis.is_log);
+    let x_range = AxisRange::around(points().map(|point| point.x), x_axis.is_log);
     let highest = points().flat_map(|point| [point.y, point.interval.map_or(point.y, |[_, high]| high)]);
-    let y_scale = Scale::around(highest, y_axis.is_log);
-    let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT_OF_LINES - TOP - BOTTOM);
-    let x_at = |value: f64| LEFT + width * x_scale.place(value);
-    let y_at = |value: f64| TOP + height * (1.0 - y_scale.place(value));
-    let mut svg = begin(title, HEIGHT_OF_LINES);
-    for tick in y_scale.ticks() {
-        let y = y_at(tick);
-        put(
-            &mut svg,
-            format_args!(r#"<line class="grid" x1="{LEFT}" x2="{:.1}" y1="{y:.1}" y2="{y:.1}"/>"#, LEFT + width),
-        );
-        let (x, y) = (LEFT - 8.0, y + 4.0);
-        put(&mut svg, format_args!(r#"<text x="{x}" y="{y:.1}" text-anchor="end">{}</text>"#, readable(tick)));
-    }
-    for tick in x_scale.ticks() {
-        let (x, y) = (x_at(tick), TOP + height);
-        put(&mut svg, format_args!(r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="{TOP}" y2="{y:.1}"/>"#));
-        let y = y + 17.0;
-        put(&mut svg, format_args!(r#"<text x="{x:.1}" y="{y:.1}" text-anchor="middle">{}</text>"#, readable(tick)));
-    }
-    let (middle, below) = (LEFT + width / 2.0, HEIGHT_OF_LINES - 10.0);
-    let x_title = escaped(x_axis.title);
-    put(
-        &mut svg,
-        format_args!(r#"<text class="quiet" x="{middle}" y="{below}" text-anchor="middle">{x_title}</text>"#),
-    );
-    let (x, y) = (16.0, TOP + height / 2.0);
-    put(
-        &mut svg,
-        format_args!(
-            r#"<text class="quiet" x="{x}" y="{y}" text-anchor="middle" transform="rotate(-90 {x} {y})">{}</text>"#,
-            escaped(y_axis.title)
-        ),
-    );
+    let y_range = AxisRange::around(highest, y_axis.is_log);
+    let (mut svg, mut titles) = (String::new(), String::new());
+    let (ranges, axis_titles) = ((x_range, y_range), (x_axis.title, y_axis.title));
+    let mut chart = chart(&mut svg, HEIGHT_OF_LINES, WIDTH_OF_Y_AXIS, title, ranges, axis_titles)?;
     for (index, line) in lines.iter().enumerate() {
-        let colour = index % COLOURS;
-        let path: Vec<String> =
-            line.points.iter().map(|point| format!("{:.1},{:.1}", x_at(point.x), y_at(point.y))).collect();
-        put(&mut svg, format_args!(r#"<polyline class="line c{colour}" points="{}"/>"#, path.join(" ")));
+        let colour = COLOURS[index % COLOURS.len()];
+        let series = LineSeries::new(line.points.iter().map(|point| (point.x, point.y)), colour.stroke_width(2));
+        let series = chart.draw_series(series)?;
+        if 1 < lines.len() {
+            let sample = move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2));
+            series.label(line.name.as_str()).legend(sample);
+        }
         for point in line.points.iter().filter(|point| !line.is_bare || point.is_alarm) {
-            let x = x_at(point.x);
             if let Some([low, high]) = point.interval {
-                let (low, high) = (y_at(low), y_at(high));
-                put(
-                    &mut svg,
-                    format_args!(r#"<line class="c{colour}" x1="{x:.1}" x2="{x:.1}" y1="{low:.1}" y2="{high:.1}"/>"#),
-                );
+                chart.draw_series([PathElement::new([(point.x, low), (point.x, high)], colour)])?;
             }
-            let (class, radius) = if point.is_alarm { ("alarm".to_owned(), 6) } else { (format!("f{colour}"), 4) };
-            put(
-                &mut svg,
-                format_args!(
-                    r#"<circle class="{class}" cx="{x:.1}" cy="{:.1}" r="{radius}"><title>{}</title></circle>"#,
-                    y_at(point.y),
-                    escaped(&point.title)
-                ),
-            );
+            let (colour, radius) = if point.is_alarm { (ALARM, 6) } else { (colour, 4) };
+            chart.draw_series([Circle::new((point.x, point.y), radius, colour.filled())])?;
+            let (x, y) = chart.backend_coord(&(point.x, point.y));
+            // An element of plotters has no text of this kind.
+            writeln!(
+                titles,
+                r#"<circle cx="{x}" cy="{y}" r="{radius}" fill="none" pointer-events="all"><title>{}</title></circle>"#,
+                escaped(&point.title)
+            )?;
         }
     }
-    legend(&mut svg, lines);
-    svg + "</svg>\n"
+    if 1 < lines.len() {
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .label_font(scheme::text())
+            .background_style(PAGE)
+            .border_style(GRID)
+            .margin(6)
+            .legend_area_size(24)
+            .draw()?;
+    }
+    chart.plotting_area().present()?;
+    drop(chart);
+    Ok(scheme::finished(&svg, title, &titles))
 }
 
 /// Bars beside their names.
-pub fn bars(title: &str, unit: &str, bars: &[Bar], is_log: bool) -> String {
-    let reach = bars
-        .iter()
-        .flat_map(|bar| [bar.value, bar.interval.map_or(bar.value, |[_, high]| high), bar.limit.unwrap_or(bar.value)]);
-    let scale = Scale::around(reach, is_log);
-    let height = TOP + BOTTOM + HEIGHT_OF_BAR * bars.len() as f64;
-    let width = WIDTH - WIDTH_OF_LABELS - RIGHT - 60.0;
-    let x_at = |value: f64| WIDTH_OF_LABELS + width * scale.place(value);
-    let mut svg = begin(title, height);
-    let bottom = height - BOTTOM;
-    for tick in scale.ticks() {
-        let (x, y) = (x_at(tick), bottom + 17.0);
-        put(&mut svg, format_args!(r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="{TOP}" y2="{bottom}"/>"#));
-        put(&mut svg, format_args!(r#"<text x="{x:.1}" y="{y}" text-anchor="middle">{}</text>"#, readable(tick)));
-    }
-    for (index, bar) in bars.iter().enumerate() {
-        let top = TOP + HEIGHT_OF_BAR * index as f64 + 7.0;
-        let (middle, end) = (top + 10.0, x_at(bar.value));
-        let (x, y, label) = (WIDTH_OF_LABELS - 8.0, middle + 4.0, escaped(&bar.label));
-        put(&mut svg, format_args!(r#"<text x="{x}" y="{y}" text-anchor="end">{label}</text>"#));
-        let size = (end - WIDTH_OF_LABELS).max(1.0);
-        put(
-            &mut svg,
-            format_args!(r#"<rect class="f0" x="{WIDTH_OF_LABELS}" y="{top}" width="{size:.1}" height="20" rx="2"/>"#),
-        );
-        let mut right = end;
-        if let Some([low, high]) = bar.interval {
-            let (low, high) = (x_at(low), x_at(high));
-            right = right.max(high);
-            put(
-                &mut svg,
-                format_args!(r#"<line class="whisker" x1="{low:.1}" x2="{high:.1}" y1="{middle}" y2="{middle}"/>"#),
-            );
-        }
-        if let Some(limit) = bar.limit {
-            let (x, bottom) = (x_at(limit), top + 24.0);
-            put(
-                &mut svg,
-                format_args!(
-                    r#"<line class="limit" x1="{x:.1}" x2="{x:.1}" y1="{}" y2="{bottom}" stroke-width="2"/>"#,
-                    top - 4.0
-                ),
-            );
-            if (x - right).abs() < 60.0 {
-                right = right.max(x);
-            }
-        }
-        put(&mut svg, format_args!(r#"<text x="{:.1}" y="{y}">{}</text>"#, right + 7.0, readable(bar.value)));
-    }
-    let (x, y, mut below) = (WIDTH_OF_LABELS + width / 2.0, height - 10.0, unit.to_owned());
+pub fn bars(title: &str, unit: &str, bars: &[Bar], is_log: bool) -> anyhow::Result<String> {
+    let right_end = |bar: &Bar| bar.interval.map_or(bar.value, |[_, high]| high.max(bar.value));
+    let reach = bars.iter().flat_map(|bar| [bar.value, right_end(bar), bar.limit.unwrap_or(bar.value)]);
+    let range = AxisRange::around(reach, is_log);
+    let (start, count) = (range.low(), bars.len() as f64);
+    let mut below = unit.to_owned();
     if bars.iter().any(|bar| bar.interval.is_some()) {
         below += "; thin lines: 95 % interval of the median";
     }
     if bars.iter().any(|bar| bar.limit.is_some()) {
         below += "; dashed: budget";
     }
-    put(
-        &mut svg,
-        format_args!(r#"<text class="quiet" x="{x}" y="{y}" text-anchor="middle">{}</text>"#, escaped(&below)),
-    );
-    svg + "</svg>\n"
+    let mut svg = String::new();
+    let height = HEIGHT_AROUND_BARS + HEIGHT_OF_BAR * bars.len() as u32;
+    let ranges = (range, AxisRange::Linear((0.0..count).into()));
+    let mut chart = chart(&mut svg, height, WIDTH_OF_LABELS, title, ranges, (&below, ""))?;
+    let label_style = scheme::text().pos(Pos::new(HPos::Right, VPos::Center));
+    let value_style = scheme::text().pos(Pos::new(HPos::Left, VPos::Center));
+    for (index, bar) in bars.iter().enumerate() {
+        // From above.
+        let at = |part: f64| count - index as f64 - part;
+        let middle = at(0.5);
+        chart.draw_series([Rectangle::new([(start, at(0.2)), (bar.value, at(0.8))], COLOURS[0].filled())])?;
+        let label = Text::new(bar.label.clone(), (-8, 0), &label_style);
+        chart.draw_series([EmptyElement::at((start, middle)) + label])?;
+        if let Some([low, high]) = bar.interval {
+            chart.draw_series([PathElement::new([(low, middle), (high, middle)], TEXT.stroke_width(2))])?;
+        }
+        let mut right = right_end(bar);
+        if let Some(limit) = bar.limit {
+            let ends = [(limit, at(0.1)), (limit, at(0.9))];
+            chart.draw_series([DashedPathElement::new(ends, 5, 4, ALARM.stroke_width(2))])?;
+            // The value stands beyond a limit that it would cover.
+            let x_of = |value| chart.backend_coord(&(value, middle)).0;
+            if (x_of(limit) - x_of(right)).unsigned_abs() < WIDTH_OF_VALUES {
+                right = right.max(limit);
+            }
+        }
+        let value = Text::new(readable(bar.value), (7, 0), &value_style);
+        chart.draw_series([EmptyElement::at((right, middle)) + value])?;
+    }
+    chart.plotting_area().present()?;
+    drop(chart);
+    Ok(scheme::finished(&svg, title, ""))
 }
 
 /// The fraction of the samples below each value.
-pub fn distributions(title: &str, unit: &str, samples: &[(&str, &[f64])]) -> String {
+pub fn distributions(title: &str, unit: &str, samples: &[(&str, &[f64])]) -> anyhow::Result<String> {
     let drawn: Vec<Line> = samples
         .iter()
         .map(|(name, values)| {
@@ -223,49 +188,39 @@ pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-fn begin(title: &str, height: f64) -> String {
-    let title = escaped(title);
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
-         role=\"img\" aria-label=\"{title}\">{STYLE}\n<rect class=\"page\" width=\"100%\" height=\"100%\" rx=\"6\"/>\n\
-         <text class=\"title\" x=\"14\" y=\"25\">{title}</text>\n"
-    )
-}
-
-fn legend(svg: &mut String, lines: &[Line]) {
-    let (x, width) = (LEFT + 14.0, 8.0 * lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0) as f64);
-    if lines.len() < 2 {
-        return;
+/// Begins a picture with its title and axes. A vertical axis without a title has neither labels nor a grid.
+fn chart<'a>(
+    svg: &'a mut String,
+    height: u32,
+    width_of_y_axis: u32,
+    title: &str,
+    (x_range, y_range): (AxisRange, AxisRange),
+    (x_title, y_title): (&str, &str),
+) -> anyhow::Result<Chart<'a>> {
+    let area = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
+    area.fill(&PAGE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, scheme::heading())
+        .margin(8)
+        .margin_right(WIDTH_OF_VALUES)
+        .x_label_area_size(42)
+        .y_label_area_size(width_of_y_axis)
+        .build_cartesian_2d(x_range, y_range)?;
+    let mut mesh = chart.configure_mesh();
+    if y_title.is_empty() {
+        mesh.disable_y_mesh().disable_y_axis();
     }
-    let height = 18.0 * lines.len() as f64 + 8.0;
-    put(
-        svg,
-        format_args!(
-            r#"<rect class="page grid" x="{}" y="{}" width="{}" height="{height}" rx="4"/>"#,
-            x - 6.0,
-            TOP + 6.0,
-            width + 40.0
-        ),
-    );
-    for (index, line) in lines.iter().enumerate() {
-        let (y, colour) = (TOP + 22.0 + 18.0 * index as f64, index % COLOURS);
-        put(
-            svg,
-            format_args!(
-                r#"<line class="line c{colour}" x1="{x}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{y}">{}</text>"#,
-                x + 18.0,
-                y - 4.0,
-                y - 4.0,
-                x + 24.0,
-                escaped(&line.name)
-            ),
-        );
-    }
-}
-
-fn put(svg: &mut String, element: std::fmt::Arguments<'_>) {
-    // Writing into a text cannot fail.
-    let _ = writeln!(svg, "{element}");
+    mesh.max_light_lines(0)
+        .bold_line_style(GRID)
+        .axis_style(GRID)
+        .x_labels(LABELS_MAX)
+        .y_labels(LABELS_MAX)
+        .label_style(scheme::text())
+        .axis_desc_style(scheme::quiet_text())
+        .x_desc(x_title)
+        .y_desc(y_title)
+        .draw()?;
+    Ok(chart)
 }
 
 #[cfg(test)]
@@ -277,13 +232,23 @@ mod tests {
         let point = |x: f64, is_alarm| Point { x, y: 2.0 * x, is_alarm, title: "a < b".to_owned(), interval: None };
         let line = Line { name: "one".to_owned(), points: vec![point(1.0, false), point(2.0, true)], is_bare: false };
         let axis = Axis { title: "runs", is_log: false };
-        let svg = lines("trend & more", axis, axis, &[line.clone(), Line { name: "two".to_owned(), ..line }]);
-        for part in ["trend &amp; more", "a &lt; b", ">one<", ">two<", "class=\"alarm\"", "prefers-color-scheme"] {
-            assert!(svg.contains(part), "{part}");
+        let drawn = lines("trend & more", axis, axis, &[line.clone(), Line { name: "two".to_owned(), ..line }]);
+        let svg = drawn.expect("drawn");
+        let parts = [
+            "aria-label=\"trend &amp; more\"",
+            "a &lt; b",
+            "\none\n",
+            "\ntwo\n",
+            "fill=\"#CF222E\"",
+            "prefers-color-scheme",
+            "[fill='#CF222E']{fill:#f85149}",
+        ];
+        for part in parts {
+            assert!(svg.contains(part), "{part}\n{svg}");
         }
         let bar = Bar { label: "warm".to_owned(), value: 6.7, interval: Some([6.0, 7.0]), limit: Some(5.0) };
-        let svg = bars("ways", "ms", &[bar], true);
-        assert!(svg.contains(">warm<") && svg.contains(">6.7<") && svg.contains("class=\"limit\""));
-        assert!(distributions("d", "ms", &[("warm", &[2.0, 1.0])]).contains("polyline"));
+        let svg = bars("ways", "ms", &[bar], true).expect("drawn");
+        assert!(svg.contains("\nwarm\n") && svg.contains("\n6.7\n") && svg.contains("stroke=\"#CF222E\""), "{svg}");
+        assert!(distributions("d", "ms", &[("warm", &[2.0, 1.0])]).expect("drawn").contains("polyline"));
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use inferno::collapse::Collapse;
+use inferno::collapse::perf::Folder;
 
 /// Frames that every task has and that say nothing about it.
 const BOILERPLATE: [&str; 19] = [
@@ -34,23 +36,18 @@ const HEAVIEST: usize = 12;
 pub(super) struct Stacks(BTreeMap<Vec<String>, u64>);
 
 impl Stacks {
-    /// Reads the output of `perf script -F comm,ip,sym`: a line with the thread's name, then one line a frame from the
-    /// innermost on, then an empty one.
+    /// Reads the output of `perf script` with these fields: `comm`, `pid`, `tid`, `time`, `event`, `ip`, `sym` and `dso`.
     pub(super) fn read(text: &str) -> anyhow::Result<Self> {
+        let mut collapsed = Vec::new();
+        // Without empty lines at the start, which the folder takes for an event without a name.
+        Folder::default()
+            .collapse(text.trim_start().as_bytes(), &mut collapsed)
+            .context("folding the samples failed")?;
         let mut stacks = BTreeMap::new();
-        for block in text.split("\n\n") {
-            let mut lines = block.lines().filter(|line| !line.trim().is_empty());
-            let Some(thread) = lines.next() else { continue };
-            let frames: Vec<String> = lines.filter_map(|line| Some(cleaned(line.trim().split_once(' ')?.1))).collect();
-            if frames.is_empty() {
-                continue;
-            }
-            let mut stack = vec![thread.trim().to_owned()];
-            let told = frames.iter().enumerate().filter(|(depth, frame)| *depth == 0 || !is_boilerplate(frame));
-            stack.extend(told.map(|(_, frame)| frame.clone()).rev());
-            stack.dedup();
-            let stack = without_inner_affairs(stack);
-            *stacks.entry(stack).or_default() += 1;
+        for line in std::str::from_utf8(&collapsed)?.lines() {
+            let (stack, count) = line.rsplit_once(' ').context("a stack has no count")?;
+            let count: u64 = count.parse().context("the count of a stack is no number")?;
+            *stacks.entry(shortened(stack)).or_default() += count;
         }
         ensure!(
             !stacks.is_empty(),
@@ -61,10 +58,6 @@ impl Stacks {
 
     pub(super) fn samples(&self) -> u64 {
         self.0.values().sum()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[String], u64)> {
-        self.0.iter().map(|(stack, count)| (stack.as_slice(), *count))
     }
 
     /// One stack a line.
@@ -97,6 +90,18 @@ impl Stacks {
     }
 }
 
+/// The parts of a folded stack that say something about the task: the thread's name, the innermost frame, and of the others
+/// what is no boilerplate.
+fn shortened(stack: &str) -> Vec<String> {
+    let frames: Vec<String> = stack.split(';').map(without_closures).collect();
+    let innermost = frames.len() - 1;
+    let told = frames.into_iter().enumerate();
+    let told = told.filter(|(depth, frame)| [0, innermost].contains(depth) || !is_boilerplate(frame));
+    let mut told: Vec<String> = told.map(|(_, frame)| frame).collect();
+    told.dedup();
+    without_inner_affairs(told)
+}
+
 /// Keeps only the first and the last of a run of frames of one library, or of the system: its entry, and the work that
 /// it was at. Kina's own frames stay.
 fn without_inner_affairs(stack: Vec<String>) -> Vec<String> {
@@ -119,16 +124,11 @@ fn without_inner_affairs(stack: Vec<String>) -> Vec<String> {
 
 fn is_boilerplate(frame: &str) -> bool {
     let inner = frame.trim_start_matches(['<', '&', '*']);
-    frame == "[unknown]" || BOILERPLATE.iter().any(|prefix| inner.starts_with(prefix))
+    // A frame without a symbol has the name of its file in brackets.
+    (frame.starts_with('[') && frame.ends_with(']')) || BOILERPLATE.iter().any(|prefix| inner.starts_with(prefix))
 }
 
-/// A symbol without the hash that the compiler adds and without the characters that separate stacks in files.
-fn cleaned(symbol: &str) -> String {
-    let symbol = symbol.trim().replace(';', ",");
-    let hash = symbol
-        .rsplit_once("::h")
-        .filter(|(_, hash)| hash.len() == 16 && hash.chars().all(|digit| digit.is_ascii_hexdigit()));
-    let symbol = hash.map_or(symbol.as_str(), |(name, _)| name);
+fn without_closures(symbol: &str) -> String {
     symbol.replace("::{{closure}}", "").replace("{closure#0}::", "").replace("::{closure#0}", "")
 }
 
@@ -136,10 +136,15 @@ fn cleaned(symbol: &str) -> String {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "kina-engine\n            7f1 memcpy\n            55d kina_engine::rewind::pass::h0123456789abcdef\n            \
-                        55e core::ops::function::FnOnce::call_once\n            55f kina_engine::daemon::run::{{closure}}\n\n\
-                        kina-engine\n            7f2 memcpy\n            55d kina_engine::rewind::pass\n            \
-                        55f kina_engine::daemon::run\n\nother\n            7f3 core::fmt::write\n\n";
+    const TEXT: &str = "kina-engine 7/8 1.5: cpu-clock:\n            7f1 memcpy (/lib/libc.so.6)\n            \
+                        55d kina_engine::rewind::pass::h0123456789abcdef (/bin/kina)\n            \
+                        55e core::ops::function::FnOnce::call_once (/bin/kina)\n            \
+                        7f0 [unknown] (/lib/libc.so.6)\n            \
+                        55f kina_engine::daemon::run::{{closure}} (/bin/kina)\n\n\
+                        kina-engine 7/8 1.6: cpu-clock:\n            7f2 memcpy (/lib/libc.so.6)\n            \
+                        55d kina_engine::rewind::pass (/bin/kina)\n            \
+                        55f kina_engine::daemon::run (/bin/kina)\n\n\
+                        other 7/9 1.7: cpu-clock:\n            7f3 core::fmt::write (/bin/kina)\n\n";
 
     #[test]
     fn stacks_are_counted_from_the_outermost_frame_on() {

@@ -1,7 +1,7 @@
 //! `cargo lab bench flamegraph`: the engine's processor time under load, by function.
 //!
-//! A private engine serves test processes while `perf` samples it from outside; the samples are folded and drawn here,
-//! so that only `perf` needs installing.
+//! A private engine serves test processes while `perf` samples it from outside. The samples are folded and drawn by
+//! inferno, so that only `perf` needs installing.
 
 mod draw;
 mod fold;
@@ -63,7 +63,7 @@ pub(super) async fn run(provider: ProviderName, arguments: FlamegraphArguments) 
         arguments.seconds,
         if cfg!(debug_assertions) { "debug" } else { "release" },
     );
-    write(&arguments.output, &draw::draw(&title, &stacks))?;
+    write(&arguments.output, &draw::draw(&title, &stacks)?)?;
     println!("{} ({} samples)", arguments.output.display(), stacks.samples());
     for (share, name) in stacks.heaviest() {
         println!("{share:5.1} %  {name}");
@@ -114,7 +114,7 @@ async fn take(bench: &Bench, arguments: &FlamegraphArguments) -> anyhow::Result<
 
 async fn script(recorded: &Path) -> anyhow::Result<String> {
     let script = tokio::process::Command::new(perf_program()?)
-        .args(["script", "--no-inline", "-F", "comm,ip,sym", "-i"])
+        .args(["script", "--no-inline", "-F", "comm,pid,tid,time,event,ip,sym,dso", "-i"])
         .arg(recorded)
         .stdin(Stdio::null())
         .stderr(Stdio::null())

@@ -92,7 +92,7 @@ pub(super) async fn run(arguments: PageArguments) -> anyhow::Result<()> {
     }
     let names: Vec<_> = SCENARIOS.iter().map(|(name, _, _)| *name).collect();
     let data = Data::read(&directory, &names)?;
-    let pictures = pictures::draw(&data);
+    let pictures = pictures::draw(&data)?;
     for (name, svg) in &pictures {
         write(&directory.join(format!("{name}.svg")), svg)?;
     }

@@ -6,7 +6,7 @@ use super::budgets::BUDGETS;
 use super::data::Data;
 
 /// Names and pictures; scenarios without a measurement are not drawn.
-pub(super) fn draw(data: &Data) -> Vec<(String, String)> {
+pub(super) fn draw(data: &Data) -> anyhow::Result<Vec<(String, String)>> {
     let pictures = [
         ("ways", ways(data)),
         ("warm", warm(data)),
@@ -15,11 +15,12 @@ pub(super) fn draw(data: &Data) -> Vec<(String, String)> {
         ("crud", crud(data)),
         ("budgets", budgets(data)),
     ];
-    pictures.into_iter().filter_map(|(name, picture)| Some((name.to_owned(), picture?))).collect()
+    let drawn = pictures.into_iter().filter_map(|(name, picture)| Some((name, picture?)));
+    drawn.map(|(name, picture)| Ok((name.to_owned(), picture?))).collect()
 }
 
 /// Sources of a cluster.
-fn ways(data: &Data) -> Option<String> {
+fn ways(data: &Data) -> Option<anyhow::Result<String>> {
     let ways = [
         ("straight to a running cluster", "warm", "direct_ms"),
         ("warm: a cluster is ready", "warm", "warm_ms"),
@@ -36,7 +37,7 @@ fn ways(data: &Data) -> Option<String> {
     (2 <= bars.len()).then(|| plot::bars(title, "ms, median, logarithmic", &bars, true))
 }
 
-fn warm(data: &Data) -> Option<String> {
+fn warm(data: &Data) -> Option<anyhow::Result<String>> {
     let report = data.report("warm")?;
     let (warm, direct) = (report.measurement("warm_ms")?, report.measurement("direct_ms")?);
     let samples = [("warm lease", warm.values.as_slice()), ("straight to a running cluster", direct.values.as_slice())];
@@ -44,7 +45,7 @@ fn warm(data: &Data) -> Option<String> {
     Some(plot::distributions(&title, "ms, logarithmic", &samples))
 }
 
-fn rewind(data: &Data) -> Option<String> {
+fn rewind(data: &Data) -> Option<anyhow::Result<String>> {
     let report = data.report("rewind")?;
     let points: Vec<Point> = report
         .measurements
@@ -70,7 +71,7 @@ fn rewind(data: &Data) -> Option<String> {
     Some(plot::lines("From the end of a lease until its cluster is pristine and ready", x_axis, y_axis, &[line]))
 }
 
-fn fixtures(data: &Data) -> Option<String> {
+fn fixtures(data: &Data) -> Option<anyhow::Result<String>> {
     let report = data.report("fixtures")?;
     let rows = [
         ("CRD to first object", "crd_to_first_object_ms"),
@@ -85,7 +86,7 @@ fn fixtures(data: &Data) -> Option<String> {
 }
 
 /// Operations of a cluster a second, by the number of workers, among the middle number of resources.
-fn crud(data: &Data) -> Option<String> {
+fn crud(data: &Data) -> Option<anyhow::Result<String>> {
     let rows = data.scenario("crud")?["rows"].as_array()?;
     let mut sizes: Vec<u64> = rows.iter().filter_map(|row| row["resources"].as_u64()).collect();
     sizes.sort_unstable();
@@ -117,7 +118,7 @@ fn crud(data: &Data) -> Option<String> {
     Some(plot::lines(&title, x_axis, y_axis, &lines))
 }
 
-fn budgets(data: &Data) -> Option<String> {
+fn budgets(data: &Data) -> Option<anyhow::Result<String>> {
     let bars: Vec<Bar> = BUDGETS
         .iter()
         .filter_map(|budget| {

@@ -237,7 +237,7 @@ mod tests {
         let warm = draft.finish().to_json().expect("JSON");
         let crud = json!({"simulated": true, "rows": [{"verb": "create", "p50_ms": 1.5}, {"verb": "a|b", "more": 2}]});
         let data = Data::of(&[("warm", warm), ("crud", crud), ("peers", json!({"not_measured": "no Go"}))]);
-        let pictures = super::super::pictures::draw(&data);
+        let pictures = super::super::pictures::draw(&data).expect("drawn");
         let names: Vec<&str> = pictures.iter().map(|(name, _)| name.as_str()).collect();
         let page = page(&data, &names, false);
         for part in [
