@@ -1,10 +1,12 @@
 //! `cargo lab chaos`, in short: no lease sees anything of an earlier one, no client waits for ever, nothing is left.
 //! If a part of the engine is switched off, the run has to notice. The same for clusters in containers, on an emulator
 //! with all its faults.
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+
+use crate::stand_ins::{CONTAINER_CLI, SUPERVISOR, stand_ins, supervisor};
 
 /// Returns the report, the program's success, and its error output.
 fn chaos(arguments: &[&str]) -> (Value, bool, String) {
@@ -24,34 +26,6 @@ fn chaos_with(variables: &[(&str, &Path)], arguments: &[&str]) -> (Value, bool, 
     let report = serde_json::from_slice(&stdout)
         .unwrap_or_else(|error| panic!("no report ({error}): {}{stderr}", String::from_utf8_lossy(&stdout)));
     (report, status.success(), stderr)
-}
-
-/// Builds the emulator with the same profile as this test.
-fn emulator() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it is in the workspace");
-    let profile_directory = Path::new(env!("CARGO_BIN_EXE_kina-lab")).parent().expect("it is in the target directory");
-    let profile = match profile_directory.file_name().and_then(|name| name.to_str()).expect("a name") {
-        "debug" => "dev",
-        other => other,
-    };
-    // The cargo that runs this test, because the one that built it may be gone.
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        // Of the whole workspace: its features differ from those of the package alone, which would have to be compiled
-        // with all that it depends on.
-        .args(["build", "--workspace", "--bin=container", "--profile", profile, "--message-format", "json"])
-        .arg("--target-dir")
-        .arg(profile_directory.parent().expect("it is in the target directory"))
-        .current_dir(workspace)
-        .stdin(Stdio::null())
-        .output()
-        .expect("cargo starts");
-    let executable = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .next_back();
-    let stderr = || String::from_utf8_lossy(&output.stderr).into_owned();
-    executable.unwrap_or_else(|| panic!("the emulator was not built: {}", stderr()))
 }
 
 fn number(report: &Value, name: &str) -> u64 {
@@ -81,13 +55,9 @@ fn nothing_breaks_whatever_happens() {
 
 #[test]
 fn nothing_breaks_in_containers_whatever_happens() {
-    let emulator = emulator();
     let arguments = ["--provider", "apple", "--leases", "40", "--processes", "4", "--seed", "7"];
-    // The emulator's machines are namespaces of this one, so a first process for this machine suffices. kina's own
-    // build of it needs a target that not every Rust installation has.
-    let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kina-engine/supervisor/main.rs");
-    let supervisor = test_support::static_program(Path::new(env!("CARGO_TARGET_TMPDIR")), &main);
-    let variables: [(&str, &Path); 2] = [("KINA_CONTAINER_CLI", &emulator), ("KINA_SUPERVISOR", &supervisor)];
+    let supervisor = supervisor();
+    let variables: [(&str, &Path); 2] = [(CONTAINER_CLI, &stand_ins().emulator), (SUPERVISOR, &supervisor)];
     let (report, is_success, stderr) = chaos_with(&variables, &arguments);
     let zeros = ["hung", "canaries_seen", "old_clients_let_in", "orphans", "leaked_files", "failed_without_reason"];
     for name in zeros.into_iter().chain(["foreign_touched"]) {

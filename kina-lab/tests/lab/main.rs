@@ -3,3 +3,4 @@
 
 mod chaos;
 mod contract;
+mod stand_ins;

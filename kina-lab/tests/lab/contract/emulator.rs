@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::contract::programs::{CONTAINER_CLI, Run, SUPERVISOR, contract, stand_ins, supervisor};
+use crate::contract::run::{Run, contract};
+use crate::stand_ins::{CONTAINER_CLI, SUPERVISOR, stand_ins, supervisor};
 
 /// An emulator whose containers and service end with this value.
 pub struct Emulator {

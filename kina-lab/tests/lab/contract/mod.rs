@@ -3,10 +3,10 @@
 mod emulator;
 mod faults;
 mod podman;
-mod programs;
+mod run;
 
 use self::emulator::Emulator;
-use self::programs::{Run, contract};
+use self::run::{Run, contract};
 
 /// Returns true if long runs are requested. Otherwise only a selection is run.
 fn is_long() -> bool {

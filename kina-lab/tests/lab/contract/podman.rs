@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::contract::programs::{CONTAINER_CLI, Run, contract, stand_ins};
+use crate::contract::run::{Run, contract};
+use crate::stand_ins::{CONTAINER_CLI, stand_ins};
 
 /// The beginning of the names of clusters' images.
 const CLUSTER_IMAGES: &str = "kina.local/cluster:";

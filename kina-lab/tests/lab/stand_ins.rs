@@ -1,4 +1,4 @@
-//! The programs under test, and the stand-ins for Apple's `container`.
+//! The stand-ins for Apple's `container`.
 //!
 //! The emulators are separate packages, and cargo gives a test only the paths of its own package's programs. So they
 //! are built here, by the cargo that runs the test, into the same target directory. That does nothing if the whole
@@ -26,33 +26,24 @@ pub struct StandIns {
     pub on_podman: PathBuf,
 }
 
-/// The result of a run of the suite.
-pub struct Run {
-    /// Its report.
-    pub report: Value,
-    /// Set if its exit code reported success.
-    pub is_success: bool,
-    /// Its error output.
-    pub stderr: String,
-}
-
-/// Compiles kina's supervisor for the emulator's machines, which are namespaces of this machine. kina's own build for
-/// images needs a target that not every Rust installation has, and is tested in podman.
-pub fn supervisor() -> PathBuf {
-    let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kina-engine/supervisor/main.rs");
-    test_support::static_program(Path::new(env!("CARGO_TARGET_TMPDIR")), &main)
-}
-
-/// Builds them, once in each process.
+/// Builds them with the same profile as this test, once in each process.
 pub fn stand_ins() -> &'static StandIns {
     static STAND_INS: OnceLock<StandIns> = OnceLock::new();
     STAND_INS.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
+        let profile_directory = Path::new(env!("CARGO_BIN_EXE_kina-lab")).parent().expect("it has a directory");
+        let profile = match profile_directory.file_name().and_then(OsStr::to_str).expect("a name") {
+            "debug" => "dev",
+            other => other,
+        };
+        // The cargo that runs this test, because the one that built it may be gone.
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // Of the whole workspace: its features differ from those of the two packages alone, which would have to be
-        // compiled with all that they depend on.
-        command.args(["build", "--message-format=json", "--workspace", "--bin=container", "--bin=container-on-podman"]);
-        command.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+        command.args(["build", "--message-format=json", "--profile", profile, "--workspace"]);
+        // Of the whole workspace: the features of the two packages alone are others, and all that depends on these would
+        // be compiled again. With a target of the root package: dependencies of procedural macros have no debug
+        // information, unless a selected target depends on them too, as those of the root package do.
+        command.args(["--bin=container", "--bin=container-on-podman", "--example=quickstart"]);
+        command.arg("--target-dir").arg(profile_directory.parent().expect("it is in the target directory"));
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
         let Output { status, stdout, stderr } = command.output().expect("cargo starts");
         assert!(status.success(), "building the emulators failed: {}", String::from_utf8_lossy(&stderr));
         let messages = String::from_utf8(stdout).expect("UTF-8");
@@ -61,6 +52,7 @@ pub fn stand_ins() -> &'static StandIns {
             message["executable"].as_str().map(PathBuf::from)
         });
         let programs: Vec<_> = programs.collect();
+        // The example is reported too.
         let named = |name: &str| {
             let found = programs.iter().find(|path| path.file_name() == Some(OsStr::new(name)));
             found.unwrap_or_else(|| panic!("cargo reported no program {name}: {programs:?}")).clone()
@@ -69,13 +61,9 @@ pub fn stand_ins() -> &'static StandIns {
     })
 }
 
-/// Runs `cargo lab contract` with these arguments and variables.
-pub fn contract(arguments: &[&str], variables: &[(&str, &OsStr)]) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kina-lab"));
-    command.arg("contract").args(arguments).args(["--format", "json"]).stdin(Stdio::null());
-    let Output { status, stdout, stderr } = command.envs(variables.iter().copied()).output().expect("it starts");
-    let stderr = String::from_utf8_lossy(&stderr).into_owned();
-    let report = serde_json::from_slice(&stdout)
-        .unwrap_or_else(|error| panic!("no report ({error}): {}{stderr}", String::from_utf8_lossy(&stdout)));
-    Run { report, is_success: status.success(), stderr }
+/// Compiles kina's supervisor for the emulator's machines, which are namespaces of this machine. kina's own build for
+/// images needs a target that not every Rust installation has, and is tested in podman.
+pub fn supervisor() -> PathBuf {
+    let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kina-engine/supervisor/main.rs");
+    test_support::static_program(Path::new(env!("CARGO_TARGET_TMPDIR")), &main)
 }
