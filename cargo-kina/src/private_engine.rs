@@ -128,7 +128,7 @@ impl PrivateEngine {
     ///
     /// If no path can be made of the variables.
     pub fn paths(&self, provider: ProviderName) -> anyhow::Result<EnginePaths> {
-        Ok(EnginePaths::resolve(provider, &|name| self.variable(name).map(OsStr::to_owned))?)
+        Ok(EnginePaths::resolve(provider, &|name| self.variable_of_commands(name))?)
     }
 
     /// A client that starts no engine but that of the environment.
@@ -158,6 +158,14 @@ impl PrivateEngine {
     /// The directory of a cache of its own.
     pub fn cache_directory(&self) -> PathBuf {
         self.directory().join("cache")
+    }
+
+    /// The value that a variable has in a prepared command: those of this process are passed on.
+    fn variable_of_commands(&self, name: &str) -> Option<OsString> {
+        match self.variables.iter().find(|(known, _)| known == name) {
+            Some((_, value)) => value.clone(),
+            None => std::env::var_os(name),
+        }
     }
 
     fn put(&mut self, name: &str, value: Option<OsString>) {
@@ -202,5 +210,21 @@ mod tests {
         assert!(values.contains(&(OsStr::new("KINA_SLOTS_MAX"), Some(OsStr::new("2")))), "{values:?}");
         assert!(values.contains(&(OsStr::new("KINA_IDLE_EXIT_SECONDS"), None)), "{values:?}");
         assert!(values.contains(&(OsStr::new("KINA_ENGINE"), None)), "{values:?}");
+    }
+
+    #[test]
+    fn a_client_finds_the_engine_that_a_command_starts() {
+        let mut engine = PrivateEngine::prepare("test").expect("made");
+        assert_eq!(engine.variable_of_commands("KINA_RUNTIME_DIR"), Some(engine.runtime_directory().into_os_string()));
+        let inherited = engine.variable_of_commands("PATH");
+        assert!(inherited.is_some() && inherited == std::env::var_os("PATH"), "{inherited:?}");
+        engine.unset("PATH");
+        assert_eq!(engine.variable_of_commands("PATH"), None);
+        // Without a cache of its own it shares that of this process.
+        let expected = EnginePaths::resolve(ProviderName::Process, &|name| match name {
+            "KINA_RUNTIME_DIR" => Some(engine.runtime_directory().into_os_string()),
+            other => std::env::var_os(other),
+        });
+        assert_eq!(engine.paths(ProviderName::Process).expect("paths"), expected.expect("paths"));
     }
 }

@@ -8,10 +8,8 @@ use crate::common::wait_until_blocking;
 use anyhow::Context;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kina_engine::ProviderName;
-use kina_engine::client::{ClientError, EngineClient, EngineProgram, Lease};
+use kina_engine::client::{ClientError, EngineClient, Lease};
 use kina_engine::fixtures::{FixtureSet, Overlay, Source};
-use kina_engine::paths::EnginePaths;
 use kina_engine::protocol::{AcquireRequest, Status};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use serde_json::json;
@@ -72,14 +70,7 @@ impl Scene {
             .with("KINA_CACHE_DIR", cache.path())
             .with("KINA_ASSETS_DIR", assets)
             .with("KINA_SLOTS_MAX", "1");
-        let directories =
-            [("KINA_RUNTIME_DIR", realm.runtime_directory()), ("KINA_CACHE_DIR", cache.path().to_owned())];
-        let variable = |name: &str| {
-            let found = directories.iter().find(|(known, _)| *known == name);
-            found.map(|(_, directory)| directory.clone().into_os_string())
-        };
-        let paths = EnginePaths::resolve(ProviderName::Process, &variable)?;
-        let client = EngineClient::new(paths, ProviderName::Process, EngineProgram::InstalledOnly);
+        let client = realm.client();
         realm.run_well("templates::visitor");
         Ok(Self { realm, cache, client })
     }

@@ -9,6 +9,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use cargo_kina::PrivateEngine;
+use kina_engine::ProviderName;
+use kina_engine::client::EngineClient;
 use kina_engine::protocol::{ClientMessage, EngineMessage, PROTOCOL, Status, VERSION};
 
 use super::wait_until_blocking;
@@ -52,6 +54,11 @@ impl Realm {
 
     pub fn socket(&self) -> PathBuf {
         self.runtime_directory().join(format!("engine-{PROTOCOL}-{VERSION}.sock"))
+    }
+
+    /// A client of its engine. It starts none: a child does.
+    pub fn client(&self) -> EngineClient {
+        self.0.client(ProviderName::Process).expect("paths of the directories made for it")
     }
 
     /// The command that runs one test of this binary.

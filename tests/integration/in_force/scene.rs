@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use kina_engine::ProviderName;
-use kina_engine::client::{ClientError, EngineClient, EngineProgram, Lease, config_of_lease};
+use kina_engine::client::{ClientError, EngineClient, Lease, config_of_lease};
 use kina_engine::fixtures::{FixtureSet, Overlay, Source};
-use kina_engine::paths::EnginePaths;
 use kina_engine::protocol::{AcquireRequest, Profile};
 
 use crate::common;
@@ -24,14 +22,7 @@ impl Scene {
     pub fn new(slots: usize) -> anyhow::Result<Self> {
         let cache = empty_cache();
         let realm = realm(&cache, slots)?;
-        let directories =
-            [("KINA_RUNTIME_DIR", realm.runtime_directory()), ("KINA_CACHE_DIR", cache.path().to_owned())];
-        let variable = |name: &str| {
-            let found = directories.iter().find(|(known, _)| *known == name);
-            found.map(|(_, directory)| directory.clone().into_os_string())
-        };
-        let paths = EnginePaths::resolve(ProviderName::Process, &variable)?;
-        let client = EngineClient::new(paths, ProviderName::Process, EngineProgram::InstalledOnly);
+        let client = realm.client();
         realm.run_well("in_force::visitor");
         Ok(Self { realm: Arc::new(realm), _cache: cache, client })
     }

@@ -5,10 +5,8 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use kina_engine::ProviderName;
-use kina_engine::client::{EngineClient, EngineProgram, Lease};
+use kina_engine::client::{EngineClient, Lease};
 use kina_engine::fixtures::FixtureSet;
-use kina_engine::paths::EnginePaths;
 use kina_engine::protocol::AcquireRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -38,13 +36,7 @@ impl Scene {
         if let Some(part) = sabotaged_part {
             realm = realm.with("KINA_SABOTAGE", part);
         }
-        let runtime_directory = realm.runtime_directory();
-        let variable = |name: &str| match name {
-            "KINA_RUNTIME_DIR" => Some(runtime_directory.clone().into_os_string()),
-            name => std::env::var_os(name),
-        };
-        let paths = EnginePaths::resolve(ProviderName::Process, &variable)?;
-        let client = EngineClient::new(paths, ProviderName::Process, EngineProgram::InstalledOnly);
+        let client = realm.client();
         let realm = tokio::task::spawn_blocking(move || {
             realm.run_well("outlived::visitor");
             realm
