@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
+use crate::common::behaviour;
 use crate::common::children::{Realm, RunningTest};
-use crate::common::dirt::{self, Dirt};
+use crate::common::pollution::Pollution;
 use crate::common::repetitions;
 use crate::common::server::Server;
 use crate::common::state::ClusterState;
@@ -14,7 +15,7 @@ use crate::common::untouched::untouched;
 const DOOMED: &str = "KINA_TEST_DOOMED";
 const READY: &str = "ready to be killed";
 const KILLED: usize = 200;
-/// Among so many, each kind of dirt occurs.
+/// Among so many, each kind of pollution occurs.
 const KILLED_IN_SHORT: usize = 16;
 /// The number of concurrent workers.
 const WORKERS: usize = 3;
@@ -23,7 +24,7 @@ const DOOM_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn expect_pristine(server: &Server) -> anyhow::Result<()> {
     ClusterState::read(server).await?.expect_equal(untouched().await?)?;
-    dirt::expect_untouched_behaviour(server).await
+    behaviour::expect_untouched(server).await
 }
 
 /// The test to kill. On its own, it is an ordinary test.
@@ -33,17 +34,17 @@ async fn victim(client: kube::Client) -> anyhow::Result<()> {
     let doom = std::env::var(DOOMED).ok();
     match doom {
         // The survivor does the proof.
-        Some(_) => dirt::expect_untouched_behaviour(&server).await?,
+        Some(_) => behaviour::expect_untouched(&server).await?,
         None => expect_pristine(&server).await?,
     }
     let number: usize = doom.as_deref().unwrap_or("0").parse()?;
-    let kinds: &[Dirt] = match number % 20 {
-        0 => &[Dirt::ManyObjects, Dirt::ClusterRbac, Dirt::Quota],
-        5 => &[Dirt::CustomResources, Dirt::Webhook],
-        10 => &[Dirt::DefinitionBeingDeleted],
-        15 => &[Dirt::DeadApiService],
-        odd if odd % 2 == 1 => &[Dirt::ClusterRbac, Dirt::SystemNamespaces, Dirt::Events],
-        _ => &[Dirt::NamespacedRbac, Dirt::NodePort, Dirt::ManyObjects],
+    let kinds: &[Pollution] = match number % 20 {
+        0 => &[Pollution::ManyObjects, Pollution::ClusterRbac, Pollution::Quota],
+        5 => &[Pollution::CustomResources, Pollution::Webhook],
+        10 => &[Pollution::DefinitionBeingDeleted],
+        15 => &[Pollution::DeadApiService],
+        odd if odd % 2 == 1 => &[Pollution::ClusterRbac, Pollution::SystemNamespaces, Pollution::Events],
+        _ => &[Pollution::NamespacedRbac, Pollution::NodePort, Pollution::ManyObjects],
     };
     for kind in kinds {
         kind.make(&server).await?;
@@ -54,7 +55,7 @@ async fn victim(client: kube::Client) -> anyhow::Result<()> {
             for round in 0.. {
                 let name = format!("written-while-waiting-{round}");
                 let object = serde_json::json!({"metadata": {"name": name}});
-                // Some of the dirt refuses this.
+                // Some kinds of pollution refuse this.
                 let _ = server.create("/api/v1/namespaces/default/configmaps", &object).await;
                 if round == 0 {
                     writeln!(std::io::stdout(), "{READY}")?;

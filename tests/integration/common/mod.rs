@@ -1,8 +1,9 @@
 //! Code shared by the integration tests.
 
+pub mod behaviour;
 pub mod cache;
 pub mod children;
-pub mod dirt;
+pub mod pollution;
 pub mod server;
 pub mod state;
 pub mod system;

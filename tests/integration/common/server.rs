@@ -1,11 +1,15 @@
 //! An API server, with JSON requests.
 
+use cargo_kina::bench::dirt::change::Change;
 use http::{Method, Request};
 use serde_json::{Value, json};
 
 const TABLE_ACCEPT: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 /// The discovery documents that list everything about an API server's groups (KEP-3352).
 const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// Changes under way at a time.
+const CONCURRENCY: usize = 20;
 
 /// An API server.
 #[derive(Clone)]
@@ -46,6 +50,20 @@ impl Server {
 
     pub async fn delete(&self, path: &str) -> Result<Value, kube::Error> {
         self.ask(Method::DELETE, path, "application/json", None).await
+    }
+
+    /// Makes a change.
+    pub async fn send(&self, change: &Change) -> Result<Value, kube::Error> {
+        let content = change.object.as_ref().map(|object| (change.content_type(), object));
+        self.ask(change.method.clone(), &change.path, "application/json", content).await
+    }
+
+    /// Makes changes that do not depend on each other.
+    pub async fn send_all(&self, changes: &[Change]) -> anyhow::Result<()> {
+        for batch in changes.chunks(CONCURRENCY) {
+            futures::future::try_join_all(batch.iter().map(|change| self.send(change))).await?;
+        }
+        Ok(())
     }
 
     /// Runs an access review.

@@ -1,8 +1,9 @@
-//! The worst that tests do to a cluster, and the behaviour of an untouched cluster.
+//! The worst that tests do to a cluster.
 //!
 //! All names are the same in all tests, so that anything left by one gets in the way of the next.
 
 use anyhow::ensure;
+use cargo_kina::bench::dirt::change;
 use serde_json::{Value, json};
 
 use super::server::{Access, Server, status_of};
@@ -10,16 +11,18 @@ use super::wait_until;
 
 /// The namespace that all tests use.
 pub const SHARED: &str = "shared";
-const NODE_PORT: u16 = 30777;
-const CLUSTER_IP: &str = "10.0.0.77";
-const INTRUDER: &str = "intruder";
-const GROUP: &str = "isolation.example.com";
+/// The unknown user that gets rights.
+pub const INTRUDER: &str = "intruder";
+/// The group of the custom resources.
+pub const GROUP: &str = "isolation.example.com";
+/// The namespace that is being deleted.
+const DOOMED: &str = "doomed";
 /// No process listens there, and the kernel reports it at once.
 const CLOSED_URL: &str = "https://127.0.0.1:1/";
 
-/// One kind of dirt.
+/// One kind of pollution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dirt {
+pub enum Pollution {
     /// A namespace being deleted with finalized custom resources in it, one of them being deleted as well.
     CustomResources,
     /// The same, then their definition is deleted too: the server itself keeps writing after the test's end.
@@ -48,67 +51,29 @@ pub enum Dirt {
     Webhook,
 }
 
-/// Checks the behaviour of an untouched cluster. Creates the shared namespace and a ConfigMap in it.
-pub async fn expect_untouched_behaviour(server: &Server) -> anyhow::Result<()> {
-    for namespace in ["", "default"] {
-        let secrets = Access { user: INTRUDER, groups: &[], verb: "get", group: "", resource: "secrets", namespace };
-        ensure!(!server.allows(&secrets).await?, "a stranger has kept the right to read secrets in `{namespace}`");
-    }
-    let nodes = Access {
-        user: "system:kube-scheduler",
-        groups: &[],
-        verb: "list",
-        group: "",
-        resource: "nodes",
-        namespace: "",
-    };
-    ensure!(server.allows(&nodes).await?, "the ClusterRole system:kube-scheduler is still empty");
-    let reviews = Access {
-        user: INTRUDER,
-        groups: &["system:authenticated"],
-        verb: "create",
-        group: "authentication.k8s.io",
-        resource: "selfsubjectreviews",
-        namespace: "",
-    };
-    ensure!(server.allows(&reviews).await?, "the ClusterRole system:basic-user is still gone");
-    for path in [format!("/apis/{GROUP}/v1/widgets"), "/apis/dead.example.com/v1".to_owned()] {
-        let answer = server.get(&path).await;
-        let status = answer.as_ref().err().and_then(status_of);
-        ensure!(status == Some(404), "{path} is still served: {answer:?}");
-    }
-
-    server.create("/api/v1/namespaces", &json!({"metadata": {"name": SHARED}})).await?;
-    server.create(&config_maps(SHARED), &config_map("first")).await?;
-    let pod = json!({"metadata": {"name": "pod"}, "spec": {"containers": [{"name": "a", "image": "a"}]}});
-    server.create(&format!("/api/v1/namespaces/{SHARED}/pods?dryRun=All"), &pod).await?;
-    server.create(&format!("/api/v1/namespaces/{SHARED}/services?dryRun=All"), &service()).await?;
-    Ok(())
-}
-
-impl Dirt {
-    /// Creates the dirt, and makes sure that it has its effect.
+impl Pollution {
+    /// Pollutes the cluster, and makes sure that it has its effect.
     pub async fn make(self, server: &Server) -> anyhow::Result<()> {
         match self {
             Self::CustomResources => custom_resources(server).await,
             Self::DefinitionBeingDeleted => {
                 custom_resources(server).await?;
-                server.delete(&definition_path()).await?;
+                server.send(&change::deletion_of_definition(GROUP)).await?;
                 Ok(())
             }
             Self::ClusterRbac => cluster_rbac(server).await,
             Self::NamespacedRbac => namespaced_rbac(server).await,
             Self::SystemNamespaces => {
-                server.merge("/api/v1/namespaces/default", &json!({"metadata": {"labels": {"dirty": "yes"}}})).await?;
-                server.delete("/api/v1/namespaces/kube-node-lease").await?;
+                server.send(&change::labels_of_default()).await?;
+                server.send(&change::deletion_of_namespace("kube-node-lease")).await?;
                 Ok(())
             }
             Self::NodePort => {
-                server.create("/api/v1/namespaces/default/services", &service()).await?;
+                server.send(&change::service("default")).await?;
                 Ok(())
             }
             Self::Events => events(server).await,
-            Self::ManyObjects => many_objects(server).await,
+            Self::ManyObjects => server.send_all(&change::config_maps("default", 200)).await,
             Self::SystemObjects => system_objects(server).await,
             Self::DeadApiService => dead_api_service(server).await,
             Self::Quota => quota(server).await,
@@ -118,64 +83,21 @@ impl Dirt {
     }
 }
 
-fn config_maps(namespace: &str) -> String {
-    format!("/api/v1/namespaces/{namespace}/configmaps")
-}
-
-fn config_map(name: &str) -> Value {
-    json!({"metadata": {"name": name}, "data": {"a": "b"}})
-}
-
-fn service() -> Value {
-    json!({
-        "metadata": {"name": "fixed"},
-        "spec": {
-            "type": "NodePort",
-            "clusterIP": CLUSTER_IP,
-            "selector": {"a": "b"},
-            "ports": [{"port": 80, "nodePort": NODE_PORT}],
-        },
-    })
-}
-
 /// Waits until writes to a namespace are refused.
 async fn wait_refused(server: &Server, what: &str, namespace: &str) -> anyhow::Result<()> {
-    let path = config_maps(namespace);
-    let object = config_map("refused");
+    let path = change::config_maps_path(namespace);
+    let object = json!({"metadata": {"name": "refused"}});
     wait_until(what, || async { !server.admits(&path, &object).await }).await
 }
 
-fn definition_path() -> String {
-    format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{GROUP}")
-}
-
 async fn custom_resources(server: &Server) -> anyhow::Result<()> {
-    let definition = json!({
-        "metadata": {"name": format!("widgets.{GROUP}")},
-        "spec": {
-            "group": GROUP,
-            "scope": "Namespaced",
-            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
-                "type": "object", "x-kubernetes-preserve-unknown-fields": true,
-            }}}],
-        },
-    });
-    server.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await?;
-    server.create("/api/v1/namespaces", &json!({"metadata": {"name": "doomed"}})).await?;
-    let path = format!("/apis/{GROUP}/v1/namespaces/doomed/widgets");
+    server.send(&change::definition(GROUP)).await?;
+    server.send(&change::namespace(DOOMED)).await?;
+    let path = change::widgets_path(GROUP, DOOMED);
     wait_until("the custom resource is served", || async { server.get(&path).await.is_ok() }).await?;
-    let widgets = (0..10).map(|number| {
-        json!({
-            "apiVersion": format!("{GROUP}/v1"),
-            "kind": "Widget",
-            "metadata": {"name": format!("widget-{number}"), "finalizers": [format!("{GROUP}/never")]},
-        })
-    });
-    let widgets: Vec<_> = widgets.collect();
-    futures::future::try_join_all(widgets.iter().map(|widget| server.create(&path, widget))).await?;
+    server.send_all(&change::finalized_widgets(GROUP, DOOMED, 10)).await?;
     server.delete(&format!("{path}/widget-0")).await?;
-    let deleted = server.delete("/api/v1/namespaces/doomed").await?;
+    let deleted = server.send(&change::deletion_of_namespace(DOOMED)).await?;
     ensure!(deleted["status"]["phase"] == "Terminating", "the namespace is not being deleted: {deleted}");
     Ok(())
 }
@@ -183,7 +105,7 @@ async fn custom_resources(server: &Server) -> anyhow::Result<()> {
 async fn cluster_rbac(server: &Server) -> anyhow::Result<()> {
     const PATH: &str = "/apis/rbac.authorization.k8s.io/v1";
     for role in ["view", "system:basic-user"] {
-        server.delete(&format!("{PATH}/clusterroles/{role}")).await?;
+        server.send(&change::deletion_of_cluster_role(role)).await?;
     }
     server.merge(&format!("{PATH}/clusterroles/system:kube-scheduler"), &json!({"rules": null})).await?;
     let binding = json!({
@@ -218,25 +140,16 @@ async fn wait_allowed(server: &Server, namespace: &str) -> anyhow::Result<()> {
 
 async fn events(server: &Server) -> anyhow::Result<()> {
     let old = json!({
-        "metadata": {"name": "old"}, "reason": "Dirt", "message": "of the core group", "type": "Normal",
+        "metadata": {"name": "old"}, "reason": "Pollution", "message": "of the core group", "type": "Normal",
         "involvedObject": {"kind": "Namespace", "name": "default", "namespace": "default"},
     });
     server.create("/api/v1/namespaces/default/events", &old).await?;
     let new = json!({
-        "metadata": {"name": "new"}, "reason": "Dirt", "note": "of its own group", "type": "Normal", "action": "Dirty",
+        "metadata": {"name": "new"}, "reason": "Pollution", "note": "of its own group", "type": "Normal", "action": "Pollute",
         "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": GROUP, "reportingInstance": "1",
         "regarding": {"kind": "Namespace", "name": "default", "namespace": "default"},
     });
     server.create("/apis/events.k8s.io/v1/namespaces/default/events", &new).await?;
-    Ok(())
-}
-
-async fn many_objects(server: &Server) -> anyhow::Result<()> {
-    let path = config_maps("default");
-    let objects: Vec<_> = (0..200).map(|number| config_map(&format!("one-of-many-{number}"))).collect();
-    for batch in objects.chunks(20) {
-        futures::future::try_join_all(batch.iter().map(|object| server.create(&path, object))).await?;
-    }
     Ok(())
 }
 
