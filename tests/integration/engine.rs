@@ -31,7 +31,7 @@ async fn visitor(cluster: kina::Cluster) -> anyhow::Result<()> {
     match std::env::var(WHAT_ELSE).as_deref() {
         Ok("stay") => tokio::time::sleep(STAY).await,
         Ok("stay with a child") => {
-            let mut child = Command::new("/bin/sleep").arg("60").spawn()?;
+            let mut child = Command::new("/bin/sleep").arg("180").spawn()?;
             println!("{HAS_CHILD}{}", child.id());
             tokio::time::sleep(STAY).await;
             child.kill()?;
@@ -145,7 +145,7 @@ fn kill(process_id: u32) {
 
 #[test]
 fn a_lease_ends_with_its_test_though_a_child_of_the_test_lives_on() {
-    let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with("KINA_ACQUIRE_TIMEOUT_SECONDS", "20");
+    let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with("KINA_ACQUIRE_TIMEOUT_SECONDS", "60");
     let visitor = realm.start(visitor_that(&realm, "stay with a child"));
     let child = visitor.wait_for(HAS_CHILD).parse().expect("a process id");
     visitor.kill();
