@@ -33,7 +33,8 @@ pub(in crate::daemon) enum Lookup {
 /// Tells the result of making a template.
 pub(in crate::daemon) type Making = watch::Receiver<Option<Made>>;
 
-type Made = Result<Arc<Template>, Refusal>;
+/// The result.
+pub(super) type Made = Result<Arc<Template>, Refusal>;
 
 /// A template that is being made. Clients that want it wait for its end.
 pub(super) struct Unfinished {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::cache::{Lookup, TemplateCache};
+use super::cache::{Lookup, Made, TemplateCache, Unfinished};
 use crate::daemon::boot::SlotSpec;
 use crate::daemon::lease::Lease;
 use crate::daemon::message::{DispatcherSender, Ending, Message, NotTaken};
@@ -52,8 +52,7 @@ impl TemplateMaker {
         match self.cache.begin(&request.kind, &request.name) {
             Err(found) => found,
             Ok((unfinished, making)) => {
-                let maker = self.clone();
-                tokio::spawn(async move { unfinished.finish(maker.make_now(request, content).await) });
+                tokio::spawn(finish_in_any_case(unfinished, self.clone().make_now(request, content)));
                 Lookup::Making(making)
             }
         }
@@ -61,7 +60,7 @@ impl TemplateMaker {
 
     /// Applies the content to a bare cluster and has the difference taken. A cluster that something else wrote to is
     /// given up, and another one is tried.
-    async fn make_now(self, request: TemplateRequest, content: Admitted<FixtureSet>) -> Result<Arc<Template>, Refusal> {
+    async fn make_now(self, request: TemplateRequest, content: Admitted<FixtureSet>) -> Made {
         let graph = content.read(&self.reader, |content| content.try_map(Graph::consume)).await;
         let graph = graph.map_err(|error| engine_error(&with_causes(&error)))?;
         let graph = graph.map_err(|errors| user_error(&with_causes(&errors)))?;
@@ -73,8 +72,8 @@ impl TemplateMaker {
                 let (maker, request, graph) = (self.clone(), Arc::clone(&request), Arc::clone(&graph));
                 tokio::spawn(async move { maker.make_on_one(waiter, &request, &graph.content).await })
             };
-            // A panic must neither keep the lease nor let all others wait.
-            let made = making.await.unwrap_or_else(|_| Err(Failure::Refused(engine_error("the engine panicked"))));
+            // A panic must not keep the lease.
+            let made = making.await.unwrap_or_else(|_| Err(Failure::Refused(panicked())));
             // An engine that is ending takes back all leases by itself.
             let _ = self.dispatcher.tell(Message::Left { waiter }).await;
             match made {
@@ -148,6 +147,12 @@ impl TemplateMaker {
     }
 }
 
+/// Makes a template to its end, which a panic is as well: otherwise all clients that want it would wait for ever.
+async fn finish_in_any_case(unfinished: Unfinished, making: impl Future<Output = Made> + Send + 'static) {
+    let made = tokio::spawn(making).await;
+    unfinished.finish(made.unwrap_or_else(|_| Err(panicked())));
+}
+
 fn client_of(lease: &Lease) -> Result<kube::Client, Box<dyn std::error::Error + Send + Sync>> {
     let GatewayCredentials { address, ca_pem, client } = &lease.credentials;
     let who = crate::client::auth_info(&client.certificate_pem, &client.key_pem);
@@ -162,6 +167,31 @@ fn engine_error(message: &str) -> Refusal {
     Refusal { kind: RefusalKind::Engine, message: format!("the template could not be made: {message}") }
 }
 
+fn panicked() -> Refusal {
+    engine_error("the engine panicked")
+}
+
 fn ending() -> Failure {
     Failure::Refused(engine_error("the engine is ending"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::templates::TemplateStore;
+
+    #[tokio::test]
+    async fn after_a_panic_the_client_is_refused_and_the_next_one_tries_anew() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = TemplateStore::new(directory.path().join("templates"), directory.path().join("values"));
+        let cache = Arc::new(TemplateCache::new(store));
+        let (kind, name) = (SlotKey("any".into()), TemplateName("t".into()));
+        let Ok((unfinished, making)) = cache.begin(&kind, &name) else { panic!("another client was faster") };
+        finish_in_any_case(unfinished, async { panic!("on purpose") }).await;
+        let made = making.borrow().clone().expect("a result");
+        let refusal = made.expect_err("no template");
+        assert_eq!(refusal.kind, RefusalKind::Engine);
+        assert!(refusal.message.contains("panicked"), "{}", refusal.message);
+        assert!(matches!(cache.look_up(&kind, &name).await, Lookup::Unknown));
+    }
 }
