@@ -134,6 +134,12 @@ impl Pool {
         self.slots.values().map(Slot::held_memory_bytes).sum()
     }
 
+    /// The most memory that the next cluster to boot or start may be counted as.
+    pub fn start_memory_bytes(&self) -> u64 {
+        let stopped = self.slots.values().filter(|slot| slot.state == SlotState::Stopped);
+        stopped.map(Slot::running_memory_bytes).fold(self.limits.slot_memory_bytes, u64::max)
+    }
+
     /// The number of slots that take memory.
     #[cfg(test)]
     pub fn memory_holders(&self) -> usize {

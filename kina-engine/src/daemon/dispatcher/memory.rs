@@ -11,8 +11,8 @@ use crate::pool::{Event, Limits, Pool};
 /// to make room although there is room.
 pub(super) struct MemoryShare {
     budget: Arc<Budget>,
-    /// Kept for the next cluster to boot or start.
-    spare_bytes: u64,
+    /// The number of clusters that may boot or start at a time. Memory is kept for so many.
+    boots_max: u64,
     /// The engine's memory, as the pool knows it. The first time, the pool has to hear even of nothing.
     known_bytes: Option<u64>,
     /// The memory that was wanted when not all of it was available. The same is asked for again at the next tick or
@@ -35,11 +35,9 @@ enum Share {
 
 impl MemoryShare {
     pub(super) fn new(budget: Budget, limits: &Limits) -> Self {
-        let boots_max = u64::try_from(limits.boots_max).unwrap_or(u64::MAX);
-        let spare_bytes = limits.slot_memory_bytes.saturating_mul(boots_max);
         Self {
             budget: Arc::new(budget),
-            spare_bytes,
+            boots_max: u64::try_from(limits.boots_max).unwrap_or(u64::MAX),
             known_bytes: None,
             wanted_in_vain_bytes: None,
             is_reserving: false,
@@ -51,7 +49,9 @@ impl MemoryShare {
         if self.is_reserving {
             return Share::Known;
         }
-        let spare_bytes = if wants_more(pool, event) { self.spare_bytes } else { 0 };
+        let starts = if wants_more(pool, event) { self.boots_max } else { 0 };
+        // A stopped cluster may be larger than a new one.
+        let spare_bytes = pool.start_memory_bytes().saturating_mul(starts);
         let held_bytes = pool.memory_bytes().saturating_add(growth_bytes(pool, event));
         let wanted_bytes = held_bytes.saturating_add(spare_bytes);
         if self.wanted_in_vain_bytes == Some(wanted_bytes) && !is_request(event) && !matches!(event, Event::Tick) {
@@ -205,7 +205,26 @@ mod tests {
         assert_eq!(scene.started(3), []);
         assert_eq!(scene.pool.running(&key()), 3);
         assert_eq!(scene.tell(Event::Tick), []);
-        assert_eq!(scene.memory.budget.reserved_bytes(), grown_bytes + 2 * SLOT_BYTES + scene.memory.spare_bytes);
+        assert_eq!(scene.memory.budget.reserved_bytes(), grown_bytes + 3 * SLOT_BYTES);
+    }
+
+    #[test]
+    fn a_stopped_cluster_that_is_larger_than_a_new_one_comes_back_beside_another() {
+        let mut scene = Scene::new(10 * SLOT_BYTES);
+        assert_eq!(scene.tell(Event::WarmUp { key: key(), count: 2 }), [boot(1)]);
+        assert_eq!(scene.started(1), [boot(2)]);
+        assert_eq!(scene.started(2), []);
+        for slot in [1, 2] {
+            scene.measured(slot, 2 * SLOT_BYTES);
+        }
+        scene.tell(Event::StopIdle);
+        for slot in [1, 2] {
+            scene.tell(Event::Stopped { slot: SlotId(slot) });
+        }
+        let [Action::Start { slot: first }] = scene.acquire(1)[..] else { panic!("none is started") };
+        assert_eq!(scene.acquire(2), [], "one cluster is started at a time");
+        let actions = scene.started(first.0);
+        assert!(matches!(actions[..], [Action::HandOut { .. }, Action::Start { .. }]), "{actions:?}");
     }
 
     #[test]

@@ -325,11 +325,30 @@ fn clusters_that_take_too_much_memory_together_are_stopped_the_largest_first() {
     assert_eq!(pool.handle(less, 3), [Action::Stop { slot: SlotId(2) }]);
     pool.handle(Event::Stopped { slot: SlotId(2) }, 4);
     assert_eq!(pool.memory_bytes(), 200 * MEGABYTE);
-    // The stopped slot does not come back while there is no room for it.
-    for waiter in 1..4 {
+    // The stopped slot does not come back while there is no room for it, but gives way to a new one, which is smaller.
+    for waiter in 1..3 {
         pool.handle(acquire(waiter, "a"), 5);
     }
+    let makes_room = Action::Destroy { slot: SlotId(2), cause: DestroyCause::MakesRoom };
+    assert_eq!(pool.handle(acquire(3, "a"), 5), [makes_room]);
     assert_eq!(pool.waiting(), 1);
+    let boot = Action::Boot { slot: SlotId(4), key: key("a") };
+    assert_eq!(pool.handle(Event::Destroyed { slot: SlotId(2) }, 6), [boot]);
+}
+
+#[test]
+fn a_stopped_slot_stays_if_there_is_no_memory_for_a_new_one_either() {
+    let mut pool = Pool::new(limits(3, 3));
+    pool.handle(Event::WarmUp { key: key("a"), count: 2 }, 0);
+    for slot in 1..3 {
+        pool.handle(Event::Started { slot: SlotId(slot) }, 1);
+    }
+    let less = Event::MemoryLimit { memory_max_bytes: 100 * MEGABYTE };
+    let stopped = pool.handle(less, 2);
+    let [Action::Stop { slot }] = stopped[..] else { panic!("{stopped:?}") };
+    pool.handle(Event::Stopped { slot }, 3);
+    pool.handle(acquire(1, "a"), 4);
+    assert_eq!(pool.handle(acquire(2, "a"), 5), []);
 }
 
 #[test]
