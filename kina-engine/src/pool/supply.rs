@@ -244,10 +244,6 @@ impl Pool {
         held_bytes == 0 || held_bytes.saturating_add(more_bytes) <= self.limits.memory_max_bytes
     }
 
-    fn has_memory_for_new(&self) -> bool {
-        self.has_memory_for(self.limits.slot_memory_bytes)
-    }
-
     fn thaw(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) -> bool {
         let frozen = self.ids(|slot| slot.key == *key && slot.state == SlotState::Frozen);
         let Some(id) = self.best_to_bring_back(frozen) else { return false };
@@ -282,26 +278,26 @@ impl Pool {
         true
     }
 
-    /// The next start of this kind, if there is room for it. A stopped slot that is too large for the memory that is left
-    /// is passed over: a new one may be smaller.
+    /// The next start of this kind, if there is room for it.
     fn room_for(&self, key: &SlotKey) -> Option<Room> {
-        let fits = |slot: &Slot| self.has_memory_for(slot.running_memory_bytes());
-        let stopped = self.ids(|slot| slot.key == *key && slot.state == SlotState::Stopped && fits(slot));
+        let stopped = self.ids(|slot| slot.key == *key && slot.state == SlotState::Stopped);
         if let Some(id) = self.best_to_bring_back(stopped) {
-            return Some(Room::OfStopped(id));
+            return self.has_memory_for(self.slots[&id].running_memory_bytes()).then_some(Room::OfStopped(id));
         }
-        let is_free = self.slots.len() < self.limits.slots_max && self.has_memory_for_new();
+        let is_free = self.slots.len() < self.limits.slots_max && self.has_memory_for(self.limits.slot_memory_bytes);
         is_free.then_some(Room::OfNew)
     }
 
-    /// Gives up the slot that has idled longest among those of other kinds, unless a slot is on its way out already. A
-    /// stopped slot of this kind is given up as well if there is memory for a new one: there was none for it.
+    /// Gives up the slot of another kind that has idled longest, unless a slot is on its way out already. If there is
+    /// none, a stopped slot of this kind that is too large gives way to a new one, which may be smaller.
     fn make_room(&mut self, key: &SlotKey, now: TimeMs, actions: &mut Vec<Action>) {
         if self.is_making_room() {
             return;
         }
-        let is_too_large = |slot: &Slot| slot.state == SlotState::Stopped && self.has_memory_for_new();
-        let idle = self.ids(|slot| slot.state.is_idle() && (slot.key != *key || is_too_large(slot)));
+        let mut idle = self.ids(|slot| slot.key != *key && slot.state.is_idle());
+        if idle.is_empty() && self.has_memory_for(self.limits.slot_memory_bytes) {
+            idle = self.ids(|slot| slot.state == SlotState::Stopped);
+        }
         if let Some(id) = idle.into_iter().min_by_key(|id| self.slots[id].used_at) {
             self.destroy(id, DestroyCause::MakesRoom, now, actions);
         }
