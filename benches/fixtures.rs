@@ -6,7 +6,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use kina_engine::fixtures::{ApplyOptions, DependencyGraph, FixtureSet, Graph, Overlay, Source, apply};
+use kina_engine::lab::fixtures::DependencyGraph;
+use kina_engine::{ApplyOptions, FixtureGraph, FixtureOverlay, FixtureSet, FixtureSource, apply_fixtures};
 
 /// Nodes and edges.
 const SIZES: [(usize, usize); 4] = [(5, 4), (15, 25), (30, 45), (100, 200)];
@@ -26,7 +27,7 @@ fn graph(criterion: &mut Criterion) {
 
 fn read(criterion: &mut Criterion) {
     let fixtures = config_maps(100);
-    criterion.bench_function("read 100 ConfigMaps", |bencher| bencher.iter(|| Graph::new(black_box(&fixtures))));
+    criterion.bench_function("read 100 ConfigMaps", |bencher| bencher.iter(|| FixtureGraph::new(black_box(&fixtures))));
 }
 
 fn apply_to_cluster(criterion: &mut Criterion) {
@@ -44,8 +45,8 @@ fn apply_to_cluster(criterion: &mut Criterion) {
                         let cluster = kina::Cluster::acquire().await.expect("a cluster");
                         let client = cluster.client();
                         let start = Instant::now();
-                        let graph = Graph::new(fixtures).expect("good fixtures");
-                        apply(&client, &graph, &ApplyOptions::default()).await.expect("applied");
+                        let graph = FixtureGraph::new(fixtures).expect("good fixtures");
+                        apply_fixtures(&client, &graph, &ApplyOptions::default()).await.expect("applied");
                         measured += start.elapsed();
                     }
                     measured
@@ -64,8 +65,8 @@ fn config_maps(count: usize) -> FixtureSet {
             )
         })
         .collect();
-    let source = Source { name: "bench.yaml".to_owned(), text: text.join("---\n") };
-    FixtureSet { overlays: vec![Overlay { name: "bench".to_owned(), sources: vec![source] }] }
+    let source = FixtureSource { name: "bench.yaml".to_owned(), text: text.join("---\n") };
+    FixtureSet { overlays: vec![FixtureOverlay { name: "bench".to_owned(), sources: vec![source] }] }
 }
 
 criterion_group!(benches, graph, read, apply_to_cluster);

@@ -7,8 +7,7 @@ use std::time::Duration;
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kina_engine::client::{EngineClient, EngineProgram};
-use kina_engine::protocol::ReleaseStatus;
+use kina_engine::{EngineClient, EngineProgram, ReleaseStatus};
 use kube::api::{Api, ObjectMeta, PostParams};
 
 const CONCURRENCY: usize = 8;

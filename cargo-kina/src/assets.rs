@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use kina_engine::KubernetesMinor;
-use kina_engine::ProviderName;
-use kina_engine::assets::{self, AssetRequest, Assets, AssetsError, Platform, Prune, StoredAssets};
 use kina_engine::doctor::binaries_platform;
-use kina_engine::protocol::Profile;
+use kina_engine::{
+    AssetPruning, AssetRequest, Assets, AssetsError, KubernetesMinor, Platform, Profile, ProviderName, StoredAssets,
+};
 use serde::Serialize;
 
 use super::output::{Format, Paint, Style, bytes_text, print_json, print_lines, print_progress};
@@ -70,7 +69,7 @@ struct Listed<'a> {
 pub(super) fn run(provider: Option<ProviderName>, command: AssetsCommand) -> anyhow::Result<()> {
     let situation = Situation::of_this_process(provider)?;
     match command {
-        AssetsCommand::List { format } => list(&assets::inventory(&situation.request(None)?), format),
+        AssetsCommand::List { format } => list(&kina_engine::stored_assets(&situation.request(None)?), format),
         AssetsCommand::Fetch(wanted) => provide(without_named_directories(situation.request(Some(&wanted))?)),
         AssetsCommand::Build(wanted) => {
             let mut request = without_named_directories(situation.request(Some(&wanted))?);
@@ -80,7 +79,7 @@ pub(super) fn run(provider: Option<ProviderName>, command: AssetsCommand) -> any
         AssetsCommand::Path(wanted) => {
             let mut request = situation.request(Some(&wanted))?;
             request.offline = true;
-            match assets::provide(&request, &|_| {}) {
+            match kina_engine::provide_assets(&request, &|_| {}) {
                 Err(AssetsError::NoSource(missing)) => Err(UserError(format!(
                     "the binaries of Kubernetes {} for {} are missing: get them with `cargo kina assets fetch`",
                     missing.minor, missing.platform
@@ -91,7 +90,7 @@ pub(super) fn run(provider: Option<ProviderName>, command: AssetsCommand) -> any
         }
         AssetsCommand::Prune { all, dry_run } => {
             let request = situation.request(None)?;
-            prune(&request, if all { Prune::All } else { Prune::Superseded }, dry_run)
+            prune(&request, if all { AssetPruning::All } else { AssetPruning::Superseded }, dry_run)
         }
     }
 }
@@ -128,7 +127,7 @@ fn without_named_directories(mut request: AssetRequest) -> AssetRequest {
 }
 
 fn provide(request: AssetRequest) -> anyhow::Result<()> {
-    let found = assets::provide(&request, &|progress| print_progress(&progress.text))?;
+    let found = kina_engine::provide_assets(&request, &|progress| print_progress(&progress.text))?;
     print_progress(&format!("from {}", found.source));
     print_directory(&found)
 }
@@ -175,8 +174,8 @@ fn list(stored: &[StoredAssets], format: Format) -> anyhow::Result<()> {
     print_lines(table.lines(Style::of_stdout(), None))
 }
 
-fn prune(request: &AssetRequest, prune: Prune, is_dry_run: bool) -> anyhow::Result<()> {
-    let prunable = assets::prunable(request, prune);
+fn prune(request: &AssetRequest, prune: AssetPruning, is_dry_run: bool) -> anyhow::Result<()> {
+    let prunable = kina_engine::prunable_assets(request, prune);
     if prunable.is_empty() {
         return print_lines(["nothing to remove"]);
     }
@@ -186,7 +185,7 @@ fn prune(request: &AssetRequest, prune: Prune, is_dry_run: bool) -> anyhow::Resu
     let verb = if is_dry_run { "would remove" } else { "removed" };
     for stored in prunable {
         if !is_dry_run {
-            assets::remove(request, &stored, &|progress| print_progress(&progress.text))?;
+            kina_engine::remove_assets(request, &stored, &|progress| print_progress(&progress.text))?;
         }
         print_lines([format!("{verb} {} ({})", stored.directory.display(), bytes_text(stored.size_bytes))])?;
     }

@@ -9,9 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use kina_engine::ProviderName;
-use kina_engine::paths::EnginePaths;
-use kina_engine::settings::WorkspaceSettings;
+use kina_engine::{EnginePaths, ProviderName, WorkspaceSettings};
 use sha2::{Digest, Sha256};
 
 use super::output::print_progress;

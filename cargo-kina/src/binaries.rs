@@ -2,10 +2,7 @@
 
 use std::path::PathBuf;
 
-use kina_engine::KubernetesMinor;
-use kina_engine::ProviderName;
-use kina_engine::assets::{self, AssetRequest, Assets, Platform};
-use kina_engine::paths::EnginePaths;
+use kina_engine::{AssetRequest, Assets, EnginePaths, KubernetesMinor, Platform, ProviderName};
 
 use super::output::print_progress;
 
@@ -22,8 +19,9 @@ pub async fn find_binaries_for(platform: Platform) -> anyhow::Result<Assets> {
     });
     request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
     let request = request.for_platform(platform);
-    let assets =
-        tokio::task::spawn_blocking(move || assets::provide(&request, &|progress| print_progress(&progress.text)))
-            .await??;
+    let assets = tokio::task::spawn_blocking(move || {
+        kina_engine::provide_assets(&request, &|progress| print_progress(&progress.text))
+    })
+    .await??;
     Ok(assets)
 }

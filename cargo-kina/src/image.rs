@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use kina_engine::KubernetesMinor;
-use kina_engine::assets::{self, AssetRequest, AssetsError, UnknownMinor};
-use kina_engine::image::{self, Architecture, BuiltImage, ImageError, UnknownArchitecture};
-use kina_engine::paths::EnginePaths;
+use kina_engine::{
+    Architecture, AssetRequest, AssetsError, BuiltImage, EnginePaths, ImageError, KubernetesMinor, UnknownArchitecture,
+    UnknownMinor,
+};
 use serde::Serialize;
 
 use super::Format;
@@ -71,7 +71,7 @@ struct Report<'a> {
 /// Runs the command.
 pub(super) fn run(command: ImageCommand) -> anyhow::Result<()> {
     let cache_directory = EnginePaths::from_environment(kina_engine::ProviderName::default())?.cache_directory;
-    let directory = image::directory(&cache_directory);
+    let directory = kina_engine::image_directory(&cache_directory);
     match command {
         ImageCommand::Build { wanted, output, format } => {
             let architecture = wanted.architecture()?;
@@ -81,8 +81,8 @@ pub(super) fn run(command: ImageCommand) -> anyhow::Result<()> {
                 });
             request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
             let request = request.for_platform(architecture.platform());
-            let assets = assets::provide(&request, &|progress| print_progress(&progress.text))?;
-            let mut built = image::build_and_describe(&assets, architecture, &directory)?;
+            let assets = kina_engine::provide_assets(&request, &|progress| print_progress(&progress.text))?;
+            let mut built = kina_engine::build_and_describe_image(&assets, architecture, &directory)?;
             if let Some(output) = output {
                 copy(&built.image.archive, &output)?;
                 built.image.archive = std::path::absolute(output)?;
@@ -91,8 +91,11 @@ pub(super) fn run(command: ImageCommand) -> anyhow::Result<()> {
         }
         ImageCommand::Path { wanted } => {
             let (architecture, minor) = (wanted.architecture()?, wanted.minor()?);
-            let image =
-                image::last_used(architecture, minor, &directory).ok_or(NoImage { architecture, minor, directory })?;
+            let image = kina_engine::last_used_image(architecture, minor, &directory).ok_or(NoImage {
+                architecture,
+                minor,
+                directory,
+            })?;
             println!("{}", image.archive.display());
             Ok(())
         }

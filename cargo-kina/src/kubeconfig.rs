@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use kina_engine::client::Lease;
+use kina_engine::Lease;
 use serde::Serialize;
 
 use super::interrupted::Interruption;

@@ -6,8 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use kina_engine::client::kubeconfig_text;
-use kina_engine::protocol::LeaseGrant;
+use kina_engine::{LeaseGrant, kubeconfig_text};
 
 /// Writes the file, readable by the current user only.
 pub(super) fn write_kubeconfig(grant: &LeaseGrant) -> anyhow::Result<PathBuf> {

@@ -62,7 +62,7 @@ pub use self::situation::{Situation, UserError, runtime};
 /// fix, or no cluster became free in time. `run` has codes of its own: `cargo kina run --help`; `bench --compare` exits
 /// with 3 if something has become slower.
 #[derive(Debug, Parser)]
-#[command(name = "cargo-kina", bin_name = "cargo kina", version = kina_engine::protocol::VERSION)]
+#[command(name = "cargo-kina", bin_name = "cargo kina", version = kina_engine::VERSION)]
 struct Arguments {
     /// Provider of the clusters: process or apple [default: from the workspace's settings]
     #[arg(long, global = true)]

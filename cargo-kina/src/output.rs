@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
-use kina_engine::client::News;
+use kina_engine::News;
 use serde::Serialize;
 
 /// The format of a result.

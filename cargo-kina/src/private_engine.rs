@@ -10,9 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use kina_engine::ProviderName;
-use kina_engine::client::{EngineClient, EngineProgram};
-use kina_engine::paths::EnginePaths;
+use kina_engine::{EngineClient, EnginePaths, EngineProgram, ProviderName};
 use tempfile::TempDir;
 
 /// Sockets are below it, and their paths have to be short.

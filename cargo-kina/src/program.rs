@@ -3,10 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use kina_engine::assets::{AssetsError, UnknownMinor};
-use kina_engine::client::ClientError;
-use kina_engine::fixtures::ReadError;
-use kina_engine::paths::PathsError;
+use kina_engine::{AssetsError, ClientError, FixtureReadError, PathsError, UnknownMinor};
 
 use super::output::OutputClosed;
 use super::situation::UserError;
@@ -49,7 +46,7 @@ fn is_user_error(error: &anyhow::Error) -> bool {
         || error.is::<UserError>()
         || error.is::<UnknownMinor>()
         || error.is::<PathsError>()
-        || error.is::<ReadError>()
+        || error.is::<FixtureReadError>()
         || image::is_user_error(error)
         || timings::is_user_error(error)
 }

@@ -1,9 +1,7 @@
 //! The starting point of most commands: the workspace's settings, and the engine that they select.
 
 use anyhow::Context;
-use kina_engine::ProviderName;
-use kina_engine::client::{ClientError, EngineClient, EngineProgram};
-use kina_engine::settings::WorkspaceSettings;
+use kina_engine::{ClientError, EngineClient, EngineProgram, ProviderName, WorkspaceSettings};
 
 use super::assets_notice;
 

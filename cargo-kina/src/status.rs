@@ -1,8 +1,7 @@
 //! `cargo kina status`
 
 use clap::Args;
-use kina_engine::client::EngineClient;
-use kina_engine::protocol::{ClientStatus, NamespaceStatus, SlotStatus, Status};
+use kina_engine::{ClientStatus, EngineClient, NamespaceStatus, SlotStatus, Status};
 
 use super::output::{Format, Paint, Style, bytes_text, duration_text, print_json, print_lines};
 use super::situation::Situation;
@@ -178,7 +177,7 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
-    use kina_engine::protocol::{Counters, HighWater, Traffic};
+    use kina_engine::lab::protocol::{Counters, HighWater, Traffic};
 
     /// An engine with three clusters.
     pub fn status() -> Status {

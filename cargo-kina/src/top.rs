@@ -5,9 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use kina_engine::client::EngineClient;
-use kina_engine::process_time;
-use kina_engine::protocol::{SlotStatus, Status};
+use kina_engine::{EngineClient, SlotStatus, Status};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -133,7 +131,7 @@ impl Processors {
             for slot in &status.slots {
                 let mut seconds = None;
                 for process_id in &slot.process_ids {
-                    let Some(used) = process_time::of_process(*process_id) else { continue };
+                    let Some(used) = kina_engine::process_time_of(*process_id) else { continue };
                     let taken = used.own.as_secs_f64();
                     self.taken.insert(*process_id, taken);
                     if let Some(before) = before.get(process_id) {

@@ -3,10 +3,9 @@
 use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use kina_engine::client::{ClientError, EngineClient, Lease};
-use kina_engine::fixtures::{FixtureSet, read_glob};
-use kina_engine::protocol::{AcquireRequest, Isolation, Profile};
-use kina_engine::settings::WorkspaceSettings;
+use kina_engine::{
+    AcquireRequest, ClientError, EngineClient, FixtureSet, Isolation, Lease, Profile, WorkspaceSettings, read_fixtures,
+};
 
 use super::output::print_progress;
 
@@ -55,7 +54,8 @@ impl WantedLease {
         let mut request = self.cluster.request(who, settings);
         request.isolation = self.isolation.unwrap_or(request.isolation);
         let directory = std::env::current_dir().context("finding the current directory failed")?;
-        let overlays = self.fixtures.iter().map(|pattern| read_glob(&directory, pattern)).collect::<Result<_, _>>()?;
+        let overlays =
+            self.fixtures.iter().map(|pattern| read_fixtures(&directory, pattern)).collect::<Result<_, _>>()?;
         let template = FixtureSet { overlays };
         request.template = (!template.is_empty()).then(|| template.hash());
         Ok(LeaseRequest { request, template })

@@ -6,6 +6,10 @@ pub mod api_client {
     pub use crate::api_client::{ApiClient, NoAnswer};
 }
 
+pub mod assets {
+    pub use crate::assets::{AssetSource, SourceAnswer};
+}
+
 pub mod boot {
     pub use crate::daemon::boot::{BootError, wait_complete, wait_quiet};
 }
@@ -18,8 +22,23 @@ pub mod etcd {
     pub use crate::etcd::{EtcdClient, EtcdError, WriteOperation};
 }
 
+pub mod fixtures {
+    pub use crate::fixtures::DependencyGraph;
+}
+
 pub mod hex {
     pub use crate::hex::encode;
+}
+
+pub mod image {
+    pub use crate::image::{Image, build};
+
+    pub mod layout {
+        pub use crate::image::layout::{
+            API_SERVER_ARGUMENTS, CLUSTER_DIRECTORY, COMPLETE_MARKER, ETCD_ARGUMENTS, ETCD_DIRECTORY, KUBE_API_SERVER,
+            LOG_DIRECTORY, SUPERVISOR, SUPERVISOR_LOG,
+        };
+    }
 }
 
 pub mod journal {
@@ -40,10 +59,20 @@ pub mod process_memory {
     pub use crate::process_memory::resident_bytes;
 }
 
+pub mod process_time {
+    pub use crate::process_time::of_this_process;
+}
+
+pub mod protocol {
+    pub use crate::protocol::{
+        ClientMessage, Counters, EngineMessage, HighWater, LayerHits, PROTOCOL, Refusal, RefusalKind, Traffic,
+    };
+}
+
 pub mod provider {
     pub use crate::provider::{
         Capabilities, CreateRequest, EngineParts, ProvidedCluster, Provider, ProviderError, ProviderFuture, Readiness,
-        connect,
+        connect, program_variable,
     };
 
     pub mod apple {
@@ -62,6 +91,18 @@ pub mod sabotage {
     pub use crate::sabotage::{IS_POSSIBLE, Part, SLOW_PERCENT, VARIABLE};
 }
 
+pub mod search_path {
+    pub use crate::trust::search_path::{find, of_this_process, resolve};
+}
+
+pub mod settings {
+    pub use crate::settings::BECOME_ENGINE;
+}
+
 pub mod snapshot {
     pub use crate::snapshot::Snapshot;
+}
+
+pub mod timings {
+    pub use crate::timings::LOG_VARIABLE;
 }

@@ -4,13 +4,16 @@
 //! ARCHITECTURE.md in the repository for the whole picture. Dependencies point one way: `daemon` knows everything,
 //! `pool` knows nothing.
 //!
-//! - [`client`]: finding or starting the engine, and asking it for a lease.
-//! - [`protocol`]: the messages between them.
-//! - [`paths`]: the places of files.
-//! - [`settings`]: the users' choices, and where they are read from.
-//! - [`timings`]: the record of the engine's work.
-//! - [`trust`]: files and programs that no other user can have put there.
-//! - [`fixtures`]: CRDs and other objects that a test starts from, and their way into a cluster.
+//! All modules are private. The public names, listed below the modules, are those that `kina-test` and `cargo-kina` need:
+//! a name that stands for itself under its own, any other with its module's word in front.
+//!
+//! - `client`: finding or starting the engine, and asking it for a lease.
+//! - `protocol`: the messages between them.
+//! - `paths`: the places of files.
+//! - `settings`: the users' choices, and where they are read from.
+//! - `timings`: the record of the engine's work.
+//! - `trust`: files and programs that no other user can have put there.
+//! - `fixtures`: CRDs and other objects that a test starts from, and their way into a cluster.
 //! - `rule_kind`: the kinds of objects that an API server applies to other requests.
 //! - `kubernetes_minor`: the Kubernetes minors that kina supports.
 //! - `choice`: choices that users write as one word.
@@ -40,7 +43,7 @@
 //! - `earlier_logs`: the logs of clusters from before the current lease.
 //! - `process_time`: the CPU time of a process.
 //! - `etcd`, `certificates`, `snapshot`, `state_file`: the foundations of the above.
-//! - `direct_cluster`: a cluster without an engine. `doctor`: findings about this machine and its providers.
+//! - `direct_cluster`: a cluster without an engine. [`doctor`]: findings about this machine and its providers.
 //!
 //! With the feature `lab`, `lab` has parts of the inside for kina's own laboratory. It is exempt from semantic versioning.
 
@@ -53,18 +56,18 @@
 #[cfg(feature = "engine")]
 mod api_client;
 #[cfg(feature = "engine")]
-pub mod assets;
+mod assets;
 mod backoff;
 #[cfg(feature = "engine")]
 mod bounded_log;
 #[cfg(feature = "engine")]
 mod budget;
 #[cfg(feature = "cel")]
-pub mod cel;
+mod cel;
 #[cfg(feature = "certificates")]
-pub mod certificates;
+mod certificates;
 mod choice;
-pub mod client;
+mod client;
 #[cfg(feature = "engine")]
 mod cluster_access;
 #[cfg(feature = "engine")]
@@ -72,20 +75,18 @@ mod cluster_name;
 #[cfg(feature = "engine")]
 mod daemon;
 #[cfg(feature = "engine")]
-pub mod direct_cluster;
+mod direct_cluster;
 #[cfg(feature = "engine")]
-pub mod doctor;
-#[cfg(feature = "engine")]
-pub mod earlier_logs;
+mod earlier_logs;
 mod error_text;
 #[cfg(feature = "engine")]
 mod etcd;
-pub mod fixtures;
+mod fixtures;
 #[cfg(feature = "engine")]
 mod gateway;
 mod hex;
 #[cfg(all(feature = "engine", any(feature = "apple", target_os = "macos")))]
-pub mod image;
+mod image;
 #[cfg(feature = "engine")]
 mod journal;
 mod kubernetes_minor;
@@ -98,10 +99,10 @@ mod lingering;
 mod living_file;
 mod log_tail;
 #[cfg(feature = "engine")]
-pub mod machine_resources;
+mod machine_resources;
 #[cfg(feature = "engine")]
 mod open_files;
-pub mod paths;
+mod paths;
 #[cfg(feature = "engine")]
 mod peer_user;
 #[cfg(feature = "engine")]
@@ -111,8 +112,8 @@ mod process_identity;
 #[cfg(feature = "engine")]
 mod process_memory;
 #[cfg(feature = "engine")]
-pub mod process_time;
-pub mod protocol;
+mod process_time;
+mod protocol;
 #[cfg(feature = "engine")]
 mod provider;
 mod provider_name;
@@ -123,7 +124,7 @@ mod rule_kind;
 mod sabotage;
 #[cfg(feature = "engine")]
 mod set_aside;
-pub mod settings;
+mod settings;
 #[cfg(feature = "engine")]
 mod snapshot;
 #[cfg(feature = "engine")]
@@ -132,12 +133,68 @@ mod state_file;
 mod sysctl;
 #[cfg(feature = "engine")]
 mod template_intake;
-pub mod timings;
-pub mod trust;
+mod timings;
+mod trust;
+
+pub use client::{
+    ClientError, EngineClient, EngineProgram, Lease, News, auth_info, config_of_lease, kube_config, kubeconfig_text,
+    user_agent,
+};
+pub use error_text::with_causes;
+pub use fixtures::apply::{ApplyError, ApplyOptions, ApplyPhase, ApplyReport, ApplyWarning, apply as apply_fixtures};
+pub use fixtures::{
+    FixtureSet, Graph as FixtureGraph, Overlay as FixtureOverlay, Place as FixturePlace, ReadError as FixtureReadError,
+    Source as FixtureSource, read_glob as read_fixtures,
+};
+pub use kubernetes_minor::{KubernetesMinor, UnknownMinor, expect_known_minor};
+pub use log_tail::log_tail;
+pub use paths::{EnginePaths, PathsError};
+pub use protocol::{
+    AcquireRequest, ClientStatus, Isolation, LeaseGrant, NamespaceStatus, NetworkChange, Profile, ReleaseStatus,
+    SlotStatus, Status, VERSION,
+};
+pub use provider_name::ProviderName;
+pub use rule_kind::RuleKind;
+pub use settings::{EngineSettings, WorkspaceSettings};
+pub use timings::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};
+pub use trust::search_path::directories as search_path_directories;
+
+#[cfg(feature = "cel")]
+pub use cel::Expression as CelExpression;
+#[cfg(feature = "certificates")]
+pub use certificates::{CertificateAuthority, IssuedIdentity, SigningKeyPair};
 
 #[cfg(feature = "engine")]
+pub use assets::{
+    AssetRequest, Assets, AssetsError, Platform, Prune as AssetPruning, StoredAssets, provide as provide_assets,
+    prunable as prunable_assets, remove as remove_assets, stored_assets,
+};
+#[cfg(feature = "engine")]
 pub use daemon::become_engine_if_asked;
-pub use error_text::with_causes;
-pub use kubernetes_minor::{KubernetesMinor, expect_known_minor};
-pub use log_tail::log_tail;
-pub use provider_name::ProviderName;
+#[cfg(feature = "engine")]
+pub use direct_cluster::DirectCluster;
+#[cfg(feature = "engine")]
+pub use earlier_logs::DIRECTORY as EARLIER_LOG_DIRECTORY;
+#[cfg(all(feature = "engine", any(feature = "apple", target_os = "macos")))]
+pub use image::{
+    Architecture, BuiltImage, ImageError, SupervisorError, UnknownArchitecture,
+    build_and_describe as build_and_describe_image, directory as image_directory, last_used as last_used_image,
+    provide_supervisor,
+};
+#[cfg(feature = "engine")]
+pub use machine_resources::{available_memory_bytes, cores};
+#[cfg(feature = "engine")]
+pub use process_time::of_process as process_time_of;
+
+/// Findings about this machine and its providers, for `cargo kina doctor`.
+#[cfg(feature = "engine")]
+pub mod doctor {
+    pub use crate::journal::count_left;
+    #[cfg(any(feature = "apple", target_os = "macos"))]
+    pub use crate::provider::apple::{
+        AppleError, AppleProvider, AppleSettings, ClusterImage, ContainerCount, ContainerError, ContainerErrorKind,
+        DiskUsage, Examination, Inside, PROGRAM_VARIABLE, find_program,
+    };
+    pub use crate::provider::process::MEMORY_PER_CLUSTER_BYTES;
+    pub use crate::provider::{Provider, ProviderError, binaries_platform};
+}

@@ -21,6 +21,7 @@ pub fn of_process(process_id: u32) -> Option<UsedTime> {
 }
 
 /// The CPU time of this process.
+#[cfg(feature = "lab")]
 pub fn of_this_process() -> Option<UsedTime> {
     read(Path::new("/proc/self"))
 }

@@ -36,7 +36,7 @@ pub enum ClientMessage {
         /// Measure memory as well, which takes some milliseconds for each cluster.
         with_memory: bool,
     },
-    /// Ask for [`MetricsText`].
+    /// Ask for a `MetricsText`.
     Metrics,
     /// Boot clusters until `count` of them exist.
     Warm {

@@ -21,7 +21,7 @@ use kina_engine::ProviderName;
 ///
 /// Results go to standard output, everything else to standard error. Exit codes are those of `cargo kina`.
 #[derive(Debug, Parser)]
-#[command(name = "kina-lab", bin_name = "cargo lab", version = kina_engine::protocol::VERSION)]
+#[command(name = "kina-lab", bin_name = "cargo lab", version = kina_engine::VERSION)]
 struct Arguments {
     /// Provider of the clusters: process or apple [default: from the workspace's settings]
     #[arg(long, global = true)]

@@ -6,17 +6,13 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use cargo_kina::{PrivateEngine, find_binaries_for};
-use kina_engine::ProviderName;
-use kina_engine::assets::Assets;
 use kina_engine::lab::boot::wait_quiet;
 use kina_engine::lab::etcd::EtcdClient;
 use kina_engine::lab::journal::Journal;
 use kina_engine::lab::provider::{self, CreateRequest, EngineParts, ProvidedCluster, Provider, Readiness};
 use kina_engine::lab::rewind::{PREFIX, read_fingerprint};
 use kina_engine::lab::snapshot::Snapshot;
-use kina_engine::paths::EnginePaths;
-use kina_engine::protocol::Profile;
-use kina_engine::settings::EngineSettings;
+use kina_engine::{Assets, EnginePaths, EngineSettings, Profile, ProviderName};
 
 /// The directories of a provider that this process connects to.
 pub(super) struct PrivateProvider {

@@ -4,10 +4,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kina_engine::client::{self, ClientError, EngineClient, EngineProgram, Lease, News};
-use kina_engine::fixtures::FixtureSet;
-use kina_engine::protocol::{AcquireRequest, Isolation, NetworkChange, Profile, RuleKind};
-use kina_engine::settings::WorkspaceSettings;
+use kina_engine::{
+    AcquireRequest, ClientError, EngineClient, EngineProgram, FixtureSet, Isolation, Lease, NetworkChange, News,
+    Profile, RuleKind, WorkspaceSettings,
+};
 use once_cell::sync::OnceCell;
 
 use crate::Error;
@@ -87,7 +87,7 @@ impl Cluster {
 
     /// A self-contained kubeconfig, as YAML.
     pub fn kubeconfig(&self) -> String {
-        client::kubeconfig_text(&self.shared.lease.grant)
+        kina_engine::kubeconfig_text(&self.shared.lease.grant)
     }
 
     /// The path of a file with that kubeconfig, readable by the current user only. It is removed when the lease ends.
@@ -155,13 +155,13 @@ impl Cluster {
         }
         let nothing = FixtureSet::default();
         let template = wanted.template.map_or(&nothing, |template| &template.set);
-        let user_agent = client::user_agent(wanted.test);
+        let user_agent = kina_engine::user_agent(wanted.test);
         let leases = engine.acquire_several(request, wanted.count, template, &print_progress).await?;
         leases.into_iter().map(|lease| Self::from_lease(lease, &engine, user_agent.clone())).collect()
     }
 
     fn from_lease(lease: Lease, engine: &EngineClient, user_agent: http::HeaderValue) -> Result<Self, Error> {
-        let mut config = client::config_of_lease(&lease.grant).map_err(|error| Error::Client(Box::new(error)))?;
+        let mut config = kina_engine::config_of_lease(&lease.grant).map_err(|error| Error::Client(Box::new(error)))?;
         config.headers.push((http::header::USER_AGENT, user_agent));
         let client = kube::Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
         let (engine, kubeconfig_path) = (engine.clone(), OnceCell::new());

@@ -1,7 +1,6 @@
 use std::path::PathBuf;
 
-use kina_engine::client::ClientError;
-use kina_engine::fixtures::{ApplyError, ReadError};
+use kina_engine::{ApplyError, ClientError, FixtureReadError};
 
 /// The reason that a cluster, or something made from it, is not available.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +11,7 @@ pub enum Error {
     Acquire(#[from] ClientError),
     /// The files of a template could not be read.
     #[error("reading the files of the template failed")]
-    Template(#[source] ReadError),
+    Template(#[source] FixtureReadError),
     /// An argument of the test could not be made.
     #[error("making the argument of type `{argument}` failed")]
     Argument {
@@ -72,7 +71,7 @@ pub enum Error {
     InForce(#[source] ClientError),
     /// The files of the fixtures could not be read.
     #[error("the fixtures were not read")]
-    ReadFixtures(#[source] ReadError),
+    ReadFixtures(#[source] FixtureReadError),
     /// The scratch directory could not be made.
     #[error("making the scratch directory {path} failed")]
     ScratchDirectory {

@@ -2,10 +2,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kina_engine::fixtures::apply::ApplyPhase;
-use kina_engine::fixtures::{self, FixtureSet, Graph, Overlay, Source};
+use kina_engine::{FixtureGraph, FixtureOverlay, FixtureSet, FixtureSource};
 
-pub use kina_engine::fixtures::{ApplyOptions, ApplyReport};
+pub use kina_engine::{ApplyOptions, ApplyPhase, ApplyReport, ApplyWarning, FixturePlace};
 
 use crate::{Cluster, Error};
 
@@ -60,7 +59,7 @@ impl Fixtures {
     /// Adds the objects in a text. Messages refer to the text by this name.
     #[must_use]
     pub fn text(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
-        self.first_overlay().sources.push(Source { name: name.into(), text: text.into() });
+        self.first_overlay().sources.push(FixtureSource { name: name.into(), text: text.into() });
         self
     }
 
@@ -70,7 +69,7 @@ impl Fixtures {
     /// If nothing matches, a file cannot be read, or a folder cannot be rendered.
     pub fn path(self, path: impl AsRef<Path>) -> Result<Self, Error> {
         let pattern = path.as_ref().display().to_string();
-        let overlay = fixtures::read_glob(&package_directory(), &pattern).map_err(Error::ReadFixtures)?;
+        let overlay = kina_engine::read_fixtures(&package_directory(), &pattern).map_err(Error::ReadFixtures)?;
         Ok(self.with_sources(overlay.sources))
     }
 
@@ -102,14 +101,14 @@ impl Fixtures {
         self
     }
 
-    fn first_overlay(&mut self) -> &mut Overlay {
+    fn first_overlay(&mut self) -> &mut FixtureOverlay {
         if self.set.overlays.is_empty() {
-            self.set.overlays.push(Overlay { name: "fixtures".to_owned(), sources: Vec::new() });
+            self.set.overlays.push(FixtureOverlay { name: "fixtures".to_owned(), sources: Vec::new() });
         }
         &mut self.set.overlays[0]
     }
 
-    fn with_sources(mut self, sources: Vec<Source>) -> Self {
+    fn with_sources(mut self, sources: Vec<FixtureSource>) -> Self {
         self.first_overlay().sources.extend(sources);
         self
     }
@@ -171,8 +170,9 @@ impl Cluster {
         fixtures: impl IntoFixtures,
         options: &ApplyOptions,
     ) -> Result<ApplyReport, Error> {
-        let graph = Graph::new(&fixtures.into_fixtures()?.set).map_err(|errors| Error::Fixtures(errors.into()))?;
-        let mut report = fixtures::apply(&self.client(), &graph, options).await.map_err(Error::Fixtures)?;
+        let graph =
+            FixtureGraph::new(&fixtures.into_fixtures()?.set).map_err(|errors| Error::Fixtures(errors.into()))?;
+        let mut report = kina_engine::apply_fixtures(&self.client(), &graph, options).await.map_err(Error::Fixtures)?;
         let rule_kinds = graph.rule_kinds();
         if !rule_kinds.is_empty() {
             let start = Instant::now();

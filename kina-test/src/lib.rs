@@ -111,7 +111,7 @@ pub use argument::FromTest;
 pub use cluster::Cluster;
 pub use context::Context;
 pub use error::Error;
-pub use fixtures::{ApplyOptions, ApplyReport, Fixtures, IntoFixtures};
+pub use fixtures::{ApplyOptions, ApplyPhase, ApplyReport, ApplyWarning, FixturePlace, Fixtures, IntoFixtures};
 pub use kina_test_macros::{test, tests};
 pub use kube;
 pub use namespace::Namespace;
@@ -164,8 +164,7 @@ struct CompilerErrors;
 /// Items for the code that the attribute generates. Not for use by hand: they may change with every version.
 #[doc(hidden)]
 pub mod __private {
-    pub use kina_engine::expect_known_minor;
-    pub use kina_engine::protocol::{Isolation, Profile};
+    pub use kina_engine::{Isolation, Profile, expect_known_minor};
 
     pub use crate::harness::{Argument, Arguments, Flavor, TestCase, TestFunction, argument};
     pub use crate::harness::{run_plain_test, run_test};

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use kina_engine::protocol::NetworkChange;
+use kina_engine::NetworkChange;
 
 use crate::{Cluster, Error};
 

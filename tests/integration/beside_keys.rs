@@ -4,7 +4,7 @@
 
 mod leak;
 
-use kina_engine::client::{EngineClient, EngineProgram};
+use kina_engine::{EngineClient, EngineProgram};
 use leak::Leak;
 use serde_json::json;
 

@@ -7,10 +7,8 @@ use crate::common::server::Server;
 use crate::common::state::ClusterState;
 use crate::common::{repetitions, wait_until, wait_until_blocking};
 use anyhow::Context;
-use kina_engine::assets::AssetRequest;
-use kina_engine::client::{self, EngineClient, EngineProgram, Lease};
-use kina_engine::protocol::{AcquireRequest, ClientMessage, Profile};
-use kina_engine::settings::WorkspaceSettings;
+use kina_engine::lab::protocol::ClientMessage;
+use kina_engine::{AcquireRequest, AssetRequest, EngineClient, EngineProgram, Lease, Profile, WorkspaceSettings};
 use serde_json::{Value, json};
 
 /// Names the file with the state that a slot's first lease saw, for comparison.
@@ -34,7 +32,7 @@ impl Controlled {
         let mut request = AcquireRequest::with_settings(test, None, settings);
         request.profile = Profile::Controllers;
         let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
-        Ok(Self { server: Server(kube::Client::try_from(client::config_of_lease(&lease.grant)?)?), _lease: lease })
+        Ok(Self { server: Server(kube::Client::try_from(kina_engine::config_of_lease(&lease.grant)?)?), _lease: lease })
     }
 }
 
@@ -183,12 +181,12 @@ async fn tenant() -> anyhow::Result<()> {
 
 /// The first test on a machine may have to build the binaries, for which a tenant has no time.
 fn ensure_binaries() -> anyhow::Result<()> {
-    let minor = kina_engine::assets::KubernetesMinor::DEFAULT;
-    let paths = kina_engine::paths::EnginePaths::from_environment(kina_engine::ProviderName::Process)?;
+    let minor = kina_engine::KubernetesMinor::DEFAULT;
+    let paths = kina_engine::EnginePaths::from_environment(kina_engine::ProviderName::Process)?;
     let mut request = AssetRequest::from_environment(minor, paths.cache_directory, &|name| std::env::var_os(name))
         .for_controllers(true);
     request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
-    kina_engine::assets::provide(&request, &|progress| eprintln!("{progress}"))?;
+    kina_engine::provide_assets(&request, &|progress| eprintln!("{progress}"))?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::common::cache::empty_cache;
 use crate::common::children::Realm;
 use crate::common::system::is_running;
 use crate::common::wait_until_blocking;
-use kina_engine::client::BECOME_ENGINE;
+use kina_engine::lab::settings::BECOME_ENGINE;
 use rustix::process::{Pid, Signal};
 use serde_json::json;
 

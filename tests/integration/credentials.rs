@@ -119,7 +119,7 @@ async fn no_credential_of_the_cluster_itself_is_exposed(cluster: kina::Cluster) 
 /// the lease's certificate.
 #[cfg(target_os = "linux")]
 async fn expect_shut_out(cluster: &kina::Cluster) -> anyhow::Result<()> {
-    use kina_engine::client::{EngineClient, EngineProgram};
+    use kina_engine::{EngineClient, EngineProgram};
     let status = EngineClient::from_environment(EngineProgram::InstalledOnly)?.status(false).await?;
     let slots = status.context("the engine runs")?.slots;
     let slot = slots.into_iter().find(|slot| slot.cluster.as_deref() == Some(cluster.name())).context("a slot")?;

@@ -12,8 +12,9 @@ use crate::common::children::{Realm, output, text_of};
 use crate::common::server::Server;
 use crate::common::system::is_running;
 use crate::common::wait_until_blocking;
-use kina_engine::client::BECOME_ENGINE;
-use kina_engine::protocol::{AcquireRequest, ClientMessage, EngineMessage, PROTOCOL, RefusalKind};
+use kina_engine::AcquireRequest;
+use kina_engine::lab::protocol::{ClientMessage, EngineMessage, PROTOCOL, RefusalKind};
+use kina_engine::lab::settings::BECOME_ENGINE;
 
 /// Tells the visitor in words what to do beyond its visit.
 const WHAT_ELSE: &str = "KINA_TEST_WHAT_ELSE";

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use crate::common::children::{Realm, output, text_of};
 use crate::common::{PATIENCE, wait_until_blocking};
 use kina::{Cluster, Context, FromTest, Template};
-use kina_engine::fixtures::{FixtureSet, Overlay, Source};
-use kina_engine::protocol::{ClientMessage, EngineMessage, Isolation, Profile, Refusal, RefusalKind};
+use kina_engine::lab::protocol::{ClientMessage, EngineMessage, Refusal, RefusalKind};
+use kina_engine::{FixtureOverlay, FixtureSet, FixtureSource, Isolation, Profile};
 use tokio::runtime::Handle;
 
 /// Set for those of the tests below that are to fail. On their own, they are ordinary tests.
@@ -185,8 +185,9 @@ fn read_template(content: &mut impl Read) -> FixtureSet {
     }
     let overlays = (0..number(content)).map(|_| {
         let name = text(content);
-        let sources = (0..number(content)).map(|_| Source { name: text(content), text: text(content) }).collect();
-        Overlay { name, sources }
+        let sources =
+            (0..number(content)).map(|_| FixtureSource { name: text(content), text: text(content) }).collect();
+        FixtureOverlay { name, sources }
     });
     FixtureSet { overlays: overlays.collect() }
 }
@@ -237,9 +238,9 @@ fn the_content_of_a_template_is_sent_on_request() {
             let text = std::fs::read_to_string(file).unwrap_or_else(|_| {
                 "{apiVersion: v1, kind: ConfigMap, metadata: {name: red, namespace: default}}".to_owned()
             });
-            Source { name: (*name).to_owned(), text }
+            FixtureSource { name: (*name).to_owned(), text }
         };
-        Overlay { name: name.to_owned(), sources: sources.iter().map(source).collect() }
+        FixtureOverlay { name: name.to_owned(), sources: sources.iter().map(source).collect() }
     };
     let (blue, green) = ("tests/data/fixtures/blue.yaml", "tests/data/fixtures/green.yaml");
     let expected = [

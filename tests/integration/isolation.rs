@@ -8,7 +8,7 @@ use crate::common::pollution::Pollution;
 use crate::common::server::Server;
 use crate::common::state::ClusterState;
 use crate::common::untouched::untouched;
-use kina_engine::client::{EngineClient, EngineProgram};
+use kina_engine::{EngineClient, EngineProgram};
 
 /// Admission comes last, since it refuses everything after it; a policy refuses even webhooks.
 const EVERYTHING: &[Pollution] = &[

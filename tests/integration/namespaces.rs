@@ -8,8 +8,8 @@ use crate::common::children::Realm;
 use crate::common::server::{Server, status_of};
 use crate::common::{PATIENCE, repetitions, wait_until, wait_until_blocking};
 use anyhow::{Context, ensure};
-use kina_engine::client::{self, EngineClient, EngineProgram, Lease};
-use kina_engine::protocol::{AcquireRequest, ClientMessage, Isolation, NetworkChange};
+use kina_engine::lab::protocol::ClientMessage;
+use kina_engine::{AcquireRequest, EngineClient, EngineProgram, Isolation, Lease, NetworkChange};
 use serde_json::{Value, json};
 
 /// Set for the tests below that run as children in a realm.
@@ -60,7 +60,7 @@ async fn acquire(isolation: Isolation) -> anyhow::Result<Lease> {
 }
 
 fn client_of(lease: &Lease, change: impl FnOnce(&mut kube::Config)) -> anyhow::Result<kube::Client> {
-    let mut config = client::config_of_lease(&lease.grant)?;
+    let mut config = kina_engine::config_of_lease(&lease.grant)?;
     change(&mut config);
     Ok(kube::Client::try_from(config)?)
 }

@@ -12,8 +12,8 @@ use crate::common::wait_until;
 use anyhow::{Context, ensure};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kina_engine::client::{EngineClient, EngineProgram};
-use kina_engine::protocol::{ClientMessage, EngineMessage, NetworkChange, RefusalKind, Status, Traffic};
+use kina_engine::lab::protocol::{ClientMessage, EngineMessage, RefusalKind, Traffic};
+use kina_engine::{EngineClient, EngineProgram, NetworkChange, Status};
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 
 const NAMESPACES: &str = "/api/v1/namespaces";

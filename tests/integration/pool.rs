@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::common::children::{Realm, text_of};
 use crate::common::wait_until_blocking;
-use kina_engine::protocol::{ClientMessage, Status};
+use kina_engine::Status;
+use kina_engine::lab::protocol::ClientMessage;
 
 /// The child of the tests below. On its own, it is an ordinary test.
 #[kina::test]

@@ -8,9 +8,9 @@ use crate::common::wait_until_blocking;
 use anyhow::Context;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kina_engine::client::{ClientError, EngineClient, Lease};
-use kina_engine::fixtures::{FixtureSet, Overlay, Source};
-use kina_engine::protocol::{AcquireRequest, Status};
+use kina_engine::{
+    AcquireRequest, ClientError, EngineClient, FixtureOverlay, FixtureSet, FixtureSource, Lease, Status,
+};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use serde_json::json;
 
@@ -95,9 +95,9 @@ impl Scene {
 }
 
 fn set(sources: &[(&str, &str)]) -> FixtureSet {
-    let source = |(name, text): &(&str, &str)| Source { name: (*name).to_owned(), text: (*text).to_owned() };
+    let source = |(name, text): &(&str, &str)| FixtureSource { name: (*name).to_owned(), text: (*text).to_owned() };
     let sources = sources.iter().map(source).collect();
-    FixtureSet { overlays: vec![Overlay { name: "test".to_owned(), sources }] }
+    FixtureSet { overlays: vec![FixtureOverlay { name: "test".to_owned(), sources }] }
 }
 
 fn settings(value: &str) -> FixtureSet {
@@ -106,7 +106,7 @@ fn settings(value: &str) -> FixtureSet {
 }
 
 fn kube_client(lease: &Lease) -> anyhow::Result<kube::Client> {
-    Ok(kube::Client::try_from(kina_engine::client::config_of_lease(&lease.grant)?)?)
+    Ok(kube::Client::try_from(kina_engine::config_of_lease(&lease.grant)?)?)
 }
 
 fn widgets(client: &kube::Client) -> Api<DynamicObject> {

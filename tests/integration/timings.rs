@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::common::children::{Realm, output, text_of};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kina_engine::protocol::{ClientMessage, EngineMessage, PROTOCOL};
-use kina_engine::timings::{LOG_VARIABLE, Phase, PhaseLine, TimingLine};
+use kina_engine::lab::protocol::{ClientMessage, EngineMessage, PROTOCOL};
+use kina_engine::lab::timings::LOG_VARIABLE;
+use kina_engine::{Phase, PhaseLine, TimingLine};
 use kube::api::PostParams;
 
 const VISITOR: &str = "integration::timings::visitor";

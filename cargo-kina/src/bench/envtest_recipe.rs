@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::Namespace;
-use kina_engine::assets::Assets;
-use kina_engine::certificates::{CertificateAuthority, IssuedIdentity, SigningKeyPair};
-use kina_engine::client;
+use kina_engine::{Assets, CertificateAuthority, IssuedIdentity, SigningKeyPair};
 use kube::api::{Api, ListParams};
 use tokio::process::{Child, Command};
 
@@ -69,7 +67,7 @@ pub async fn boot(assets: &Assets) -> anyhow::Result<f64> {
         ],
     )?;
     let anonymous = {
-        let mut config = client::kube_config(api_address, &serving_ca_pem, kube::config::AuthInfo::default())?;
+        let mut config = kina_engine::kube_config(api_address, &serving_ca_pem, kube::config::AuthInfo::default())?;
         config.accept_invalid_certs = true;
         kube::Client::try_from(config)?
     };
@@ -82,8 +80,8 @@ pub async fn boot(assets: &Assets) -> anyhow::Result<f64> {
     })
     .await?;
 
-    let auth_info = client::auth_info(&admin.certificate_pem, &admin.key_pem);
-    let client = kube::Client::try_from(client::kube_config(api_address, &serving_ca_pem, auth_info)?)?;
+    let auth_info = kina_engine::auth_info(&admin.certificate_pem, &admin.key_pem);
+    let client = kube::Client::try_from(kina_engine::kube_config(api_address, &serving_ca_pem, auth_info)?)?;
     let namespaces: Api<Namespace> = Api::all(client);
     poll("the namespace `default`", NAMESPACE_INTERVAL, || {
         let namespaces = namespaces.clone();

@@ -1,6 +1,5 @@
 //! The surroundings of a measurement, as far as they affect figures. No name of the machine and no path on it.
 
-use kina_engine::machine_resources;
 use serde::{Deserialize, Serialize};
 
 /// A machine, and how busy it was.
@@ -49,7 +48,7 @@ pub fn watch() -> Watched {
     let name = read("/etc/os-release").lines().find_map(|line| line.strip_prefix("PRETTY_NAME=").map(unquoted));
     let description = MachineDescription {
         cpu: field("model name").unwrap_or_else(|| "unknown".to_owned()),
-        cores: machine_resources::cores(),
+        cores: kina_engine::cores(),
         memory_mb: memory_bytes(&read("/proc/meminfo")).unwrap_or_default() as f64 / 1e6,
         system: name.unwrap_or_else(|| system.sysname().to_string_lossy().into_owned()),
         kernel: system.release().to_string_lossy().into_owned(),

@@ -28,12 +28,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
-use kina_engine::KubernetesMinor;
-use kina_engine::ProviderName;
-use kina_engine::assets::{self, AssetRequest, Assets};
-use kina_engine::client::EngineClient;
-use kina_engine::direct_cluster::DirectCluster;
-use kina_engine::protocol::{AcquireRequest, Status};
+use kina_engine::{
+    AcquireRequest, AssetRequest, Assets, DirectCluster, EngineClient, KubernetesMinor, ProviderName, Status,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -248,7 +245,7 @@ impl Bench {
         // The engine identifies the binaries by the directory that it was given.
         let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, cache_directory.clone());
         request.explicit_directory = self.assets.kube_apiserver.parent().map(PathBuf::from);
-        let assets = tokio::task::spawn_blocking(move || assets::provide(&request, &|_| {})).await??;
+        let assets = tokio::task::spawn_blocking(move || kina_engine::provide_assets(&request, &|_| {})).await??;
         let cluster = DirectCluster::boot(self.private.directory(), &cache_directory, assets).await?;
         let access = cluster.access();
         let access = DirectAccess {

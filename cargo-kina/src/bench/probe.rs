@@ -9,8 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use k8s_openapi::api::core::v1::Namespace;
-use kina_engine::client::{self, EngineClient, EngineProgram};
-use kina_engine::protocol::AcquireRequest;
+use kina_engine::{AcquireRequest, EngineClient, EngineProgram};
 use kube::api::{Api, ListParams};
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +110,7 @@ pub fn connect(
     certificate_pem: &str,
     key_pem: &str,
 ) -> anyhow::Result<kube::Client> {
-    let config = client::kube_config(address, ca_pem, client::auth_info(certificate_pem, key_pem))?;
+    let config = kina_engine::kube_config(address, ca_pem, kina_engine::auth_info(certificate_pem, key_pem))?;
     Ok(kube::Client::try_from(config)?)
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use kina_engine::protocol::ReleaseStatus;
+use kina_engine::ReleaseStatus;
 
 use super::probe::ProbeReport;
 use super::{Bench, envtest_recipe};

@@ -93,8 +93,8 @@ impl Section {
 impl Report {
     pub(super) fn new(provider: &'static str, simulated: bool, checks: Vec<Check>) -> Self {
         let well = checks.iter().all(|check| check.outcome != CheckOutcome::Wrong);
-        let platform = kina_engine::assets::Platform::host().to_string();
-        Self { kina: kina_engine::protocol::VERSION, platform, provider, simulated, well, checks }
+        let platform = kina_engine::Platform::host().to_string();
+        Self { kina: kina_engine::VERSION, platform, provider, simulated, well, checks }
     }
 
     /// Renders the report as text for people.

@@ -6,15 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kina_engine::KubernetesMinor;
-use kina_engine::ProviderName;
-use kina_engine::assets::{self, AssetRequest, Assets, AssetsError};
-use kina_engine::client::{ClientError, EngineClient, EngineProgram};
-use kina_engine::doctor;
-use kina_engine::paths::{EnginePaths, PathsError};
-use kina_engine::protocol::Status;
-use kina_engine::settings::WorkspaceSettings;
-use kina_engine::with_causes;
+use kina_engine::{
+    AssetRequest, Assets, AssetsError, ClientError, EngineClient, EnginePaths, EngineProgram, KubernetesMinor,
+    PathsError, ProviderName, Status, WorkspaceSettings, doctor, with_causes,
+};
 
 use super::ask;
 use super::check::{Check, Section};
@@ -228,7 +223,7 @@ async fn find_binaries(provider: ProviderName, workspace: &WorkspaceSettings, ca
     if let Ok(platform) = doctor::binaries_platform(provider) {
         request = request.for_platform(platform);
     }
-    match tokio::task::spawn_blocking(move || assets::provide(&request, &|_| {})).await {
+    match tokio::task::spawn_blocking(move || kina_engine::provide_assets(&request, &|_| {})).await {
         Ok(found) => binaries(minor, &found),
         Err(panic) => SECTION.wrong("binaries", format!("bug: {panic}"), "this is a bug in kina", "please report it"),
     }
@@ -286,14 +281,14 @@ mod tests {
             AssetRequest::from_environment(KubernetesMinor::DEFAULT, directory.path().to_owned(), &|_| None);
         request.offline = true;
         request.setup_envtest_root = None;
-        let none = binaries(KubernetesMinor::DEFAULT, &assets::provide(&request, &|_| {}));
+        let none = binaries(KubernetesMinor::DEFAULT, &kina_engine::provide_assets(&request, &|_| {}));
         assert_eq!(
             (none.outcome, none.repair.as_deref()),
             (CheckOutcome::Warning, Some("cargo kina warm 1")),
             "{none:?}"
         );
         request.explicit_directory = Some(directory.path().join("empty"));
-        let wrong = binaries(KubernetesMinor::DEFAULT, &assets::provide(&request, &|_| {}));
+        let wrong = binaries(KubernetesMinor::DEFAULT, &kina_engine::provide_assets(&request, &|_| {}));
         assert_eq!(wrong.outcome, CheckOutcome::Wrong, "{wrong:?}");
     }
 

@@ -17,8 +17,7 @@ mod process;
 use std::process::ExitCode;
 
 use clap::Args;
-use kina_engine::ProviderName;
-use kina_engine::settings::{EngineSettings, WorkspaceSettings};
+use kina_engine::{EngineSettings, ProviderName, WorkspaceSettings};
 
 use self::check::Report;
 use super::Format;

@@ -4,9 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use kina_engine::EngineSettings;
 use kina_engine::doctor::MEMORY_PER_CLUSTER_BYTES;
-use kina_engine::machine_resources;
-use kina_engine::settings::EngineSettings;
 
 use super::ask;
 use super::check::{Check, Section};
@@ -20,13 +19,13 @@ const LOOPBACK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Makes all checks of this section.
 pub(super) fn examine(settings: &EngineSettings) -> Vec<Check> {
-    let memory_bytes = settings.memory_max_bytes.unwrap_or_else(machine_resources::available_memory_bytes);
-    let by_cores = machine_resources::cores().saturating_mul(2);
+    let memory_bytes = settings.memory_max_bytes.unwrap_or_else(kina_engine::available_memory_bytes);
+    let by_cores = kina_engine::cores().saturating_mul(2);
     let by_memory = usize::try_from(memory_bytes / MEMORY_PER_CLUSTER_BYTES).unwrap_or(usize::MAX);
     let clusters_max = settings.slots_max.unwrap_or(by_cores.min(by_memory)).max(1);
     let mut checks = vec![
         open_files(SECTION, ask::open_files_max()),
-        cores(machine_resources::cores()),
+        cores(kina_engine::cores()),
         memory(memory_bytes, settings.memory_max_bytes.is_some()),
         loopback(&try_loopback()),
         death_with_the_engine(),

@@ -9,10 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use kina_engine::ProviderName;
-use kina_engine::earlier_logs;
-use kina_engine::paths::EnginePaths;
-use kina_engine::settings::WorkspaceSettings;
+use kina_engine::{EnginePaths, ProviderName, WorkspaceSettings};
 
 use self::tail::Tail;
 use super::output::{Paint, Style, print_bytes};
@@ -96,11 +93,12 @@ impl Source {
         match self {
             Self::File(path) => {
                 let beside = path.parent().zip(path.file_name());
-                let earlier = beside.map(|(directory, name)| directory.join(earlier_logs::DIRECTORY).join(name));
+                let earlier =
+                    beside.map(|(directory, name)| directory.join(kina_engine::EARLIER_LOG_DIRECTORY).join(name));
                 earlier.filter(|earlier| earlier.exists()).into_iter().collect()
             }
             Self::Directory(directory) => {
-                files_in(&directory.join(earlier_logs::DIRECTORY), component).unwrap_or_default()
+                files_in(&directory.join(kina_engine::EARLIER_LOG_DIRECTORY), component).unwrap_or_default()
             }
         }
     }
@@ -130,7 +128,7 @@ fn files_in(directory: &Path, component: Option<&str>) -> std::io::Result<Vec<Pa
 }
 
 fn is_earlier(path: &Path) -> bool {
-    path.parent().is_some_and(|directory| directory.ends_with(earlier_logs::DIRECTORY))
+    path.parent().is_some_and(|directory| directory.ends_with(kina_engine::EARLIER_LOG_DIRECTORY))
 }
 
 /// The logs of the cluster of that name, or of the only one whose name ends like that.
@@ -212,7 +210,7 @@ mod tests {
     #[test]
     fn lines_of_earlier_leases_come_first() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let earlier = directory.path().join(earlier_logs::DIRECTORY);
+        let earlier = directory.path().join(kina_engine::EARLIER_LOG_DIRECTORY);
         let source = Source::Directory(directory.path().to_owned());
         assert!(source.earlier_files(None).is_empty());
         std::fs::create_dir(&earlier).expect("made");

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use kina_engine::client::Lease;
+use kina_engine::Lease;
 
 use self::command::{Ending, RunningCommand};
 use self::environment::Surrounding;

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use kina_engine::ProviderName;
-use kina_engine::client::{EngineClient, EngineProgram};
-use kina_engine::timings::{PhaseLine, TimingLine};
+use kina_engine::{EngineClient, EngineProgram, PhaseLine, ProviderName, TimingLine};
 
 use self::page::Report;
 

@@ -49,7 +49,7 @@ pub enum Prune {
 }
 
 /// All directories that may hold the binaries of such a request: those that the user named, and the stores.
-pub fn inventory(request: &AssetRequest) -> Vec<StoredAssets> {
+pub fn stored_assets(request: &AssetRequest) -> Vec<StoredAssets> {
     let given = [
         (AssetSource::ExplicitDirectory, &request.explicit_directory),
         (AssetSource::KubebuilderAssets, &request.kubebuilder_assets),
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_is_there_is_listed_with_what_is_wrong_with_it() {
-        let stored = inventory(&cache().request());
+        let stored = stored_assets(&cache().request());
         let find = |name: &str| stored.iter().find(|assets| name_of(&assets.directory) == name).expect(name);
         let complete = find("1.37.1-linux-amd64");
         assert_eq!(complete.components, BOTH);
@@ -246,7 +246,7 @@ mod tests {
             assert!(!assets.directory.exists());
         }
         assert!(cache.prunable(Prune::Superseded).is_empty());
-        assert_eq!(inventory(&request).len(), 4);
+        assert_eq!(stored_assets(&request).len(), 4);
         let staging = std::fs::read_dir(cache.0.path().join("assets/staging")).expect("there");
         assert_eq!(staging.count(), 0);
     }

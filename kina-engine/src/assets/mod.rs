@@ -26,21 +26,19 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-pub use self::error::{AssetSource, AssetsError, NoSource, SourceAnswer};
+pub use self::error::{AssetSource, AssetsError, SourceAnswer};
 #[cfg(any(feature = "apple", target_os = "macos"))]
 pub(crate) use self::executable::program_kind;
-pub use self::inventory::{Prune, StoredAssets, inventory, prunable, remove};
+pub use self::inventory::{Prune, StoredAssets, prunable, remove, stored_assets};
 pub use self::platform::Platform;
-pub use self::request::{
-    AssetLimits, AssetRequest, DEFAULT_INDEX_URL, DEFAULT_KWOK_RELEASE_URL, DEFAULT_RELEASE_URL, ENVIRONMENT,
-};
-pub use self::version::{InvalidVersion, KubernetesVersion};
-pub use crate::kubernetes_minor::{KubernetesMinor, UnknownMinor};
+pub use self::request::AssetRequest;
+pub(crate) use crate::kubernetes_minor::KubernetesMinor;
 
 use self::binaries::Binaries;
-use self::error::SourceFailure;
+use self::error::{NoSource, SourceFailure};
 use self::store::StoreLock;
 use self::trusted::Trusted;
+use self::version::KubernetesVersion;
 
 /// The binaries of a control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +86,7 @@ type Report<'a> = dyn Fn(Progress) + 'a;
 /// Provides the binaries of the wanted minor from the first source that has them.
 ///
 /// `report` receives everything that takes longer than a moment, and at least one sign of life every
-/// [`AssetLimits::report_interval`] during a build or a wait for another process.
+/// `report_interval` of the request's limits during a build or a wait for another process.
 ///
 /// # Errors
 ///

@@ -14,18 +14,18 @@ use crate::kubernetes_minor::KubernetesMinor;
 use crate::trust::{Rule, TRUSTED_DIRECTORY, search_path};
 
 /// The release index that is asked unless the request names another one.
-pub const DEFAULT_INDEX_URL: &str =
+const DEFAULT_INDEX_URL: &str =
     "https://raw.githubusercontent.com/kubernetes-sigs/controller-tools/HEAD/envtest-releases.yaml";
 
 /// Where the Kubernetes project releases single programs, unless the request names another place.
-pub const DEFAULT_RELEASE_URL: &str = "https://dl.k8s.io";
+const DEFAULT_RELEASE_URL: &str = "https://dl.k8s.io";
 /// Where the release of the simulated nodes is described, unless the request names another place.
-pub const DEFAULT_KWOK_RELEASE_URL: &str = "https://api.github.com/repos/kubernetes-sigs/kwok/releases/tags/v0.8.0";
+const DEFAULT_KWOK_RELEASE_URL: &str = "https://api.github.com/repos/kubernetes-sigs/kwok/releases/tags/v0.8.0";
 
 /// The environment variables that decide where assets come from and how the network is reached.
 ///
 /// They have to travel from a client to the engine, and are the only ones that a `go` command run by kina sees.
-pub const ENVIRONMENT: [&str; 34] = [
+const ENVIRONMENT: [&str; 34] = [
     "ALL_PROXY",
     "GIT_SSL_CAINFO",
     "GOAUTH",
@@ -90,11 +90,11 @@ pub struct AssetRequest {
     pub offline: bool,
     /// Set if missing binaries are to be built, even if they could be downloaded.
     pub build_only: bool,
-    /// The value of [`TRUSTED_DIRECTORY`].
+    /// The value of `KINA_TRUSTED_DIRECTORY`.
     pub trusted_directory: Option<OsString>,
     /// Where a `go` program may be, in order of preference.
     pub go_programs: Vec<PathBuf>,
-    /// The values of [`ENVIRONMENT`] that are set.
+    /// The environment variables that decide where assets come from and how the network is reached, those that are set.
     pub environment: Vec<(String, OsString)>,
     /// The bounds on time and size.
     pub limits: AssetLimits,

@@ -35,9 +35,8 @@ use std::collections::BTreeSet;
 use ::cel::common::ast::IdedExpr;
 use ::cel::{Context, ExecutionError, Value};
 
-pub use error::{EvaluationError, ExpressionError};
-pub use explain::{Part, Verdict};
-
+use error::{EvaluationError, ExpressionError};
+use explain::Part;
 use functions::Pattern;
 use prepared::Prepared;
 
@@ -47,10 +46,10 @@ pub const EXPRESSION_BYTES_MAX: usize = 10_000;
 /// A compiled condition.
 ///
 /// ```
-/// use kina_engine::cel::Expression;
+/// use kina_engine::CelExpression;
 /// use serde_json::json;
 ///
-/// let is_ready = Expression::compile("status.readyReplicas == spec.replicas")?;
+/// let is_ready = CelExpression::compile("status.readyReplicas == spec.replicas")?;
 /// let deployment = json!({"spec": {"replicas": 3}, "status": {"readyReplicas": 1}});
 /// assert!(!is_ready.bind(&deployment).evaluate()?);
 /// let parts = is_ready.explain(&deployment);

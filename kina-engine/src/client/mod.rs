@@ -26,8 +26,7 @@ use crate::paths::EnginePaths;
 use crate::protocol::{
     AcquireRequest, ClientMessage, EngineMessage, LeaseGrant, MetricsText, NetworkChange, RuleKind, Status,
 };
-pub use crate::settings::BECOME_ENGINE;
-use crate::settings::WorkspaceSettings;
+use crate::settings::{BECOME_ENGINE, WorkspaceSettings};
 use crate::timings::{self, TimingLine};
 use connection::Connection;
 

@@ -49,7 +49,7 @@ mod steps;
 mod template_upload;
 mod templates;
 
-use crate::client::BECOME_ENGINE;
+use crate::settings::BECOME_ENGINE;
 
 /// Exit code of an engine that could not start; its log says why.
 const EXIT_FAILED: i32 = 70;

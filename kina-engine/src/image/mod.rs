@@ -11,7 +11,11 @@ mod architecture;
 mod archive;
 mod content;
 mod error;
-pub mod layout;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the supervisor alone uses some of these, and a test compares its list")
+)]
+pub(crate) mod layout;
 mod rustc;
 mod store;
 mod supervisor;
@@ -94,7 +98,7 @@ pub fn build_and_describe(
 }
 
 /// Provides the supervisor that the next image for `architecture` in `directory` would have.
-pub fn supervisor(architecture: Architecture, directory: &Path) -> Result<PathBuf, SupervisorError> {
+pub fn provide_supervisor(architecture: Architecture, directory: &Path) -> Result<PathBuf, SupervisorError> {
     let source = SupervisorSource::from_environment(&|name| std::env::var_os(name));
     source.provide(architecture, &directory.join("supervisors")).map(|supervisor| supervisor.path)
 }

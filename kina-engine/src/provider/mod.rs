@@ -39,7 +39,9 @@ pub use self::capabilities::Capabilities;
 use self::error::OwnError;
 pub use self::error::ProviderError;
 pub use self::registration::EngineParts;
-pub use self::registry::{binaries_platform, connect, program_variable};
+#[cfg(feature = "lab")]
+pub use self::registry::program_variable;
+pub use self::registry::{binaries_platform, connect};
 use crate::assets::Assets;
 use crate::cluster_access::ClusterAccess;
 use crate::etcd::PackedState;

@@ -11,6 +11,7 @@ pub(super) struct Registration {
     /// Returns the platform that the binaries of its clusters must have been built for.
     pub(super) binaries_platform: fn() -> Platform,
     /// The variable that names the program that makes its clusters; `None` if the engine itself makes them.
+    #[cfg_attr(not(feature = "lab"), allow(dead_code, reason = "asked by the laboratory alone"))]
     pub(super) program_variable: Option<&'static str>,
     /// Makes the provider, and has it remove the remains of earlier engines' clusters.
     pub(super) connect: for<'a> fn(EngineParts<'a>) -> ProviderFuture<'a, Arc<dyn Provider>>,

@@ -32,6 +32,7 @@ pub fn binaries_platform(name: ProviderName) -> Result<Platform, ProviderError> 
 ///
 /// # Errors
 /// If this engine was built without the provider.
+#[cfg(feature = "lab")]
 pub fn program_variable(name: ProviderName) -> Result<Option<&'static str>, ProviderError> {
     Ok(registration(name)?.program_variable)
 }

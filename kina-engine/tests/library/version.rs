@@ -23,7 +23,7 @@ fn write(root: &Path, name: &str, text: &str) {
 #[test]
 fn it_is_that_of_this_package() {
     let own = format!("+{:08x}", hash(Path::new(env!("CARGO_MANIFEST_DIR"))));
-    assert!(kina_engine::protocol::VERSION.ends_with(&own), "{own} {}", kina_engine::protocol::VERSION);
+    assert!(kina_engine::VERSION.ends_with(&own), "{own} {}", kina_engine::VERSION);
 }
 
 #[test]

@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use kina_engine::ProviderName;
-use kina_engine::assets::Assets;
-use kina_engine::image::layout::SUPERVISOR_LOG;
+use kina_engine::lab::image::layout::SUPERVISOR_LOG;
 use kina_engine::lab::provider::{CreateRequest, ProvidedCluster, Provider, Readiness};
 use kina_engine::lab::snapshot::Snapshot;
-use kina_engine::protocol::Profile;
+use kina_engine::{Assets, Profile, ProviderName};
 use serde::{Deserialize, Serialize};
 
 use super::super::contract::writes_allowed;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
-use kina_engine::trust::search_path;
+use kina_engine::lab::search_path;
 use serde::Deserialize;
 use tokio::process::Command;
 

@@ -7,8 +7,7 @@ use cargo_kina::bench::dirt::Dirt;
 use cargo_kina::bench::probe::{self, LeaseProbe, lease, print};
 use cargo_kina::output::print_progress;
 use clap::Subcommand;
-use kina_engine::client::{EngineClient, EngineProgram};
-use kina_engine::protocol::AcquireRequest;
+use kina_engine::{AcquireRequest, EngineClient, EngineProgram};
 
 use super::{crud, fixtures, gateway, stress};
 

@@ -1,7 +1,7 @@
 //! The processor time of processes. Only available on Linux.
 
-use kina_engine::process_time;
-use kina_engine::protocol::Status;
+use kina_engine::Status;
+use kina_engine::lab::process_time;
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds of processor time, in all since each process started.
@@ -57,7 +57,7 @@ impl ProcessorTime {
 
 /// Of one process with all its threads.
 pub(super) fn used_ms(process_id: u32) -> Option<f64> {
-    process_time::of_process(process_id).map(|used| used.own.as_secs_f64() * 1e3)
+    kina_engine::process_time_of(process_id).map(|used| used.own.as_secs_f64() * 1e3)
 }
 
 fn used_by_ended_children_ms() -> Option<f64> {

@@ -2,8 +2,7 @@
 //! the number of changes that the lease made.
 
 use anyhow::Context;
-use kina_engine::ProviderName;
-use kina_engine::protocol::ReleaseStatus;
+use kina_engine::{ProviderName, ReleaseStatus};
 use serde_json::json;
 
 use super::report::{Draft, Measurement, Report};

@@ -11,9 +11,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use cargo_kina::Format;
 use clap::Args;
-use kina_engine::ProviderName;
-use kina_engine::machine_resources;
-use kina_engine::protocol::{LayerHits, Status};
+use kina_engine::lab::protocol::LayerHits;
+use kina_engine::{ProviderName, Status};
 use serde::Serialize;
 use tokio::process::Command;
 
@@ -142,7 +141,7 @@ pub(crate) async fn measure(provider: ProviderName, arguments: ScaleArguments) -
     let suites = Suites { nextest: nextest()?, repository: repository()?, tests: arguments.tests };
     say("builds the tests, which takes minutes the first time");
     suites.build().await?;
-    let mut bench = Bench::prepare(provider, pool_size(machine_resources::cores())).await?;
+    let mut bench = Bench::prepare(provider, pool_size(kina_engine::cores())).await?;
     let measured = report(&mut bench, &suites, &arguments).await;
     bench.finish(measured, arguments.format).await
 }
@@ -153,7 +152,7 @@ fn pool_size(cores: usize) -> usize {
 }
 
 async fn report(bench: &mut Bench, suites: &Suites, arguments: &ScaleArguments) -> anyhow::Result<Report> {
-    let test_threads = arguments.test_threads.unwrap_or_else(machine_resources::cores);
+    let test_threads = arguments.test_threads.unwrap_or_else(kina_engine::cores);
     say("bootstraps");
     bench.warm_up().await?;
     let mut rounds = Vec::new();
@@ -210,7 +209,7 @@ impl Report {
             rounds: rounds.len(),
             test_threads,
             clusters,
-            cores: machine_resources::cores(),
+            cores: kina_engine::cores(),
             engine_profile: last.status.engine_profile.clone(),
             test_profile: if cfg!(debug_assertions) { "debug" } else { "release" },
             kubernetes: last.status.slots.iter().find_map(|slot| slot.kubernetes.clone()).unwrap_or_default(),

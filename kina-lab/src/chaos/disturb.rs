@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use kina_engine::Status;
+use kina_engine::lab::protocol::{Counters, HighWater};
 use kina_engine::lab::provider::apple::ContainerState;
-use kina_engine::protocol::{Counters, HighWater, Status};
 use rustix::process::Signal;
 
 use super::containers::{costs_boots, costs_leases};

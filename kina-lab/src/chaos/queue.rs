@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use cargo_kina::{Format, print_report};
 use clap::Args;
-use kina_engine::ProviderName;
-use kina_engine::client::{EngineClient, EngineProgram};
-use kina_engine::protocol::AcquireRequest;
+use kina_engine::{AcquireRequest, EngineClient, EngineProgram, ProviderName};
 use serde::{Deserialize, Serialize};
 
 use super::containers::Foreign;

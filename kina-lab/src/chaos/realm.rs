@@ -8,11 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cargo_kina::{PrivateEngine, find_binaries};
-use kina_engine::ProviderName;
-use kina_engine::client::EngineClient;
-use kina_engine::doctor::program_variable;
-use kina_engine::protocol::{AcquireRequest, Status};
-use kina_engine::trust::search_path;
+use kina_engine::lab::provider::program_variable;
+use kina_engine::lab::search_path;
+use kina_engine::{AcquireRequest, EngineClient, ProviderName, Status};
 
 use super::containers::Containers;
 use super::{Part, say};

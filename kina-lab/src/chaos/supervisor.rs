@@ -339,10 +339,10 @@ impl Supervisor {
 
     fn report(&self, plan: &Plan, start: Instant) -> Report {
         let engines = self.disturber.engines();
-        let sum = |count: &dyn Fn(&kina_engine::protocol::Counters) -> u64| {
+        let sum = |count: &dyn Fn(&kina_engine::lab::protocol::Counters) -> u64| {
             engines.iter().map(|engine| count(&engine.counters)).sum()
         };
-        let most = |count: &dyn Fn(&kina_engine::protocol::HighWater) -> usize| {
+        let most = |count: &dyn Fn(&kina_engine::lab::protocol::HighWater) -> usize| {
             engines.iter().map(|engine| count(&engine.high_water)).max().unwrap_or(0)
         };
         let is_emulator = self.realm.containers().is_some_and(Containers::is_emulator);

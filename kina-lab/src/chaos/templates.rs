@@ -1,7 +1,7 @@
 //! Leases that start from a template, and checks of their content.
 
 use anyhow::Context;
-use kina_engine::fixtures::{FixtureSet, Overlay, Source};
+use kina_engine::{FixtureOverlay, FixtureSet, FixtureSource};
 use serde_json::Value;
 
 use super::canary::{Api, Sighting};
@@ -27,8 +27,8 @@ pub(super) fn content(number: u64) -> FixtureSet {
         texts
             .push(("thing.yaml", format!("apiVersion: {GROUP}/v1\nkind: Thing\nmetadata: {{name: thing}}\nsize: 1\n")));
     }
-    let sources = texts.into_iter().map(|(name, text)| Source { name: name.to_owned(), text }).collect();
-    FixtureSet { overlays: vec![Overlay { name: "chaos".to_owned(), sources }] }
+    let sources = texts.into_iter().map(|(name, text)| FixtureSource { name: name.to_owned(), text }).collect();
+    FixtureSet { overlays: vec![FixtureOverlay { name: "chaos".to_owned(), sources }] }
 }
 
 /// Returns the deviations from a cluster that starts from this template and from no other.

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use kina_engine::client::{EngineClient, EngineProgram, Lease};
-use kina_engine::fixtures::FixtureSet;
-use kina_engine::protocol::AcquireRequest;
+use kina_engine::{AcquireRequest, EngineClient, EngineProgram, FixtureSet, Lease};
 use rustix::process::{Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 

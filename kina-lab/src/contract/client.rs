@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use http::{Method, Request, StatusCode};
-use kina_engine::certificates::IssuedIdentity;
-use kina_engine::client::{auth_info, kube_config};
 use kina_engine::lab::api_client::ApiClient;
 use kina_engine::lab::provider::ProvidedCluster;
+use kina_engine::{IssuedIdentity, auth_info, kube_config};
 use kube::client::Body;
 use kube::config::AuthInfo;
 use serde_json::{Value, json};

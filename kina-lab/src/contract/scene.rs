@@ -7,13 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use kina_engine::ProviderName;
-use kina_engine::assets::Assets;
 use kina_engine::lab::boot::wait_complete;
 use kina_engine::lab::etcd::EtcdClient;
 use kina_engine::lab::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError, Readiness};
 use kina_engine::lab::snapshot::Snapshot;
-use kina_engine::protocol::Profile;
+use kina_engine::{Assets, Profile, ProviderName};
 use tokio::sync::OnceCell;
 
 use super::client::{write, writes_allowed};

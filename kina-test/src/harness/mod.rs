@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kina_engine::client::ClientError;
-use kina_engine::protocol::{Isolation, Profile};
-use kina_engine::settings::WorkspaceSettings;
+use kina_engine::{ClientError, Isolation, Profile, WorkspaceSettings};
 use tokio::runtime::{Builder, Runtime};
 
 pub use call::{Argument, Arguments, TestFunction, argument};

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kina_engine::fixtures::{FixtureSet, Overlay, ReadError, Source, read_glob};
+use kina_engine::{FixtureOverlay, FixtureReadError, FixtureSet, FixtureSource, read_fixtures};
 use once_cell::sync::OnceCell;
 
 use super::{Entry, Template};
@@ -58,19 +58,19 @@ impl Template {
         cache.entry(key).or_default().clone()
     }
 
-    fn read_anew(&self, package_directory: &Path) -> Result<ReadTemplate, ReadError> {
-        let mut crds = Overlay { name: "crds".to_owned(), sources: Vec::new() };
+    fn read_anew(&self, package_directory: &Path) -> Result<ReadTemplate, FixtureReadError> {
+        let mut crds = FixtureOverlay { name: "crds".to_owned(), sources: Vec::new() };
         let mut others = Vec::new();
         for entry in &self.entries {
             match entry {
                 Entry::CrdOfType { type_name, crd_json } => {
-                    crds.sources.push(Source { name: format!("type `{}`", short(type_name)), text: crd_json() });
+                    crds.sources.push(FixtureSource { name: format!("type `{}`", short(type_name)), text: crd_json() });
                 }
-                Entry::Crds { path } => crds.sources.extend(read_glob(package_directory, path)?.sources),
-                Entry::Fixtures { path } => others.push(read_glob(package_directory, path)?),
+                Entry::Crds { path } => crds.sources.extend(read_fixtures(package_directory, path)?.sources),
+                Entry::Fixtures { path } => others.push(read_fixtures(package_directory, path)?),
                 Entry::Yaml { name, text } => {
-                    let source = Source { name: name.clone(), text: text.clone() };
-                    others.push(Overlay { name: name.clone(), sources: vec![source] });
+                    let source = FixtureSource { name: name.clone(), text: text.clone() };
+                    others.push(FixtureOverlay { name: name.clone(), sources: vec![source] });
                 }
             }
         }

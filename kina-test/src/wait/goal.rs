@@ -33,7 +33,7 @@ pub(super) struct Ready<'goal, 'a, K> {
 
 enum Check<'goal, 'a, K> {
     #[cfg(feature = "cel")]
-    Expression(kina_engine::cel::Expression),
+    Expression(kina_engine::CelExpression),
     Condition {
         name: &'goal str,
         status: &'goal str,
@@ -59,7 +59,7 @@ impl<'a, K: Object> Goal<'a, K> {
             match self {
                 #[cfg(feature = "cel")]
                 Self::Expression(text) => {
-                    let compiled = kina_engine::cel::Expression::compile(text);
+                    let compiled = kina_engine::CelExpression::compile(text);
                     Check::Expression(compiled.map_err(|error| WaitError::Condition {
                         object: target.object.clone(),
                         source: Box::new(error),

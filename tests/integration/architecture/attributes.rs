@@ -31,6 +31,11 @@ pub(super) fn is_hidden(attributes: &[Attribute]) -> bool {
     })
 }
 
+/// Returns true if the attributes make a macro public.
+pub(super) fn is_exported(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| attribute.path().is_ident("macro_export"))
+}
+
 /// Returns true if a condition of `cfg` cannot hold outside of tests.
 fn needs_test(condition: &Meta) -> bool {
     match condition {

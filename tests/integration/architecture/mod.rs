@@ -1,5 +1,5 @@
 //! The structure of the sources: no circles between sibling modules, a pool that depends on nothing, a public surface
-//! without names that no user takes, and ARCHITECTURE.md as the sources are.
+//! of listed names that users take, and ARCHITECTURE.md as the sources are.
 //!
 //! - `tree`: the modules of a crate, from files or planted. `attributes`: the code that does not count.
 //! - `references`: the paths that code names. `names`: the modules that they lead to.
@@ -33,7 +33,7 @@ const CRATES: [(&str, &str); 7] = [
     ("kina_lab", "kina-lab/src/main.rs"),
     ("kina_supervisor", "kina-engine/supervisor/main.rs"),
 ];
-/// Those for which the engine has its public surface.
+/// Those for which the engine has its public surface: the others take names of its module `lab` as well.
 const USERS: [&str; 4] = ["kina", "kina_test_macros", "cargo_kina", "program"];
 
 fn repository() -> PathBuf {
@@ -71,8 +71,8 @@ fn the_pool_depends_on_nothing() {
 
 #[test]
 fn the_engine_shows_the_names_that_its_users_take_and_no_other() {
-    let surface = Surface::read(&Files(&repository()), "kina_engine", Path::new("kina-engine/src/lib.rs"));
-    expect_none(&surface.problems(&TREE, &USERS));
+    let surface = Surface::read(&TREE, &Files(&repository()), "kina_engine", Path::new("kina-engine/src/lib.rs"));
+    expect_none(&surface.problems(&USERS));
 }
 
 #[test]

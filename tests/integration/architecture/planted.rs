@@ -107,18 +107,25 @@ fn an_edge_out_of_the_pool() {
     assert_eq!(pool::edges_out(&tree), [expected]);
 }
 
-/// The problems of a `lib.rs` with one user.
+/// The problems of a `lib.rs` with one user, beside files of modules that it may declare.
 fn surface(library: &'static str, user: &'static str) -> Vec<String> {
-    let files = [("engine/lib.rs", library), ("user/lib.rs", user)];
-    let mut users = Tree::default();
-    users.add_crate(&Planted(&files), "kina", Path::new("user/lib.rs"));
-    Surface::read(&Planted(&files), "kina_engine", Path::new("engine/lib.rs")).problems(&users, &["kina"])
+    let files = [
+        ("engine/lib.rs", library),
+        ("engine/client.rs", "pub mod starter { pub struct Starter; }\npub struct Lease;\npub struct News;\n"),
+        ("engine/news.rs", "pub struct News;\n"),
+        ("engine/lab.rs", "pub mod pool { pub struct Pool; }\n"),
+        ("user/lib.rs", user),
+    ];
+    let mut tree = Tree::default();
+    tree.add_crate(&Planted(&files), "kina_engine", Path::new("engine/lib.rs"));
+    tree.add_crate(&Planted(&files), "kina", Path::new("user/lib.rs"));
+    Surface::read(&tree, &Planted(&files), "kina_engine", Path::new("engine/lib.rs")).problems(&["kina"])
 }
 
 #[test]
 fn an_unused_entry_of_lib_rs() {
     let library =
-        "mod client;\npub use client::{Lease, News};\npub mod paths {\n    pub use crate::places::Paths;\n}\n";
+        "mod client;\npub use client::{Lease, News};\npub mod paths {\n    pub use crate::client::Lease as Paths;\n}\n";
     let user =
         "mod a { use kina_engine::paths; fn f() { paths::Paths::new(); super::Lease; } }\nuse kina_engine::Lease;\n";
     assert_eq!(surface(library, user), ["engine/lib.rs:2: `kina_engine::News` is listed, but no user takes it"]);
@@ -127,21 +134,52 @@ fn an_unused_entry_of_lib_rs() {
 }
 
 #[test]
+fn an_unused_entry_under_another_name_or_of_one_feature() {
+    let library = "mod client;\npub use client::{\n    Lease,\n    News as ClientNews,\n};\n\
+                   pub mod doctor {\n    #[cfg(feature = \"engine\")]\n    pub use crate::client::News;\n}\n";
+    // Neither a name that it does not have outside nor the module of an entry is a use of the entry.
+    assert_eq!(
+        surface(library, "use kina_engine::doctor;\nuse kina_engine::Lease;\nfn f() { kina_engine::News; }\n"),
+        [
+            "user/lib.rs:3: kina takes `kina_engine::News`, which engine/lib.rs does not list",
+            "engine/lib.rs:4: `kina_engine::ClientNews` is listed, but no user takes it",
+            "engine/lib.rs:8: `kina_engine::doctor::News` is listed, but no user takes it",
+        ]
+    );
+}
+
+#[test]
 fn a_name_from_elsewhere_than_the_surface() {
-    let library = "mod client;\npub use client::Lease;\n#[doc(hidden)]\npub mod lab { pub mod pool { } }\n";
+    let library = "mod client;\npub use client::Lease;\n#[doc(hidden)]\npub mod lab;\n";
     let user = "use kina_engine::Lease;\nfn f() {\n    kina_engine::lab::pool::Pool::new();\n}\n";
     let expected = "user/lib.rs:3: kina takes `kina_engine::lab::pool::Pool::new`, which engine/lib.rs does not list";
     assert_eq!(surface(library, user), [expected]);
 }
 
 #[test]
-fn an_unused_module_of_lib_rs_and_names_that_it_does_not_list() {
+fn a_public_module_of_lib_rs_without_a_list_of_its_names() {
     let library = "pub mod client;\npub mod news;\npub use news::*;\n";
     assert_eq!(
         surface(library, "use kina_engine::client::Lease;\n"),
         [
+            "engine/lib.rs:1: all names of `kina_engine::client` would be public: list them",
+            "engine/lib.rs:2: all names of `kina_engine::news` would be public: list them",
             "engine/lib.rs:3: all names of a module would be public: list them",
             "engine/lib.rs:2: `kina_engine::news` is listed, but no user takes it",
+        ]
+    );
+}
+
+#[test]
+fn a_module_made_public_by_use_and_names_made_by_a_macro() {
+    let library = "mod client;\npub mod parts {\n    pub use crate::client::starter as begin;\n}\n\
+                   macro_rules! private { () => {} }\nprivate!();\n#[macro_export]\nmacro_rules! public { () => {} }\n";
+    assert_eq!(
+        surface(library, "use kina_engine::parts::begin::Starter;\n"),
+        [
+            "engine/lib.rs:3: all names of `kina_engine::parts::begin` would be public: list them",
+            "engine/lib.rs:6: a macro could make any name public: list them",
+            "engine/lib.rs:8: `kina_engine::public` is listed, but no user takes it",
         ]
     );
 }

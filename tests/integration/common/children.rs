@@ -9,9 +9,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use cargo_kina::PrivateEngine;
-use kina_engine::ProviderName;
-use kina_engine::client::EngineClient;
-use kina_engine::protocol::{ClientMessage, EngineMessage, PROTOCOL, Status, VERSION};
+use kina_engine::lab::protocol::{ClientMessage, EngineMessage, PROTOCOL};
+use kina_engine::{EngineClient, ProviderName, Status, VERSION};
 
 use super::wait_until_blocking;
 

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use kina_engine::assets::{AssetRequest, Assets, KubernetesMinor};
+use kina_engine::{AssetRequest, Assets, KubernetesMinor};
 use rcgen::{CertificateParams, KeyPair};
 use tokio::sync::OnceCell;
 
@@ -59,11 +59,11 @@ async fn load_or_record() -> anyhow::Result<ClusterState> {
 /// The binaries under test, found as the engine finds them.
 pub fn assets() -> anyhow::Result<Assets> {
     let cache_directory =
-        kina_engine::paths::EnginePaths::from_environment(kina_engine::ProviderName::Process)?.cache_directory;
+        kina_engine::EnginePaths::from_environment(kina_engine::ProviderName::Process)?.cache_directory;
     let mut request =
         AssetRequest::from_environment(KubernetesMinor::DEFAULT, cache_directory, &|name| std::env::var_os(name));
     request.explicit_directory = std::env::var_os("KINA_ASSETS_DIR").map(PathBuf::from);
-    Ok(kina_engine::assets::provide(&request, &|progress| eprintln!("{progress}"))?)
+    Ok(kina_engine::provide_assets(&request, &|progress| eprintln!("{progress}"))?)
 }
 
 fn load(recording: &Path) -> Option<ClusterState> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use base64::Engine as _;
-use kina_engine::protocol::Profile;
+use kina_engine::Profile;
 use serde_json::json;
 
 use super::rules;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use kina_engine::client::{ClientError, EngineClient, Lease, config_of_lease};
-use kina_engine::fixtures::{FixtureSet, Overlay, Source};
-use kina_engine::protocol::{AcquireRequest, Profile};
+use kina_engine::{
+    AcquireRequest, ClientError, EngineClient, FixtureOverlay, FixtureSet, FixtureSource, Lease, Profile,
+    config_of_lease,
+};
 
 use crate::common;
 use crate::common::cache::empty_cache;
@@ -29,8 +30,8 @@ impl Scene {
 
     /// A lease on the template of this text.
     pub async fn lease(&self, text: &str, profile: Profile) -> Result<Lease, ClientError> {
-        let source = Source { name: "rules.yaml".to_owned(), text: text.to_owned() };
-        let set = FixtureSet { overlays: vec![Overlay { name: "test".to_owned(), sources: vec![source] }] };
+        let source = FixtureSource { name: "rules.yaml".to_owned(), text: text.to_owned() };
+        let set = FixtureSet { overlays: vec![FixtureOverlay { name: "test".to_owned(), sources: vec![source] }] };
         let assets_directory =
             common::untouched::assets().expect("found before").kube_apiserver.parent().map(Into::into);
         let request = AcquireRequest {

@@ -1,7 +1,7 @@
 //! The first requests to a new template.
 
 use anyhow::{Context, ensure};
-use kina_engine::protocol::Profile;
+use kina_engine::Profile;
 
 use super::rules;
 use super::scene::{Scene, client};

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use futures::{StreamExt, TryStreamExt};
-use kina_engine::fixtures::{FixtureSet, Overlay, Source};
-use kina_engine::protocol::LeaseGrant;
+use kina_engine::{FixtureOverlay, FixtureSet, FixtureSource, LeaseGrant};
 use serde_json::{Value, json};
 
 use super::raw::{Connection, Credential, Protocol};
@@ -104,8 +103,8 @@ impl Case {
             Writer::HeldCreation | Writer::Queued | Writer::Upgrade => return FixtureSet::default(),
         }
         let text = objects.iter().map(|object| format!("---\n{object}\n")).collect();
-        let sources = vec![Source { name: "before.yaml".to_owned(), text }];
-        FixtureSet { overlays: vec![Overlay { name: "outlived".to_owned(), sources }] }
+        let sources = vec![FixtureSource { name: "before.yaml".to_owned(), text }];
+        FixtureSet { overlays: vec![FixtureOverlay { name: "outlived".to_owned(), sources }] }
     }
 
     /// Starts the work. Returns the connection to close after the lease.
@@ -198,7 +197,7 @@ fn last(count: usize) -> std::ops::Range<usize> {
 }
 
 fn server(grant: &LeaseGrant) -> anyhow::Result<Server> {
-    Ok(Server(kube::Client::try_from(kina_engine::client::config_of_lease(grant)?)?))
+    Ok(Server(kube::Client::try_from(kina_engine::config_of_lease(grant)?)?))
 }
 
 /// The token of a service account with all rights.

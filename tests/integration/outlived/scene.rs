@@ -5,9 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use kina_engine::client::{EngineClient, Lease};
-use kina_engine::fixtures::FixtureSet;
-use kina_engine::protocol::AcquireRequest;
+use kina_engine::{AcquireRequest, EngineClient, FixtureSet, Lease};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
@@ -99,7 +97,7 @@ impl Scene {
     /// Reads the API server's goroutines twice in a row: none may be at work both times.
     async fn expect_all_ended(&self, lease: &Lease) -> anyhow::Result<()> {
         // No request is answered before the cluster is proven.
-        let config = kina_engine::client::config_of_lease(&lease.grant)?;
+        let config = kina_engine::config_of_lease(&lease.grant)?;
         kube::Client::try_from(config)?.apiserver_version().await?;
         let first = self.profile(&lease.grant.cluster).await.context("no profile")?;
         tokio::time::sleep(PROFILE_INTERVAL).await;

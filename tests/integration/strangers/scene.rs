@@ -12,7 +12,8 @@ use std::time::Duration;
 use crate::common::PATIENCE;
 use crate::common::children::{Realm, RunningTest, output, text_of};
 use crate::common::server::Server;
-use kina_engine::protocol::{ClientMessage, EngineMessage, Status};
+use kina_engine::Status;
+use kina_engine::lab::protocol::{ClientMessage, EngineMessage};
 
 /// Tells the tenant which connections to use.
 const CONNECTIONS: &str = "KINA_TEST_TENANT_CONNECTIONS";

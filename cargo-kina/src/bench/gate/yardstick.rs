@@ -67,8 +67,7 @@ pub async fn processor() -> anyhow::Result<f64> {
         hash.finalize()
     };
     let start = Instant::now();
-    let workers: Vec<_> =
-        (0..kina_engine::machine_resources::cores()).map(|_| tokio::task::spawn_blocking(work)).collect();
+    let workers: Vec<_> = (0..kina_engine::cores()).map(|_| tokio::task::spawn_blocking(work)).collect();
     for worker in workers {
         std::hint::black_box(worker.await.context("a thread that hashed did not end")?);
     }

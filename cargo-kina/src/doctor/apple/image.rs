@@ -2,11 +2,8 @@
 
 use std::path::PathBuf;
 
-use kina_engine::ProviderName;
 use kina_engine::doctor::{ContainerError, Examination};
-use kina_engine::image::{self, Architecture, SupervisorError};
-use kina_engine::paths::EnginePaths;
-use kina_engine::with_causes;
+use kina_engine::{Architecture, EnginePaths, ProviderName, SupervisorError, with_causes};
 
 use super::super::check::Check;
 use super::SECTION;
@@ -17,9 +14,9 @@ pub(super) async fn examine(examined: Option<&Result<Examination, ContainerError
         let why = "kina makes no images for this processor, or has no directory to make them in";
         return ["supervisor", "image"].map(|name| SECTION.skipped(name, why)).into();
     };
-    let directory = image::directory(&paths.cache_directory);
-    let made = image::last_used(architecture, None, &directory).map(|image| image.reference);
-    let built = tokio::task::spawn_blocking(move || image::supervisor(architecture, &directory)).await;
+    let directory = kina_engine::image_directory(&paths.cache_directory);
+    let made = kina_engine::last_used_image(architecture, None, &directory).map(|image| image.reference);
+    let built = tokio::task::spawn_blocking(move || kina_engine::provide_supervisor(architecture, &directory)).await;
     let loaded = match examined {
         Some(Ok(Examination { inside: Some(inside), .. })) => inside.images.as_ref().ok(),
         _ => None,

@@ -12,14 +12,10 @@ mod service;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kina_engine::ProviderName;
-use kina_engine::assets::Assets;
 use kina_engine::doctor::{
     self, AppleError, AppleProvider, AppleSettings, ClusterImage, PROGRAM_VARIABLE, Provider, ProviderError,
 };
-use kina_engine::machine_resources;
-use kina_engine::paths::EnginePaths;
-use kina_engine::settings::EngineSettings;
+use kina_engine::{Assets, EnginePaths, EngineSettings, ProviderName};
 
 use super::ask;
 use super::check::{Check, Section};
@@ -74,7 +70,7 @@ async fn connect(program: PathBuf, settings: &EngineSettings) -> Result<ApplePro
 
 fn memory(provider: Option<&AppleProvider>, settings: &EngineSettings) -> Check {
     let Some(provider) = provider else { return SECTION.skipped("memory", NO_PROGRAM) };
-    let available = settings.memory_max_bytes.unwrap_or_else(machine_resources::available_memory_bytes);
+    let available = settings.memory_max_bytes.unwrap_or_else(kina_engine::available_memory_bytes);
     room_for_clusters(available, provider.capabilities().memory_per_cluster_bytes)
 }
 

@@ -4,9 +4,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use kina_engine::ProviderName;
 use kina_engine::doctor::ContainerErrorKind;
-use kina_engine::paths::EnginePaths;
+use kina_engine::{EnginePaths, ProviderName};
 
 use super::super::check::Check;
 use super::SECTION;

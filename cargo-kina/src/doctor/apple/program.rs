@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use kina_engine::doctor::{PROGRAM_VARIABLE, ProviderError};
-use kina_engine::trust::search_path;
 use kina_engine::with_causes;
 
 use super::super::check::Check;
@@ -31,7 +30,7 @@ pub(super) fn program(chosen: Option<&Path>, is_named: bool) -> Check {
 
 /// Finds every `container` on the search path and in the usual places, each once, in this order.
 pub(super) fn all_in(path: Option<&OsStr>) -> Vec<PathBuf> {
-    let on_path = path.into_iter().flat_map(search_path::directories);
+    let on_path = path.into_iter().flat_map(kina_engine::search_path_directories);
     let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
     for directory in on_path.chain(USUAL_PLACES.map(PathBuf::from)) {
         let path = directory.join("container");

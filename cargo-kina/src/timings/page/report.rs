@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 
-use kina_engine::timings::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};
+use kina_engine::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};
 use serde::Serialize;
 
 /// The largest number of phases that browsers can display well; the latest are shown.

@@ -1,4 +1,4 @@
-use kina_engine::timings::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};
+use kina_engine::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};
 
 use super::*;
 

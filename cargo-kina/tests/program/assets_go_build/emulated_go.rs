@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kina_engine::assets::{AssetRequest, KubernetesMinor};
+use kina_engine::{AssetRequest, KubernetesMinor};
 use tempfile::TempDir;
 
 /// The beginning of every command, which logs itself and its environment. The test's own additions follow.

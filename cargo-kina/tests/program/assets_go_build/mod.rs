@@ -8,14 +8,15 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kina_engine::assets::{AssetRequest, AssetSource, AssetsError, KubernetesMinor, Platform, SourceAnswer, provide};
+use kina_engine::lab::assets::{AssetSource, SourceAnswer};
+use kina_engine::{AssetRequest, AssetsError, KubernetesMinor, Platform, provide_assets};
 use rustix::process::{Pid, test_kill_process};
 
 use self::emulated_go::EmulatedGo;
 
 /// Asks for assets, and returns the build's answer when that fails.
 fn build_answer(go: &EmulatedGo) -> String {
-    let error = provide(&go.request, &|_| {}).expect_err("no assets");
+    let error = provide_assets(&go.request, &|_| {}).expect_err("no assets");
     go.assert_nothing_is_left();
     let AssetsError::NoSource(no_source) = error else { panic!("{error}") };
     let is_build = |answer: &SourceAnswer| answer.asked == AssetSource::GoBuild;
@@ -26,7 +27,7 @@ fn build_answer(go: &EmulatedGo) -> String {
 fn the_newest_listed_patch_is_built_without_the_users_other_variables() {
     let mut go = EmulatedGo::new("");
     go.request.environment.push(("GOPROXY".to_owned(), "http://proxy.example".into()));
-    let assets = provide(&go.request, &|_| {}).expect("assets");
+    let assets = provide_assets(&go.request, &|_| {}).expect("assets");
     assert_eq!(assets.source, AssetSource::GoBuild);
     assert_eq!(assets.version.expect("version").to_string(), "1.37.2");
     let said = std::fs::read_to_string(&assets.kube_apiserver).expect("built");
@@ -51,7 +52,7 @@ fn the_newest_listed_patch_is_built_without_the_users_other_variables() {
     let is_wanted = |name: &str| name == "PATH" || name.starts_with("GO") || name == "CGO_ENABLED";
     let mut names = environment.lines().filter_map(|line| Some(line.split_once('=')?.0));
     assert!(names.all(|name| is_wanted(name) || is_the_shells_own(name)), "{environment}");
-    assert_eq!(provide(&go.request, &|_| {}).expect("again").source, AssetSource::Store);
+    assert_eq!(provide_assets(&go.request, &|_| {}).expect("again").source, AssetSource::Store);
 }
 
 #[test]
@@ -59,24 +60,24 @@ fn binaries_for_another_platform_are_built_as_such_and_kept_apart() {
     let go = EmulatedGo::new("");
     let other = Platform { os: "linux".to_owned(), arch: "riscv64".to_owned() };
     let request = go.request.clone().for_platform(other);
-    let assets = provide(&request, &|_| {}).expect("assets");
+    let assets = provide_assets(&request, &|_| {}).expect("assets");
     assert!(assets.etcd.ends_with("k8s/1.37.2-linux-riscv64/etcd"), "{:?}", assets.etcd);
     let environment = go.text("environment");
     for line in ["GOARCH=riscv64", "GOOS=linux"] {
         assert!(environment.lines().any(|known| known == line), "{line} is not in\n{environment}");
     }
     // Those for this machine are built separately, and both are kept.
-    assert_eq!(provide(&go.request, &|_| {}).expect("assets").source, AssetSource::GoBuild);
-    assert_eq!(provide(&request, &|_| {}).expect("assets").etcd, assets.etcd);
+    assert_eq!(provide_assets(&go.request, &|_| {}).expect("assets").source, AssetSource::GoBuild);
+    assert_eq!(provide_assets(&request, &|_| {}).expect("assets").etcd, assets.etcd);
 }
 
 #[test]
 fn controllers_of_the_same_version_are_built_and_added_to_the_control_plane() {
     let go = EmulatedGo::new("");
-    let control_plane = provide(&go.request, &|_| {}).expect("assets");
+    let control_plane = provide_assets(&go.request, &|_| {}).expect("assets");
     assert_eq!(control_plane.controllers, None);
     let request = go.request.clone().for_controllers(true);
-    let assets = provide(&request, &|_| {}).expect("assets");
+    let assets = provide_assets(&request, &|_| {}).expect("assets");
     assert_eq!((&assets.kube_apiserver, assets.version), (&control_plane.kube_apiserver, control_plane.version));
     assert_ne!(assets.identity, control_plane.identity, "templates of one are not valid for the other");
     let controllers = assets.controllers.clone().expect("controllers");
@@ -98,10 +99,10 @@ fn controllers_of_the_same_version_are_built_and_added_to_the_control_plane() {
     assert_eq!(go.text("commands").matches("mod tidy").count(), 4, "etcd, Kubernetes twice, kwok");
 
     // From now on they are found, and only one that gets lost is built anew.
-    let again = provide(&request, &|progress| panic!("nothing to wait for: {progress}")).expect("again");
+    let again = provide_assets(&request, &|progress| panic!("nothing to wait for: {progress}")).expect("again");
     assert_eq!(again, assets);
     std::fs::remove_file(&controllers.kube_scheduler).expect("remove");
-    assert_eq!(provide(&request, &|_| {}).expect("assets").controllers, Some(controllers));
+    assert_eq!(provide_assets(&request, &|_| {}).expect("assets").controllers, Some(controllers));
     assert_eq!(builds(&go), 6);
     assert_eq!(std::fs::read_dir(go.request.cache_directory.join("assets/staging")).expect("staging").count(), 0);
 }
@@ -110,7 +111,7 @@ fn controllers_of_the_same_version_are_built_and_added_to_the_control_plane() {
 fn when_no_source_has_the_controllers_each_is_listed_for_each_component() {
     let go = EmulatedGo::new(r#"case "$*" in *kube-scheduler|*kwok) echo "link: out of memory" >&2; exit 1 ;; esac"#);
     let request = go.request.clone().for_controllers(true);
-    let error = provide(&request, &|_| {}).expect_err("no controllers");
+    let error = provide_assets(&request, &|_| {}).expect_err("no controllers");
     assert!(!error.is_user_error(), "{error}");
     let text = error.to_string();
     assert!(text.starts_with("no source has kube-scheduler, kwok of Kubernetes 1.37 for "), "{text}");
@@ -128,7 +129,7 @@ fn when_no_source_has_the_controllers_each_is_listed_for_each_component() {
     }
     let mut offline = request;
     offline.offline = true;
-    let text = provide(&offline, &|_| {}).expect_err("no controllers").to_string();
+    let text = provide_assets(&offline, &|_| {}).expect_err("no controllers").to_string();
     assert!(text.contains("kube-scheduler") && text.contains("kina is set offline"), "{text}");
 }
 
@@ -138,7 +139,7 @@ fn a_patch_that_is_listed_but_refused_is_reported_and_gives_way_to_an_older_one(
         r#"case "$*" in *kubernetes@v1.37.2) echo '{"Error":"v1.37.2.zip: 403 Forbidden"}'; exit 1 ;; esac"#,
     );
     let texts = RefCell::new(Vec::new());
-    let assets = provide(&go.request, &|progress| texts.borrow_mut().push(progress.text)).expect("assets");
+    let assets = provide_assets(&go.request, &|progress| texts.borrow_mut().push(progress.text)).expect("assets");
     assert_eq!(assets.version.expect("version").to_string(), "1.37.1");
     let texts = texts.take();
     let told = |text: &String| text.contains("Kubernetes 1.37.2 cannot be had") && text.contains("403 Forbidden");
@@ -149,7 +150,7 @@ fn a_patch_that_is_listed_but_refused_is_reported_and_gives_way_to_an_older_one(
 #[test]
 fn a_proxy_that_lists_nothing_may_still_serve_the_patch_that_is_known_to_build() {
     let go = EmulatedGo::new(r#"case "$*" in list*) echo "no such list: 404 Not Found" >&2; exit 1 ;; esac"#);
-    assert_eq!(provide(&go.request, &|_| {}).expect("assets").version.expect("version").to_string(), "1.37.1");
+    assert_eq!(provide_assets(&go.request, &|_| {}).expect("assets").version.expect("version").to_string(), "1.37.1");
 }
 
 #[test]
@@ -164,7 +165,7 @@ fn a_temporary_failure_is_retried() {
     let go = EmulatedGo::new(
         r#"case "$*" in "mod tidy") [ -e "$here/seen" ] || { : > "$here/seen"; echo "503 Service Unavailable" >&2; exit 1; } ;; esac"#,
     );
-    assert_eq!(provide(&go.request, &|_| {}).expect("assets").version.expect("version").to_string(), "1.37.2");
+    assert_eq!(provide_assets(&go.request, &|_| {}).expect("assets").version.expect("version").to_string(), "1.37.2");
     assert_eq!(go.text("commands").matches("mod tidy").count(), 3, "etcd twice, Kubernetes once");
 }
 
@@ -192,7 +193,7 @@ fn a_build_that_takes_its_time_gives_signs_of_life() {
     let mut go = EmulatedGo::new(r#"case "$*" in build*) while [ ! -e "$here/go-on" ]; do sleep 0.05; done ;; esac"#);
     go.request.limits.report_interval = Duration::from_millis(20);
     // The build ends only because a sign of life was received.
-    let assets = provide(&go.request, &|progress| {
+    let assets = provide_assets(&go.request, &|progress| {
         if progress.text.starts_with("building etcd") && progress.text.ends_with(" s so far") {
             std::fs::write(go.file("go-on"), "").expect("write");
         }
@@ -234,7 +235,7 @@ fn a_build_that_does_not_end_is_ended_with_all_its_processes() {
 fn a_build_that_is_cancelled_is_ended_with_all_its_processes() {
     let mut go = EmulatedGo::new(ENDLESS_BUILD);
     go.request.limits.report_interval = Duration::from_millis(20);
-    let error = provide(&go.request, &|_| {
+    let error = provide_assets(&go.request, &|_| {
         if go.file("pids").exists() {
             go.request.cancelled.store(true, Ordering::Relaxed);
         }
@@ -256,7 +257,7 @@ fn a_build_does_not_outlive_a_process_that_is_killed() {
     );
     if let Some(program) = std::env::var_os(CHILD_GO) {
         go.request.go_programs = vec![program.into()];
-        let outcome = provide(&go.request, &|_| {});
+        let outcome = provide_assets(&go.request, &|_| {});
         panic!("the endless build has ended: {outcome:?}");
     }
     let mut child = std::process::Command::new(std::env::current_exe().expect("executable"))
@@ -295,7 +296,7 @@ fn the_real_go_builds_binaries_that_run() {
     request.download_index_url = "http://127.0.0.1:9/index.yaml".to_owned();
     let started = Instant::now();
     let texts = RefCell::new(Vec::new());
-    let assets = provide(&request, &|progress| {
+    let assets = provide_assets(&request, &|progress| {
         eprintln!("{:>4} s {progress}", started.elapsed().as_secs());
         texts.borrow_mut().push(progress.text);
     })
@@ -312,6 +313,6 @@ fn the_real_go_builds_binaries_that_run() {
     let leftovers = std::fs::read_dir(cache.path().join("assets/staging")).expect("staging").count();
     assert_eq!(leftovers, 0);
     assert!(texts.borrow().iter().any(|text| text.contains("building kube-apiserver")));
-    let again = provide(&request, &|progress| panic!("nothing to wait for: {progress}")).expect("again");
+    let again = provide_assets(&request, &|progress| panic!("nothing to wait for: {progress}")).expect("again");
     assert_eq!((again.source, again.identity), (AssetSource::Store, assets.identity));
 }

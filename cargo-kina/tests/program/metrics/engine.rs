@@ -5,10 +5,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kina_engine::ProviderName;
-use kina_engine::client::{EngineClient, EngineProgram, auth_info, kube_config};
-use kina_engine::paths::EnginePaths;
-use kina_engine::protocol::{AcquireRequest, Status};
+use kina_engine::{
+    AcquireRequest, EngineClient, EnginePaths, EngineProgram, ProviderName, Status, auth_info, kube_config,
+};
 use kube::Api;
 use kube::api::{ListParams, ObjectMeta, PostParams};
 

@@ -10,7 +10,7 @@ mod scene;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use kina_engine::image::layout;
+use kina_engine::lab::image::layout;
 use rustix::process::Signal;
 
 use self::scene::{Scene, children_of, has_ended};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use kina_engine::assets::{AssetRequest, KubernetesMinor, provide};
-use kina_engine::image::{self, Architecture, Image, layout};
+use kina_engine::lab::image::{self, Image, layout};
+use kina_engine::{Architecture, AssetRequest, KubernetesMinor, provide_assets};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -216,7 +216,7 @@ pub(crate) fn build_image(directory: &Path) -> Image {
     let architecture = host();
     let mut request = AssetRequest::new(KubernetesMinor::DEFAULT, directory.join("no-cache"));
     request.explicit_directory = Some(emulated_components());
-    let assets = provide(&request.for_platform(architecture.platform()), &|_| {}).expect("assets");
+    let assets = provide_assets(&request.for_platform(architecture.platform()), &|_| {}).expect("assets");
     image::build(&assets, architecture, directory).expect("image")
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use self::chromium::Chromium;
-use kina_engine::timings::{EngineLine, Phase, PhaseLine, TimingLine};
+use kina_engine::{EngineLine, Phase, PhaseLine, TimingLine};
 
 /// A test's name that tries to inject scripts into the page.
 const EVIL_NAME: &str =

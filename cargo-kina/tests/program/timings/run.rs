@@ -1,6 +1,6 @@
 //! A made-up log of a run of tests: two hundred leases on four slots, for eight clients.
 
-use kina_engine::timings::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};
+use kina_engine::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};
 
 const ENGINE: &str = "process-4711-1790000000";
 const START_UNIX_MS: f64 = 1_790_000_000_000.0;

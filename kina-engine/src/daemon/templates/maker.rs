@@ -8,7 +8,8 @@ use crate::daemon::lease::Lease;
 use crate::daemon::message::{DispatcherSender, Ending, Message, NotTaken};
 use crate::daemon::numbers::Numbers;
 use crate::error_text::with_causes;
-use crate::fixtures::{self, ApplyOptions, FixtureSet, Graph};
+use crate::fixtures::apply::{ApplyOptions, apply};
+use crate::fixtures::{FixtureSet, Graph};
 use crate::gateway::GatewayCredentials;
 use crate::pool::{ClientId, SlotKey, TemplateName, WaiterId};
 use crate::protocol::{Refusal, RefusalKind};
@@ -126,7 +127,7 @@ impl TemplateMaker {
     ) -> Result<Arc<Template>, Failure> {
         let client = client_of(lease)
             .map_err(|error| Failure::Refused(engine_error(&format!("no client for a template's cluster: {error}"))))?;
-        let report = fixtures::apply(&client, graph, &ApplyOptions::default()).await;
+        let report = apply(&client, graph, &ApplyOptions::default()).await;
         let report = report.map_err(|error| match error.is_user_error() {
             true => Failure::Refused(user_error(&with_causes(&error))),
             false => Failure::Refused(engine_error(&with_causes(&error))),

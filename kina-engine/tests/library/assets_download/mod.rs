@@ -10,7 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kina_engine::assets::{AssetRequest, AssetSource, Assets, AssetsError, KubernetesMinor, Platform, provide};
+use kina_engine::lab::assets::AssetSource;
+use kina_engine::{AssetRequest, Assets, AssetsError, KubernetesMinor, Platform, provide_assets};
 use tempfile::TempDir;
 
 use self::server::{Answer, ReleaseServer, archive, ordinary_archive, sha512};
@@ -31,7 +32,7 @@ impl Scene {
     }
 
     fn provide(&self) -> Result<Assets, AssetsError> {
-        provide(&self.request, &|_| {})
+        provide_assets(&self.request, &|_| {})
     }
 
     /// Asks for assets, and returns the download's answer when that fails.
@@ -87,7 +88,7 @@ fn an_archive_is_downloaded_once_and_found_in_the_store_from_then_on() {
     let scene = Scene::new();
     scene.server.release("1.37.4", &ordinary_archive());
     let texts = RefCell::new(Vec::new());
-    let assets = provide(&scene.request, &|progress| texts.borrow_mut().push(progress.text)).expect("assets");
+    let assets = provide_assets(&scene.request, &|progress| texts.borrow_mut().push(progress.text)).expect("assets");
     assert_eq!(assets.source, AssetSource::Download);
     assert_eq!(assets.version.expect("version").to_string(), "1.37.4");
     assert_eq!(assets.kube_apiserver, scene.version_directory("1.37.4").join("kube-apiserver"));
@@ -98,7 +99,7 @@ fn an_archive_is_downloaded_once_and_found_in_the_store_from_then_on() {
     assert_ne!(mode & 0o100, 0, "{mode:o}");
     assert!(texts.borrow().iter().any(|text| text.starts_with("downloading Kubernetes 1.37.4: ")), "{texts:?}");
 
-    let again = provide(&scene.request, &|progress| panic!("nothing to wait for: {progress}")).expect("again");
+    let again = provide_assets(&scene.request, &|progress| panic!("nothing to wait for: {progress}")).expect("again");
     assert_eq!((again.source, again.identity, again.etcd), (AssetSource::Store, assets.identity, assets.etcd));
     assert_eq!((scene.server.requests("/index.yaml"), scene.server.requests("/archive.tar.gz")), (1, 1));
 }

@@ -16,7 +16,7 @@ const CHILD_FAILED: i32 = 41;
 fn be_a_child_if_asked() {
     let Some(cache) = std::env::var_os(CHILD_CACHE) else { return };
     let index_url = std::env::var(CHILD_INDEX_URL).expect("index");
-    match provide(&request(Path::new(&cache), &index_url), &|_| {}) {
+    match provide_assets(&request(Path::new(&cache), &index_url), &|_| {}) {
         Ok(_) => std::process::exit(CHILD_SUCCEEDED),
         Err(error) => {
             eprintln!("{error:?}\n{error}");
@@ -48,7 +48,8 @@ fn fifty_threads_at_once_download_once() {
     scene.server.release("1.37.1", &ordinary_archive());
     let request = &scene.request;
     let all: Vec<Assets> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..50).map(|_| scope.spawn(|| provide(request, &|_| {}).expect("assets"))).collect();
+        let threads: Vec<_> =
+            (0..50).map(|_| scope.spawn(|| provide_assets(request, &|_| {}).expect("assets"))).collect();
         threads.into_iter().map(|thread| thread.join().expect("thread")).collect()
     });
     assert_eq!(all.iter().filter(|assets| assets.source == AssetSource::Download).count(), 1);

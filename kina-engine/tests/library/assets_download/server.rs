@@ -82,7 +82,7 @@ impl ReleaseServer {
 
     /// Returns the text of an index with one version.
     pub(crate) fn index(&self, version: &str, hash: &str) -> String {
-        let platform = kina_engine::assets::Platform::host();
+        let platform = kina_engine::Platform::host();
         let url = self.url("/archive.tar.gz");
         format!(
             "releases:\n  v{version}:\n    envtest-v{version}-{platform}.tar.gz:\n      hash: {hash}\n      selfLink: {url}\n"
@@ -96,7 +96,7 @@ impl ReleaseServer {
 
     /// Releases a program of a Kubernetes version, with the given checksum file.
     pub(crate) fn release_component(&self, version: &str, component: &str, program: &[u8], sha256: &str) {
-        let platform = kina_engine::assets::Platform::host();
+        let platform = kina_engine::Platform::host();
         let path = format!("/v{version}/bin/{}/{}/{component}", platform.os, platform.arch);
         self.answer(&format!("{path}.sha256"), [Answer::Body(sha256.as_bytes().to_vec())]);
         self.answer(&path, [Answer::Body(program.to_vec())]);
@@ -109,7 +109,7 @@ impl ReleaseServer {
             let url = self.url(path);
             format!(r#"{{"name":"{name}","browser_download_url":"{url}","digest":{digest}}}"#)
         };
-        let platform = kina_engine::assets::Platform::host();
+        let platform = kina_engine::Platform::host();
         let other = asset("kwok-windows-amd64.exe".to_owned(), "/other", Some("sha256:00"));
         let own = asset(format!("kwok-{platform}"), "/kwok-program", digest);
         let release = format!(r#"{{"tag_name":"v0.8.0","assets":[{other},{own}]}}"#);

@@ -83,7 +83,7 @@ fn a_directory_that_the_user_names_comes_before_everything_else() {
     directory(&format!("assets/k8s/1.37.1-{}", Platform::host()));
     scene.request.kubebuilder_assets = Some(kubebuilder.clone());
     let texts = RefCell::new(Vec::new());
-    let assets = provide(&scene.request, &|progress| texts.borrow_mut().push(progress.text)).expect("assets");
+    let assets = provide_assets(&scene.request, &|progress| texts.borrow_mut().push(progress.text)).expect("assets");
     assert_eq!((assets.source, assets.etcd), (AssetSource::KubebuilderAssets, kubebuilder.join("etcd")));
     assert_eq!(assets.version.expect("version").to_string(), "1.36.2");
     let mismatch = "using Kubernetes 1.36.2, because KUBEBUILDER_ASSETS names it, where 1.37 was asked for";
@@ -108,7 +108,7 @@ fn a_directory_for_this_machine_is_passed_over_if_another_platform_is_requested(
     }
     let mut request = scene.request.clone();
     request.explicit_directory = Some(named.path().to_owned());
-    assert_eq!(provide(&request, &|_| {}).expect("assets").source, AssetSource::ExplicitDirectory);
+    assert_eq!(provide_assets(&request, &|_| {}).expect("assets").source, AssetSource::ExplicitDirectory);
 
     let other = Platform { os: "linux".to_owned(), arch: "riscv64".to_owned() };
     let archive = ordinary_archive();
@@ -118,7 +118,7 @@ fn a_directory_for_this_machine_is_passed_over_if_another_platform_is_requested(
     scene.server.answer("/index.yaml", [Answer::Body(index.into_bytes())]);
     let texts = RefCell::new(Vec::new());
     let request = request.for_platform(other);
-    let assets = provide(&request, &|progress| texts.borrow_mut().push(progress.text)).expect("assets");
+    let assets = provide_assets(&request, &|progress| texts.borrow_mut().push(progress.text)).expect("assets");
     assert_eq!(assets.source, AssetSource::Download);
     assert!(assets.etcd.ends_with("k8s/1.37.1-linux-riscv64/etcd"), "{:?}", assets.etcd);
     assert_eq!(scene.server.requests("/archive.tar.gz"), 1);
@@ -129,7 +129,7 @@ fn a_directory_for_this_machine_is_passed_over_if_another_platform_is_requested(
     for name in ["kube-apiserver", "etcd"] {
         std::fs::write(named.path().join(name), "#!/bin/sh\n").expect("write");
     }
-    assert_eq!(provide(&request, &|_| {}).expect("assets").source, AssetSource::ExplicitDirectory);
+    assert_eq!(provide_assets(&request, &|_| {}).expect("assets").source, AssetSource::ExplicitDirectory);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_directory_that_the_user_names_is_never_silently_passed_over() {
     scene.server.release("1.37.1", &ordinary_archive());
     let directory = scene.cache.path().join("named");
     let complaint = |request: &AssetRequest| {
-        let error = provide(request, &|_| {}).expect_err("incomplete");
+        let error = provide_assets(request, &|_| {}).expect_err("incomplete");
         assert!(error.is_user_error(), "{error}");
         error.to_string()
     };
@@ -204,7 +204,7 @@ fn a_request_can_be_cancelled_while_it_waits_for_the_lock() {
     let lock = std::fs::File::create(locks.join(format!("1.37-{}.lock", Platform::host()))).expect("lock file");
     lock.lock().expect("lock");
     let cancelled = scene.request.cancelled.clone();
-    let error = provide(&scene.request, &|progress| {
+    let error = provide_assets(&scene.request, &|progress| {
         assert!(progress.text.starts_with("waiting for another process"), "{progress}");
         cancelled.store(true, Ordering::Relaxed);
     })

@@ -5,8 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use kina_engine::process_time;
-use kina_engine::trust::search_path;
+use kina_engine::lab::{process_time, search_path};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use tokio::process::Command;

@@ -10,9 +10,7 @@ use cargo_kina::bench::probe::connect;
 use cargo_kina::output::print_progress;
 use clap::Args;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kina_engine::client::{EngineClient, EngineProgram, Lease};
-use kina_engine::machine_resources;
-use kina_engine::protocol::{AcquireRequest, Status};
+use kina_engine::{AcquireRequest, EngineClient, EngineProgram, Lease, Status};
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +65,7 @@ struct Done {
 
 /// Runs the load on as many threads as there are cores, and prints the results.
 pub(in crate::bench) fn run(arguments: &LoadArguments) -> anyhow::Result<()> {
-    let threads = machine_resources::cores();
+    let threads = kina_engine::cores();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let load = runtime.block_on(measure(arguments))?;
     println!("{}", serde_json::to_string(&load)?);

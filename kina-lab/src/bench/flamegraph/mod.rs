@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use kina_engine::ProviderName;
-use kina_engine::trust::search_path;
+use kina_engine::lab::search_path;
 
 use super::probe::ProbeReport;
 use super::{Bench, say};

@@ -1,6 +1,6 @@
 use std::fmt::Write;
 
-use kina_engine::fixtures::{FixtureSet, Overlay, Source};
+use kina_engine::{FixtureOverlay, FixtureSet, FixtureSource};
 
 const FILE_BYTES: u64 = 8_000_000;
 /// The keys of one object, and the length of their values: 100 to 400 kB an object.
@@ -36,9 +36,9 @@ pub(super) fn set(number: usize, megabytes: u64) -> FixtureSet {
             break;
         }
         bytes += text.len() as u64;
-        sources.push(Source { name: format!("large-{number}/{:03}.yaml", sources.len()), text });
+        sources.push(FixtureSource { name: format!("large-{number}/{:03}.yaml", sources.len()), text });
     }
-    FixtureSet { overlays: vec![Overlay { name: format!("large-{number}"), sources }] }
+    FixtureSet { overlays: vec![FixtureOverlay { name: format!("large-{number}"), sources }] }
 }
 
 /// The name of one of a template's objects.
@@ -79,7 +79,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kina_engine::fixtures::Graph;
+    use kina_engine::FixtureGraph;
 
     #[test]
     fn a_template_has_the_size_that_was_asked_for_and_differs_from_all_others() {
@@ -87,7 +87,7 @@ mod tests {
         assert!((600_000..=1_000_000).contains(&first.content_bytes()), "{}", first.content_bytes());
         assert_ne!(first.hash(), second.hash());
         assert_eq!(first.hash(), set(0, 1).hash());
-        let graph = Graph::consume(first.clone()).expect("sound fixtures");
+        let graph = FixtureGraph::consume(first.clone()).expect("sound fixtures");
         let last = graph.objects().last().expect("objects");
         assert_eq!(last.name, object_name(0, last_object(&first)));
     }

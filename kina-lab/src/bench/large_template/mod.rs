@@ -17,11 +17,7 @@ use anyhow::{Context, bail, ensure};
 use cargo_kina::Format;
 use clap::Args;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kina_engine::ProviderName;
-use kina_engine::client::{ClientError, EngineClient};
-use kina_engine::fixtures::FixtureSet;
-use kina_engine::protocol::AcquireRequest;
-use kina_engine::with_causes;
+use kina_engine::{AcquireRequest, ClientError, EngineClient, FixtureSet, ProviderName, with_causes};
 use kube::Api;
 
 use self::status::StatusClock;
@@ -161,7 +157,7 @@ async fn lease(
     let after = start.elapsed();
     say(&format!("client {number}: served after {:.1} s", after.as_secs_f64()));
     let look = async {
-        let client = kube::Client::try_from(kina_engine::client::config_of_lease(&lease.grant)?)?;
+        let client = kube::Client::try_from(kina_engine::config_of_lease(&lease.grant)?)?;
         let config_maps = Api::<ConfigMap>::default_namespaced(client);
         for object in [0, content::last_object(set)] {
             config_maps.get_metadata(&content::object_name(number, object)).await?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use cargo_kina::situation::runtime;
-use kina_engine::client::EngineClient;
+use kina_engine::EngineClient;
 
 const INTERVAL: Duration = Duration::from_millis(20);
 /// Two hours of samples.

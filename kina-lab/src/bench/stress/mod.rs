@@ -13,9 +13,8 @@ use anyhow::bail;
 use cargo_kina::Format;
 use clap::Args;
 use futures::StreamExt;
-use kina_engine::ProviderName;
-use kina_engine::machine_resources;
-use kina_engine::protocol::{Counters, Status};
+use kina_engine::lab::protocol::Counters;
+use kina_engine::{ProviderName, Status};
 use serde::Serialize;
 
 use self::lease::LeaseReport;
@@ -145,8 +144,8 @@ struct Plan {
 
 /// Measures and prints. Fails if a lease failed or found anything.
 pub(crate) async fn measure(provider: ProviderName, arguments: StressArguments) -> anyhow::Result<()> {
-    let plan = Plan::new(&arguments, machine_resources::cores(), machine_resources::available_memory_bytes())?;
-    let mut bench = Bench::prepare(provider, machine_resources::cores() * 2).await?;
+    let plan = Plan::new(&arguments, kina_engine::cores(), kina_engine::available_memory_bytes())?;
+    let mut bench = Bench::prepare(provider, kina_engine::cores() * 2).await?;
     let measured = report(&mut bench, plan).await;
     let is_ok = measured.as_ref().is_ok_and(|report| report.ok);
     bench.finish(measured, arguments.format).await?;
@@ -296,7 +295,7 @@ impl Report {
             clients: plan.clients,
             burners: plan.burners,
             memory_mb: plan.memory_mb,
-            cores: machine_resources::cores(),
+            cores: kina_engine::cores(),
             scarce_memory: SCARCE_MEMORY,
             engine_profile: status.engine_profile.clone(),
             kubernetes: status.slots.iter().find_map(|slot| slot.kubernetes.clone()).unwrap_or_default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
-use kina_engine::image::layout;
+use kina_engine::lab::image::layout;
 use kina_engine::lab::provider::apple::{Container, ContainerState};
 
 use super::Containers;

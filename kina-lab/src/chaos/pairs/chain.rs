@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures::future::join_all;
-use kina_engine::ProviderName;
-use kina_engine::fixtures::FixtureSet;
 use kina_engine::lab::sabotage::Part;
-use kina_engine::protocol::AcquireRequest;
+use kina_engine::{AcquireRequest, FixtureSet, ProviderName};
 
 use super::api::Api;
 use super::intruder;

@@ -12,7 +12,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use kina_engine::process_time;
 use rustix::process::Signal;
 
 use crate::chaos::processes::{self, Process};
@@ -96,7 +95,7 @@ fn hold_back(directories: &[PathBuf], share: f64, is_over: &AtomicBool) -> f64 {
             }
         }
         for (process, state) in &mut held {
-            let Some(used) = process_time::of_process(process.process_id) else { continue };
+            let Some(used) = kina_engine::process_time_of(process.process_id) else { continue };
             match state.is_to_stop(used.own, share) {
                 Some(true) => process.signal(Signal::STOP),
                 Some(false) => process.signal(Signal::CONT),
@@ -114,7 +113,7 @@ fn hold_back(directories: &[PathBuf], share: f64, is_over: &AtomicBool) -> f64 {
 
 impl Held {
     fn of(process: Process) -> Option<Self> {
-        let used = process_time::of_process(process.process_id)?.own;
+        let used = kina_engine::process_time_of(process.process_id)?.own;
         Some(Self::new(used, Instant::now()))
     }
 

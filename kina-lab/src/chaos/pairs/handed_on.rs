@@ -5,9 +5,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use kina_engine::client::EngineClient;
 use kina_engine::lab::sabotage::Part;
-use kina_engine::protocol::LeaseGrant;
+use kina_engine::{EngineClient, LeaseGrant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use kina_engine::certificates::IssuedIdentity;
+use kina_engine::IssuedIdentity;
 use kina_engine::lab::etcd::{EtcdClient, WriteOperation};
 use serde_json::json;
 

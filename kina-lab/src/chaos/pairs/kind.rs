@@ -1,9 +1,7 @@
 //! A kind of leak: the deed of lease A, and the look that lease B takes for it.
 
 use futures::future::LocalBoxFuture;
-use kina_engine::client::EngineClient;
-use kina_engine::fixtures::FixtureSet;
-use kina_engine::protocol::LeaseGrant;
+use kina_engine::{EngineClient, FixtureSet, LeaseGrant};
 use serde_json::Value;
 use tokio::sync::Mutex;
 

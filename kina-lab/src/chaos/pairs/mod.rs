@@ -86,7 +86,7 @@ pub(super) async fn run(provider: ProviderName, arguments: &PairsArguments) -> a
     }
     // Enough to keep the machine busy: each has an API server and an etcd.
     let share_percent = arguments.cpu_percent.map_or(100, |percent| percent.saturating_mul(2)).clamp(1, 100);
-    let by_cores = || kina_engine::machine_resources::cores().saturating_mul(100).div_ceil(share_percent as usize);
+    let by_cores = || kina_engine::cores().saturating_mul(100).div_ceil(share_percent as usize);
     let engines = arguments.engines.unwrap_or_else(by_cores).clamp(1, ENGINES_MAX);
     let start = Instant::now();
     let report = tokio::select! {

@@ -6,7 +6,6 @@ use anyhow::{Context, bail, ensure};
 use kina_engine::lab::api_client::ApiClient;
 use kina_engine::lab::provider::{ProvidedCluster, ProviderError, ProviderFuture, Readiness};
 use kina_engine::lab::rewind::{UNFOLLOWED, api_name};
-use kina_engine::process_time;
 
 use super::Verdict;
 use crate::contract::client::{answers, must_exist, write, writes_allowed};
@@ -201,5 +200,5 @@ async fn stop_and_start_frozen(scene: &Scene<'_>, cluster: &dyn ProvidedCluster)
 
 /// The processor time that each process has used so far; `None` if the system does not report it.
 fn processor_time(process_ids: &[u32]) -> Vec<Option<Duration>> {
-    process_ids.iter().map(|process_id| process_time::of_process(*process_id).map(|used| used.own)).collect()
+    process_ids.iter().map(|process_id| kina_engine::process_time_of(*process_id).map(|used| used.own)).collect()
 }

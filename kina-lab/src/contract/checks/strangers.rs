@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail, ensure};
 use http::{Method, StatusCode};
-use kina_engine::certificates::CertificateAuthority;
+use kina_engine::CertificateAuthority;
 use kina_engine::lab::etcd::EtcdClient;
 
 use super::Verdict;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt};
 use http::Method;
-use kina_engine::fixtures::{FixtureSet, Overlay, Source};
+use kina_engine::{FixtureOverlay, FixtureSet, FixtureSource};
 use serde_json::{Value, json};
 
 use super::super::api::{Api, wait_for};
@@ -132,8 +132,8 @@ pub(super) static KINDS: [Kind; 13] = [
 fn template_with_account() -> FixtureSet {
     let text =
         format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {TEMPLATE_ACCOUNT}, namespace: default}}\n");
-    let sources = vec![Source { name: "account.yaml".to_owned(), text }];
-    FixtureSet { overlays: vec![Overlay { name: "pairs".to_owned(), sources }] }
+    let sources = vec![FixtureSource { name: "account.yaml".to_owned(), text }];
+    FixtureSet { overlays: vec![FixtureOverlay { name: "pairs".to_owned(), sources }] }
 }
 
 /// Makes the account, if there is none, and a token of it.

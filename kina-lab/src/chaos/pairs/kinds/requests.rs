@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt};
-use kina_engine::protocol::NetworkChange;
+use kina_engine::NetworkChange;
 use serde_json::{Value, json};
 
 use super::super::api::wait_for;

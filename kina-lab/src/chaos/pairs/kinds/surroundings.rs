@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use kina_engine::protocol::NetworkChange;
+use kina_engine::NetworkChange;
 
 use super::super::api::Api;
 use super::super::kind::{Former, Kind, Planted, Side};

@@ -1,7 +1,7 @@
 //! Rules of a template, which have to be in force with B's first request.
 
 use anyhow::bail;
-use kina_engine::fixtures::{FixtureSet, Overlay, Source};
+use kina_engine::{FixtureOverlay, FixtureSet, FixtureSource};
 use serde_json::{Value, json};
 
 use super::super::intruder;
@@ -62,8 +62,9 @@ fn set(number: u64, objects: Vec<Value>) -> FixtureSet {
     marker["metadata"] = json!({"name": "pair-template", "namespace": "default"});
     marker["data"] = json!({"number": number.to_string()});
     let sources = objects.into_iter().chain([marker]).enumerate();
-    let source = |(index, object): (usize, Value)| Source { name: format!("{index}.yaml"), text: object.to_string() };
-    FixtureSet { overlays: vec![Overlay { name: "pairs".to_owned(), sources: sources.map(source).collect() }] }
+    let source =
+        |(index, object): (usize, Value)| FixtureSource { name: format!("{index}.yaml"), text: object.to_string() };
+    FixtureSet { overlays: vec![FixtureOverlay { name: "pairs".to_owned(), sources: sources.map(source).collect() }] }
 }
 
 fn admission(kind: &str, spec: Value) -> Value {
