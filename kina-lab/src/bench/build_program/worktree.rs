@@ -65,7 +65,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_commit_is_checked_out_and_leaves_nothing() {
-        let Some(git) = find_program("git", None) else { return test_support::skip!("there is no git here: install it") };
+        let Some(git) = find_program("git", None) else {
+            return test_support::skip!("there is no git here: install it");
+        };
         let directory = tempfile::tempdir().expect("a temporary directory");
         let repository = directory.path().join("repository");
         std::fs::create_dir(&repository).expect("made");
