@@ -76,6 +76,16 @@ fn pool_with_ready(limits: Limits, name: &str) -> (Pool, SlotId) {
     (pool, slot)
 }
 
+/// A pool with this many ready slots of the kind `a`, which all booted at the same time.
+fn pool_with_started(limits: Limits, count: u64) -> Pool {
+    let mut pool = Pool::new(limits);
+    pool.handle(Event::WarmUp { key: key("a"), count: usize::try_from(count).expect("a small number") }, 0);
+    for slot in 1..=count {
+        pool.handle(Event::Started { slot: SlotId(slot) }, 1);
+    }
+    pool
+}
+
 #[test]
 fn a_client_gets_a_booted_cluster_and_the_next_one_gets_it_rewound() {
     let mut pool = Pool::new(limits(1, 1));
@@ -314,11 +324,7 @@ fn demand_that_lasts_is_met_ahead_of_time() {
 
 #[test]
 fn clusters_that_take_too_much_memory_together_are_stopped_the_largest_first() {
-    let mut pool = Pool::new(limits(3, 3));
-    pool.handle(Event::WarmUp { key: key("a"), count: 3 }, 0);
-    for slot in 1..4 {
-        pool.handle(Event::Started { slot: SlotId(slot) }, 1);
-    }
+    let mut pool = pool_with_started(limits(3, 3), 3);
     let grown = Event::Measured { slot: SlotId(2), memory_bytes: 250 * MEGABYTE, database_bytes: 0 };
     assert_eq!(pool.handle(grown, 2), []);
     let less = Event::MemoryLimit { memory_max_bytes: 300 * MEGABYTE };
@@ -338,11 +344,7 @@ fn clusters_that_take_too_much_memory_together_are_stopped_the_largest_first() {
 
 #[test]
 fn a_stopped_slot_stays_if_there_is_no_memory_for_a_new_one_either() {
-    let mut pool = Pool::new(limits(3, 3));
-    pool.handle(Event::WarmUp { key: key("a"), count: 2 }, 0);
-    for slot in 1..3 {
-        pool.handle(Event::Started { slot: SlotId(slot) }, 1);
-    }
+    let mut pool = pool_with_started(limits(3, 3), 2);
     let less = Event::MemoryLimit { memory_max_bytes: 100 * MEGABYTE };
     let stopped = pool.handle(less, 2);
     let [Action::Stop { slot }] = stopped[..] else { panic!("{stopped:?}") };
@@ -354,11 +356,7 @@ fn a_stopped_slot_stays_if_there_is_no_memory_for_a_new_one_either() {
 #[test]
 fn clusters_of_a_provider_that_cannot_stop_them_are_destroyed_instead() {
     let unneeded = |slot| Action::Destroy { slot: SlotId(slot), cause: DestroyCause::Unneeded };
-    let mut pool = Pool::new(Limits { can_stop: false, ..limits_without_scaling(3, 3) });
-    pool.handle(Event::WarmUp { key: key("a"), count: 3 }, 0);
-    for slot in 1..4 {
-        pool.handle(Event::Started { slot: SlotId(slot) }, 1);
-    }
+    let mut pool = pool_with_started(Limits { can_stop: false, ..limits_without_scaling(3, 3) }, 3);
     let grown = Event::Measured { slot: SlotId(2), memory_bytes: 250 * MEGABYTE, database_bytes: 0 };
     assert_eq!(pool.handle(grown, 2), []);
     let less = Event::MemoryLimit { memory_max_bytes: 300 * MEGABYTE };
