@@ -139,7 +139,7 @@ impl Disturber {
                 None => return Ok(Carried::Gone),
             },
         };
-        let on_cluster = || Target::Cluster(cluster.to_owned());
+        let on_lease = || Target::Lease(cluster.to_owned());
         match kind {
             Disturbance::EngineStop | Disturbance::EngineKill => self.end_engine(kind, status.process_id).await?,
             Disturbance::EtcdKill | Disturbance::ApiServerKill | Disturbance::ClusterFreeze => {
@@ -149,11 +149,11 @@ impl Disturber {
                     ));
                 };
                 match kind {
-                    Disturbance::EtcdKill => return Ok(self.kill_member(kind, &members, "etcd", on_cluster())),
+                    Disturbance::EtcdKill => return Ok(self.kill_member(kind, &members, "etcd", on_lease())),
                     Disturbance::ApiServerKill => {
-                        return Ok(self.kill_member(kind, &members, "kube-apiserver", on_cluster()));
+                        return Ok(self.kill_member(kind, &members, "kube-apiserver", on_lease()));
                     }
-                    _ => self.freeze(members, turn, Some((kind, on_cluster()))),
+                    _ => self.freeze(members, turn, Some((kind, Target::Cluster(cluster.to_owned())))),
                 }
             }
             Disturbance::ContainerKill | Disturbance::ContainerStop | Disturbance::ContainerDelete => {
@@ -237,7 +237,7 @@ impl Disturber {
             Disturbance::ContainerStop => &["stop", "-t", "5"],
             _ => &["delete", "-f"],
         };
-        let target = Target::Cluster(cluster.to_owned());
+        let target = Target::Lease(cluster.to_owned());
         let incident = self.lock().ledger.begin(kind.name(), target, Instant::now());
         let ended = containers.run(&[arguments, &[container.id.as_str()]].concat()).await;
         let left = containers.find(cluster).await;

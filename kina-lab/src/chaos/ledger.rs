@@ -20,20 +20,24 @@ pub(super) enum Target {
     Everything,
     /// Everything that boots meanwhile, and so every client that waits for a cluster.
     Boots,
+    /// One cluster, which may survive it.
+    Cluster(String),
     /// The engine of this process id, with all its clusters.
     Engine(u32),
-    /// One cluster.
-    Cluster(String),
+    /// The lease that has this cluster at the time. It cannot survive that, and no later lease of the cluster feels it.
+    Lease(String),
 }
 
 impl Target {
-    /// A disturbance of the cluster itself explains its loss better than one of everything.
+    /// A certain cause explains a loss better than a possible one, and one of the lease itself better than one of
+    /// everything.
     fn precedence(&self) -> u8 {
         match self {
             Self::Boots => 0,
             Self::Everything => 1,
-            Self::Engine(_) => 2,
-            Self::Cluster(_) => 3,
+            Self::Cluster(_) => 2,
+            Self::Engine(_) => 3,
+            Self::Lease(_) => 4,
         }
     }
 }
@@ -55,8 +59,8 @@ pub(super) struct Incident {
 pub(super) struct Failure<'a> {
     pub(super) asked_at: Instant,
     pub(super) failed_at: Instant,
-    /// `None` if it had no cluster yet.
-    pub(super) cluster: Option<&'a str>,
+    /// Its cluster and the time of the lease's start; `None` if it had no cluster yet.
+    pub(super) leased: Option<(&'a str, Instant)>,
 }
 
 /// All disturbances.
@@ -107,12 +111,13 @@ impl Incident {
             return false;
         }
         let is_over = self.until.is_some_and(|until| until + self.aftermath < failure.asked_at);
-        match (&self.target, failure.cluster) {
+        match (&self.target, failure.leased) {
             // No matter how late the loss is noticed: the engine took its clusters along.
-            (Target::Engine(engine), Some(cluster)) => engine_of(cluster) == Some(*engine),
+            (Target::Engine(engine), Some((cluster, _))) => engine_of(cluster) == Some(*engine),
+            (Target::Lease(target), Some((cluster, since))) => target == cluster && since <= self.from,
             (Target::Everything, _) | (Target::Engine(_) | Target::Boots, None) => !is_over,
-            (Target::Cluster(target), Some(cluster)) => target == cluster && !is_over,
-            (Target::Cluster(_), None) | (Target::Boots, Some(_)) => false,
+            (Target::Cluster(target), Some((cluster, _))) => target == cluster && !is_over,
+            (Target::Cluster(_) | Target::Lease(_), None) | (Target::Boots, Some(_)) => false,
         }
     }
 }
@@ -122,7 +127,8 @@ mod tests {
     use super::*;
 
     fn failure(asked_at: Instant, after_ms: u64, cluster: Option<&str>) -> Failure<'_> {
-        Failure { asked_at, failed_at: asked_at + Duration::from_millis(after_ms), cluster }
+        let leased = cluster.map(|cluster| (cluster, asked_at));
+        Failure { asked_at, failed_at: asked_at + Duration::from_millis(after_ms), leased }
     }
 
     #[test]
@@ -154,8 +160,9 @@ mod tests {
     fn the_most_particular_explanation_is_given() {
         let start = Instant::now();
         let mut ledger = Ledger::default();
-        ledger.begin("etcd_kill", Target::Cluster("cluster-7-1".to_owned()), start);
+        ledger.begin("etcd_kill", Target::Lease("cluster-7-1".to_owned()), start);
         ledger.begin("engine_stop", Target::Engine(7), start);
+        ledger.begin("cluster_freeze", Target::Cluster("cluster-7-2".to_owned()), start);
         ledger.begin("full_disk", Target::Everything, start);
         let explained = |cluster| ledger.explanation(&failure(start, 1, Some(cluster)));
         assert_eq!(explained("cluster-7-1"), Some("etcd_kill"));
@@ -180,10 +187,24 @@ mod tests {
     #[test]
     fn one_cluster_is_not_another() {
         let start = Instant::now();
+        let ledger = Ledger::default();
+        for target in [Target::Cluster, Target::Lease] {
+            let mut ledger = ledger.clone();
+            ledger.begin("etcd_kill", target("cluster-7-1".to_owned()), start);
+            assert!(ledger.explanation(&failure(start, 1, Some("cluster-7-1"))).is_some());
+            assert!(ledger.explanation(&failure(start, 1, Some("cluster-7-2"))).is_none());
+            assert!(ledger.explanation(&failure(start, 1, None)).is_none());
+        }
+    }
+
+    #[test]
+    fn a_kill_costs_the_lease_at_the_time_and_no_later_one() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
         let mut ledger = Ledger::default();
-        ledger.begin("etcd_kill", Target::Cluster("cluster-7-1".to_owned()), start);
-        assert!(ledger.explanation(&failure(start, 1, Some("cluster-7-1"))).is_some());
-        assert!(ledger.explanation(&failure(start, 1, Some("cluster-7-2"))).is_none());
-        assert!(ledger.explanation(&failure(start, 1, None)).is_none());
+        ledger.begin("api_server_kill", Target::Lease("cluster-7-1".to_owned()), start + second);
+        let explained = |asked_at| ledger.explanation(&failure(asked_at, 2000, Some("cluster-7-1")));
+        assert_eq!(explained(start), Some("api_server_kill"));
+        assert_eq!(explained(start + 2 * second), None);
     }
 }

@@ -107,7 +107,8 @@ struct Running {
 struct Current<'a> {
     plan: &'a LeasePlan,
     asked_at: Instant,
-    cluster: Option<String>,
+    /// Its cluster, and since when it has it.
+    leased: Option<(String, Instant)>,
     /// Set once the worker has announced the end of its process.
     is_ending: bool,
 }
@@ -217,14 +218,14 @@ impl Supervisor {
                 (WorkerEvent::Acquiring { lease }, _) => {
                     let plan = leases.get(taken).filter(|plan| plan.index == lease);
                     let plan = plan.with_context(|| format!("bug: worker {worker} takes lease {lease} now"))?;
-                    current = Some(Current { plan, asked_at: Instant::now(), cluster: None, is_ending: false });
+                    current = Some(Current { plan, asked_at: Instant::now(), leased: None, is_ending: false });
                 }
                 (WorkerEvent::NotServed { error, .. }, Some(at)) => {
                     self.note_failure(&at, &error);
                     taken += 1;
                 }
                 (WorkerEvent::Leased { cluster, .. }, Some(at)) => {
-                    current = Some(Current { cluster: Some(cluster), ..at });
+                    current = Some(Current { leased: Some((cluster, Instant::now())), ..at });
                 }
                 (WorkerEvent::Looked { lease, sightings, old_client_let_in }, at) => {
                     let mut tally = self.tally();
@@ -299,7 +300,7 @@ impl Supervisor {
 
     /// Returns true if the lease is, or will be, disturbed.
     async fn disturb(&self, at: &Current<'_>) -> bool {
-        let (End::Disturbed(kind), Some(cluster)) = (at.plan.end, &at.cluster) else { return false };
+        let (End::Disturbed(kind), Some((cluster, _))) = (at.plan.end, &at.leased) else { return false };
         match self.disturber.carry_out(kind, cluster).await {
             Ok(Carried::Done) => *self.tally().disturbances.entry(kind.name()).or_default() += 1,
             Ok(Carried::Skipped(why)) => {
@@ -316,11 +317,12 @@ impl Supervisor {
     }
 
     fn note_failure(&self, at: &Current<'_>, error: &str) {
-        let failure = Failure { asked_at: at.asked_at, failed_at: Instant::now(), cluster: at.cluster.as_deref() };
+        let leased = at.leased.as_ref().map(|(cluster, since)| (cluster.as_str(), *since));
+        let failure = Failure { asked_at: at.asked_at, failed_at: Instant::now(), leased };
         // A lease that outlived its own cluster does not count as lost.
         let explanation = self.disturber.explanation(&failure).filter(|_| !error.starts_with(NOT_CUT));
         let mut tally = self.tally();
-        match (explanation, &at.cluster) {
+        match (explanation, leased) {
             (Some(cause), Some(_)) => {
                 *tally.lost.entry(cause).or_default() += 1;
                 tally.note_reason(cause, true, error);
@@ -382,7 +384,7 @@ impl Supervisor {
 
 impl Current<'_> {
     fn describe(&self) -> String {
-        let cluster = self.cluster.as_deref().unwrap_or("no cluster yet");
+        let cluster = self.leased.as_ref().map_or("no cluster yet", |(cluster, _)| cluster);
         format!("lease {} on {cluster}, which was to end by {:?}", self.plan.index, self.plan.end)
     }
 }
