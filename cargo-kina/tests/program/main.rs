@@ -8,3 +8,5 @@ mod operate;
 mod supervisor;
 mod timings;
 mod trust;
+
+test_support::run_more_tests_than_cores!();

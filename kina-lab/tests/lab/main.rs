@@ -4,3 +4,5 @@
 mod chaos;
 mod contract;
 mod stand_ins;
+
+test_support::run_more_tests_than_cores!();
