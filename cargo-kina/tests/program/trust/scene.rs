@@ -4,13 +4,11 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 /// Owns nothing on any system, and is never the caller.
 pub const STRANGER: u32 = 65534;
 /// A group with others in it, on every system.
 pub const SHARED_GROUP: u32 = 65534;
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The programs of a control plane.
 pub const COMPONENTS: [&str; 2] = ["kube-apiserver", "etcd"];
 
@@ -119,24 +117,13 @@ impl Scene {
         self.command(words).output().expect("it starts")
     }
 
-    /// Requests a cluster, which cannot be made of this scene's programs, and ends the engine. Returns the marks of the
-    /// programs that were run, and the output.
-    ///
-    /// The engine ends as soon as a program was run, because further attempts would run the same one.
+    /// Has a cluster made, which fails where it is made of programs of this scene, and ends the engine. Returns which of
+    /// them were run, and what was said.
     pub fn try_cluster(&self) -> (Vec<String>, String) {
-        let mut command = self.command(["warm", "1"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-        while child.try_wait().expect("it is a child").is_none() && !self.has_marks() {
-            std::thread::sleep(POLL_INTERVAL);
-        }
-        self.stop();
-        let output = child.wait_with_output().expect("it is a child");
+        let output = self.run(["warm", "1"]);
         assert!(!output.status.success(), "{}", text_of(&output));
+        self.stop();
         (self.marks(), text_of(&output))
-    }
-
-    fn has_marks(&self) -> bool {
-        std::fs::read_dir(self.path("marks")).expect("it is there").next().is_some()
     }
 
     /// Marks of programs that were run since the last time.
