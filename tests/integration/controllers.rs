@@ -17,7 +17,7 @@ const FIRST_LEASE: &str = "KINA_TEST_FIRST_LEASE";
 const RAMPAGE: &str = "KINA_TEST_RAMPAGE";
 const LEASES: usize = 51;
 /// A lease after each of the five kinds of rampage.
-const LEASES_IN_SHORT: usize = 6;
+const LEASES_IN_SHORT: usize = 4;
 
 /// A lease on a cluster with controllers.
 struct Controlled {

@@ -1,10 +1,11 @@
 //! Every test gets a pristine cluster, regardless of the tests before it.
 //!
 //! Each test proves its cluster pristine and then pollutes it as badly as it can. Meant to run with many more tests than
-//! slots: `KINA_SLOTS_MAX=2 cargo nextest run --profile ci --test integration isolation::`, with a `KINA_RUNTIME_DIR` of its own.
+//! slots: `KINA_SLOTS_MAX=2 KINA_LONG_TESTS=1 cargo nextest run --profile ci --test integration isolation::`, with a `KINA_RUNTIME_DIR` of its own.
 
 use crate::common::behaviour;
 use crate::common::pollution::Pollution;
+use crate::common::repetitions;
 use crate::common::server::Server;
 use crate::common::state::ClusterState;
 use crate::common::untouched::untouched;
@@ -50,17 +51,18 @@ async fn expect_few_boots() -> anyhow::Result<()> {
 
 /// Makes a test of each line. The numbers mix them: runners order tests by name.
 macro_rules! isolation_tests {
-    ($($name:ident: $pollution:expr;)*) => {
+    ($pollution_of:expr; $($name:ident: $pollution:expr;)*) => {
         $(
             #[kina::test]
             async fn $name(client: kube::Client) -> anyhow::Result<()> {
-                ordeal(client, $pollution).await
+                ordeal(client, $pollution_of($pollution)).await
             }
         )*
     };
 }
 
 isolation_tests! {
+    std::convert::identity;
     t01_everything: EVERYTHING;
     t02_nothing: &[];
     t03_everything: EVERYTHING;
@@ -85,6 +87,11 @@ isolation_tests! {
     t22_definition_being_deleted: &[Pollution::DefinitionBeingDeleted];
     t23_custom_resources: &[Pollution::CustomResources];
     t24_all_but_admission: &EVERYTHING[..9];
+}
+
+// The same again, after more and other tests. In short runs these leave nothing behind, and only look.
+isolation_tests! {
+    |pollution| repetitions(pollution, &[][..]);
     t25_everything: EVERYTHING;
     t26_all_but_admission: &EVERYTHING[..9];
     t27_nothing: &[];

@@ -16,7 +16,7 @@ const DOOMED: &str = "KINA_TEST_DOOMED";
 const READY: &str = "ready to be killed";
 const KILLED: usize = 200;
 /// Among so many, each kind of pollution occurs.
-const KILLED_IN_SHORT: usize = 16;
+const KILLED_IN_SHORT: usize = 8;
 /// The number of concurrent workers.
 const WORKERS: usize = 3;
 /// The time that a victim waits to be killed.

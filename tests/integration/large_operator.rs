@@ -32,6 +32,7 @@ fn object(number: usize, spec: serde_json::Value) -> DynamicObject {
 }
 
 /// The child of the test below. On its own, it is an ordinary test.
+#[ignore = "the test below runs it: a hundred kinds are much to install"]
 #[kina::test(template = operator, timeout = "100s")]
 async fn visitor(client: kube::Client) -> anyhow::Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());

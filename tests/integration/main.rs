@@ -30,5 +30,3 @@ mod timings;
 mod users;
 mod waits;
 mod webhooks;
-
-test_support::run_more_tests_than_cores!();

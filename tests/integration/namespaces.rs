@@ -283,7 +283,7 @@ async fn doomed() -> anyhow::Result<()> {
 #[test]
 fn killed_tests_leave_nothing() {
     const AT_A_TIME: usize = 4;
-    let killed = repetitions(20, 8);
+    let killed = repetitions(20, 4);
     let realm = Realm::new().with("KINA_SLOTS_MAX", "1").with(IN_REALM, "1");
     let mut seen = BTreeSet::new();
     let mut left = killed;

@@ -63,7 +63,7 @@ impl Realm {
     /// The command that runs one test of this binary.
     pub fn command(&self, test: &str) -> Command {
         let mut command = Command::new(std::env::current_exe().expect("this executable"));
-        command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+        command.args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"]);
         self.prepare(&mut command);
         command
     }

@@ -30,7 +30,7 @@ async fn a_policy_that_was_applied_beside_large_definitions_is_in_force_at_once(
 fn every_rule_is_in_force_each_time_it_is_applied() -> anyhow::Result<()> {
     let cache = empty_cache();
     let realm = realm(&cache, 2)?;
-    for _ in 0..repetitions(20, 2) {
+    for _ in 0..repetitions(20, 1) {
         realm.run_well("in_force::fixtures::every_rule_that_was_applied_is_in_force_at_once");
     }
     for _ in 0..repetitions(20, 1) {

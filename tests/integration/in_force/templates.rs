@@ -12,7 +12,7 @@ use crate::common::repetitions;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rule_of_a_new_template_is_in_force_at_once() -> anyhow::Result<()> {
     let scene = Scene::new(2)?;
-    for round in 0..repetitions(20, 2) {
+    for round in 0..repetitions(20, 1) {
         let unique = format!("t{round}");
         let text = rules::of_every_kind(&unique);
         let first = scene.lease(&text, Profile::Api).await?;
