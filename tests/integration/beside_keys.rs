@@ -4,8 +4,6 @@
 
 mod leak;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
 use kina_engine::{EngineClient, EngineProgram};
 use leak::Leak;
 use serde_json::json;
@@ -117,17 +115,6 @@ fn realm_with(variables: &[(&str, &str)]) -> Realm {
     variables.iter().fold(realm, |realm, (name, value)| realm.with(name, value))
 }
 
-/// An engine with one slot and no variables, which tests at the same time share to spare boots.
-fn shared_realm() -> Arc<Mutex<Realm>> {
-    static SHARED: Mutex<Weak<Mutex<Realm>>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.upgrade().unwrap_or_else(|| {
-        let realm = Arc::new(Mutex::new(realm_with(&[])));
-        *shared = Arc::downgrade(&realm);
-        realm
-    })
-}
-
 /// Returns true if a lease sees what the previous one has planted.
 fn is_seen(realm: &Realm, leak: Leak) -> bool {
     let mut command = realm.command("beside_keys::two_leases_of_one_cluster");
@@ -141,15 +128,9 @@ fn is_seen(realm: &Realm, leak: Leak) -> bool {
 
 /// Leaks that end with their leases can be looked for on one cluster, one after the other.
 fn assert_ended(leaks: &[Leak], variables: &[(&str, &str)]) {
-    let look = |realm: &Realm| {
-        for leak in leaks {
-            assert!(!is_seen(realm, *leak), "{leak:?} outlives its lease");
-        }
-    };
-    if variables.is_empty() {
-        look(&shared_realm().lock().unwrap_or_else(PoisonError::into_inner));
-    } else {
-        look(&realm_with(variables));
+    let realm = realm_with(variables);
+    for leak in leaks {
+        assert!(!is_seen(&realm, *leak), "{leak:?} outlives its lease");
     }
 }
 

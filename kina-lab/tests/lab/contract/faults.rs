@@ -60,13 +60,13 @@ macro_rules! faults {
 
 faults! { true;
     a_list_that_hangs: "hang=list:1:1" => Unnoticed;
-    a_service_that_crashes: "crash=stop:1:1" => Told(&["stop"]);
-    a_port_that_is_taken: "port-taken=start:1:1" => Unnoticed;
     a_container_that_is_pruned: "pruned=inspect:1:1" => Told(&["pruned or deleted outside of kina"]);
     calls_that_lie: "lie=create:1:1,lie-stop=stop:1:1,lie-rm=delete:1:1" => Unnoticed;
 }
 
 faults! { crate::contract::is_long();
+    a_port_that_is_taken: "port-taken=start:1:1" => Unnoticed;
+    a_service_that_crashes: "crash=stop:1:1" => Told(&["stop"]);
     a_start_that_hangs: "hang=start:1:1" => Either;
     a_stop_that_hangs: "hang=stop:1:1" => Either;
     a_connection_that_breaks: "xpc-interrupted=*:0.08:6" => Either;
