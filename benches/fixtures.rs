@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use kina_engine::lab::fixtures::DependencyGraph;
-use kina_engine::{ApplyOptions, FixtureGraph, FixtureOverlay, FixtureSet, FixtureSource, apply_fixtures};
+use kina_engine::{FixtureGraph, FixtureOverlay, FixtureSet, FixtureSource};
 
 /// Nodes and edges.
 const SIZES: [(usize, usize); 4] = [(5, 4), (15, 25), (30, 45), (100, 200)];
@@ -35,7 +35,7 @@ fn apply_to_cluster(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("apply");
     group.sample_size(10).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(10));
     for count in [10, 100] {
-        let fixtures = config_maps(count);
+        let fixtures = config_maps_text(count);
         group.bench_function(format!("{count} ConfigMaps, each time to a cluster without them"), |bencher| {
             bencher.to_async(&runtime).iter_custom(|iterations| {
                 let fixtures = &fixtures;
@@ -43,10 +43,8 @@ fn apply_to_cluster(criterion: &mut Criterion) {
                     let mut measured = Duration::ZERO;
                     for _ in 0..iterations {
                         let cluster = kina::Cluster::acquire().await.expect("a cluster");
-                        let client = cluster.client();
                         let start = Instant::now();
-                        let graph = FixtureGraph::new(fixtures).expect("good fixtures");
-                        apply_fixtures(&client, &graph, &ApplyOptions::default()).await.expect("applied");
+                        cluster.apply_fixtures(fixtures.as_str()).await.expect("applied");
                         measured += start.elapsed();
                     }
                     measured
@@ -58,15 +56,19 @@ fn apply_to_cluster(criterion: &mut Criterion) {
 }
 
 fn config_maps(count: usize) -> FixtureSet {
-    let text: Vec<String> = (0..count)
+    let source = FixtureSource { name: "bench.yaml".to_owned(), text: config_maps_text(count) };
+    FixtureSet { overlays: vec![FixtureOverlay { name: "bench".to_owned(), sources: vec![source] }] }
+}
+
+fn config_maps_text(count: usize) -> String {
+    let texts: Vec<String> = (0..count)
         .map(|number| {
             format!(
                 "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings-{number}\ndata:\n  number: \"{number}\"\n"
             )
         })
         .collect();
-    let source = FixtureSource { name: "bench.yaml".to_owned(), text: text.join("---\n") };
-    FixtureSet { overlays: vec![FixtureOverlay { name: "bench".to_owned(), sources: vec![source] }] }
+    texts.join("---\n")
 }
 
 criterion_group!(benches, graph, read, apply_to_cluster);

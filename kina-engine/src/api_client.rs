@@ -1,25 +1,24 @@
-//! The engine's own client of a cluster's API server: raw requests, no retries.
+//! The engine's own client of a cluster's API server, as its administrator.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
-use http::{Method, Request, StatusCode};
-use kube::client::Body;
+use http::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::certificates::IssuedIdentity;
 use crate::cluster_access::ClusterAccess;
+use crate::raw_client::{ClientCertificate, RawClient, RequestContent};
+pub use crate::raw_client::{NoAnswer, NoClient};
 
 /// The time limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// No answer to the engine's requests is larger.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Sends requests to one API server, as its administrator.
 #[derive(Clone)]
 pub struct ApiClient {
-    client: kube::Client,
+    client: RawClient,
 }
 
 /// An answer, whatever its status.
@@ -29,24 +28,9 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// The client for an API server could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("making a client for the cluster failed")]
-pub struct NoClient(#[source] Box<kube::Error>);
-
-/// A request got no answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{method} {path} got no answer")]
-pub struct NoAnswer {
-    method: Method,
-    path: String,
-    #[source]
-    source: Box<dyn std::error::Error + Send + Sync>,
-}
-
 impl ApiClient {
     pub fn new(access: &ClusterAccess) -> Result<Self, NoClient> {
-        Self::connect(access.api_address, &access.api_ca_pem, &access.admin.certificate_pem, &access.admin.key_pem)
+        Self::connect(access.api_address, &access.api_ca_pem, &access.admin)
     }
 
     /// A client through the gateway of a lease, so that no request reaches the cluster before it is proven or after the
@@ -56,14 +40,12 @@ impl ApiClient {
         ca_pem: &str,
         client: &IssuedIdentity,
     ) -> Result<Self, NoClient> {
-        Self::connect(address, ca_pem, &client.certificate_pem, &client.key_pem)
+        Self::connect(address, ca_pem, client)
     }
 
-    fn connect(address: SocketAddr, ca_pem: &str, certificate_pem: &str, key_pem: &str) -> Result<Self, NoClient> {
-        let config = crate::client::kube_config(address, ca_pem, crate::client::auth_info(certificate_pem, key_pem))
-            .map_err(|error| NoClient(Box::new(kube::Error::Service(error.into()))))?;
-        let client = kube::Client::try_from(config).map_err(|error| NoClient(Box::new(error)))?;
-        Ok(Self { client })
+    fn connect(address: SocketAddr, ca_pem: &str, identity: &IssuedIdentity) -> Result<Self, NoClient> {
+        let certificate = ClientCertificate { certificate_pem: &identity.certificate_pem, key_pem: &identity.key_pem };
+        Ok(Self { client: RawClient::new(address, ca_pem, Some(certificate))? })
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
@@ -99,28 +81,9 @@ impl ApiClient {
         headers: &[(HeaderName, &str)],
         body: Option<&Value>,
     ) -> Result<Answer, NoAnswer> {
-        let no_answer = |source: Box<dyn std::error::Error + Send + Sync>| NoAnswer {
-            method: method.clone(),
-            path: path.to_owned(),
-            source,
-        };
-        let mut request = Request::builder().method(method.clone()).uri(path);
-        for (name, value) in headers {
-            request = request.header(name, *value);
-        }
-        let bytes = body.map(serde_json::to_vec).transpose().map_err(|error| no_answer(error.into()))?;
-        let request = request.body(Body::from(bytes.unwrap_or_default())).map_err(|error| no_answer(error.into()))?;
-        let exchange = async {
-            let response = self.client.send(request).await?;
-            let (parts, body) = response.into_parts();
-            let etag = parts.headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
-            let body = http_body_util::Limited::new(body, ANSWER_BYTES_MAX);
-            let body = http_body_util::BodyExt::collect(body).await?.to_bytes().to_vec();
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Answer { status: parts.status, etag, body })
-        };
-        match tokio::time::timeout(REQUEST_TIMEOUT, exchange).await {
-            Ok(answer) => answer.map_err(no_answer),
-            Err(elapsed) => Err(no_answer(elapsed.into())),
-        }
+        let content = RequestContent { headers, body: body.map(|body| body.to_string().into()).unwrap_or_default() };
+        let answer = self.client.exchange(method, path, content, REQUEST_TIMEOUT).await?;
+        let etag = answer.header(&ETAG).map(str::to_owned);
+        Ok(Answer { status: answer.status, etag, body: answer.body })
     }
 }

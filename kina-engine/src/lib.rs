@@ -14,6 +14,7 @@
 //! - `timings`: the record of the engine's work.
 //! - `trust`: files and programs that no other user can have put there.
 //! - `fixtures`: CRDs and other objects that a test starts from, and their way into a cluster.
+//! - `raw_client`: requests to an API server, without any types of Kubernetes.
 //! - `rule_kind`: the kinds of objects that an API server applies to other requests.
 //! - `kubernetes_minor`: the Kubernetes minors that kina supports.
 //! - `choice`: choices that users write as one word.
@@ -117,6 +118,7 @@ mod protocol;
 #[cfg(feature = "engine")]
 mod provider;
 mod provider_name;
+mod raw_client;
 #[cfg(feature = "engine")]
 mod rewind;
 mod rule_kind;
@@ -136,10 +138,7 @@ mod template_intake;
 mod timings;
 mod trust;
 
-pub use client::{
-    ClientError, EngineClient, EngineProgram, Lease, News, auth_info, config_of_lease, kube_config, kubeconfig_text,
-    user_agent,
-};
+pub use client::{ClientError, EngineClient, EngineProgram, Lease, News, client_of_lease, kubeconfig_text, user_agent};
 pub use error_text::with_causes;
 pub use fixtures::apply::{ApplyError, ApplyOptions, ApplyPhase, ApplyReport, ApplyWarning, apply as apply_fixtures};
 pub use fixtures::{
@@ -154,6 +153,7 @@ pub use protocol::{
     SlotStatus, Status, VERSION,
 };
 pub use provider_name::ProviderName;
+pub use raw_client::{ClientCertificate, NoAnswer, NoClient, RawAnswer, RawClient, RequestContent};
 pub use rule_kind::RuleKind;
 pub use settings::{EngineSettings, WorkspaceSettings};
 pub use timings::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};

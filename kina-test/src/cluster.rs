@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use kina_engine::{
     AcquireRequest, ClientError, EngineClient, EngineProgram, FixtureSet, Isolation, Lease, NetworkChange, News,
-    Profile, RuleKind, WorkspaceSettings,
+    Profile, RawClient, RuleKind, WorkspaceSettings,
 };
 use once_cell::sync::OnceCell;
 
-use crate::Error;
 use crate::template::ReadTemplate;
+use crate::{Error, kube_client};
 
 /// An exclusive lease on a real cluster.
 ///
@@ -28,6 +28,9 @@ struct Shared {
     engine: EngineClient,
     config: kube::Config,
     client: kube::Client,
+    user_agent: http::HeaderValue,
+    /// For kina's own requests, connected with the first of them.
+    raw_client: OnceCell<RawClient>,
     kubeconfig_path: OnceCell<PathBuf>,
 }
 
@@ -161,11 +164,18 @@ impl Cluster {
     }
 
     fn from_lease(lease: Lease, engine: &EngineClient, user_agent: http::HeaderValue) -> Result<Self, Error> {
-        let mut config = kina_engine::config_of_lease(&lease.grant).map_err(|error| Error::Client(Box::new(error)))?;
-        config.headers.push((http::header::USER_AGENT, user_agent));
+        let mut config = kube_client::config_of_lease(&lease.grant).map_err(|error| Error::Client(Box::new(error)))?;
+        config.headers.push((http::header::USER_AGENT, user_agent.clone()));
         let client = kube::Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
-        let (engine, kubeconfig_path) = (engine.clone(), OnceCell::new());
-        Ok(Self { shared: Arc::new(Shared { lease, engine, config, client, kubeconfig_path }) })
+        let (raw_client, kubeconfig_path) = (OnceCell::new(), OnceCell::new());
+        let engine = engine.clone();
+        Ok(Self { shared: Arc::new(Shared { lease, engine, config, client, user_agent, raw_client, kubeconfig_path }) })
+    }
+
+    /// The client for kina's own requests, with the same rights as [`Self::client`].
+    pub(crate) fn raw_client(&self) -> Result<&RawClient, Error> {
+        let make = || kina_engine::client_of_lease(&self.shared.lease.grant, self.shared.user_agent.clone());
+        self.shared.raw_client.get_or_try_init(make).map_err(|error| Error::Client(Box::new(error)))
     }
 
     /// The directory for files that are removed when the lease ends.

@@ -97,6 +97,7 @@ mod engine_constructor;
 mod error;
 mod fixtures;
 mod harness;
+mod kube_client;
 mod namespace;
 mod namespace_deletion;
 mod network;
@@ -168,4 +169,5 @@ pub mod __private {
 
     pub use crate::harness::{Argument, Arguments, Flavor, TestCase, TestFunction, argument};
     pub use crate::harness::{run_plain_test, run_test};
+    pub use crate::kube_client;
 }

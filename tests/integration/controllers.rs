@@ -32,7 +32,10 @@ impl Controlled {
         let mut request = AcquireRequest::with_settings(test, None, settings);
         request.profile = Profile::Controllers;
         let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
-        Ok(Self { server: Server(kube::Client::try_from(kina_engine::config_of_lease(&lease.grant)?)?), _lease: lease })
+        Ok(Self {
+            server: Server(kube::Client::try_from(kina::__private::kube_client::config_of_lease(&lease.grant)?)?),
+            _lease: lease,
+        })
     }
 }
 

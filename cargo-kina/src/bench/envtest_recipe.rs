@@ -15,6 +15,8 @@ use kina_engine::{Assets, CertificateAuthority, IssuedIdentity, SigningKeyPair};
 use kube::api::{Api, ListParams};
 use tokio::process::{Child, Command};
 
+use super::kube_client;
+
 /// envtest's own limit for each component.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const HEALTH_INTERVAL: Duration = Duration::from_millis(100);
@@ -67,7 +69,7 @@ pub async fn boot(assets: &Assets) -> anyhow::Result<f64> {
         ],
     )?;
     let anonymous = {
-        let mut config = kina_engine::kube_config(api_address, &serving_ca_pem, kube::config::AuthInfo::default())?;
+        let mut config = kube_client::config(api_address, &serving_ca_pem)?;
         config.accept_invalid_certs = true;
         kube::Client::try_from(config)?
     };
@@ -80,8 +82,7 @@ pub async fn boot(assets: &Assets) -> anyhow::Result<f64> {
     })
     .await?;
 
-    let auth_info = kina_engine::auth_info(&admin.certificate_pem, &admin.key_pem);
-    let client = kube::Client::try_from(kina_engine::kube_config(api_address, &serving_ca_pem, auth_info)?)?;
+    let client = kube_client::connect(api_address, &serving_ca_pem, &admin.certificate_pem, &admin.key_pem)?;
     let namespaces: Api<Namespace> = Api::all(client);
     poll("the namespace `default`", NAMESPACE_INTERVAL, || {
         let namespaces = namespaces.clone();

@@ -15,6 +15,7 @@ mod acquisition;
 pub mod dirt;
 pub mod envtest_recipe;
 pub mod gate;
+pub mod kube_client;
 pub mod machine_description;
 pub mod plot;
 pub mod probe;

@@ -14,6 +14,7 @@ use kube::api::{Api, ListParams};
 use serde::{Deserialize, Serialize};
 
 use super::dirt::{self, Dirt};
+use super::kube_client::connect;
 use crate::output::print_progress;
 
 /// The work of a probe of leases.
@@ -102,16 +103,6 @@ async fn direct(start: Instant, access: &PathBuf) -> anyhow::Result<ProbeReport>
     let client = connect(access.address, &access.ca_pem, &access.certificate_pem, &access.key_pem)?;
     list_namespaces(&client).await?;
     Ok(ProbeReport { took_ms: start.elapsed().as_secs_f64() * 1e3, lease: None, kubernetes: None })
-}
-
-pub fn connect(
-    address: SocketAddr,
-    ca_pem: &str,
-    certificate_pem: &str,
-    key_pem: &str,
-) -> anyhow::Result<kube::Client> {
-    let config = kina_engine::kube_config(address, ca_pem, kina_engine::auth_info(certificate_pem, key_pem))?;
-    Ok(kube::Client::try_from(config)?)
 }
 
 async fn list_namespaces(client: &kube::Client) -> anyhow::Result<()> {

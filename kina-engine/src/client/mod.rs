@@ -4,7 +4,7 @@
 //! - `several`: several leases at once.
 //! - `news`: progress for people, without repetitions.
 //! - `starter`: starts the engine, once for all clients that need it.
-//! - `credentials`: from a lease to a `kube::Config` and to a kubeconfig.
+//! - `credentials`: from a lease to a client of its cluster and to a kubeconfig.
 
 mod connection;
 mod credentials;
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use connection::{ClientError, Lease};
-pub use credentials::{auth_info, config_of_lease, kube_config, kubeconfig_text, user_agent};
+pub use credentials::{client_of_lease, kubeconfig_text, user_agent};
 pub use news::News;
 pub use starter::EngineProgram;
 

@@ -11,7 +11,8 @@ use kina_engine::{AcquireRequest, EngineClient, EngineProgram};
 
 use super::{crud, fixtures, gateway, stress};
 
-pub(super) use cargo_kina::bench::probe::{DirectAccess, ProbeReport, connect};
+pub(super) use cargo_kina::bench::kube_client::connect;
+pub(super) use cargo_kina::bench::probe::{DirectAccess, ProbeReport};
 
 /// The work of a probe.
 #[derive(Clone, Debug, Subcommand)]

@@ -4,12 +4,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use http::{Method, Request, StatusCode};
+use http::{Method, StatusCode};
 use kina_engine::lab::api_client::ApiClient;
 use kina_engine::lab::provider::ProvidedCluster;
-use kina_engine::{IssuedIdentity, auth_info, kube_config};
-use kube::client::Body;
-use kube::config::AuthInfo;
+use kina_engine::{ClientCertificate, IssuedIdentity, RawClient, RequestContent};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -84,16 +82,12 @@ pub(super) async fn ask_as(
     method: Method,
     path: &str,
 ) -> anyhow::Result<StatusCode> {
-    let who = identity.map_or_else(AuthInfo::default, |known| auth_info(&known.certificate_pem, &known.key_pem));
-    let client = kube::Client::try_from(kube_config(address, ca_pem, who)?)?;
+    let certificate =
+        identity.map(|known| ClientCertificate { certificate_pem: &known.certificate_pem, key_pem: &known.key_pem });
+    let client = RawClient::new(address, ca_pem, certificate)?;
     let body = if method == Method::POST { serde_json::to_vec(&config_map("stranger"))? } else { Vec::new() };
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(Body::from(body))?;
-    let answered = tokio::time::timeout(STRANGER_TIMEOUT, client.send(request)).await;
-    Ok(answered.context("no answer came in time")??.status())
+    let content = RequestContent { headers: &[(http::header::CONTENT_TYPE, "application/json")], body };
+    Ok(client.exchange(method, path, content, STRANGER_TIMEOUT).await?.status)
 }
 
 /// As [`ask_as`], for the API server's ConfigMaps: the answer to a write, and the answer to a read.

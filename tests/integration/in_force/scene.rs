@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use kina_engine::{
     AcquireRequest, ClientError, EngineClient, FixtureOverlay, FixtureSet, FixtureSource, Lease, Profile,
-    config_of_lease,
 };
 
 use crate::common;
@@ -55,6 +54,6 @@ pub fn realm(cache: &tempfile::TempDir, slots: usize) -> anyhow::Result<Realm> {
 }
 
 pub fn client(lease: &Lease) -> anyhow::Result<(kube::Client, kube::Config)> {
-    let config = config_of_lease(&lease.grant)?;
+    let config = kina::__private::kube_client::config_of_lease(&lease.grant)?;
     Ok((kube::Client::try_from(config.clone())?, config))
 }

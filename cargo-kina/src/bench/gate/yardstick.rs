@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use sha2::{Digest, Sha256};
 
-use super::super::probe::{DirectAccess, connect};
+use super::super::kube_client::connect;
+use super::super::probe::DirectAccess;
 
 /// Objects that one sample creates and deletes, and the number of requests under way at a time: enough to keep the
 /// cores busy, as a rewind does.

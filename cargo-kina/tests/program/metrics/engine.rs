@@ -5,11 +5,10 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kina_engine::{
-    AcquireRequest, EngineClient, EnginePaths, EngineProgram, ProviderName, Status, auth_info, kube_config,
-};
+use kina_engine::{AcquireRequest, EngineClient, EnginePaths, EngineProgram, ProviderName, Status, kubeconfig_text};
 use kube::Api;
 use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::config::Kubeconfig;
 
 /// Time limit of a rewind, which is not measured here.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -68,8 +67,8 @@ impl Engine {
         let request = AcquireRequest::from_environment("metrics", None).expect("settings");
         let lease = self.client().acquire(request, &|_| {}).await.expect("a cluster");
         let grant = &lease.grant;
-        let auth_info = auth_info(&grant.client_certificate_pem, &grant.client_key_pem);
-        let config = kube_config(grant.address, &grant.ca_pem, auth_info).expect("a configuration");
+        let kubeconfig = Kubeconfig::from_yaml(&kubeconfig_text(grant)).expect("a kubeconfig");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("complete");
         let client = kube::Client::try_from(config).expect("a client");
         let namespaces = Api::<Namespace>::all(client.clone()).list(&ListParams::default()).await.expect("a list");
         assert_eq!(namespaces.items.len(), 4);

@@ -13,6 +13,7 @@ use crate::fixtures::{FixtureSet, Graph};
 use crate::gateway::GatewayCredentials;
 use crate::pool::{ClientId, SlotKey, TemplateName, WaiterId};
 use crate::protocol::{Refusal, RefusalKind};
+use crate::raw_client::{ClientCertificate, NoClient, RawClient};
 use crate::rewind::{ExpectedKeys, Template};
 use crate::template_intake::{Admitted, TemplateReader};
 use crate::timings::Asker;
@@ -154,10 +155,10 @@ async fn finish_in_any_case(unfinished: Unfinished, making: impl Future<Output =
     unfinished.finish(made.unwrap_or_else(|_| Err(panicked())));
 }
 
-fn client_of(lease: &Lease) -> Result<kube::Client, Box<dyn std::error::Error + Send + Sync>> {
+fn client_of(lease: &Lease) -> Result<RawClient, NoClient> {
     let GatewayCredentials { address, ca_pem, client } = &lease.credentials;
-    let who = crate::client::auth_info(&client.certificate_pem, &client.key_pem);
-    Ok(kube::Client::try_from(crate::client::kube_config(*address, ca_pem, who)?)?)
+    let certificate = ClientCertificate { certificate_pem: &client.certificate_pem, key_pem: &client.key_pem };
+    RawClient::new(*address, ca_pem, Some(certificate))
 }
 
 fn user_error(message: &str) -> Refusal {

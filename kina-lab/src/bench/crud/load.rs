@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use cargo_kina::bench::probe::connect;
+use cargo_kina::bench::kube_client::connect;
 use cargo_kina::output::print_progress;
 use clap::Args;
 use k8s_openapi::api::core::v1::ConfigMap;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::ensure;
-use cargo_kina::bench::probe::connect;
+use cargo_kina::bench::kube_client::connect;
 use cargo_kina::output::print_progress;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kina_engine::{AcquireRequest, EngineClient, EngineProgram};
