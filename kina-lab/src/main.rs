@@ -8,6 +8,7 @@
 mod bench;
 mod chaos;
 mod contract;
+mod kube_client;
 mod private_provider;
 
 use std::process::ExitCode;

@@ -10,12 +10,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use k8s_openapi::api::core::v1::Namespace;
 use kina_engine::{Assets, CertificateAuthority, IssuedIdentity, SigningKeyPair};
-use kube::api::{Api, ListParams};
 use tokio::process::{Child, Command};
 
-use super::kube_client;
+use super::api_server::ApiServer;
 
 /// envtest's own limit for each component.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -68,28 +66,20 @@ pub async fn boot(assets: &Assets) -> anyhow::Result<f64> {
             "--endpoint-reconciler-type=none".to_owned(),
         ],
     )?;
-    let anonymous = {
-        let mut config = kube_client::config(api_address, &serving_ca_pem)?;
-        config.accept_invalid_certs = true;
-        kube::Client::try_from(config)?
-    };
+    let anonymous = ApiServer::anonymous(api_address, &serving_ca_pem)?;
     poll("kube-apiserver", HEALTH_INTERVAL, || {
         let anonymous = anonymous.clone();
-        async move {
-            let Ok(request) = http::Request::get("/healthz").body(Vec::new()) else { return false };
-            anonymous.request_text(request).await.is_ok_and(|text| text == "ok")
-        }
+        async move { anonymous.get("/healthz").await.is_ok_and(|text| text == b"ok") }
     })
     .await?;
 
-    let client = kube_client::connect(api_address, &serving_ca_pem, &admin.certificate_pem, &admin.key_pem)?;
-    let namespaces: Api<Namespace> = Api::all(client);
+    let server = ApiServer::new(api_address, &serving_ca_pem, &admin.certificate_pem, &admin.key_pem)?;
     poll("the namespace `default`", NAMESPACE_INTERVAL, || {
-        let namespaces = namespaces.clone();
-        async move { namespaces.get("default").await.is_ok() }
+        let server = server.clone();
+        async move { server.get("/api/v1/namespaces/default").await.is_ok() }
     })
     .await?;
-    namespaces.list(&ListParams::default()).await?;
+    server.count("/api/v1/namespaces").await?;
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
@@ -133,7 +123,7 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 }
 
 async fn is_healthy(url: String) -> bool {
-    // Plain HTTP, for which kube's client would need a configuration of its own.
+    // Plain HTTP, which kina's own client does not speak.
     let asked = tokio::task::spawn_blocking(move || ureq::get(&url).call().is_ok_and(|answer| answer.status() == 200));
     asked.await.unwrap_or(false)
 }

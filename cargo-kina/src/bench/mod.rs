@@ -12,10 +12,10 @@
 //! binaries. The engine is a private one, of this very executable.
 
 mod acquisition;
+pub mod api_server;
 pub mod dirt;
 pub mod envtest_recipe;
 pub mod gate;
-pub mod kube_client;
 pub mod machine_description;
 pub mod plot;
 pub mod probe;

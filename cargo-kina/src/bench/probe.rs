@@ -6,15 +6,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use clap::Subcommand;
-use k8s_openapi::api::core::v1::Namespace;
 use kina_engine::{AcquireRequest, EngineClient, EngineProgram};
-use kube::api::{Api, ListParams};
 use serde::{Deserialize, Serialize};
 
+use super::api_server::ApiServer;
 use super::dirt::{self, Dirt};
-use super::kube_client::connect;
 use crate::output::print_progress;
 
 /// The work of a probe of leases.
@@ -85,13 +83,13 @@ pub async fn lease(start: Instant, dirt: &Dirt<'_>, slowed_percent: u32) -> anyh
     let request = AcquireRequest::from_environment("cargo kina bench", None)?;
     let lease = engine.acquire(request, &print_progress).await?;
     let grant = &lease.grant;
-    let client = connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
-    list_namespaces(&client).await?;
+    let server = ApiServer::new(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
+    list_namespaces(&server).await?;
     if 0 < slowed_percent {
         tokio::time::sleep(start.elapsed() * slowed_percent / 100).await;
     }
     let took_ms = start.elapsed().as_secs_f64() * 1e3;
-    let open = dirt::make(&client, dirt).await?;
+    let open = dirt::make(&server, dirt).await?;
     let report = ProbeReport { took_ms, lease: Some(grant.lease), kubernetes: Some(grant.kubernetes.clone()) };
     lease.release();
     drop(open);
@@ -100,17 +98,14 @@ pub async fn lease(start: Instant, dirt: &Dirt<'_>, slowed_percent: u32) -> anyh
 
 async fn direct(start: Instant, access: &PathBuf) -> anyhow::Result<ProbeReport> {
     let access: DirectAccess = serde_json::from_slice(&std::fs::read(access)?)?;
-    let client = connect(access.address, &access.ca_pem, &access.certificate_pem, &access.key_pem)?;
-    list_namespaces(&client).await?;
+    let server = ApiServer::new(access.address, &access.ca_pem, &access.certificate_pem, &access.key_pem)?;
+    list_namespaces(&server).await?;
     Ok(ProbeReport { took_ms: start.elapsed().as_secs_f64() * 1e3, lease: None, kubernetes: None })
 }
 
-async fn list_namespaces(client: &kube::Client) -> anyhow::Result<()> {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let found = namespaces.list(&ListParams::default()).await.context("listing the namespaces failed")?.items.len();
+async fn list_namespaces(server: &ApiServer) -> anyhow::Result<()> {
+    let found = server.count("/api/v1/namespaces").await.context("listing the namespaces failed")?;
     // `default` and the three of the system.
-    if found < 4 {
-        bail!("only {found} namespaces were listed");
-    }
+    ensure!(4 <= found, "only {found} namespaces were listed");
     Ok(())
 }

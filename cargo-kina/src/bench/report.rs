@@ -70,7 +70,7 @@ impl Draft {
             form: FORM,
             scenario: scenario.to_owned(),
             about: about.to_owned(),
-            taken_at: k8s_openapi::jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            taken_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             ..Report::default()
         };
         Self { report, machine: machine_description::watch(), start: Instant::now() }

@@ -10,8 +10,8 @@ use clap::Subcommand;
 use kina_engine::{AcquireRequest, EngineClient, EngineProgram};
 
 use super::{crud, fixtures, gateway, stress};
+use crate::kube_client::connect;
 
-pub(super) use cargo_kina::bench::kube_client::connect;
 pub(super) use cargo_kina::bench::probe::{DirectAccess, ProbeReport};
 
 /// The work of a probe.

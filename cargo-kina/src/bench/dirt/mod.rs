@@ -4,12 +4,10 @@
 
 pub mod change;
 
-use anyhow::Context;
 use futures::{StreamExt, TryStreamExt};
-use http::{Request, Response};
-use kube::client::Body;
 
 use self::change::Change;
+use super::api_server::{ApiServer, Events};
 
 /// Writes under way at a time.
 const CONCURRENCY: usize = 8;
@@ -34,54 +32,51 @@ pub enum Dirt<'a> {
 }
 
 /// Connections that stay open until this is dropped.
-pub struct Open(Vec<Response<Body>>);
+pub struct Open(Vec<Events>);
 
 /// Changes the cluster.
-pub async fn make(client: &kube::Client, dirt: &Dirt<'_>) -> anyhow::Result<Open> {
+pub async fn make(server: &ApiServer, dirt: &Dirt<'_>) -> anyhow::Result<Open> {
     let mut open = Open(Vec::new());
     match dirt {
         Dirt::None => {}
-        Dirt::Thorough => make_thorough(client).await?,
-        Dirt::ConfigMaps(count) => send_all(client, &change::config_maps("default", *count)).await?,
-        Dirt::Definition(group) => send(client, &change::definition(group)).await?,
-        Dirt::Watches(count) => open.0 = open_watches(client, *count).await?,
+        Dirt::Thorough => make_thorough(server).await?,
+        Dirt::ConfigMaps(count) => send_all(server, &change::config_maps("default", *count)).await?,
+        Dirt::Definition(group) => server.send(&change::definition(group)).await?,
+        Dirt::Watches(count) => open.0 = open_watches(server, *count).await?,
     }
     Ok(open)
 }
 
-async fn open_watches(client: &kube::Client, count: usize) -> anyhow::Result<Vec<Response<Body>>> {
+async fn open_watches(server: &ApiServer, count: usize) -> anyhow::Result<Vec<Events>> {
     let mut watches = Vec::new();
     for _ in 0..count {
-        let request = Request::get("/api/v1/configmaps?watch=true").body(Body::empty())?;
-        let watch = client.send(request).await.context("opening a watch failed")?;
-        anyhow::ensure!(watch.status().is_success(), "a watch was answered by {}", watch.status());
-        watches.push(watch);
+        watches.push(server.watch("/api/v1/configmaps?watch=true").await?);
     }
     Ok(watches)
 }
 
 /// Makes a CRD, custom resources with finalizers, a namespace being deleted, a deleted system ClusterRole, ConfigMaps,
 /// a service on a fixed port, and changed labels of `default`.
-async fn make_thorough(client: &kube::Client) -> anyhow::Result<()> {
-    send(client, &change::namespace(NAMESPACE)).await?;
-    send(client, &change::namespace(DELETED_NAMESPACE)).await?;
-    send(client, &change::definition(GROUP)).await?;
-    send_all(client, &change::config_maps(NAMESPACE, CONFIG_MAPS)).await?;
-    send(client, &change::service(NAMESPACE)).await?;
-    wait_served(client).await?;
+async fn make_thorough(server: &ApiServer) -> anyhow::Result<()> {
+    server.send(&change::namespace(NAMESPACE)).await?;
+    server.send(&change::namespace(DELETED_NAMESPACE)).await?;
+    server.send(&change::definition(GROUP)).await?;
+    send_all(server, &change::config_maps(NAMESPACE, CONFIG_MAPS)).await?;
+    server.send(&change::service(NAMESPACE)).await?;
+    wait_served(server).await?;
     // The API server holds back each create of a kind whose CRD is younger than that.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    send_all(client, &change::finalized_widgets(GROUP, DELETED_NAMESPACE, CUSTOM_RESOURCES)).await?;
-    send(client, &change::labels_of_default()).await?;
-    send(client, &change::deletion_of_namespace(DELETED_NAMESPACE)).await?;
-    send(client, &change::deletion_of_cluster_role("view")).await
+    send_all(server, &change::finalized_widgets(GROUP, DELETED_NAMESPACE, CUSTOM_RESOURCES)).await?;
+    server.send(&change::labels_of_default()).await?;
+    server.send(&change::deletion_of_namespace(DELETED_NAMESPACE)).await?;
+    server.send(&change::deletion_of_cluster_role("view")).await
 }
 
-async fn wait_served(client: &kube::Client) -> anyhow::Result<()> {
+async fn wait_served(server: &ApiServer) -> anyhow::Result<()> {
     const ATTEMPTS_MAX: u32 = 1000;
     let path = change::widgets_path(GROUP, DELETED_NAMESPACE);
     for _ in 0..ATTEMPTS_MAX {
-        if client.request_text(Request::get(&path).body(Vec::new())?).await.is_ok() {
+        if server.get(&path).await.is_ok() {
             return Ok(());
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -90,19 +85,7 @@ async fn wait_served(client: &kube::Client) -> anyhow::Result<()> {
 }
 
 /// Sends changes that do not depend on each other.
-async fn send_all(client: &kube::Client, changes: &[Change]) -> anyhow::Result<()> {
-    let sent = changes.iter().map(|change| send(client, change));
+async fn send_all(server: &ApiServer, changes: &[Change]) -> anyhow::Result<()> {
+    let sent = changes.iter().map(|change| server.send(change));
     futures::stream::iter(sent).buffer_unordered(CONCURRENCY).try_collect().await
-}
-
-async fn send(client: &kube::Client, change: &Change) -> anyhow::Result<()> {
-    let Change { method, path, object } = change;
-    let body = object.as_ref().map(serde_json::to_vec).transpose()?.unwrap_or_default();
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(http::header::CONTENT_TYPE, change.content_type())
-        .body(body)?;
-    client.request_text(request).await.with_context(|| format!("{method} {path} failed"))?;
-    Ok(())
 }

@@ -110,7 +110,7 @@ async fn take(bench: &Bench, scenarios: &[GateScenario]) -> anyhow::Result<Recor
     let (series, status) = (taken?, status?);
     Ok(Recording {
         form: FORM,
-        taken_at: k8s_openapi::jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        taken_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         kubernetes: status.slots.iter().find_map(|slot| slot.kubernetes.clone()).unwrap_or_default(),
         provider: status.provider,
         machine: machine.describe(),

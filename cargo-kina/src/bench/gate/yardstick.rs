@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::super::kube_client::connect;
+use super::super::api_server::ApiServer;
+use super::super::dirt::change::{self, Change};
 use super::super::probe::DirectAccess;
 
 /// Objects that one sample creates and deletes, and the number of requests under way at a time: enough to keep the
@@ -24,7 +24,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// Objects created and deleted through an open connection, straight to a running cluster.
 pub struct RoundTrips {
-    config_maps: Api<ConfigMap>,
+    server: ApiServer,
 }
 
 impl RoundTrips {
@@ -32,22 +32,23 @@ impl RoundTrips {
 
     pub fn new(access: &Path) -> anyhow::Result<Self> {
         let access: DirectAccess = serde_json::from_slice(&std::fs::read(access)?)?;
-        let client = connect(access.address, &access.ca_pem, &access.certificate_pem, &access.key_pem)?;
-        Ok(Self { config_maps: Api::default_namespaced(client) })
+        let server = ApiServer::new(access.address, &access.ca_pem, &access.certificate_pem, &access.key_pem)?;
+        Ok(Self { server })
     }
 
     /// Takes a sample, in milliseconds.
     pub async fn sample(&self) -> anyhow::Result<f64> {
+        let path = change::config_maps_path("default");
         let name = |number: usize| format!("yardstick-{number}");
         let start = Instant::now();
-        let created = (0..ROUND_TRIP_OBJECTS).map(|number| async move {
-            let metadata = ObjectMeta { name: Some(name(number)), ..ObjectMeta::default() };
-            let config_map = ConfigMap { metadata, ..ConfigMap::default() };
-            self.config_maps.create(&PostParams::default(), &config_map).await.map(drop)
+        let created = (0..ROUND_TRIP_OBJECTS).map(|number| {
+            let change = Change::create(path.as_str(), json!({"metadata": {"name": name(number)}}));
+            async move { self.server.send(&change).await }
         });
         futures::stream::iter(created).buffer_unordered(CONCURRENCY).try_collect::<Vec<()>>().await?;
-        let deleted = (0..ROUND_TRIP_OBJECTS).map(|number| async move {
-            self.config_maps.delete(&name(number), &DeleteParams::default()).await.map(drop)
+        let deleted = (0..ROUND_TRIP_OBJECTS).map(|number| {
+            let change = Change::delete(format!("{path}/{}", name(number)));
+            async move { self.server.send(&change).await }
         });
         futures::stream::iter(deleted).buffer_unordered(CONCURRENCY).try_collect::<Vec<()>>().await?;
         Ok(start.elapsed().as_secs_f64() * 1e3)

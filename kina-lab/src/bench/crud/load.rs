@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use cargo_kina::bench::kube_client::connect;
 use cargo_kina::output::print_progress;
 use clap::Args;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -18,6 +17,7 @@ use super::super::processor_time::{ProcessorTime, used_ms};
 use super::super::statistics::percentile;
 use super::worker::{LABEL, Worker, name};
 use super::{Memory, Row, Watch, watches};
+use crate::kube_client::connect;
 
 /// Data of each resource.
 pub(super) const RESOURCE_BYTES: usize = 1024;

@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use anyhow::ensure;
-use cargo_kina::bench::kube_client::connect;
 use cargo_kina::output::print_progress;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kina_engine::{AcquireRequest, EngineClient, EngineProgram};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use serde::{Deserialize, Serialize};
+
+use crate::kube_client::connect;
 
 /// The object that each lease leaves behind.
 const CANARY: &str = "kina-bench-canary";
