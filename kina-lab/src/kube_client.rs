@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use kina::__private::kube_client;
+use kina::__private as kina_private;
 
 /// A client with this certificate.
 pub fn connect(
@@ -11,6 +11,6 @@ pub fn connect(
     certificate_pem: &str,
     key_pem: &str,
 ) -> anyhow::Result<kube::Client> {
-    let config = kube_client::config(address, ca_pem, kube_client::auth_info(certificate_pem, key_pem))?;
+    let config = kina_private::config_at(address, ca_pem, kina_private::auth_info(certificate_pem, key_pem))?;
     Ok(kube::Client::try_from(config)?)
 }

@@ -156,7 +156,7 @@ fn template(options: &Options, crate_path: &TokenStream) -> Option<TokenStream> 
     let calls = |entries: &Option<Vec<Entry>>, name: &str| {
         let calls = entries.iter().flatten().map(|entry| match entry {
             // Has the type's span, so that the compiler reports a type without a CRD at its own place.
-            Entry::Type(type_) => quote_spanned!(type_.span()=> .crd::<#type_>()),
+            Entry::Type(type_) => quote_spanned!(type_.span()=> .definition_of::<#type_, _>()),
             Entry::Files { pattern, .. } => {
                 let name = Ident::new(name, Span::call_site());
                 quote!(.#name(#pattern))

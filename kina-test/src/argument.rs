@@ -1,9 +1,7 @@
 use std::convert::Infallible;
 use std::error::Error as StdError;
 
-use kube::Resource;
-
-use crate::{Cluster, Context, Error, Namespace, ScopeInTest};
+use crate::{Cluster, Context, Error, Namespace};
 
 /// An argument of a test.
 ///
@@ -40,7 +38,8 @@ use crate::{Cluster, Context, Error, Namespace, ScopeInTest};
     message = "a test cannot take an argument of type `{Self}`",
     label = "kina does not know how to make this",
     note = "a #[kina::test] takes `kube::Client`, `kube::Config`, `kube::Api<K>`, `kina::Cluster`, `kina::Namespace` \
-            and `kina::Context`, and every type that implements `kina::FromTest`"
+            and `kina::Context`, and every type that implements `kina::FromTest`",
+    note = "types of kube need the feature of their major in the dependency on kina-test: `kube5`, `kube4` or `kube3`"
 )]
 pub trait FromTest: Sized {
     /// The error if the argument cannot be made; the test fails with it. Any error type is accepted, also
@@ -63,37 +62,6 @@ impl FromTest for Cluster {
 
     async fn from_test(context: &Context) -> Result<Self, Error> {
         context.next_cluster()
-    }
-}
-
-/// A client with all rights on the test's cluster. Its default namespace is the test's.
-impl FromTest for kube::Client {
-    type Error = Infallible;
-
-    async fn from_test(context: &Context) -> Result<Self, Infallible> {
-        Ok(context.cluster().client())
-    }
-}
-
-/// The configuration of that client, to make others.
-impl FromTest for kube::Config {
-    type Error = Infallible;
-
-    async fn from_test(context: &Context) -> Result<Self, Infallible> {
-        Ok(context.cluster().config())
-    }
-}
-
-/// The objects of this kind in the test's namespace, or in the cluster if the kind is not namespaced.
-impl<K> FromTest for kube::Api<K>
-where
-    K: Resource<Scope: ScopeInTest>,
-    K::DynamicType: Default,
-{
-    type Error = Infallible;
-
-    async fn from_test(context: &Context) -> Result<Self, Infallible> {
-        Ok(context.namespace().api())
     }
 }
 

@@ -10,8 +10,10 @@ use kina_engine::{
 };
 use once_cell::sync::OnceCell;
 
+use crate::Error;
+#[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+use crate::kube_majors::Clients;
 use crate::template::ReadTemplate;
-use crate::{Error, kube_client};
 
 /// An exclusive lease on a real cluster.
 ///
@@ -26,8 +28,8 @@ pub struct Cluster {
 struct Shared {
     lease: Lease,
     engine: EngineClient,
-    config: kube::Config,
-    client: kube::Client,
+    #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+    clients: Clients,
     user_agent: http::HeaderValue,
     /// For kina's own requests, connected with the first of them.
     raw_client: OnceCell<RawClient>,
@@ -76,16 +78,6 @@ impl Cluster {
         let test = program.unwrap_or_default();
         let mut clusters = Self::acquire_all(Wanted { test: &test, count: 1, ..Wanted::default() }, settings).await?;
         Ok(clusters.remove(0))
-    }
-
-    /// A client with all rights (`system:masters`). It belongs to the runtime on which the cluster was acquired.
-    pub fn client(&self) -> kube::Client {
-        self.shared.client.clone()
-    }
-
-    /// The configuration of that client, to make others: on another runtime, or as another user.
-    pub fn config(&self) -> kube::Config {
-        self.shared.config.clone()
     }
 
     /// A self-contained kubeconfig, as YAML.
@@ -164,15 +156,43 @@ impl Cluster {
     }
 
     fn from_lease(lease: Lease, engine: &EngineClient, user_agent: http::HeaderValue) -> Result<Self, Error> {
-        let mut config = kube_client::config_of_lease(&lease.grant).map_err(|error| Error::Client(Box::new(error)))?;
-        config.headers.push((http::header::USER_AGENT, user_agent.clone()));
-        let client = kube::Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
-        let (raw_client, kubeconfig_path) = (OnceCell::new(), OnceCell::new());
-        let engine = engine.clone();
-        Ok(Self { shared: Arc::new(Shared { lease, engine, config, client, user_agent, raw_client, kubeconfig_path }) })
+        let shared = Shared {
+            lease,
+            engine: engine.clone(),
+            #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+            clients: Clients::default(),
+            user_agent,
+            raw_client: OnceCell::new(),
+            kubeconfig_path: OnceCell::new(),
+        };
+        let cluster = Self { shared: Arc::new(shared) };
+        // On the runtime of the test.
+        #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+        crate::kube_majors::main::client(&cluster)?;
+        Ok(cluster)
     }
 
-    /// The client for kina's own requests, with the same rights as [`Self::client`].
+    #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.shared.clients
+    }
+
+    #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+    pub(crate) fn grant(&self) -> &kina_engine::LeaseGrant {
+        &self.shared.lease.grant
+    }
+
+    #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+    pub(crate) fn user_agent(&self) -> &http::HeaderValue {
+        &self.shared.user_agent
+    }
+
+    /// The namespace of objects that name none.
+    pub(crate) fn default_namespace(&self) -> &str {
+        self.shared.lease.grant.namespace.as_deref().unwrap_or("default")
+    }
+
+    /// The client for kina's own requests, with all rights.
     pub(crate) fn raw_client(&self) -> Result<&RawClient, Error> {
         let make = || kina_engine::client_of_lease(&self.shared.lease.grant, self.shared.user_agent.clone());
         self.shared.raw_client.get_or_try_init(make).map_err(|error| Error::Client(Box::new(error)))

@@ -1,7 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kina_engine::{FixtureGraph, FixtureOverlay, FixtureSet, FixtureSource};
 
 pub use kina_engine::{ApplyOptions, ApplyPhase, ApplyReport, ApplyWarning, FixturePlace};
@@ -36,7 +35,7 @@ pub struct Fixtures {
 /// - A text: YAML with any number of documents, or JSON.
 /// - A [`Path`]: a file, a folder, or a pattern such as `crds/*.yaml`, relative to the package (`CARGO_MANIFEST_DIR`).
 ///   A folder with a `kustomization.yaml` or a `Chart.yaml` is rendered by your own `kustomize`, `kubectl` or `helm`.
-/// - A [`CustomResourceDefinition`], such as `Widget::crd()` if `Widget` derives `CustomResource`.
+/// - A `CustomResourceDefinition`, such as `Widget::crd()` if `Widget` derives `CustomResource`.
 /// - Several of the same type: an array or a `Vec`. Several of different types: a tuple, or [`Fixtures`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` holds no fixtures",
@@ -71,15 +70,6 @@ impl Fixtures {
         let pattern = path.as_ref().display().to_string();
         let overlay = kina_engine::read_fixtures(&package_directory(), &pattern).map_err(Error::ReadFixtures)?;
         Ok(self.with_sources(overlay.sources))
-    }
-
-    /// Adds a definition.
-    #[must_use]
-    pub fn definition(self, definition: &CustomResourceDefinition) -> Self {
-        let name = format!("type `{}`", definition.spec.names.kind);
-        // A definition always serializes to JSON.
-        let text = serde_json::to_string(definition).unwrap_or_default();
-        self.text(name, text)
     }
 
     /// Adds all objects of another set.
@@ -156,8 +146,7 @@ impl Cluster {
     /// }
     /// ```
     pub async fn apply_fixtures(&self, fixtures: impl IntoFixtures) -> Result<ApplyReport, Error> {
-        let options =
-            ApplyOptions { namespace: self.client().default_namespace().to_owned(), ..ApplyOptions::default() };
+        let options = ApplyOptions { namespace: self.default_namespace().to_owned(), ..ApplyOptions::default() };
         self.apply_fixtures_with(fixtures, &options).await
     }
 
@@ -253,18 +242,6 @@ impl IntoFixtures for &Path {
 impl IntoFixtures for PathBuf {
     fn into_fixtures(self) -> Result<Fixtures, Error> {
         self.as_path().into_fixtures()
-    }
-}
-
-impl IntoFixtures for CustomResourceDefinition {
-    fn into_fixtures(self) -> Result<Fixtures, Error> {
-        (&self).into_fixtures()
-    }
-}
-
-impl IntoFixtures for &CustomResourceDefinition {
-    fn into_fixtures(self) -> Result<Fixtures, Error> {
-        Ok(Fixtures::new().definition(self))
     }
 }
 

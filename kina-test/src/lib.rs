@@ -89,6 +89,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod api_request;
 mod argument;
 mod cluster;
 mod context;
@@ -97,30 +98,37 @@ mod engine_constructor;
 mod error;
 mod fixtures;
 mod harness;
-mod kube_client;
+#[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+mod kube_majors;
 mod namespace;
 mod namespace_deletion;
 mod network;
-mod scope;
 mod template;
-mod user;
 pub mod wait;
-#[cfg(feature = "webhook")]
+#[cfg(all(feature = "webhook", any(feature = "kube3", feature = "kube4", feature = "kube5")))]
 pub mod webhook;
 
+pub use api_request::ApiError;
 pub use argument::FromTest;
 pub use cluster::Cluster;
 pub use context::Context;
 pub use error::Error;
 pub use fixtures::{ApplyOptions, ApplyPhase, ApplyReport, ApplyWarning, FixturePlace, Fixtures, IntoFixtures};
 pub use kina_test_macros::{test, tests};
-pub use kube;
 pub use namespace::Namespace;
 pub use namespace_deletion::DeleteNamespaceError;
 pub use network::Network;
-pub use scope::ScopeInTest;
 pub use template::Template;
-pub use wait::{AsObjectRef, ObjectRef, WaitError, object};
+pub use wait::{AsObjectRef, ObjectRef, WaitError, object_of_kind};
+
+#[cfg(feature = "kube3")]
+pub use kube_majors::kube3;
+#[cfg(feature = "kube4")]
+pub use kube_majors::kube4;
+#[cfg(feature = "kube5")]
+pub use kube_majors::kube5;
+#[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+pub use kube_majors::main::{ScopeInTest, kube, object, object_of_dynamic_type};
 
 /// The program in the README is compiled and run like those in the documentation.
 #[cfg(doctest)]
@@ -169,5 +177,6 @@ pub mod __private {
 
     pub use crate::harness::{Argument, Arguments, Flavor, TestCase, TestFunction, argument};
     pub use crate::harness::{run_plain_test, run_test};
-    pub use crate::kube_client;
+    #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+    pub use crate::kube_majors::main::{auth_info, config_at, config_of_lease};
 }

@@ -1,6 +1,4 @@
-use kube::Resource;
-
-use crate::{Cluster, ScopeInTest};
+use crate::Cluster;
 
 /// The namespace of a test.
 ///
@@ -19,38 +17,27 @@ use crate::{Cluster, ScopeInTest};
 /// ```
 #[derive(Clone)]
 pub struct Namespace {
-    name: String,
-    client: kube::Client,
+    cluster: Cluster,
 }
 
 impl Namespace {
     pub(crate) fn of(cluster: &Cluster) -> Self {
-        let client = cluster.client();
-        Self { name: client.default_namespace().to_owned(), client }
+        Self { cluster: cluster.clone() }
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.cluster.default_namespace()
     }
 
-    /// A client with this default namespace.
-    pub fn client(&self) -> kube::Client {
-        self.client.clone()
-    }
-
-    /// The objects of this kind in the namespace, or in the cluster if the kind is not namespaced.
-    pub fn api<K>(&self) -> kube::Api<K>
-    where
-        K: Resource<Scope: ScopeInTest>,
-        K::DynamicType: Default,
-    {
-        K::Scope::api(self.client(), &self.name)
+    #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 }
 
 impl std::fmt::Debug for Namespace {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Namespace").field("name", &self.name).finish_non_exhaustive()
+        formatter.debug_struct("Namespace").field("name", &self.name()).finish_non_exhaustive()
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request};
-use kube::Client;
+use kina_engine::RawClient;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::Cluster;
+use crate::api_request::ApiRequest;
+use crate::{ApiError, Cluster, Error};
 
 /// The discovery documents that list everything an API server serves (KEP-3352).
 const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -37,8 +37,11 @@ pub enum DeleteNamespaceError {
         asked: String,
         /// The answer.
         #[source]
-        source: Box<kube::Error>,
+        source: Box<ApiError>,
     },
+    /// No client could be made for the cluster.
+    #[error(transparent)]
+    Client(Box<Error>),
     /// Some objects have finalizers that are not removed.
     #[error(
         "the namespace `{namespace}` still holds {objects} after {waited_seconds} s: run the controller that owns \
@@ -85,7 +88,7 @@ impl Cluster {
     /// ```
     pub async fn delete_namespace(&self, name: &str) -> Result<(), DeleteNamespaceError> {
         let deletion = Arc::new(Deletion {
-            client: self.client(),
+            client: self.raw_client().map_err(|error| DeleteNamespaceError::Client(Box::new(error)))?.clone(),
             namespace: name.to_owned(),
             requests: Semaphore::new(REQUESTS_AT_A_TIME),
         });
@@ -94,7 +97,7 @@ impl Cluster {
 }
 
 struct Deletion {
-    client: Client,
+    client: RawClient,
     namespace: String,
     requests: Semaphore,
 }
@@ -106,7 +109,7 @@ impl Deletion {
     async fn run(self: Arc<Self>) -> Result<(), DeleteNamespaceError> {
         let namespace = format!("/api/v1/namespaces/{}", self.namespace);
         // From here on no object can be created in the namespace.
-        self.ask(Method::DELETE, &namespace, None).await?;
+        self.ask(ApiRequest::delete(&namespace)).await?;
         let mut lists: Vec<String> = self.lists().await?;
         self.each(&lists, |deletion, list| async move { deletion.delete_all(&list).await }).await?;
         let start = Instant::now();
@@ -131,7 +134,7 @@ impl Deletion {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
-        let mut object = match self.ask(Method::GET, &namespace, None).await {
+        let mut object = match self.ask(ApiRequest::get(&namespace)).await {
             Ok(object) => object,
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
@@ -141,7 +144,7 @@ impl Deletion {
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.remove("resourceVersion");
         }
-        match self.ask(Method::PUT, &format!("{namespace}/finalize"), Some(&object)).await {
+        match self.ask(ApiRequest::put(&format!("{namespace}/finalize"), &object)).await {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
         }
@@ -151,7 +154,7 @@ impl Deletion {
     async fn lists(&self) -> Result<Vec<String>, DeleteNamespaceError> {
         let mut lists = BTreeSet::new();
         for (path, is_core) in [("/api", true), ("/apis", false)] {
-            let document = self.ask(Method::GET, path, None).await?;
+            let document = self.ask(ApiRequest::get(path).accepting(DISCOVERY_ACCEPT)).await?;
             for group in document["items"].as_array().into_iter().flatten() {
                 let group_name = group["metadata"]["name"].as_str().unwrap_or_default();
                 // The events of this group are those of the core group.
@@ -177,13 +180,13 @@ impl Deletion {
 
     async fn delete_all(&self, list: &str) -> Result<(), DeleteNamespaceError> {
         let path = format!("{list}?gracePeriodSeconds=0&propagationPolicy=Background");
-        match self.ask(Method::DELETE, &path, None).await {
+        match self.ask(ApiRequest::delete(&path)).await {
             // The definition may be gone by now. Objects that cannot be deleted as a collection are deleted one by one.
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) if error.is_not_allowed() => {
                 for (name, _) in self.remaining(list).await? {
                     let path = format!("{list}/{name}?gracePeriodSeconds=0&propagationPolicy=Background");
-                    match self.ask(Method::DELETE, &path, None).await {
+                    match self.ask(ApiRequest::delete(&path)).await {
                         Err(error) if !error.is_not_found() => return Err(error),
                         _ => {}
                     }
@@ -195,7 +198,7 @@ impl Deletion {
     }
 
     async fn remaining(&self, list: &str) -> Result<Remaining, DeleteNamespaceError> {
-        let answer = match self.ask(Method::GET, &format!("{list}?limit=500"), None).await {
+        let answer = match self.ask(ApiRequest::get(&format!("{list}?limit=500"))).await {
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             answer => answer?,
         };
@@ -204,7 +207,7 @@ impl Deletion {
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             if finalizers(object).eq([PVC_PROTECTION]) {
                 let patch = json!({ "metadata": { "finalizers": null } });
-                match self.ask(Method::PATCH, &format!("{list}/{name}"), Some(&patch)).await {
+                match self.ask(ApiRequest::merge(&format!("{list}/{name}"), &patch)).await {
                     Err(error) if !error.is_not_found() => return Err(error),
                     _ => {}
                 }
@@ -237,43 +240,23 @@ impl Deletion {
         Ok(outputs)
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, DeleteNamespaceError> {
-        let asked = format!("{method} {path}");
-        let content_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
-        let failed = |source| DeleteNamespaceError::Api {
-            namespace: self.namespace.clone(),
-            asked: asked.clone(),
-            source: Box::new(source),
-        };
-        let body = body.map(Value::to_string).unwrap_or_default().into_bytes();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(
-                "Accept",
-                if path.starts_with("/api/") || path.starts_with("/apis/") {
-                    "application/json"
-                } else {
-                    DISCOVERY_ACCEPT
-                },
-            )
-            .header("Content-Type", content_type)
-            .body(body)
-            .map_err(|error| failed(kube::Error::HttpError(error)))?;
+    async fn ask(&self, request: ApiRequest<'_>) -> Result<Value, DeleteNamespaceError> {
+        let asked = request.describe();
         // Fails only if the semaphore is closed, and it never is.
         let _permit = self.requests.acquire().await;
-        self.client.request(request).await.map_err(failed)
+        request.send(&self.client).await.map_err(|source| DeleteNamespaceError::Api {
+            namespace: self.namespace.clone(),
+            asked,
+            source: Box::new(source),
+        })
     }
 }
 
 impl DeleteNamespaceError {
     fn status_code(&self) -> Option<u16> {
         match self {
-            Self::Api { source, .. } => match &**source {
-                kube::Error::Api(status) => Some(status.code),
-                _ => None,
-            },
-            Self::Finalizers { .. } => None,
+            Self::Api { source, .. } => source.code(),
+            Self::Client(_) | Self::Finalizers { .. } => None,
         }
     }
 

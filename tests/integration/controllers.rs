@@ -33,7 +33,7 @@ impl Controlled {
         request.profile = Profile::Controllers;
         let lease = engine.acquire(request, &|text| eprintln!("kina: {text}")).await?;
         Ok(Self {
-            server: Server(kube::Client::try_from(kina::__private::kube_client::config_of_lease(&lease.grant)?)?),
+            server: Server(kube::Client::try_from(kina::__private::config_of_lease(&lease.grant)?)?),
             _lease: lease,
         })
     }

@@ -60,7 +60,7 @@ async fn acquire(isolation: Isolation) -> anyhow::Result<Lease> {
 }
 
 fn client_of(lease: &Lease, change: impl FnOnce(&mut kube::Config)) -> anyhow::Result<kube::Client> {
-    let mut config = kina::__private::kube_client::config_of_lease(&lease.grant)?;
+    let mut config = kina::__private::config_of_lease(&lease.grant)?;
     change(&mut config);
     Ok(kube::Client::try_from(config)?)
 }

@@ -106,7 +106,7 @@ fn settings(value: &str) -> FixtureSet {
 }
 
 fn kube_client(lease: &Lease) -> anyhow::Result<kube::Client> {
-    Ok(kube::Client::try_from(kina::__private::kube_client::config_of_lease(&lease.grant)?)?)
+    Ok(kube::Client::try_from(kina::__private::config_of_lease(&lease.grant)?)?)
 }
 
 fn widgets(client: &kube::Client) -> Api<DynamicObject> {

@@ -122,7 +122,7 @@ async fn objects_are_namespaced_or_cluster_wide(cluster: Cluster) -> anyhow::Res
     ensure!(found.metadata.namespace.as_deref() == Some("kube-public"));
 
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
-    let dynamic = kina::ObjectRef::<DynamicObject>::of_kind(kind, "here").within("kube-public");
+    let dynamic = kina::object_of_dynamic_type::<DynamicObject>(&kind, "here").within("kube-public");
     let found = cluster.wait_for(&dynamic, "kind == 'ConfigMap'").await?;
     ensure!(found.metadata.name.as_deref() == Some("here"));
     Ok(())
@@ -402,7 +402,7 @@ async fn mistakes_do_not_wait_for_the_deadline(cluster: Cluster) -> anyhow::Resu
         "a ConfigMap without a name cannot be waited for: create it first, and wait for the result"
     );
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("kina.test", "v1", "Widget"));
-    let unknown = kina::ObjectRef::<DynamicObject>::of_kind(kind, "left").within("default");
+    let unknown = kina::object_of_dynamic_type::<DynamicObject>(&kind, "left").within("default");
     let error = error_of(cluster.wait_for(&unknown, "kind == 'Widget'").timeout(PATIENCE * 4)).await?;
     let text = filtered(&error);
     let expected = "the server does not show Widget default/left: it does not know this kind; is its CRD installed?";

@@ -50,8 +50,8 @@ pub fn work_on_shared_cluster(namespace: &str) -> anyhow::Result<()> {
         let path = std::env::var_os(SHARED_CLUSTER)
             .with_context(|| format!("{SHARED_CLUSTER} is not set: run this by `cargo lab bench scale`"))?;
         let access: ClusterAccess = serde_json::from_slice(&std::fs::read(path)?)?;
-        let auth_info = kina::__private::kube_client::auth_info(&access.certificate_pem, &access.key_pem);
-        let config = kina::__private::kube_client::config(access.address, &access.ca_pem, auth_info)?;
+        let auth_info = kina::__private::auth_info(&access.certificate_pem, &access.key_pem);
+        let config = kina::__private::config_at(access.address, &access.ca_pem, auth_info)?;
         work(&kube::Client::try_from(config)?, namespace).await
     })
 }

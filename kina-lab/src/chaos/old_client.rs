@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use kina::__private::kube_client;
+use kina::__private as kina_private;
 use kina_engine::LeaseGrant;
 use serde::{Deserialize, Serialize};
 
@@ -51,8 +51,8 @@ impl Credentials {
     }
 
     pub(super) fn connect(&self) -> anyhow::Result<Api> {
-        let auth_info = kube_client::auth_info(&self.certificate_pem, &self.key_pem);
-        let config = kube_client::config(self.address, &self.ca_pem, auth_info)?;
+        let auth_info = kina_private::auth_info(&self.certificate_pem, &self.key_pem);
+        let config = kina_private::config_at(self.address, &self.ca_pem, auth_info)?;
         Ok(Api(kube::Client::try_from(config)?))
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use http::{Method, StatusCode};
 use kina_engine::lab::api_client::ApiClient;
 use kina_engine::lab::provider::ProvidedCluster;

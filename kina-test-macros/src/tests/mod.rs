@@ -93,7 +93,7 @@ fn a_test_with_all_options_and_two_arguments() {
                             );
                             my::kina::Template::new()
                                 .and(my::template())
-                                .crd::<my::Widget<u8, u16> >()
+                                .definition_of::<my::Widget<u8, u16>, _>()
                                 .crds("src/*.rs")
                                 .fixtures("Cargo.toml")
                                 .fixtures("**/*.toml")

@@ -4,8 +4,6 @@
 
 mod read;
 
-use kube::CustomResourceExt;
-
 pub(crate) use read::ReadTemplate;
 
 /// The content of a test's cluster when the test starts: CRDs and other objects.
@@ -47,6 +45,18 @@ pub struct Template {
     entries: Vec<Entry>,
 }
 
+/// A type with a CustomResourceDefinition: one that derives `CustomResource` of a kube whose feature is on.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no CustomResourceDefinition",
+    label = "derives no `kube::CustomResource`",
+    note = "types of kube need the feature of their major in the dependency on kina-test: `kube5`, `kube4` or `kube3`"
+)]
+pub trait TypeWithDefinition<Major> {
+    /// The definition, as JSON.
+    fn definition_json() -> String;
+}
+
 #[derive(Clone, Debug)]
 enum Entry {
     /// The CRD of a type.
@@ -65,11 +75,10 @@ impl Template {
         Self::default()
     }
 
-    /// The CRD of this type, which derives `kube::CustomResource`.
-    pub fn crd<K: CustomResourceExt>(self) -> Self {
-        // A definition is plain data with string keys, so this cannot fail.
-        let crd_json = || serde_json::to_string(&K::crd()).expect("a CRD can be written as JSON");
-        self.with(Entry::CrdOfType { type_name: std::any::type_name::<K>(), crd_json })
+    /// The definition of this type, of whichever major of kube.
+    #[doc(hidden)]
+    pub fn definition_of<K: TypeWithDefinition<Major>, Major>(self) -> Self {
+        self.with(Entry::CrdOfType { type_name: std::any::type_name::<K>(), crd_json: K::definition_json })
     }
 
     /// The CRDs in these files.

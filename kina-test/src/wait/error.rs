@@ -1,4 +1,5 @@
 use super::Unmet;
+use crate::{ApiError, Error};
 
 /// The reason that a wait failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +41,11 @@ pub enum WaitError {
         object: String,
         /// The server's answer.
         #[source]
-        source: Box<kube::Error>,
+        source: Box<ApiError>,
     },
+    /// No client could be made for the cluster.
+    #[error(transparent)]
+    Client(Box<Error>),
     /// The server's object does not fit its Rust type.
     #[error("{object}, as it was in version {resource_version}, does not fit its Rust type")]
     Unreadable {
@@ -60,8 +64,9 @@ impl WaitError {
     pub fn is_user_error(&self) -> bool {
         match self {
             Self::Unmet(_) | Self::Condition { .. } | Self::Unfit { .. } | Self::NoName { .. } => true,
-            Self::Refused { source, .. } => matches!(**source, kube::Error::Api(_)),
+            Self::Refused { source, .. } => matches!(**source, ApiError::Refused { .. }),
             Self::Unreadable { .. } => true,
+            Self::Client(error) => error.is_user_error(),
         }
     }
 
@@ -74,10 +79,10 @@ impl WaitError {
     }
 }
 
-fn remark(error: &kube::Error) -> &'static str {
-    match error {
-        kube::Error::Api(status) if status.code == 404 => ": it does not know this kind; is its CRD installed?",
-        kube::Error::Api(status) if status.code == 403 => ": the client may not list and watch it",
+fn remark(error: &ApiError) -> &'static str {
+    match error.code() {
+        Some(404) => ": it does not know this kind; is its CRD installed?",
+        Some(403) => ": the client may not list and watch it",
         _ => "",
     }
 }

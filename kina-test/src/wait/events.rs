@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use kube::api::ListParams;
-use kube::core::Request;
+use kina_engine::RawClient;
 use serde_json::Value;
+
+use crate::api_request::ApiRequest;
 
 /// Limit of the events shown; the newest are taken.
 const SHOWN_MAX: usize = 10;
@@ -13,20 +14,19 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const MESSAGE_CHARACTERS_MAX: usize = 300;
 
 /// The newest events about the object, one per line, oldest first.
-pub(super) async fn of(client: &kube::Client, object: &Value) -> Result<Vec<String>, String> {
+pub(super) async fn of(client: &RawClient, object: &Value) -> Result<Vec<String>, String> {
     let metadata = &object["metadata"];
     let Some(uid) = metadata["uid"].as_str() else { return Ok(Vec::new()) };
     // Events about cluster-wide objects are in a namespace that their author chose.
-    let path = match metadata["namespace"].as_str() {
+    let list = match metadata["namespace"].as_str() {
         Some(namespace) => format!("/api/v1/namespaces/{namespace}/events"),
         None => "/api/v1/events".to_owned(),
     };
-    let parameters = ListParams::default().fields(&format!("involvedObject.uid={uid}")).limit(READ_MAX);
-    let request = Request::new(path).list(&parameters).map_err(|error| error.to_string())?;
-    match tokio::time::timeout(TIMEOUT, client.request::<Value>(request)).await {
-        Ok(Ok(list)) => Ok(newest(list["items"].as_array().map(Vec::as_slice).unwrap_or_default())),
-        Ok(Err(error)) => Err(kina_engine::with_causes(&error)),
-        Err(_) => Err(format!("the server has not answered for {} s", TIMEOUT.as_secs())),
+    // A UID needs no escapes.
+    let path = format!("{list}?limit={READ_MAX}&fieldSelector=involvedObject.uid%3D{uid}");
+    match ApiRequest::get(&path).within(TIMEOUT).send(client).await {
+        Ok(list) => Ok(newest(list["items"].as_array().map(Vec::as_slice).unwrap_or_default())),
+        Err(error) => Err(kina_engine::with_causes(&error)),
     }
 }
 

@@ -1,9 +1,8 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use futures::{StreamExt, pin_mut};
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::core::Request;
+use futures::{Stream, StreamExt, pin_mut};
+use kina_engine::{NoAnswer, RawClient};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -13,6 +12,8 @@ use super::goal::Ready;
 use super::history::History;
 use super::object_ref::Object;
 use super::target::Target;
+use crate::ApiError;
+use crate::api_request::ApiRequest;
 
 /// Pause between the end of a watch and the next one, so that a server that ends them at once is not flooded.
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
@@ -21,19 +22,19 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 /// Limit of one request, so that a dead connection does not take all of the time. A server that answers at all is
 /// faster.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The server ends a watch after this time, and the next one begins.
+const WATCH_SECONDS: u64 = 290;
 
+/// An event of a watch.
 #[derive(Deserialize)]
-struct List {
-    metadata: ListMetadata,
-    #[serde(default)]
-    items: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListMetadata {
-    #[serde(default)]
-    resource_version: String,
+#[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
+enum Event {
+    Added(Value),
+    Modified(Value),
+    Deleted(Value),
+    Bookmark(Value),
+    /// A `Status`.
+    Error(Value),
 }
 
 /// The reasons that a watch ends before the goal.
@@ -42,27 +43,34 @@ enum Ended {
     InOrder,
     /// The server has forgotten the version from which the watch was to start.
     Expired,
-    Broken(kube::Error),
+    Broken(ApiError),
+}
+
+/// The place in the object's history.
+struct Place {
+    /// The path of the list that contains the object.
+    collection: String,
+    /// The version to continue from.
+    version: String,
 }
 
 /// Follows the object until the goal is reached, without a time limit. Returns the object that reached it; `None` if
 /// the goal is that the object is gone.
 pub(super) async fn follow<K: Object>(
-    client: &kube::Client,
+    client: &RawClient,
     target: &Target,
     timeout: Duration,
     history: &mut History,
     goal: &mut Ready<'_, '_, K>,
 ) -> Result<Option<K>, WaitError> {
     let patience_ends = Instant::now() + REFUSAL_PATIENCE.min(timeout / 2);
-    let mut version: Option<String> = None;
+    let mut place: Option<Place> = None;
     // Each round waits for the server or pauses, and the caller sets a deadline.
     loop {
-        let ended = match version.take() {
+        let ended = match place.take() {
             None => match list(client, target).await {
-                Ok(list) => {
-                    version = Some(list.metadata.resource_version);
-                    let object = list.items.into_iter().next().map(|object| target.with_kind(object));
+                Ok((listed, object)) => {
+                    place = Some(listed);
                     if let ControlFlow::Break(reached) = look(object, target, history, goal)? {
                         return Ok(reached);
                     }
@@ -72,7 +80,7 @@ pub(super) async fn follow<K: Object>(
             },
             Some(mut from) => {
                 let ended = watch(client, target, &mut from, history, goal).await?;
-                version = Some(from);
+                place = Some(from);
                 match ended {
                     ControlFlow::Break(reached) => return Ok(reached),
                     ControlFlow::Continue(ended) => ended,
@@ -81,7 +89,7 @@ pub(super) async fn follow<K: Object>(
         };
         match ended {
             Ended::InOrder => {}
-            Ended::Expired => version = None,
+            Ended::Expired => place = None,
             Ended::Broken(error) => {
                 history.interrupted(&error);
                 if is_final(&error, Instant::now() < patience_ends) {
@@ -93,51 +101,82 @@ pub(super) async fn follow<K: Object>(
     }
 }
 
-async fn list(client: &kube::Client, target: &Target) -> Result<List, kube::Error> {
-    let parameters = ListParams::default().fields(&target.selector());
-    let request = Request::new(target.collection.as_str()).list(&parameters).map_err(kube::Error::BuildRequest)?;
-    within_request_timeout(client.request(request)).await
+async fn list(client: &RawClient, target: &Target) -> Result<(Place, Option<Value>), ApiError> {
+    let collection = target.collection(client).await?;
+    let path = format!("{collection}?fieldSelector={}", target.selector());
+    let mut list = ApiRequest::get(&path).within(REQUEST_TIMEOUT).send(client).await?;
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+    let object = list["items"].as_array_mut().and_then(|items| (!items.is_empty()).then(|| items.swap_remove(0)));
+    Ok((Place { collection, version }, object.map(|object| target.with_kind(object))))
 }
 
 async fn watch<K: Object>(
-    client: &kube::Client,
+    client: &RawClient,
     target: &Target,
-    version: &mut String,
+    place: &mut Place,
     history: &mut History,
     goal: &mut Ready<'_, '_, K>,
 ) -> Result<ControlFlow<Option<K>, Ended>, WaitError> {
-    let parameters = WatchParams::default().fields(&target.selector());
-    let request = Request::new(target.collection.as_str()).watch(&parameters, version);
-    let request = match request.map_err(kube::Error::BuildRequest) {
-        Ok(request) => request,
-        Err(error) => return Ok(ControlFlow::Continue(Ended::Broken(error))),
-    };
-    let events = match within_request_timeout(client.request_events::<Value>(request)).await {
+    let events = match events(client, target, place).await {
         Ok(events) => events,
         Err(error) => return Ok(ControlFlow::Continue(Ended::of(error))),
     };
     pin_mut!(events);
     loop {
         let (object, is_there) = match events.next().await {
-            Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => (object, true),
-            Some(Ok(WatchEvent::Deleted(object))) => (object, false),
-            Some(Ok(WatchEvent::Bookmark(bookmark))) => {
-                *version = bookmark.metadata.resource_version;
+            Some(Ok(Event::Added(object) | Event::Modified(object))) => (object, true),
+            Some(Ok(Event::Deleted(object))) => (object, false),
+            Some(Ok(Event::Bookmark(bookmark))) => {
+                place.reached(&bookmark);
                 continue;
             }
-            Some(Ok(WatchEvent::Error(status))) => {
-                return Ok(ControlFlow::Continue(Ended::of(kube::Error::Api(status))));
+            Some(Ok(Event::Error(status))) => {
+                return Ok(ControlFlow::Continue(Ended::of(ApiError::of_status(&status, 500))));
             }
             None => return Ok(ControlFlow::Continue(Ended::InOrder)),
             Some(Err(error)) => return Ok(ControlFlow::Continue(Ended::of(error))),
         };
-        if let Some(seen) = object["metadata"]["resourceVersion"].as_str() {
-            *version = seen.to_owned();
-        }
+        place.reached(&object);
         if let ControlFlow::Break(reached) = look(is_there.then_some(object), target, history, goal)? {
             return Ok(ControlFlow::Break(reached));
         }
     }
+}
+
+async fn events(
+    client: &RawClient,
+    target: &Target,
+    place: &Place,
+) -> Result<impl Stream<Item = Result<Event, ApiError>> + use<>, ApiError> {
+    let Place { collection, version } = place;
+    let selector = target.selector();
+    let path = format!(
+        "{collection}?watch=true&resourceVersion={version}&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}\
+         &fieldSelector={selector}"
+    );
+    let (status, lines) =
+        match tokio::time::timeout(REQUEST_TIMEOUT, client.lines(&path, &[(http::header::ACCEPT, "application/json")]))
+            .await
+        {
+            Ok(answer) => answer.map_err(no_answer)?,
+            Err(elapsed) => return Err(ApiError::NoAnswer(Box::new(elapsed))),
+        };
+    if !status.is_success() {
+        // The line is the refusal.
+        pin_mut!(lines);
+        let line = tokio::time::timeout(REQUEST_TIMEOUT, lines.next()).await.ok().flatten().and_then(Result::ok);
+        let refusal = serde_json::from_slice(&line.unwrap_or_default()).unwrap_or(Value::Null);
+        return Err(ApiError::of_status(&refusal, status.as_u16()));
+    }
+    let request = format!("GET {path}");
+    Ok(lines.map(move |line| {
+        serde_json::from_slice(&line.map_err(no_answer)?)
+            .map_err(|source| ApiError::Unreadable { request: request.clone(), source })
+    }))
+}
+
+fn no_answer(error: NoAnswer) -> ApiError {
+    ApiError::NoAnswer(Box::new(error))
 }
 
 fn look<K: Object>(
@@ -150,35 +189,27 @@ fn look<K: Object>(
     goal.look(target, history.present())
 }
 
-async fn within_request_timeout<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            let seconds = REQUEST_TIMEOUT.as_secs();
-            Err(kube::Error::Service(format!("the server has not answered for {seconds} s").into()))
+impl Place {
+    fn reached(&mut self, object: &Value) {
+        if let Some(version) = object["metadata"]["resourceVersion"].as_str() {
+            self.version = version.to_owned();
         }
     }
 }
 
 impl Ended {
-    fn of(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) if status.code == 410 => Self::Expired,
-            error => Self::Broken(error),
-        }
+    fn of(error: ApiError) -> Self {
+        if error.code() == Some(410) { Self::Expired } else { Self::Broken(error) }
     }
 }
 
 /// Returns true if a retry makes no sense.
-fn is_final(error: &kube::Error, is_patient: bool) -> bool {
-    match error {
-        kube::Error::Api(status) => match status.code {
-            403 | 404 => !is_patient,
-            408 | 410 | 429 => false,
-            code => code < 500,
-        },
-        kube::Error::BuildRequest(_) => true,
+fn is_final(error: &ApiError, is_patient: bool) -> bool {
+    match error.code() {
+        Some(403 | 404) => !is_patient,
+        Some(408 | 410 | 429) => false,
+        Some(code) => code < 500,
         // No answer: the connection to the server failed.
-        _ => false,
+        None => false,
     }
 }

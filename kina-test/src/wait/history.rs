@@ -1,5 +1,7 @@
 use serde_json::Value;
 
+use crate::ApiError;
+
 /// Everything seen of the object.
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -36,7 +38,7 @@ impl History {
         }
     }
 
-    pub(super) fn interrupted(&mut self, error: &kube::Error) {
+    pub(super) fn interrupted(&mut self, error: &ApiError) {
         self.interruptions += 1;
         self.last_interruption = Some(kina_engine::with_causes(error));
     }

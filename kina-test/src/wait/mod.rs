@@ -24,7 +24,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 pub use error::WaitError;
-pub use object_ref::{AsObjectRef, Object, ObjectRef, Scope, object};
+pub use object_ref::{AsObjectRef, Object, ObjectRef, object_of_kind};
+#[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+pub(crate) use object_ref::{ObjectKind, ObjectScope, Resource};
 pub use unmet::Unmet;
 
 use crate::Cluster;
@@ -39,7 +41,7 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// A wait that returns the object. It starts when awaited.
 #[must_use = "a wait does nothing unless awaited"]
 pub struct Wait<'a, K: Object> {
-    client: kube::Client,
+    cluster: Cluster,
     reference: ObjectRef<K>,
     goal: Goal<'a, K>,
     timeout: Duration,
@@ -48,7 +50,7 @@ pub struct Wait<'a, K: Object> {
 /// A wait for the deletion of an object. It starts when awaited.
 #[must_use = "a wait does nothing unless awaited"]
 pub struct WaitDeleted<K: Object> {
-    client: kube::Client,
+    cluster: Cluster,
     reference: ObjectRef<K>,
     timeout: Duration,
 }
@@ -90,7 +92,7 @@ impl Cluster {
     /// }
     /// ```
     #[cfg(feature = "cel")]
-    pub fn wait_for<'a, K: AsObjectRef>(&self, object: &K, condition: &str) -> Wait<'a, K::Object> {
+    pub fn wait_for<'a, Major, K: AsObjectRef<Major>>(&self, object: &K, condition: &str) -> Wait<'a, K::Object> {
         self.wait(object, Goal::Expression(condition.to_owned()))
     }
 
@@ -109,7 +111,7 @@ impl Cluster {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn wait_condition<'a, K: AsObjectRef>(&self, object: &K, condition: &str) -> Wait<'a, K::Object> {
+    pub fn wait_condition<'a, Major, K: AsObjectRef<Major>>(&self, object: &K, condition: &str) -> Wait<'a, K::Object> {
         self.wait(object, Goal::condition(condition))
     }
 
@@ -130,7 +132,7 @@ impl Cluster {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn wait_until<'a, K: AsObjectRef>(
+    pub fn wait_until<'a, Major, K: AsObjectRef<Major>>(
         &self,
         object: &K,
         predicate: impl FnMut(&K::Object) -> bool + Send + 'a,
@@ -161,12 +163,12 @@ impl Cluster {
     ///     Ok(())
     /// }
     /// ```
-    pub fn wait_deleted<K: AsObjectRef>(&self, object: &K) -> WaitDeleted<K::Object> {
-        WaitDeleted { client: self.client(), reference: object.as_object_ref(), timeout: TIMEOUT_DEFAULT }
+    pub fn wait_deleted<Major, K: AsObjectRef<Major>>(&self, object: &K) -> WaitDeleted<K::Object> {
+        WaitDeleted { cluster: self.clone(), reference: object.as_object_ref(), timeout: TIMEOUT_DEFAULT }
     }
 
-    fn wait<'a, K: AsObjectRef>(&self, object: &K, goal: Goal<'a, K::Object>) -> Wait<'a, K::Object> {
-        Wait { client: self.client(), reference: object.as_object_ref(), goal, timeout: TIMEOUT_DEFAULT }
+    fn wait<'a, Major, K: AsObjectRef<Major>>(&self, object: &K, goal: Goal<'a, K::Object>) -> Wait<'a, K::Object> {
+        Wait { cluster: self.clone(), reference: object.as_object_ref(), goal, timeout: TIMEOUT_DEFAULT }
     }
 }
 
@@ -190,8 +192,8 @@ impl<'a, K: Object> IntoFuture for Wait<'a, K> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Self { client, reference, mut goal, timeout } = self;
-            let object = run(client, &reference, &mut goal, timeout).await?;
+            let Self { cluster, reference, mut goal, timeout } = self;
+            let object = run(&cluster, &reference, &mut goal, timeout).await?;
             Ok(object.expect("only the wait for a deletion ends without an object"))
         })
     }
@@ -203,30 +205,31 @@ impl<K: Object> IntoFuture for WaitDeleted<K> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Self { client, reference, timeout } = self;
+            let Self { cluster, reference, timeout } = self;
             let mut goal = Goal::Deletion { uid: reference.uid().map(str::to_owned) };
-            run(client, &reference, &mut goal, timeout).await.map(drop)
+            run(&cluster, &reference, &mut goal, timeout).await.map(drop)
         })
     }
 }
 
 /// Follows the object until the goal is reached; returns the object that reached it.
 async fn run<K: Object>(
-    client: kube::Client,
+    cluster: &Cluster,
     reference: &ObjectRef<K>,
     goal: &mut Goal<'_, K>,
     timeout: Duration,
 ) -> Result<Option<K>, WaitError> {
-    let target = Target::new(reference, client.default_namespace())?;
+    let target = Target::new(reference, cluster.default_namespace())?;
+    let client = cluster.raw_client().map_err(|error| WaitError::Client(Box::new(error)))?;
     let mut ready = goal.prepare(&target)?;
     let mut history = History::default();
     let deadline = tokio::time::Instant::now() + timeout;
-    let followed = follow::follow(&client, &target, timeout, &mut history, &mut ready);
+    let followed = follow::follow(client, &target, timeout, &mut history, &mut ready);
     match tokio::time::timeout_at(deadline, followed).await {
         Ok(reached) => reached,
         Err(_) => {
             let events = match history.last() {
-                Some(object) => events::of(&client, object).await,
+                Some(object) => events::of(client, object).await,
                 None => Ok(Vec::new()),
             };
             let problems = history.present().map(|object| ready.problems(object)).unwrap_or_default();

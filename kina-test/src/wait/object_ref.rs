@@ -1,22 +1,31 @@
-use kube::Resource;
-use kube::core::{ClusterResourceScope, DynamicResourceScope, NamespaceResourceScope};
+use std::marker::PhantomData;
+
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// A reference to an object: its kind, its name and, if it has one, its namespace.
 ///
-/// Made by [`object`], by [`ObjectRef::of_kind`], or from an existing object ([`AsObjectRef`]).
-#[derive(Clone, Debug)]
-pub struct ObjectRef<K: Resource> {
+/// Made by [`object_of_kind`], by `kina::object` for a kind that has a Rust type, or from an existing object
+/// ([`AsObjectRef`]).
+#[derive(Debug)]
+pub struct ObjectRef<K> {
+    kind: ObjectKind,
     name: String,
     namespace: Option<String>,
     uid: Option<String>,
-    dynamic_type: K::DynamicType,
+    object: PhantomData<fn() -> K>,
 }
 
 /// A value that refers to an object: an [`ObjectRef`], or any object with a name.
 ///
-/// An object is identified by its name and namespace, and by its UID if it has one.
-pub trait AsObjectRef {
+/// An object is identified by its name and namespace, and by its UID if it has one. `Major` tells the objects of one
+/// major version of kube from those of another.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` refers to no object that kina can wait for",
+    note = "use an object of a kube whose feature of `kina-test` is on (`kube5`, `kube4` or `kube3`), the result of \
+            `kina::object`, or the result of `kina::object_of_kind`"
+)]
+pub trait AsObjectRef<Major = ()> {
     /// The type of the object.
     type Object: Object;
 
@@ -25,36 +34,56 @@ pub trait AsObjectRef {
 }
 
 /// A type that objects can be read into.
-pub trait Object: Resource<Scope: Scope, DynamicType: Clone> + DeserializeOwned + Send + 'static {}
+pub trait Object: DeserializeOwned + Send + 'static {}
 
-impl<K: Resource<Scope: Scope, DynamicType: Clone> + DeserializeOwned + Send + 'static> Object for K {}
+impl<K: DeserializeOwned + Send + 'static> Object for K {}
 
-/// The scope of a kind: namespaced or cluster-wide.
-pub trait Scope {
-    /// The namespace of an object, if the given one is `given`.
-    fn namespace(given: Option<&str>, default: &str) -> Option<String>;
+/// A kind of objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectKind {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    /// `None` if only the server knows.
+    pub(crate) resource: Option<Resource>,
 }
 
-/// The object of this name: in the client's own namespace, unless [`ObjectRef::within`] names another.
+/// The place of a kind's objects on the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resource {
+    pub(crate) plural: String,
+    pub(crate) scope: ObjectScope,
+}
+
+/// The scope of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
+pub enum ObjectScope {
+    Namespaced,
+    Cluster,
+    /// Namespaced if a namespace is named: the scope is not known.
+    AsNamed,
+}
+
+/// The object of this kind and name, as JSON. The server is asked for the kind's resource when a wait starts.
+///
+/// `api_version` is that of the object: `v1`, or `apps/v1`.
 ///
 /// ```
-/// use k8s_openapi::api::apps::v1::Deployment;
-/// use k8s_openapi::api::core::v1::Node;
-///
-/// let deployment = kina::object::<Deployment>("web").within("shop");
+/// let deployment = kina::object_of_kind("apps/v1", "Deployment", "web").within("shop");
 /// assert_eq!(deployment.describe(), "Deployment shop/web");
-/// assert_eq!(kina::object::<Node>("worker").describe(), "Node worker");
 /// ```
-pub fn object<K: Resource<DynamicType = ()>>(name: impl Into<String>) -> ObjectRef<K> {
-    ObjectRef { name: name.into(), namespace: None, uid: None, dynamic_type: () }
+pub fn object_of_kind(
+    api_version: impl Into<String>,
+    kind: impl Into<String>,
+    name: impl Into<String>,
+) -> ObjectRef<Value> {
+    let kind = ObjectKind { api_version: api_version.into(), kind: kind.into(), resource: None };
+    ObjectRef::new(kind, name.into(), None, None)
 }
 
-impl<K: Resource> ObjectRef<K> {
-    /// An object of this name, of a kind that is only known at run time (`kube::api::DynamicObject`).
-    ///
-    /// The scope of such a kind is not known: the object is namespaced if [`Self::within`] names a namespace.
-    pub fn of_kind(dynamic_type: K::DynamicType, name: impl Into<String>) -> Self {
-        Self { name: name.into(), namespace: None, uid: None, dynamic_type }
+impl<K> ObjectRef<K> {
+    pub(crate) fn new(kind: ObjectKind, name: String, namespace: Option<String>, uid: Option<String>) -> Self {
+        Self { kind, name, namespace, uid, object: PhantomData }
     }
 
     /// The same object in this namespace.
@@ -74,19 +103,47 @@ impl<K: Resource> ObjectRef<K> {
 
     /// For messages: kind, namespace and name.
     pub fn describe(&self) -> String {
-        let kind = K::kind(&self.dynamic_type);
-        match &self.namespace {
-            Some(namespace) => format!("{kind} {namespace}/{}", self.name),
-            None => format!("{kind} {}", self.name),
-        }
+        self.kind.describe(self.namespace(), &self.name)
     }
 
     pub(super) fn uid(&self) -> Option<&str> {
         self.uid.as_deref()
     }
 
-    pub(super) fn dynamic_type(&self) -> &K::DynamicType {
-        &self.dynamic_type
+    pub(super) fn kind(&self) -> &ObjectKind {
+        &self.kind
+    }
+}
+
+impl ObjectKind {
+    pub(super) fn describe(&self, namespace: Option<&str>, name: &str) -> String {
+        match namespace {
+            Some(namespace) => format!("{} {namespace}/{name}", self.kind),
+            None => format!("{} {name}", self.kind),
+        }
+    }
+
+    /// The path below which the API server serves the kind's version.
+    pub(super) fn version_path(&self) -> String {
+        let root = if self.api_version.contains('/') { "/apis" } else { "/api" };
+        format!("{root}/{}", self.api_version)
+    }
+}
+
+impl ObjectScope {
+    /// The namespace of an object, if the given one is `given`.
+    pub(super) fn namespace(self, given: Option<&str>, default: &str) -> Option<String> {
+        match self {
+            Self::Cluster => None,
+            Self::Namespaced => Some(given.unwrap_or(default).to_owned()),
+            Self::AsNamed => given.map(str::to_owned),
+        }
+    }
+}
+
+impl<K> Clone for ObjectRef<K> {
+    fn clone(&self) -> Self {
+        Self::new(self.kind.clone(), self.name.clone(), self.namespace.clone(), self.uid.clone())
     }
 }
 
@@ -94,43 +151,6 @@ impl<K: Object> AsObjectRef for ObjectRef<K> {
     type Object = K;
 
     fn as_object_ref(&self) -> ObjectRef<K> {
-        Self {
-            name: self.name.clone(),
-            namespace: self.namespace.clone(),
-            uid: self.uid.clone(),
-            dynamic_type: self.dynamic_type.clone(),
-        }
-    }
-}
-
-impl<K: Object + Resource<DynamicType = ()>> AsObjectRef for K {
-    type Object = K;
-
-    fn as_object_ref(&self) -> ObjectRef<K> {
-        let metadata = self.meta();
-        ObjectRef {
-            name: metadata.name.clone().unwrap_or_default(),
-            namespace: metadata.namespace.clone(),
-            uid: metadata.uid.clone(),
-            dynamic_type: (),
-        }
-    }
-}
-
-impl Scope for ClusterResourceScope {
-    fn namespace(_: Option<&str>, _: &str) -> Option<String> {
-        None
-    }
-}
-
-impl Scope for NamespaceResourceScope {
-    fn namespace(given: Option<&str>, default: &str) -> Option<String> {
-        Some(given.unwrap_or(default).to_owned())
-    }
-}
-
-impl Scope for DynamicResourceScope {
-    fn namespace(given: Option<&str>, _: &str) -> Option<String> {
-        given.map(str::to_owned)
+        self.clone()
     }
 }

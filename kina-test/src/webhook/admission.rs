@@ -1,9 +1,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use k8s_openapi::api::admissionregistration::v1::RuleWithOperations;
-use kube::Resource;
-use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -11,6 +8,11 @@ use super::registration::{AdmissionKind, Registration};
 use super::reviewer::{Handler, HandlerError};
 use super::{HANDLER_TIMEOUT, Webhook, WebhookError};
 use crate::Cluster;
+use crate::kube_majors::main::k8s_openapi::api::admissionregistration::v1::RuleWithOperations;
+use crate::kube_majors::main::kube::Resource;
+use crate::kube_majors::main::kube::core::admission::{
+    AdmissionRequest, AdmissionResponse, AdmissionReview, Operation,
+};
 
 /// The longest time that an API server waits for a webhook.
 const API_SERVER_TIMEOUT_MAX: Duration = Duration::from_secs(30);
@@ -73,7 +75,7 @@ impl AdmissionWebhookBuilder {
 
     /// Serves and registers the webhook, and waits until the API server calls it.
     ///
-    /// `K` is the type of the objects, or [`DynamicObject`](kube::api::DynamicObject) for any.
+    /// `K` is the type of the objects, or [`DynamicObject`](crate::kube::api::DynamicObject) for any.
     ///
     /// # Errors
     /// If the API server refuses the registration or does not act on it, or if the cluster cannot reach this process.
@@ -109,7 +111,7 @@ impl AdmissionWebhookBuilder {
             webhook[field] = value;
         }
         super::start(&cluster, &name, timeout, erased(handler), async |server, reviewer| {
-            let registration = Registration::admission(cluster.client(), kind, &name, server);
+            let registration = Registration::admission(super::client(&cluster)?, kind, &name, server);
             registration.create_admission(webhook, reviewer).await?;
             Ok(registration)
         })

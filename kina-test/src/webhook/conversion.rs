@@ -1,13 +1,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use kube::core::conversion::{ConversionRequest, ConversionResponse, ConversionReview};
 use serde_json::Value;
 
 use super::registration::Registration;
 use super::reviewer::{Handler, HandlerError};
 use super::{HANDLER_TIMEOUT, Webhook, WebhookError};
 use crate::Cluster;
+use crate::kube_majors::main::kube::core::conversion::{ConversionRequest, ConversionResponse, ConversionReview};
 
 /// The builder of a conversion webhook. From [`WebhookBuilder`](super::WebhookBuilder).
 #[must_use = "nothing is served until `start`"]
@@ -47,7 +47,7 @@ impl ConversionWebhookBuilder {
         let Self { cluster, custom_resource_definition } = self;
         let timeout: Duration = HANDLER_TIMEOUT;
         super::start(&cluster, &custom_resource_definition, timeout, erased(handler), async |server, _| {
-            Registration::create_conversion(cluster.client(), &custom_resource_definition, server).await
+            Registration::create_conversion(super::client(&cluster)?, &custom_resource_definition, server).await
         })
         .await
     }

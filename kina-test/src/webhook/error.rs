@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use kina_engine::ProviderName;
 
+use crate::{ApiError, Error};
+
 /// A webhook could not be started or removed, or its handler failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +35,9 @@ pub enum WebhookError {
         /// The requested time limit.
         timeout: Duration,
     },
+    /// No client could be made for the cluster.
+    #[error(transparent)]
+    Client(Box<Error>),
     /// The certificate or the TLS setup failed.
     #[error("setting up the webhook's TLS failed")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -48,7 +53,7 @@ pub enum WebhookError {
         object: String,
         /// The API server's answer.
         #[source]
-        source: Box<kube::Error>,
+        source: Box<ApiError>,
     },
     /// The API server accepted the registration but never acted on it.
     #[error(

@@ -16,6 +16,8 @@ mod server;
 
 use std::time::Duration;
 
+use kina_engine::RawClient;
+
 pub use self::admission::{AdmissionOutcome, AdmissionWebhookBuilder};
 pub use self::conversion::{ConversionOutcome, ConversionWebhookBuilder};
 pub use self::error::{HandlerFailure, WebhookError};
@@ -104,7 +106,7 @@ impl WebhookBuilder {
 
     /// A webhook that may also change the written object ([`with_patch`]). Otherwise like [`Self::validating`].
     ///
-    /// [`with_patch`]: kube::core::admission::AdmissionResponse::with_patch
+    /// [`with_patch`]: crate::kube::core::admission::AdmissionResponse::with_patch
     pub fn mutating(self, name: &str) -> AdmissionWebhookBuilder {
         AdmissionWebhookBuilder::new(self.cluster, AdmissionKind::Mutating, name)
     }
@@ -173,6 +175,10 @@ impl Drop for Webhook {
             panic!("{error}");
         }
     }
+}
+
+fn client(cluster: &Cluster) -> Result<RawClient, WebhookError> {
+    cluster.raw_client().cloned().map_err(|error| WebhookError::Client(Box::new(error)))
 }
 
 /// Serves before registering, so that the first request gets an answer.

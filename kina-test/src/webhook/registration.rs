@@ -1,18 +1,22 @@
 use std::time::{Duration, Instant};
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::{GroupVersionKind, ObjectMeta};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kina_engine::RawClient;
 use serde_json::{Value, json};
 
 use super::WebhookError;
 use super::reviewer::{PROBE_LABEL, Reviewer};
 use super::server::{Server, random_name};
+use crate::ApiError;
+use crate::api_request::ApiRequest;
 
 /// Time limit for an API server to act on a registration; usually it takes milliseconds.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(30);
 const PROBE_PAUSE: Duration = Duration::from_millis(2);
 /// Time limit of one probe, in seconds.
 const PROBE_TIMEOUT_SECONDS: u64 = 5;
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 
 /// The two kinds of admission webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +34,12 @@ pub(super) struct Registration {
 }
 
 enum Target {
-    Admission { client: kube::Client, kind: AdmissionKind },
-    Conversion { client: kube::Client, before: Value },
+    Admission { client: RawClient, kind: AdmissionKind },
+    Conversion { client: RawClient, before: Value },
 }
 
 impl Registration {
-    pub(super) fn admission(client: kube::Client, kind: AdmissionKind, name: &str, server: &Server) -> Self {
+    pub(super) fn admission(client: RawClient, kind: AdmissionKind, name: &str, server: &Server) -> Self {
         let target = Target::Admission { client, kind };
         Self { target, name: name.to_owned(), client_config: client_config(server) }
     }
@@ -50,13 +54,13 @@ impl Registration {
 
     /// Sets the server as the conversion of a CustomResourceDefinition, and waits until that is in force.
     pub(super) async fn create_conversion(
-        client: kube::Client,
+        client: RawClient,
         name: &str,
         server: &Server,
     ) -> Result<Self, WebhookError> {
-        let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &definition_resource());
-        let found = definitions.get(name).await.map_err(|source| failed("reading", definition(name), source))?;
-        let before = found.data.pointer("/spec/conversion").cloned().unwrap_or_default();
+        let found = ApiRequest::get(&definition_path(name)).send(&client).await;
+        let found = found.map_err(|source| failed("reading", definition(name), source))?;
+        let before = found["spec"]["conversion"].clone();
         let client_config = client_config(server);
         let registration = Self { target: Target::Conversion { client, before }, name: name.to_owned(), client_config };
         let webhook = json!({"clientConfig": registration.client_config, "conversionReviewVersions": ["v1"]});
@@ -86,7 +90,7 @@ impl Registration {
     /// webhook that was registered later, it knows the earlier ones.
     async fn wait_noticed(
         &self,
-        client: &kube::Client,
+        client: &RawClient,
         kind: AdmissionKind,
         reviewer: &Reviewer,
     ) -> Result<(), WebhookError> {
@@ -111,24 +115,21 @@ impl Registration {
     /// Sends dry-run writes until the API server calls the webhook.
     async fn probe(
         &self,
-        client: &kube::Client,
+        client: &RawClient,
         probe: &str,
         kind: AdmissionKind,
         reviewer: &Reviewer,
     ) -> Result<(), WebhookError> {
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", "ConfigMap"), "configmaps");
-        let config_maps: Api<DynamicObject> = Api::namespaced_with(client.clone(), "default", &resource);
-        let mut config_map = DynamicObject::new("", &resource);
-        config_map.metadata = ObjectMeta {
-            name: Some(format!("kina-probe-{probe}")),
-            labels: Some([(PROBE_LABEL.to_owned(), probe.to_owned())].into()),
-            ..ObjectMeta::default()
-        };
-        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        let config_map = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": format!("kina-probe-{probe}"), "labels": {PROBE_LABEL: probe}},
+        });
         let start = Instant::now();
         loop {
             // A denial may come from another webhook, and proves nothing in either direction.
-            let answer = config_maps.create(&dry_run, &config_map).await;
+            let path = "/api/v1/namespaces/default/configmaps?dryRun=All";
+            let answer = ApiRequest::post(path, &config_map).send(client).await;
             if reviewer.journal().take_probe(probe) {
                 return Ok(());
             }
@@ -144,11 +145,11 @@ impl Registration {
     /// but the columns of a table come from the same state, so an additional column shows that the change is in force.
     async fn change_conversion(&self, conversion: Value) -> Result<(), WebhookError> {
         let Target::Conversion { client, .. } = &self.target else { return Ok(()) };
-        let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &definition_resource());
+        let definition_path = definition_path(&self.name);
         let reading = |source| failed("reading", definition(&self.name), source);
         let changing = |source| failed("setting the conversion of", definition(&self.name), source);
-        let mut found = definitions.get(&self.name).await.map_err(reading)?;
-        let versions = found.data.pointer("/spec/versions").cloned().unwrap_or_default();
+        let found = ApiRequest::get(&definition_path).send(client).await.map_err(reading)?;
+        let versions = found["spec"]["versions"].clone();
         let mut probed = versions.clone();
         let column = format!("kina-probe-{}", random_name()?);
         let served = probed.as_array_mut().and_then(|all| all.iter_mut().find(|version| version["served"] == true));
@@ -158,24 +159,21 @@ impl Registration {
                 Some(columns) => columns.push(probe),
                 None => version["additionalPrinterColumns"] = json!([probe]),
             }
-            let text = |pointer: &str| found.data.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             let version = version["name"].as_str().unwrap_or_default();
             format!("/apis/{}/{version}/{}?limit=1", text("/spec/group"), text("/spec/names/plural"))
         });
         // With the resource version just read, so that no other client's change of the versions is lost.
-        let resource_version = found.metadata.resource_version.take();
-        let patch = |resource_version: Option<String>, spec: Value| {
-            Patch::Merge(json!({"metadata": {"resourceVersion": resource_version}, "spec": spec}))
-        };
-        let probe = patch(resource_version, json!({"conversion": conversion, "versions": probed}));
-        let changed = definitions.patch(&self.name, &PatchParams::default(), &probe).await.map_err(changing)?;
+        let patch = |last: &Value, spec: Value| json!({"metadata": {"resourceVersion": last["metadata"]["resourceVersion"]}, "spec": spec});
+        let probe = patch(&found, json!({"conversion": conversion, "versions": probed}));
+        let changed = ApiRequest::merge(&definition_path, &probe).send(client).await.map_err(changing)?;
         // If no version is served, no object is converted.
         let noticed = match &path {
             Some(path) => self.wait_for_columns(client, path, |columns| columns.contains(&column.as_str())).await,
             None => Ok(()),
         };
-        let restored = patch(changed.metadata.resource_version, json!({"versions": versions}));
-        definitions.patch(&self.name, &PatchParams::default(), &restored).await.map_err(changing)?;
+        let restored = patch(&changed, json!({"versions": versions}));
+        ApiRequest::merge(&definition_path, &restored).send(client).await.map_err(changing)?;
         noticed?;
         // A create that starts on a definition's old handlers is refused if it outlives them: they end one second after
         // the change, and the API server delays creates of a new kind by two seconds (`crdHandler.serveResource`).
@@ -188,16 +186,13 @@ impl Registration {
     /// Waits until the table has these column names.
     async fn wait_for_columns(
         &self,
-        client: &kube::Client,
+        client: &RawClient,
         path: &str,
         wanted: impl Fn(&[&str]) -> bool,
     ) -> Result<(), WebhookError> {
         let start = Instant::now();
         loop {
-            let request = http::Request::get(path).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
-            let request = request.body(Vec::new());
-            let request = request.map_err(|error| failed("reading", path.to_owned(), kube::Error::HttpError(error)))?;
-            let answer = client.request::<Value>(request).await;
+            let answer = ApiRequest::get(path).accepting(TABLE).send(client).await;
             let columns = answer.as_ref().ok().and_then(|table| table["columnDefinitions"].as_array());
             let names = columns.map(|all| all.iter().filter_map(|column| column["name"].as_str()).collect::<Vec<_>>());
             if names.is_some_and(|names| wanted(&names)) {
@@ -227,51 +222,56 @@ impl std::fmt::Debug for Target {
 }
 
 impl AdmissionKind {
-    fn resource(self) -> ApiResource {
-        let (kind, plural) = match self {
-            Self::Validating => ("ValidatingWebhookConfiguration", "validatingwebhookconfigurations"),
-            Self::Mutating => ("MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
-        };
-        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
-        ApiResource::from_gvk_with_plural(&kind, plural)
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Validating => "ValidatingWebhookConfiguration",
+            Self::Mutating => "MutatingWebhookConfiguration",
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Validating => "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+            Self::Mutating => "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
+        }
     }
 
     fn object(self, name: &str) -> String {
-        format!("{} {name}", self.resource().kind)
+        format!("{} {name}", self.kind())
     }
 }
 
-async fn create(client: &kube::Client, kind: AdmissionKind, name: &str, webhook: Value) -> Result<(), WebhookError> {
-    let resource = kind.resource();
-    let configurations: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let configuration = DynamicObject::new(name, &resource).data(json!({"webhooks": [webhook]}));
-    let created = configurations.create(&PostParams::default(), &configuration).await;
+async fn create(client: &RawClient, kind: AdmissionKind, name: &str, webhook: Value) -> Result<(), WebhookError> {
+    let configuration = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": kind.kind(),
+        "metadata": {"name": name},
+        "webhooks": [webhook],
+    });
+    let created = ApiRequest::post(kind.path(), &configuration).send(client).await;
     created.map(drop).map_err(|source| failed("creating", kind.object(name), source))
 }
 
 /// Deletes the configuration. One that is gone already is no error.
-async fn delete(client: &kube::Client, kind: AdmissionKind, name: &str) -> Result<(), WebhookError> {
-    let configurations: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
-    match configurations.delete(name, &DeleteParams::default()).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(source) => Err(failed("deleting", kind.object(name), source)),
+async fn delete(client: &RawClient, kind: AdmissionKind, name: &str) -> Result<(), WebhookError> {
+    match ApiRequest::delete(&format!("{}/{name}", kind.path())).send(client).await {
+        Err(source) if source.code() != Some(404) => Err(failed("deleting", kind.object(name), source)),
+        _ => Ok(()),
     }
 }
 
 fn client_config(server: &Server) -> Value {
-    json!({"url": server.url(), "caBundle": k8s_openapi::ByteString(server.ca_pem().as_bytes().to_vec())})
+    json!({"url": server.url(), "caBundle": STANDARD.encode(server.ca_pem())})
 }
 
-fn definition_resource() -> ApiResource {
-    let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
-    ApiResource::from_gvk_with_plural(&kind, "customresourcedefinitions")
+fn definition_path(name: &str) -> String {
+    format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
 }
 
 fn definition(name: &str) -> String {
     format!("CustomResourceDefinition {name}")
 }
 
-fn failed(action: &'static str, object: String, source: kube::Error) -> WebhookError {
+fn failed(action: &'static str, object: String, source: ApiError) -> WebhookError {
     WebhookError::Api { action, object, source: Box::new(source) }
 }

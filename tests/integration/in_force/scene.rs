@@ -54,6 +54,6 @@ pub fn realm(cache: &tempfile::TempDir, slots: usize) -> anyhow::Result<Realm> {
 }
 
 pub fn client(lease: &Lease) -> anyhow::Result<(kube::Client, kube::Config)> {
-    let config = kina::__private::kube_client::config_of_lease(&lease.grant)?;
+    let config = kina::__private::config_of_lease(&lease.grant)?;
     Ok((kube::Client::try_from(config.clone())?, config))
 }

@@ -197,7 +197,7 @@ fn last(count: usize) -> std::ops::Range<usize> {
 }
 
 fn server(grant: &LeaseGrant) -> anyhow::Result<Server> {
-    Ok(Server(kube::Client::try_from(kina::__private::kube_client::config_of_lease(grant)?)?))
+    Ok(Server(kube::Client::try_from(kina::__private::config_of_lease(grant)?)?))
 }
 
 /// The token of a service account with all rights.

@@ -97,7 +97,7 @@ impl Scene {
     /// Reads the API server's goroutines twice in a row: none may be at work both times.
     async fn expect_all_ended(&self, lease: &Lease) -> anyhow::Result<()> {
         // No request is answered before the cluster is proven.
-        let config = kina::__private::kube_client::config_of_lease(&lease.grant)?;
+        let config = kina::__private::config_of_lease(&lease.grant)?;
         kube::Client::try_from(config)?.apiserver_version().await?;
         let first = self.profile(&lease.grant.cluster).await.context("no profile")?;
         tokio::time::sleep(PROFILE_INTERVAL).await;

@@ -157,7 +157,7 @@ async fn lease(
     let after = start.elapsed();
     say(&format!("client {number}: served after {:.1} s", after.as_secs_f64()));
     let look = async {
-        let client = kube::Client::try_from(kina::__private::kube_client::config_of_lease(&lease.grant)?)?;
+        let client = kube::Client::try_from(kina::__private::config_of_lease(&lease.grant)?)?;
         let config_maps = Api::<ConfigMap>::default_namespaced(client);
         for object in [0, content::last_object(set)] {
             config_maps.get_metadata(&content::object_name(number, object)).await?;

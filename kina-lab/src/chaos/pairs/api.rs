@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Limited};
-use kina::__private::kube_client;
+use kina::__private as kina_private;
 use kina_engine::LeaseGrant;
 use kube::client::Body;
 use serde_json::Value;
@@ -34,7 +34,7 @@ pub(super) struct Answer {
 impl Api {
     /// Connects with the certificate of the lease.
     pub(super) fn of_lease(grant: &LeaseGrant) -> anyhow::Result<Self> {
-        Self::connect(grant, kube_client::auth_info(&grant.client_certificate_pem, &grant.client_key_pem))
+        Self::connect(grant, kina_private::auth_info(&grant.client_certificate_pem, &grant.client_key_pem))
     }
 
     /// Connects with a token instead.
@@ -44,7 +44,7 @@ impl Api {
     }
 
     fn connect(grant: &LeaseGrant, auth_info: kube::config::AuthInfo) -> anyhow::Result<Self> {
-        let config = kube_client::config(grant.address, &grant.ca_pem, auth_info)?;
+        let config = kina_private::config_at(grant.address, &grant.ca_pem, auth_info)?;
         Ok(Self(kube::Client::try_from(config)?))
     }
 

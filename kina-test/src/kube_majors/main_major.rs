@@ -1,8 +1,24 @@
-use kube::config::AuthInfo;
+//! The interface that only one major can have: methods of one name.
 
-use crate::{Cluster, Error};
+use super::main::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use super::main::kube::config::AuthInfo;
+use super::main::kube::{Api, Client, Config, CustomResourceExt, Resource};
+use super::main::{self, ScopeInTest};
+use crate::{Cluster, Error, Fixtures, IntoFixtures, Namespace, Template};
+
+const CONNECTED: &str = "a cluster's client is connected when the cluster is acquired";
 
 impl Cluster {
+    /// A client with all rights (`system:masters`). It belongs to the runtime on which the cluster was acquired.
+    pub fn client(&self) -> Client {
+        main::connect(self).expect(CONNECTED).client.clone()
+    }
+
+    /// The configuration of that client, to make others: on another runtime, or as another user.
+    pub fn config(&self) -> Config {
+        main::connect(self).expect(CONNECTED).config.clone()
+    }
+
     /// A client that acts as another user, with exactly the rights that RBAC grants.
     ///
     /// The user and the groups are impersonated, as with `kubectl --as`; they need not exist. The API server adds the
@@ -42,7 +58,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If a name is empty or cannot be sent.
-    pub fn as_user<const GROUPS: usize>(&self, user: &str, groups: [&str; GROUPS]) -> Result<kube::Client, Error> {
+    pub fn as_user<const GROUPS: usize>(&self, user: &str, groups: [&str; GROUPS]) -> Result<Client, Error> {
         for name in std::iter::once(&user).chain(&groups) {
             // Without a user, the request would be the administrator's own.
             if name.is_empty() || http::HeaderValue::from_str(name).is_err() {
@@ -55,7 +71,7 @@ impl Cluster {
             impersonate_groups: Some(groups.map(str::to_owned).into()),
             ..config.auth_info
         };
-        kube::Client::try_from(config).map_err(|error| Error::Client(Box::new(error)))
+        Client::try_from(config).map_err(|error| Error::Client(Box::new(error)))
     }
 
     /// A client that acts as a service account, which need not exist. Otherwise like [`Self::as_user`]; the API server
@@ -63,10 +79,42 @@ impl Cluster {
     ///
     /// # Errors
     /// As for [`Self::as_user`].
-    pub fn as_service_account(&self, namespace: &str, name: &str) -> Result<kube::Client, Error> {
+    pub fn as_service_account(&self, namespace: &str, name: &str) -> Result<Client, Error> {
         if namespace.is_empty() || name.is_empty() {
             return Err(Error::User { user: format!("{namespace}/{name}") });
         }
         self.as_user(&format!("system:serviceaccount:{namespace}:{name}"), [])
+    }
+}
+
+impl Namespace {
+    /// A client with this default namespace.
+    pub fn client(&self) -> Client {
+        self.cluster().client()
+    }
+
+    /// The objects of this kind in the namespace, or in the cluster if the kind is not namespaced.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope: ScopeInTest>,
+        K::DynamicType: Default,
+    {
+        K::Scope::api(self.client(), self.name())
+    }
+}
+
+impl Template {
+    /// The CRD of this type, which derives `kube::CustomResource`.
+    pub fn crd<K: CustomResourceExt>(self) -> Self {
+        self.definition_of::<K, main::Major>()
+    }
+}
+
+impl Fixtures {
+    /// Adds a definition.
+    #[must_use]
+    pub fn definition(self, definition: &CustomResourceDefinition) -> Self {
+        // A definition is read without any file, so this cannot fail.
+        self.and(definition.into_fixtures().unwrap_or_default())
     }
 }
