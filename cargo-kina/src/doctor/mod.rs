@@ -5,6 +5,7 @@
 //!
 //! - `check`: one check, and the report.
 //! - `common`: requirements of every provider. `process`, `apple`: requirements of one provider. `kernel`: limits
+//! - `kube_major`: the kube of the workspace.
 //! - `ask`: queries to the system and its programs.
 
 mod apple;
@@ -12,6 +13,7 @@ mod ask;
 mod check;
 mod common;
 mod kernel;
+mod kube_major;
 mod process;
 
 use std::process::ExitCode;
@@ -71,5 +73,6 @@ async fn examine(provider: Option<ProviderName>) -> Report {
         ProviderName::Process => (false, process::examine(&engine)),
         ProviderName::Apple => apple::examine(&engine).await,
     };
-    Report::new(provider.as_str(), simulated, [common, own].concat())
+    let workspace = std::env::current_dir().map(|directory| kube_major::examine(&directory)).unwrap_or_default();
+    Report::new(provider.as_str(), simulated, [common, own, workspace].concat())
 }
