@@ -17,6 +17,9 @@ mod book {
     #[doc = include_str!("../docs/how-to/fixtures.md")]
     struct Fixtures;
 
+    #[doc = include_str!("../docs/how-to/kube.md")]
+    struct Kube;
+
     #[doc = include_str!("../docs/how-to/waits.md")]
     struct Waits;
 

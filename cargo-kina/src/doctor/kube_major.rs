@@ -105,7 +105,10 @@ fn fits(packages: &[Package]) -> Check {
             let found: Vec<String> = users.openapi.iter().map(|minor| format!("0.{minor}")).collect();
             return SECTION.wrong(
                 NAME,
-                format!("kube {major} goes with k8s-openapi 0.{openapi}, and the packages here depend on {}", found.join(", ")),
+                format!(
+                    "kube {major} goes with k8s-openapi 0.{openapi}, and the packages here depend on {}",
+                    found.join(", ")
+                ),
                 "the types of the one are not those of the other, so nothing of them compiles together",
                 format!("k8s-openapi = {{ version = \"0.{openapi}\", features = [\"latest\"] }}"),
             );
@@ -151,7 +154,8 @@ mod tests {
 
     fn lock(kube: &str, openapi: &str, of_kina: Option<&str>) -> Vec<Package> {
         let package = |name: &str, version: &str, dependencies: &str| {
-            let listed: String = dependencies.split(';').filter(|one| !one.is_empty()).map(|one| format!("\"{one}\",")).collect();
+            let listed: String =
+                dependencies.split(';').filter(|one| !one.is_empty()).map(|one| format!("\"{one}\",")).collect();
             format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\ndependencies = [{listed}]\n")
         };
         let mut text = package("shop", "0.1.0", &format!("kube {kube};k8s-openapi"));

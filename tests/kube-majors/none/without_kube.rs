@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
 type TestResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 const SETTINGS: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {color: red}}";
@@ -55,13 +59,15 @@ async fn a_namespace_is_deleted(cluster: kina::Cluster, namespace: kina::Namespa
 
 /// A client of any origin starts from the kubeconfig.
 #[kina::test]
-async fn the_kubeconfig_is_complete(cluster: kina::Cluster) -> TestResult {
-    let text = std::fs::read_to_string(cluster.kubeconfig_path()?)?;
-    assert_eq!(text, cluster.kubeconfig());
-    let address = text.lines().find_map(|line| line.trim().strip_prefix("server: https://")).ok_or("no server")?;
-    tokio::net::TcpStream::connect(address.trim_matches('"')).await?;
+async fn a_client_of_another_major_starts_from_the_kubeconfig(cluster: kina::Cluster) -> TestResult {
+    let kubeconfig = Kubeconfig::from_yaml(&cluster.kubeconfig())?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let namespaces = kube::Api::<Namespace>::all(kube::Client::try_from(config)?);
+    assert_eq!(namespaces.list(&ListParams::default()).await?.items.len(), 4);
+
     cluster.network().cut().await?;
+    assert!(namespaces.list(&ListParams::default()).await.is_err());
     cluster.network().restore().await?;
-    tokio::net::TcpStream::connect(address.trim_matches('"')).await?;
+    assert_eq!(namespaces.list(&ListParams::default()).await?.items.len(), 4);
     Ok(())
 }

@@ -18,13 +18,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The wish for a greeting.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[kube(
-    group = "majors.example.com",
-    version = "v1",
-    kind = "Greeting",
-    namespaced,
-    status = "GreetingStatus"
-)]
+#[kube(group = "majors.example.com", version = "v1", kind = "Greeting", namespaced, status = "GreetingStatus")]
 pub struct GreetingSpec {
     pub whom: String,
 }

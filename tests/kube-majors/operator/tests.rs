@@ -21,7 +21,11 @@ fn config_map(name: &str) -> ConfigMap {
 }
 
 #[kina::test(crds = [Greeting])]
-async fn a_greeting_becomes_a_config_map(client: Client, greetings: Api<Greeting>, cluster: kina::Cluster) -> TestResult {
+async fn a_greeting_becomes_a_config_map(
+    client: Client,
+    greetings: Api<Greeting>,
+    cluster: kina::Cluster,
+) -> TestResult {
     let controller = tokio::spawn(run(client));
     let created = greetings.create(&PostParams::default(), &greeting("first")).await?;
     let served = cluster.wait_for(&created, "status.greeted == true").await?;
