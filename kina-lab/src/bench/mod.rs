@@ -3,13 +3,15 @@
 //! - `scenario`: the command line. `probe`: single samples.
 //! - `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`, `scale`, `peers`, `crud`, `stress`, `price`,
 //!   `large_template`: the scenarios.
-//! - `build_program`: the price of building the program of users.
+//! - `build`: the price of kina-test in a user's build. `build_program`: the price of building the program of users. `cargo`: Cargo itself.
 //! - `self_test`: a test of the gate on this machine. `page`: docs/BENCHMARKS.md. `flamegraph`: processor time by function.
 //! - `packages`: builds and runs packages of this repository. `processor_time`: that of an engine and its clusters.
 //!
 //! The private engine of all scenarios, the form of their reports and their statistics are those of `cargo kina bench`.
 
+mod build;
 mod build_program;
+mod cargo;
 mod compare;
 mod crud;
 mod fixtures;

@@ -89,6 +89,7 @@ enum Scenario {
         #[command(flatten)]
         output: Output,
     },
+    Build(build::BuildArguments),
     BuildProgram(build_program::BuildProgramArguments),
     Scale(scale::ScaleArguments),
     Peers(peers::PeersArguments),
@@ -139,6 +140,7 @@ async fn measure(provider: ProviderName, arguments: BenchArguments) -> anyhow::R
         Scenario::Lifecycle { samples, output } => output.print(lifecycle::measure(provider, some(samples)?).await?),
         Scenario::Compare { runs, output } => compare::measure(provider, runs, output.format).await,
         Scenario::Wear { leases, output } => wear::measure(provider, leases, output.format).await,
+        Scenario::Build(arguments) => build::measure(arguments).await,
         Scenario::BuildProgram(arguments) => build_program::measure(arguments).await,
         Scenario::Scale(arguments) => scale::measure(provider, arguments).await,
         Scenario::Peers(arguments) => peers::measure(provider, arguments).await,

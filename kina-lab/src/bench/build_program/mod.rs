@@ -22,6 +22,7 @@ use serde_json::json;
 
 use self::program::Program;
 use self::worktree::Worktree;
+use super::cargo::build_directory;
 use super::packages::repository;
 use super::report::{Draft, Measurement, Report};
 use super::say;
@@ -63,7 +64,6 @@ async fn report(arguments: BuildProgramArguments) -> anyhow::Result<Report> {
     }
     let mut draft = Draft::begin("build-program", ABOUT);
     let repository = repository()?;
-    // On a disk: a build of everything takes a gigabyte and more, and /tmp may be memory.
     let directory = tempfile::Builder::new().prefix("kina-build-program-").tempdir_in(build_directory(&repository))?;
     let before = prepare(&repository, directory.path(), "before", &arguments.before, &arguments.profile).await?;
     let after = prepare(&repository, directory.path(), "after", &arguments.after, &arguments.profile).await?;
@@ -109,15 +109,8 @@ async fn prepare(
     Ok(program)
 }
 
-/// The directory for builds: where those of the repository are.
-fn build_directory(repository: &Path) -> std::path::PathBuf {
-    let named = std::env::var_os("CARGO_TARGET_DIR").map(std::path::PathBuf::from);
-    let directory = named.unwrap_or_else(|| repository.join("target"));
-    if directory.is_dir() { directory } else { std::env::temp_dir() }
-}
-
 /// The later median divided by the earlier one, with three digits.
-fn quotient(after: &[f64], before: &[f64]) -> Option<f64> {
+pub(super) fn quotient(after: &[f64], before: &[f64]) -> Option<f64> {
     let quotient = median(after)? / median(before)?;
     quotient.is_finite().then_some((quotient * 1e3).round() / 1e3)
 }

@@ -1,0 +1,4 @@
+#[kina::test]
+async fn takes_it(client: kube::Client) {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[kina::test]
+async fn takes_it(config: kube::Config) {}
+
+fn main() {}
