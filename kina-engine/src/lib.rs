@@ -153,7 +153,7 @@ pub use protocol::{
     SlotStatus, Status, VERSION,
 };
 pub use provider_name::ProviderName;
-pub use raw_client::{ClientCertificate, NoAnswer, NoClient, RawAnswer, RawClient, RequestContent};
+pub use raw_client::{ClientCertificate, NoAnswer, RawAnswer, RawClient, RequestContent};
 pub use rule_kind::RuleKind;
 pub use settings::{EngineSettings, WorkspaceSettings};
 pub use timings::{EngineLine, Phase, PhaseLine, ServedFrom, TimingLine, WaitEnd};

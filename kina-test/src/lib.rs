@@ -72,6 +72,13 @@
 //! }
 //! ```
 //!
+//! # Majors of kube
+//!
+//! The features `kube5` (the default), `kube4` and `kube3` choose the types of the interface, and [`kube`] is that major.
+//! Without any of them there is no kube in the build; objects are then named by their kind ([`object_of_kind`]). With
+//! several, the newest is the main one, and the types of the others are accepted as arguments and by their modules, such
+//! as [`kube5`].
+//!
 //! # Good to know
 //!
 //! - The client does not retry: a test sees the server's own answers, including 429, 503 and 504. For retries, build a
