@@ -123,13 +123,13 @@ impl Cluster {
 }
 
 impl Cluster {
-    #[cfg(feature = "webhook")]
+    #[cfg(all(feature = "webhook", any(feature = "kube3", feature = "kube4", feature = "kube5")))]
     pub(crate) fn provider(&self) -> kina_engine::ProviderName {
         self.shared.engine.provider()
     }
 
     /// Returns true if the cluster reaches listeners on this machine's loopback.
-    #[cfg(feature = "webhook")]
+    #[cfg(all(feature = "webhook", any(feature = "kube3", feature = "kube4", feature = "kube5")))]
     pub(crate) fn shares_loopback(&self) -> bool {
         self.shared.lease.grant.shares_loopback
     }

@@ -15,7 +15,7 @@ fn connected(clients: &Clients) -> &OnceCell<Connected> {
     &clients.kube4
 }
 
-/// The settings that other majors lack or have otherwise.
+/// The settings that kube 3 lacks.
 fn set_own(config: &mut kube::Config) {
     config.default_retry = false;
 }
