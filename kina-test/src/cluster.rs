@@ -1,19 +1,14 @@
-use std::collections::BTreeSet;
+use std::any::{Any, TypeId};
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use kina_engine::{
-    AcquireRequest, ClientError, EngineClient, EngineProgram, FixtureSet, Isolation, Lease, NetworkChange, News,
-    Profile, RawClient, RuleKind, WorkspaceSettings,
-};
+use kina_engine::{EngineClient, Lease, NetworkChange, RawClient, RuleKind};
 use once_cell::sync::OnceCell;
 
 use crate::Error;
-#[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
-use crate::kube_majors::Clients;
-use crate::template::ReadTemplate;
 
 /// An exclusive lease on a real cluster.
 ///
@@ -28,58 +23,15 @@ pub struct Cluster {
 struct Shared {
     lease: Lease,
     engine: EngineClient,
-    #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
-    clients: Clients,
+    /// One value of each type: see [`Cluster::kept`].
+    kept: Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
     user_agent: http::HeaderValue,
     /// For kina's own requests, connected with the first of them.
     raw_client: OnceCell<RawClient>,
     kubeconfig_path: OnceCell<PathBuf>,
 }
 
-/// The kind and number of clusters to lease. `None` stands for the value in the settings.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) test: &'a str,
-    pub(crate) kubernetes: Option<&'a str>,
-    pub(crate) provider: Option<&'a str>,
-    pub(crate) profile: Option<Profile>,
-    pub(crate) isolation: Option<Isolation>,
-    pub(crate) template: Option<&'a ReadTemplate>,
-    pub(crate) count: usize,
-}
-
 impl Cluster {
-    /// Leases a cluster, for code outside tests. Starts kina's engine if it is not running.
-    ///
-    /// Progress (of a first download or build of the Kubernetes binaries, say) goes to standard error.
-    ///
-    /// Not for a second cluster of a test, which can take several [as arguments](crate::FromTest): two tests that each
-    /// hold one cluster and wait for another may wait for each other.
-    ///
-    /// # Errors
-    /// If the engine cannot be started or reached, or has no cluster to give within the time limit
-    /// (`KINA_ACQUIRE_TIMEOUT_SECONDS`, 300 by default).
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let cluster = kina::Cluster::acquire().await?;
-    /// let version = cluster.client().apiserver_version().await?;
-    /// assert_eq!(version.git_version, cluster.kubernetes_version());
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn acquire() -> Result<Self, Error> {
-        let program = std::env::current_exe().map(|path| path.display().to_string());
-        let settings = WorkspaceSettings::of_this_process().map_err(ClientError::from)?;
-        let test = program.unwrap_or_default();
-        let mut clusters = Self::acquire_all(Wanted { test: &test, count: 1, ..Wanted::default() }, settings).await?;
-        Ok(clusters.remove(0))
-    }
-
     /// A self-contained kubeconfig, as YAML.
     pub fn kubeconfig(&self) -> String {
         kina_engine::kubeconfig_text(&self.shared.lease.grant)
@@ -134,47 +86,31 @@ impl Cluster {
         self.shared.lease.grant.shares_loopback
     }
 
-    /// Leases as many clusters as requested, all of the same kind.
-    pub(crate) async fn acquire_all(wanted: Wanted<'_>, settings: WorkspaceSettings) -> Result<Vec<Self>, Error> {
-        let provider = match wanted.provider {
-            Some(name) => name.parse().map_err(ClientError::from)?,
-            None => settings.provider,
-        };
-        let engine = EngineClient::for_provider(provider, engine_program())?;
-        let mut request = AcquireRequest::with_settings(wanted.test, wanted.kubernetes, settings);
-        request.profile = wanted.profile.unwrap_or(request.profile);
-        request.isolation = wanted.isolation.unwrap_or(request.isolation);
-        request.template = wanted.template.map(|template| template.hash.clone());
-        if 1 < wanted.count && request.isolation == Isolation::Namespace {
-            return Err(Error::SeveralNamespaces { count: wanted.count });
-        }
-        let nothing = FixtureSet::default();
-        let template = wanted.template.map_or(&nothing, |template| &template.set);
-        let user_agent = kina_engine::user_agent(wanted.test);
-        let leases = engine.acquire_several(request, wanted.count, template, &print_progress).await?;
-        leases.into_iter().map(|lease| Self::from_lease(lease, &engine, user_agent.clone())).collect()
-    }
-
-    fn from_lease(lease: Lease, engine: &EngineClient, user_agent: http::HeaderValue) -> Result<Self, Error> {
+    pub(crate) fn from_lease(lease: Lease, engine: &EngineClient, user_agent: http::HeaderValue) -> Self {
         let shared = Shared {
             lease,
             engine: engine.clone(),
-            #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
-            clients: Clients::default(),
+            kept: Mutex::default(),
             user_agent,
             raw_client: OnceCell::new(),
             kubeconfig_path: OnceCell::new(),
         };
-        let cluster = Self { shared: Arc::new(shared) };
-        // On the runtime of the test.
-        #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
-        crate::kube_majors::main::client(&cluster)?;
-        Ok(cluster)
+        Self { shared: Arc::new(shared) }
     }
 
+    /// Returns the value of this type that is kept with the cluster, and makes it if there is none yet.
     #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
-    pub(crate) fn clients(&self) -> &Clients {
-        &self.shared.clients
+    pub(crate) fn kept<Value, E>(&self, make: impl FnOnce() -> Result<Value, E>) -> Result<Value, E>
+    where
+        Value: Clone + Send + Sync + 'static,
+    {
+        let mut kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = kept.get(&TypeId::of::<Value>()).and_then(|value| value.downcast_ref::<Value>()) {
+            return Ok(value.clone());
+        }
+        let value = make()?;
+        kept.insert(TypeId::of::<Value>(), Box::new(value.clone()));
+        Ok(value)
     }
 
     #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
@@ -222,23 +158,6 @@ impl std::fmt::Debug for Cluster {
             .field("kubernetes_version", &self.kubernetes_version())
             .finish_non_exhaustive()
     }
-}
-
-fn engine_program() -> EngineProgram {
-    #[cfg(feature = "embedded")]
-    {
-        // Keeps the constructor in the executable: the linker drops unused code.
-        crate::engine_constructor::is_linked();
-        EngineProgram::ThisExecutable
-    }
-    #[cfg(not(feature = "embedded"))]
-    EngineProgram::InstalledOnly
-}
-
-/// Says what is waited for: once, if several tests of this process wait for the same.
-fn print_progress(text: &str) {
-    static NEWS: News = News::new();
-    NEWS.tell(text, |text| eprintln!("kina: {text}"));
 }
 
 fn write_private(path: &Path, content: &str) -> std::io::Result<()> {

@@ -96,6 +96,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod acquisition;
 mod api_request;
 mod argument;
 mod cluster;

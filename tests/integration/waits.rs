@@ -11,6 +11,7 @@ use kina::{Cluster, WaitError, object};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// For waits that are to reach their deadline.
 const SHORT: Duration = Duration::from_millis(700);
@@ -266,14 +267,18 @@ async fn a_wait_outlives_its_server(cluster: Cluster) -> anyhow::Result<()> {
 #[kina::test]
 async fn a_black_hole_does_not_outlast_the_deadline(cluster: Cluster) -> anyhow::Result<()> {
     let created = config_maps(&cluster).create(&PostParams::default(), &config_map("hidden")).await?;
+    let seen = Notify::new();
     let hidden = async {
-        cluster.wait_for(&created, "has(metadata.uid)").await?;
+        seen.notified().await;
         cluster.network().drop_packets().await?;
         anyhow::Ok(())
     };
+    let is_seen = |_: &ConfigMap| {
+        seen.notify_one();
+        false
+    };
     let start = Instant::now();
-    let (error, hidden) =
-        futures::join!(cluster.wait_for(&created, "data.key == 'never'").timeout(SHORT).into_future(), hidden);
+    let (error, hidden) = futures::join!(cluster.wait_until(&created, is_seen).timeout(SHORT).into_future(), hidden);
     hidden?;
     ensure!(start.elapsed() < PATIENCE, "the deadline was {SHORT:?}");
     let error = error.err().context("the object does not exist")?;
@@ -356,8 +361,16 @@ no such object was seen";
     assert_eq!(filtered(&error), expected);
 
     let settings = config_maps(&cluster).create(&PostParams::default(), &config_map("settings")).await?;
-    let deleted = async { config_maps(&cluster).delete("settings", &DeleteParams::default()).await };
-    let unmet = cluster.wait_until(&settings, |_| false).timeout(SHORT).into_future();
+    let seen = Notify::new();
+    let deleted = async {
+        seen.notified().await;
+        config_maps(&cluster).delete("settings", &DeleteParams::default()).await
+    };
+    let is_seen = |_: &ConfigMap| {
+        seen.notify_one();
+        false
+    };
+    let unmet = cluster.wait_until(&settings, is_seen).timeout(SHORT).into_future();
     let (unmet, deleted) = futures::join!(unmet, deleted);
     deleted?;
     let expected = "\

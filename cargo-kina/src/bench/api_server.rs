@@ -11,7 +11,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use kina_engine::{ClientCertificate, NoAnswer, RawAnswer, RawClient, RequestContent};
 use serde_json::Value;
 
-use super::dirt::change::Change;
+use super::change::Change;
 
 /// Time limit of one request, as for the client of a test.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);

@@ -5,7 +5,8 @@
 //! - `report`, `statistics`, `machine_description`: the one form of all reports, and the statistics of samples.
 //! - `acquisition`: the scenarios.
 //! - `gate`: detection of slow-downs. `plot`: pictures.
-//! - `sampler`, `probe`, `dirt`, `envtest_recipe`: single samples.
+//! - `sampler`, `probe`, `dirt`, `envtest_recipe`: single samples. `api_server`: their requests.
+//! - `change`: single changes of a cluster, shared with the tests of the workspace.
 //!
 //! Everything that is compared is measured in one run, so that ratios are meaningful on any machine: kina's own ways to
 //! a cluster, a client straight to a running cluster, and the boot recipe of controller-runtime's envtest with the same
@@ -13,6 +14,7 @@
 
 mod acquisition;
 pub mod api_server;
+pub mod change;
 pub mod dirt;
 pub mod envtest_recipe;
 pub mod gate;

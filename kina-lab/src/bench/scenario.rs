@@ -11,7 +11,7 @@ use kina_engine::ProviderName;
 
 use super::page::{self, PageArguments};
 use super::{
-    build_program, compare, crud, fixtures, flamegraph, gateway, large_template, lifecycle, peers, price, probe,
+    build, build_program, compare, crud, fixtures, flamegraph, gateway, large_template, lifecycle, peers, price, probe,
     rewind, scale, self_test, stress, wear,
 };
 

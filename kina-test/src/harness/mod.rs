@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub use call::{Argument, Arguments, TestFunction, argument};
 
-use crate::cluster::Wanted;
+use crate::acquisition::Wanted;
 use crate::{Cluster, Context, Error, Template};
 
 /// Workers of a test that is not an `async fn`: enough for its clients.

@@ -66,7 +66,7 @@ pub struct Connected {
 /// # Panics
 /// Outside a tokio runtime, if it is the first one.
 pub fn client(cluster: &Cluster) -> Result<Client, Error> {
-    Ok(connect(cluster)?.client.clone())
+    Ok(connect(cluster)?.client)
 }
 
 /// Returns the configuration of that client, to make others.
@@ -74,7 +74,7 @@ pub fn client(cluster: &Cluster) -> Result<Client, Error> {
 /// # Errors
 /// As for [`client`].
 pub fn config(cluster: &Cluster) -> Result<Config, Error> {
-    Ok(connect(cluster)?.config.clone())
+    Ok(connect(cluster)?.config)
 }
 
 /// The object of this name: in the test's namespace, unless [`ObjectRef::within`] names another.
@@ -146,8 +146,8 @@ pub fn auth_info(certificate_pem: &str, key_pem: &str) -> AuthInfo {
 }
 
 /// Connects a cluster's client, unless it is connected.
-pub(in super::super) fn connect(cluster: &Cluster) -> Result<&Connected, Error> {
-    super::connected(cluster.clients()).get_or_try_init(|| {
+pub(in super::super) fn connect(cluster: &Cluster) -> Result<Connected, Error> {
+    cluster.kept(|| {
         let mut config = config_of_lease(cluster.grant())?;
         config.headers.push((http::header::USER_AGENT, cluster.user_agent().clone()));
         let client = Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;

@@ -7,13 +7,6 @@ mod interface;
 pub use ::kube3 as kube;
 pub use ::openapi3 as k8s_openapi;
 pub use interface::*;
-use once_cell::sync::OnceCell;
-
-use super::Clients;
-
-fn connected(clients: &Clients) -> &OnceCell<Connected> {
-    &clients.kube3
-}
 
 /// Nothing: its client never retries.
 fn set_own(_: &mut kube::Config) {}

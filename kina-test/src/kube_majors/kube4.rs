@@ -7,13 +7,6 @@ mod interface;
 pub use ::kube4 as kube;
 pub use ::openapi4 as k8s_openapi;
 pub use interface::*;
-use once_cell::sync::OnceCell;
-
-use super::Clients;
-
-fn connected(clients: &Clients) -> &OnceCell<Connected> {
-    &clients.kube4
-}
 
 /// The settings that kube 3 lacks.
 fn set_own(config: &mut kube::Config) {

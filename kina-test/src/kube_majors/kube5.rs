@@ -7,13 +7,6 @@ mod interface;
 pub use ::k8s_openapi;
 pub use ::kube;
 pub use interface::*;
-use once_cell::sync::OnceCell;
-
-use super::Clients;
-
-fn connected(clients: &Clients) -> &OnceCell<Connected> {
-    &clients.kube5
-}
 
 /// The settings that older majors lack.
 fn set_own(config: &mut kube::Config) {

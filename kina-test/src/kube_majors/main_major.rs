@@ -11,12 +11,12 @@ const CONNECTED: &str = "a cluster's client is connected when the cluster is acq
 impl Cluster {
     /// A client with all rights (`system:masters`). It belongs to the runtime on which the cluster was acquired.
     pub fn client(&self) -> Client {
-        main::connect(self).expect(CONNECTED).client.clone()
+        main::connect(self).expect(CONNECTED).client
     }
 
     /// The configuration of that client, to make others: on another runtime, or as another user.
     pub fn config(&self) -> Config {
-        main::connect(self).expect(CONNECTED).config.clone()
+        main::connect(self).expect(CONNECTED).config
     }
 
     /// A client that acts as another user, with exactly the rights that RBAC grants.

@@ -12,8 +12,6 @@ pub mod kube4;
 pub mod kube5;
 mod main_major;
 
-use once_cell::sync::OnceCell;
-
 use crate::Error;
 
 #[cfg(all(feature = "kube3", not(any(feature = "kube4", feature = "kube5"))))]
@@ -22,17 +20,6 @@ pub(crate) use kube3 as main;
 pub(crate) use kube4 as main;
 #[cfg(feature = "kube5")]
 pub(crate) use kube5 as main;
-
-/// The clients of a cluster, each made once.
-#[derive(Default)]
-pub(crate) struct Clients {
-    #[cfg(feature = "kube3")]
-    kube3: OnceCell<kube3::Connected>,
-    #[cfg(feature = "kube4")]
-    kube4: OnceCell<kube4::Connected>,
-    #[cfg(feature = "kube5")]
-    kube5: OnceCell<kube5::Connected>,
-}
 
 /// The certificate authority of a cluster is not valid PEM.
 #[derive(Debug, thiserror::Error)]

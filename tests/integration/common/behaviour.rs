@@ -1,7 +1,7 @@
 //! The behaviour of an untouched cluster, as far as [`Pollution`](super::pollution::Pollution) changes it.
 
 use anyhow::ensure;
-use cargo_kina::bench::dirt::change::{self, Change};
+use cargo_kina::bench::change::{self, Change};
 use serde_json::json;
 
 use super::pollution::{GROUP, INTRUDER, SHARED};

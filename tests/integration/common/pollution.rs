@@ -3,7 +3,7 @@
 //! All names are the same in all tests, so that anything left by one gets in the way of the next.
 
 use anyhow::ensure;
-use cargo_kina::bench::dirt::change;
+use cargo_kina::bench::change;
 use serde_json::{Value, json};
 
 use super::server::{Access, Server, status_of};

@@ -1,6 +1,6 @@
 //! An API server, with JSON requests.
 
-use cargo_kina::bench::dirt::change::Change;
+use cargo_kina::bench::change::Change;
 use http::{Method, Request};
 use serde_json::{Value, json};
 

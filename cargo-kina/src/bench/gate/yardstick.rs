@@ -11,7 +11,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::super::api_server::ApiServer;
-use super::super::dirt::change::{self, Change};
+use super::super::change::{self, Change};
 use super::super::probe::DirectAccess;
 
 /// Objects that one sample creates and deletes, and the number of requests under way at a time: enough to keep the

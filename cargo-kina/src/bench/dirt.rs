@@ -1,13 +1,9 @@
 //! The changes that tests leave behind.
-//!
-//! - `change`: single changes, shared with the tests of the workspace.
-
-pub mod change;
 
 use futures::{StreamExt, TryStreamExt};
 
-use self::change::Change;
 use super::api_server::{ApiServer, Events};
+use super::change::{self, Change};
 
 /// Writes under way at a time.
 const CONCURRENCY: usize = 8;
