@@ -1,9 +1,14 @@
-use std::any::{Any, TypeId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+#[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use kina_engine::{EngineClient, Lease, NetworkChange, RawClient, RuleKind};
 use once_cell::sync::OnceCell;
@@ -24,6 +29,7 @@ struct Shared {
     lease: Lease,
     engine: EngineClient,
     /// One value of each type: see [`Cluster::kept`].
+    #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
     kept: Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
     user_agent: http::HeaderValue,
     /// For kina's own requests, connected with the first of them.
@@ -90,6 +96,7 @@ impl Cluster {
         let shared = Shared {
             lease,
             engine: engine.clone(),
+            #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
             kept: Mutex::default(),
             user_agent,
             raw_client: OnceCell::new(),

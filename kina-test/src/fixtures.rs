@@ -39,7 +39,8 @@ pub struct Fixtures {
 /// - Several of the same type: an array or a `Vec`. Several of different types: a tuple, or [`Fixtures`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` holds no fixtures",
-    note = "use a text with YAML, a `Path`, the result of `Widget::crd()`, or an array or a tuple of these"
+    note = "use a text with YAML, a `Path`, the result of `Widget::crd()`, or an array or a tuple of these",
+    note = "types of kube need the feature of their major in the dependency on kina-test: `kube5`, `kube4` or `kube3`"
 )]
 pub trait IntoFixtures {
     /// Reads them, if they are in files.
