@@ -149,7 +149,7 @@ impl Actor {
                 self.feed(Event::ReleaseIdle).await;
                 let _ = reply.send(());
             }
-            Request::Report(report) => self.report(report).await,
+            Request::Report(report) => self.report(*report).await,
         }
     }
 
@@ -320,7 +320,7 @@ impl Actor {
         self.tasks.spawn(async move {
             let report = work.await;
             // Fails only when the engine is ending.
-            let _ = requests.send(Request::Report(report)).await;
+            let _ = requests.send(Request::Report(Box::new(report))).await;
         });
     }
 

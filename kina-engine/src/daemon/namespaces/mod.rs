@@ -80,7 +80,7 @@ enum Request {
     Left { waiter: WaiterId },
     Inspect { reply: oneshot::Sender<NamespacesInspection> },
     ReleaseIdle { reply: oneshot::Sender<()> },
-    Report(TaskReport),
+    Report(Box<TaskReport>),
 }
 
 /// The engine's namespaces. Their task ends with this.
