@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 /// For waits that are to reach their deadline.
 const SHORT: Duration = Duration::from_millis(700);
+const BETWEEN_REPLACEMENTS: Duration = Duration::from_millis(50);
 
 fn config_map(name: &str) -> ConfigMap {
     ConfigMap { metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }, ..ConfigMap::default() }
@@ -212,15 +213,13 @@ async fn a_deletion_is_about_one_object_and_not_its_name(cluster: Cluster) -> an
         set_data(&cluster, "twice", "second").await
     };
     // A condition is about any object of the name, a deletion about one object.
-    let (reached, gone, by_name, replaced) = futures::join!(
+    let (reached, gone, replaced) = futures::join!(
         cluster.wait_for(&first, "data.key == 'second'").into_future(),
         cluster.wait_deleted(&first).into_future(),
-        cluster.wait_deleted(&object::<ConfigMap>("twice")).into_future(),
         replaced
     );
     replaced?;
     gone?;
-    by_name?;
     let second = reached?;
     ensure!(second.metadata.uid != first.metadata.uid);
     // The first one is gone, and the second exists.
@@ -228,16 +227,32 @@ async fn a_deletion_is_about_one_object_and_not_its_name(cluster: Cluster) -> an
     let error = error_of(cluster.wait_deleted(&second).timeout(SHORT)).await?;
     ensure!(error.unmet().is_some_and(|unmet| unmet.problems() == ["it is not being deleted"]), "{error}");
 
-    let replaced = async {
-        config_maps(&cluster).delete("twice", &DeleteParams::default()).await?;
-        config_maps(&cluster).create(&PostParams::default(), &config_map("twice")).await
+    let unmet = tokio::select! {
+        unmet = cluster.wait_for(&second, "data.key == 'third'").timeout(SHORT).into_future() => unmet,
+        error = replace_again_and_again(&cluster, "twice") => return error,
     };
-    let (unmet, replaced) =
-        futures::join!(cluster.wait_for(&second, "data.key == 'third'").timeout(SHORT).into_future(), replaced);
-    replaced?;
     let text = unmet.err().context("there is no third object")?.to_string();
-    ensure!(text.contains("versions of 2 objects, one after the other"), "{text}");
+    ensure!(text.contains(" objects, one after the other"), "{text}");
     Ok(())
+}
+
+/// By name, a deletion is about the first object that the wait sees.
+#[kina::test]
+async fn a_deletion_by_name_is_noticed_though_another_object_follows(cluster: Cluster) -> anyhow::Result<()> {
+    config_maps(&cluster).create(&PostParams::default(), &config_map("often")).await?;
+    tokio::select! {
+        gone = cluster.wait_deleted(&object::<ConfigMap>("often")).into_future() => Ok(gone?),
+        error = replace_again_and_again(&cluster, "often") => error,
+    }
+}
+
+/// Replaces a ConfigMap by another of the same name until it fails. A wait may begin at any time meanwhile.
+async fn replace_again_and_again(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
+    loop {
+        config_maps(cluster).delete(name, &DeleteParams::default()).await?;
+        config_maps(cluster).create(&PostParams::default(), &config_map(name)).await?;
+        tokio::time::sleep(BETWEEN_REPLACEMENTS).await;
+    }
 }
 
 #[kina::test]
