@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::certificates::IssuedIdentity;
 use crate::cluster_access::ClusterAccess;
-use crate::raw_client::{ClientCertificate, RawClient, RequestContent};
 pub use crate::raw_client::{NoAnswer, NoClient};
+use crate::raw_client::{RawClient, RequestContent};
 
 /// The time limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,8 +44,7 @@ impl ApiClient {
     }
 
     fn connect(address: SocketAddr, ca_pem: &str, identity: &IssuedIdentity) -> Result<Self, NoClient> {
-        let certificate = ClientCertificate { certificate_pem: &identity.certificate_pem, key_pem: &identity.key_pem };
-        Ok(Self { client: RawClient::new(address, ca_pem, Some(certificate))? })
+        Ok(Self { client: RawClient::new(address, ca_pem, Some(identity.into()))? })
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer, NoAnswer> {

@@ -7,6 +7,8 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType, SerialNumber, date_time_ymd,
 };
 
+use crate::raw_client::ClientCertificate;
+
 /// A certificate authority that exists in memory only.
 pub struct CertificateAuthority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -100,6 +102,12 @@ impl SigningKeyPair {
         let key = KeyPair::generate()
             .map_err(|source| CertificateError { subject: "service-account tokens".to_owned(), source })?;
         Ok(Self { private_pem: key.serialize_pem(), public_pem: key.public_key_pem() })
+    }
+}
+
+impl<'a> From<&'a IssuedIdentity> for ClientCertificate<'a> {
+    fn from(identity: &'a IssuedIdentity) -> Self {
+        Self { certificate_pem: &identity.certificate_pem, key_pem: &identity.key_pem }
     }
 }
 

@@ -31,8 +31,8 @@ fn object(number: usize, spec: serde_json::Value) -> DynamicObject {
     DynamicObject::new("one", &ApiResource::from_gvk(&kind)).data(json!({ "spec": spec }))
 }
 
-/// The child of the test below. On its own, it is an ordinary test.
-#[ignore = "the test below runs it: a hundred kinds are much to install"]
+/// The child of the test below.
+#[ignore = "a child: on its own it would install a hundred kinds once more"]
 #[kina::test(template = operator, timeout = "100s")]
 async fn visitor(client: kube::Client) -> anyhow::Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());

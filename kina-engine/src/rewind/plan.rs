@@ -120,6 +120,15 @@ impl Plan {
         self.changes.iter().chain(&self.last_changes).any(|change| change.key() == key)
     }
 
+    /// Returns true if it puts back the address of a Service. The API server's repair of addresses takes a Service for one
+    /// without an address, or an address for one without a Service, whichever it learns of first. It then makes or
+    /// deletes the address, and reports it by an event that may come seconds later.
+    pub(super) fn puts_back_addresses(&self) -> bool {
+        let is_address = |key: &[u8]| StorageResource::of_key(key).is_some_and(|resource| resource.is_address());
+        let mut changes = self.changes.iter().chain(&self.last_changes);
+        changes.any(|change| matches!(change, Change::PutBack { key } if is_address(key)))
+    }
+
     /// A key that differs, for a message.
     pub(super) fn example(&self) -> String {
         let key = self.changes.first().or(self.last_changes.first()).map(Change::key);
@@ -337,6 +346,14 @@ mod tests {
         };
         assert_eq!(keys(&plan.changes), ["/registry/configmaps/a/a", "/registry/ranges/x"]);
         assert_eq!(keys(&plan.last_changes), ["/registry/configmaps/a/b", "/registry/secrets/a/z"]);
+    }
+
+    #[test]
+    fn an_address_that_comes_back_is_told_from_one_that_goes() {
+        let kubernetes = [("/registry/ipaddresses/10.0.0.1", 2), ("/registry/services/specs/default/kubernetes", 2)];
+        let of_a_lease = ("/registry/ipaddresses/10.0.0.7", 9);
+        assert!(!Plan::new(&baseline(&kubernetes), &heads(&[kubernetes[0], of_a_lease])).puts_back_addresses());
+        assert!(Plan::new(&baseline(&kubernetes), &heads(&[kubernetes[1]])).puts_back_addresses());
     }
 
     #[test]

@@ -107,6 +107,11 @@ impl StorageResource {
         self.as_str() == "apiextensions.k8s.io/customresourcedefinitions"
     }
 
+    /// Returns true if its objects are the addresses of Services (KEP-1880).
+    pub(super) fn is_address(&self) -> bool {
+        self.as_str() == "ipaddresses"
+    }
+
     pub(super) fn is_cluster_rbac(&self) -> bool {
         matches!(self.as_str(), "clusterroles" | "clusterrolebindings")
     }

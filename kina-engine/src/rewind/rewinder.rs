@@ -372,7 +372,7 @@ impl Rewinder {
     /// One pass: write, let the API server follow, read again.
     async fn apply(&mut self, plan: &Plan, report: &mut RewindReport) -> Result<KeyListing, RewindError> {
         let shapes_discovery = plan.touched.iter().any(StorageResource::shapes_discovery);
-        let restarts = self.restart_is_due || self.needs_restart(&plan.touched);
+        let restarts = self.restart_is_due || self.needs_restart(&plan.touched) || plan.puts_back_addresses();
         let waits = !sabotage::is_off(Part::Verify);
         let canaries = match restarts || !waits {
             true => Canaries::none(),

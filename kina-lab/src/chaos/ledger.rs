@@ -187,9 +187,8 @@ mod tests {
     #[test]
     fn one_cluster_is_not_another() {
         let start = Instant::now();
-        let ledger = Ledger::default();
         for target in [Target::Cluster, Target::Lease] {
-            let mut ledger = ledger.clone();
+            let mut ledger = Ledger::default();
             ledger.begin("etcd_kill", target("cluster-7-1".to_owned()), start);
             assert!(ledger.explanation(&failure(start, 1, Some("cluster-7-1"))).is_some());
             assert!(ledger.explanation(&failure(start, 1, Some("cluster-7-2"))).is_none());

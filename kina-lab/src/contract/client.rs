@@ -7,7 +7,7 @@ use anyhow::bail;
 use http::{Method, StatusCode};
 use kina_engine::lab::api_client::ApiClient;
 use kina_engine::lab::provider::ProvidedCluster;
-use kina_engine::{ClientCertificate, IssuedIdentity, RawClient, RequestContent};
+use kina_engine::{IssuedIdentity, RawClient, RequestContent};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -82,9 +82,7 @@ pub(super) async fn ask_as(
     method: Method,
     path: &str,
 ) -> anyhow::Result<StatusCode> {
-    let certificate =
-        identity.map(|known| ClientCertificate { certificate_pem: &known.certificate_pem, key_pem: &known.key_pem });
-    let client = RawClient::new(address, ca_pem, certificate)?;
+    let client = RawClient::new(address, ca_pem, identity.map(Into::into))?;
     let body = if method == Method::POST { serde_json::to_vec(&config_map("stranger"))? } else { Vec::new() };
     let content = RequestContent { headers: &[(http::header::CONTENT_TYPE, "application/json")], body };
     Ok(client.exchange(method, path, content, STRANGER_TIMEOUT).await?.status)

@@ -13,7 +13,7 @@ use crate::fixtures::{FixtureSet, Graph};
 use crate::gateway::GatewayCredentials;
 use crate::pool::{ClientId, SlotKey, TemplateName, WaiterId};
 use crate::protocol::{Refusal, RefusalKind};
-use crate::raw_client::{ClientCertificate, NoClient, RawClient};
+use crate::raw_client::{NoClient, RawClient};
 use crate::rewind::{ExpectedKeys, Template};
 use crate::template_intake::{Admitted, TemplateReader};
 use crate::timings::Asker;
@@ -157,8 +157,7 @@ async fn finish_in_any_case(unfinished: Unfinished, making: impl Future<Output =
 
 fn client_of(lease: &Lease) -> Result<RawClient, NoClient> {
     let GatewayCredentials { address, ca_pem, client } = &lease.credentials;
-    let certificate = ClientCertificate { certificate_pem: &client.certificate_pem, key_pem: &client.key_pem };
-    RawClient::new(*address, ca_pem, Some(certificate))
+    RawClient::new(*address, ca_pem, Some(client.into()))
 }
 
 fn user_error(message: &str) -> Refusal {
