@@ -16,9 +16,9 @@ use crate::common::children::Realm;
 /// Functions that work for a request, or in the background for one that has ended.
 const AT_WORK: [&str; 3] = ["finisher.finishRequest", "(*Store).DeleteCollection", "finalizer.(*CRDFinalizer).sync"];
 
-/// The pause between two profiles. The API server has requests of its own, such as the renewal of its Lease every ten
-/// seconds. On a busy machine one lasts longer than a profile takes; work of a lease lasts for seconds.
-const PROFILE_INTERVAL: Duration = Duration::from_millis(100);
+/// The pause between two profiles. The API server has requests of its own, such as the creation of its Lease, which can
+/// wait for etcd for a tenth of a second on a busy machine; work of a lease lasts for seconds.
+const PROFILE_INTERVAL: Duration = Duration::from_millis(700);
 
 pub struct Scene {
     realm: Realm,
