@@ -127,6 +127,7 @@ mod sabotage;
 #[cfg(feature = "engine")]
 mod set_aside;
 mod settings;
+mod sha256;
 #[cfg(feature = "engine")]
 mod snapshot;
 #[cfg(feature = "engine")]

@@ -136,7 +136,7 @@ pub fn is_name_of_many(key: &[u8]) -> bool {
 mod tests {
     use std::fs::File;
 
-    use sha2::{Digest, Sha256};
+    use crate::sha256::Sha256;
 
     use super::*;
 
@@ -207,7 +207,7 @@ mod tests {
         store.save("1.37.1/linux", &snapshot()).expect("saved");
         // A whole file with the right hash, but of an unknown format.
         let bytes = std::fs::read(&path).expect("read");
-        let content = String::from_utf8(bytes[..bytes.len() - Sha256::output_size()].to_vec()).expect("plain data");
+        let content = String::from_utf8(bytes[..bytes.len() - Sha256::BYTES].to_vec()).expect("plain data");
         let newer = content.replacen(&format!("\"format\":{FORMAT}"), &format!("\"format\":{}", FORMAT + 1), 1);
         assert_ne!(newer, content);
         let hash = Sha256::digest(newer.as_bytes());

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::etcd::PackedState;
 use crate::set_aside::set_aside;
+use crate::sha256::Sha256;
 
 /// The prefix of the name of a file that is being written.
 pub(crate) const UNFINISHED_PREFIX: &str = ".unfinished-";
@@ -145,7 +145,7 @@ impl Entries {
     fn are_sound(mut self) -> bool {
         let mut hash = Vec::new();
         // The length was checked when the file was opened; one that grew has more than its hash here.
-        let limit = Sha256::output_size() as u64 + 1;
+        let limit = Sha256::BYTES as u64 + 1;
         let read = self.reader.take(limit).read_to_end(&mut hash);
         self.lengths.next().is_none() && read.is_ok() && self.hasher.finalize().as_slice() == hash
     }
@@ -155,7 +155,7 @@ impl Entries {
 /// that no length in it makes anything too large.
 fn open<H: DeserializeOwned>(file: File, bytes_max: u64) -> Option<(H, Entries)> {
     let metadata = file.metadata().ok()?;
-    let content_bytes = metadata.len().checked_sub(Sha256::output_size() as u64)?;
+    let content_bytes = metadata.len().checked_sub(Sha256::BYTES as u64)?;
     if !metadata.is_file() || bytes_max < metadata.len() {
         return None;
     }
@@ -167,7 +167,8 @@ fn open<H: DeserializeOwned>(file: File, bytes_max: u64) -> Option<(H, Entries)>
     for (key, value) in &lengths {
         sum = sum.checked_add(u64::try_from(*key).ok()?)?.checked_add(u64::try_from(*value).ok()?)?;
     }
-    let hasher = Sha256::new_with_prefix(&line);
+    let mut hasher = Sha256::new();
+    hasher.update(&line);
     (sum == content_bytes).then(|| (header, Entries { reader, hasher, lengths: lengths.into_iter() }))
 }
 

@@ -1,13 +1,11 @@
 //! A directory with the binaries of a control plane: its completeness, and a name for its exact content.
 
-use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::executable::{is_cut_off, program_kind};
 use super::platform::Platform;
+use crate::sha256::Sha256;
 
 /// The components that every set of assets has, by the names of their programs.
 pub(super) const COMPONENTS: [&str; 2] = ["kube-apiserver", "etcd"];
@@ -77,16 +75,7 @@ pub(super) fn fingerprint(paths: &[&Path], with_paths: bool) -> Result<String, s
             hasher.update(number.to_be_bytes());
         }
     }
-    Ok(hexadecimal(&hasher.finalize()[..8]))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing into a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(crate::hex::encode(&hasher.finalize()[..8]))
 }
 
 /// Returns the fault of the program `name` at `path`, if it has one.

@@ -6,9 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha512};
+use ring::digest::{Algorithm, Context, SHA512};
 
-use super::binaries::{COMPONENTS, hexadecimal};
+use super::binaries::COMPONENTS;
 use super::error::{AssetsError, SourceFailure};
 use super::http::{self, HttpError};
 use super::index::{ListedArchive, ReleaseIndex};
@@ -68,7 +68,8 @@ pub(super) fn download(
     let staging = lock.staging()?;
     let archive_path = staging.path().join("archive.tar.gz");
     let what = format!("Kubernetes {version}");
-    let actual = receive::<Sha512>(request, &Transfer { what: &what, url: &archive.url, path: &archive_path }, report)?;
+    let transfer = Transfer { what: &what, url: &archive.url, path: &archive_path, algorithm: &SHA512 };
+    let actual = receive(request, &transfer, report)?;
     let url = archive.url;
     if !actual.eq_ignore_ascii_case(&archive.hash) {
         return Err(SourceFailure::answered(&DownloadError::WrongHash { url, expected: archive.hash, actual }));
@@ -109,17 +110,19 @@ pub(super) struct Transfer<'a> {
     pub(super) what: &'a str,
     pub(super) url: &'a str,
     pub(super) path: &'a Path,
+    /// That of the hash to check.
+    pub(super) algorithm: &'static Algorithm,
 }
 
 /// Receives a file and returns its hash; starts over as often as that may help.
-pub(super) fn receive<Hash: Digest>(
+pub(super) fn receive(
     request: &AssetRequest,
     transfer: &Transfer<'_>,
     report: &Report<'_>,
 ) -> Result<String, SourceFailure> {
     retries(request, request.limits.archive_timeout)
         .run_blocking(
-            || receive_once::<Hash>(request, transfer, report),
+            || receive_once(request, transfer, report),
             |error| matches!(error, ReceiveError::Http(error) if error.is_transient()),
             |error, pause| {
                 if let ReceiveError::Http(error) = error {
@@ -135,17 +138,13 @@ pub(super) fn receive<Hash: Digest>(
         })
 }
 
-fn receive_once<Hash: Digest>(
-    request: &AssetRequest,
-    transfer: &Transfer<'_>,
-    report: &Report<'_>,
-) -> Result<String, ReceiveError> {
+fn receive_once(request: &AssetRequest, transfer: &Transfer<'_>, report: &Report<'_>) -> Result<String, ReceiveError> {
     let store_error = |error| ReceiveError::Fatal(AssetsError::store("write", transfer.path, error));
     let limits = &request.limits;
     let mut body = http::get(request, transfer.url, limits.archive_timeout, limits.archive_bytes_max)
         .map_err(ReceiveError::Http)?;
     let mut file = File::create(transfer.path).map_err(store_error)?;
-    let mut hasher = Hash::new();
+    let mut hasher = Context::new(transfer.algorithm);
     let mut buffer = vec![0; 256 * 1024];
     let mut reported: Option<Instant> = None;
     loop {
@@ -160,7 +159,7 @@ fn receive_once<Hash: Digest>(
         }
         let length = body.receive(&mut buffer).map_err(ReceiveError::Http)?;
         if length == 0 {
-            return Ok(hexadecimal(&hasher.finalize()));
+            return Ok(crate::hex::encode(hasher.finish().as_ref()));
         }
         hasher.update(&buffer[..length]);
         file.write_all(&buffer[..length]).map_err(store_error)?;

@@ -5,8 +5,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use ring::digest::SHA256;
 use serde::Deserialize;
-use sha2::Sha256;
 
 use super::Report;
 use super::binaries::{KWOK, KWOK_VERSION};
@@ -114,7 +114,8 @@ fn receive_program(
     let Program { what, url, sha256: expected } = program;
     let staging = lock.staging()?;
     let path = staging.path().join(name);
-    let actual = receive::<Sha256>(request, &Transfer { what: &what, url: &url, path: &path }, report)?;
+    let transfer = Transfer { what: &what, url: &url, path: &path, algorithm: &SHA256 };
+    let actual = receive(request, &transfer, report)?;
     if !actual.eq_ignore_ascii_case(&expected) {
         return Err(answered(ReleaseError::WrongHash { url, expected, actual }));
     }

@@ -5,6 +5,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Mutex;
 
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+
 use crate::bounded_log::{BoundedFile, ENGINE_PART_BYTES_MAX};
 
 /// Cuts every tie to the process that started this one: its session, its directory, its open files.
@@ -22,16 +25,21 @@ pub(super) fn start_log(path: &Path) -> std::io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
     let file = BoundedFile::open(path, ENGINE_PART_BYTES_MAX)?;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("KINA_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,h2=warn,hyper=warn,kube_client=off,tower=warn"));
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Mutex::new(file)).finish();
+    let filter = std::env::var("KINA_LOG").ok().and_then(|text| text.parse().ok()).unwrap_or_else(default_filter);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Mutex::new(file));
+    let subscriber = tracing_subscriber::registry().with(lines).with(filter);
     // Before `main`, no other can have been set.
     let _ = tracing::subscriber::set_global_default(subscriber);
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(%panic, backtrace = %std::backtrace::Backtrace::force_capture(), "bug: panic");
     }));
     Ok(())
+}
+
+/// Without what libraries tell of each connection.
+fn default_filter() -> Targets {
+    let libraries = ["h2", "hyper", "tower"].map(|library| (library, LevelFilter::WARN));
+    Targets::new().with_default(LevelFilter::INFO).with_targets(libraries)
 }
 
 /// A test runner knows by its pipes when a test has ended: the engine must not hold any of them open.

@@ -12,10 +12,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
 use crate::hex;
+use crate::sha256::Sha256;
 
 const BLOCK_BYTES: u64 = 512;
 /// A tar file ends with two blocks of zeros.

@@ -25,8 +25,6 @@ mod tests;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 pub use self::architecture::{Architecture, UnknownArchitecture};
 pub use self::error::{ImageError, SupervisorError};
 
@@ -36,6 +34,7 @@ use self::store::{ImageStore, Record};
 use self::supervisor::{Supervisor, SupervisorSource};
 use crate::assets::{Assets, KubernetesMinor};
 use crate::hex;
+use crate::sha256::Sha256;
 use crate::trust::{Rule, TRUSTED_DIRECTORY, expect_directory};
 
 /// The placeholder for the version of binaries that do not report it.

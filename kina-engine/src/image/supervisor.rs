@@ -19,13 +19,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest, Sha256};
-
 use super::architecture::Architecture;
 use super::error::SupervisorError;
 use super::rustc::Rustc;
 use crate::assets::program_kind;
 use crate::hex;
+use crate::sha256::Sha256;
 use crate::trust::search_path;
 
 /// The files of the supervisor, by their names.

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use sha2::{Digest, Sha256};
+use crate::sha256::Sha256;
 
 /// Prefixes below which no API object lives, only messages between API servers.
 const PREFIXES: [&[u8]; 2] = [b"/registry/masterleases/", b"/registry/peerserverleases/"];

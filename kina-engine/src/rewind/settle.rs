@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
 use super::resource::{ApiPaths, StorageResource};
 use super::{Fingerprint, RewindError};
 use crate::api_client::{Answer, ApiClient};
+use crate::sha256::Sha256;
 
 const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// Usually 10 to 25 ms, seen: 124 ms. After this the API server is restarted instead.

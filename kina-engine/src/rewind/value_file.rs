@@ -3,7 +3,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use crate::sha256::Sha256;
 
 /// The values of a baseline, in a file that has no name: it goes with the process that holds it, however that ends.
 #[derive(Debug)]

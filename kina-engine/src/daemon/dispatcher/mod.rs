@@ -17,6 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use tokio::task::{AbortHandle, JoinSet};
 
 use self::memory::MemoryShare;
@@ -237,6 +238,11 @@ impl Dispatcher {
     }
 
     fn spawn(&mut self, work: impl Future<Output = TaskReport> + Send + 'static) -> AbortHandle {
+        self.spawn_boxed(Box::pin(work))
+    }
+
+    /// All work in one kind of task: each further kind would cost users' builds two thousand lines of machine code.
+    fn spawn_boxed(&mut self, work: BoxFuture<'static, TaskReport>) -> AbortHandle {
         let sender = self.sender.clone();
         self.tasks.spawn(async move {
             let report = work.await;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -316,6 +317,11 @@ impl Actor {
     }
 
     fn spawn(&mut self, work: impl Future<Output = TaskReport> + Send + 'static) {
+        self.spawn_boxed(Box::pin(work));
+    }
+
+    /// All work in one kind of task: each further kind would cost users' builds two thousand lines of machine code.
+    fn spawn_boxed(&mut self, work: BoxFuture<'static, TaskReport>) {
         let requests = self.requests.clone();
         self.tasks.spawn(async move {
             let report = work.await;

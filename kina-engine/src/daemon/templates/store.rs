@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::etcd::PackedKeys;
 use crate::pool::{SlotKey, TemplateName};
 use crate::rewind::{Template, TemplateWriter};
+use crate::sha256::Sha256;
 use crate::state_file::{self, Entries, StateFileKind};
 
 /// Rises with each change of the file's content. Part of the file's name: an engine of another format never opens it,

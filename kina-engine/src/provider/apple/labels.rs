@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use crate::sha256::Sha256;
 
 /// The realm: all engines that share a directory of journals. A container without this label, or with another value, is
 /// not touched.
