@@ -15,6 +15,7 @@ impl Sha256 {
     }
 
     /// The hash of these bytes.
+    #[cfg(any(test, feature = "engine"))]
     pub(crate) fn digest(bytes: impl AsRef<[u8]>) -> [u8; Self::BYTES] {
         let mut hasher = Self::new();
         hasher.update(bytes);
