@@ -136,9 +136,8 @@ pub fn is_name_of_many(key: &[u8]) -> bool {
 mod tests {
     use std::fs::File;
 
-    use crate::sha256::Sha256;
-
     use super::*;
+    use crate::sha256::Sha256;
 
     fn stored(key: &str, lease: i64) -> StoredKey {
         StoredKey {

@@ -1,6 +1,5 @@
 mod rules;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -372,7 +371,7 @@ impl Rewinder {
     /// One pass: write, let the API server follow, read again.
     async fn apply(&mut self, plan: &Plan, report: &mut RewindReport) -> Result<KeyListing, RewindError> {
         let shapes_discovery = plan.touched.iter().any(StorageResource::shapes_discovery);
-        let restarts = self.restart_is_due || self.needs_restart(&plan.touched) || plan.puts_back_addresses();
+        let restarts = self.restart_is_due || self.needs_restart(plan);
         let waits = !sabotage::is_off(Part::Verify);
         let canaries = match restarts || !waits {
             true => Canaries::none(),
@@ -512,14 +511,15 @@ impl Rewinder {
 
     /// Policies are compiled in a loop of one second, quota look-ups are cached for 30 s by namespace name, an informer
     /// of rarely changed objects gives no sign of its progress, and objects that no list shows cannot be asked for:
-    /// after a lease that touched those, a fresh API server is the only proof.
-    fn needs_restart(&self, touched: &BTreeSet<StorageResource>) -> bool {
+    /// after a lease that touched those, or whose end puts back addresses, a fresh API server is the only proof.
+    fn needs_restart(&self, plan: &Plan) -> bool {
         let watches_over_informers = !sabotage::is_off(Part::Informers);
-        touched.iter().any(|resource| {
+        let is_hidden = |resource: &StorageResource| {
             resource.is_admission()
                 || (watches_over_informers && resource.configures_requests())
                 || (!resource.is_custom() && self.api_paths.list_path(resource).is_none())
-        })
+        };
+        plan.puts_back_addresses() || plan.touched.iter().any(is_hidden)
     }
 
     /// The allocator of NodePorts keeps a copy of the free ports. It looks at storage only when it allocates or frees a
