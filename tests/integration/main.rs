@@ -30,3 +30,5 @@ mod timings;
 mod users;
 mod waits;
 mod webhooks;
+
+test_support::run_more_tests_than_cores!();

@@ -23,9 +23,9 @@ use crate::provider::readiness::Awaited;
 
 /// Time for the kernel to end a process after SIGKILL.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Permitted delay of a child's timers.
+/// Permitted delay of a child's timers. An idle Go program wakes for them less often; more than this delays its start.
 #[cfg(target_os = "linux")]
-const TIMER_SLACK_NS: u64 = 25_000_000;
+const TIMER_SLACK_NS: u64 = 4_000_000;
 
 /// Starts children, on a thread that lives as long as the engine.
 #[derive(Clone)]
