@@ -55,7 +55,10 @@ fn nothing_breaks_whatever_happens() {
 
 #[test]
 fn nothing_breaks_in_containers_whatever_happens() {
-    let arguments = ["--provider", "apple", "--leases", "40", "--processes", "4", "--seed", "7"];
+    // Each lease of the emulator's machines takes several seconds of a processor.
+    let leases: u64 = if std::env::var_os("KINA_LONG_TESTS").is_some() { 40 } else { 20 };
+    let count = leases.to_string();
+    let arguments = ["--provider", "apple", "--leases", &count, "--processes", "4", "--seed", "7"];
     let supervisor = supervisor();
     let variables: [(&str, &Path); 2] = [(CONTAINER_CLI, &stand_ins().emulator), (SUPERVISOR, &supervisor)];
     let (report, is_success, stderr) = chaos_with(&variables, &arguments);
@@ -64,8 +67,8 @@ fn nothing_breaks_in_containers_whatever_happens() {
         assert_eq!(number(&report, name), 0, "{name}: {report}\n{stderr}");
     }
     let told = ["served", "refused_with_reason", "lost_with_reason"].map(|name| number(&report, name));
-    assert_eq!(told.iter().sum::<u64>(), 40, "{report}");
-    assert!(20 < told[0], "most leases are served: {report}");
+    assert_eq!(told.iter().sum::<u64>(), leases, "{report}");
+    assert!(leases / 2 < told[0], "most leases are served: {report}");
     assert_eq!((&report["provider"], &report["simulated"]), (&"apple".into(), &true.into()), "{report}");
     assert!(0 < number(&report, "foreign"), "{report}");
     let faults = report["faults"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64());
