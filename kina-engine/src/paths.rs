@@ -101,6 +101,15 @@ impl EnginePaths {
         [own, states(&self.cache_directory)]
     }
 
+    /// The variable that determines where the states of clusters are.
+    #[cfg(all(feature = "engine", any(test, feature = "apple", target_os = "macos")))]
+    pub(crate) fn state_variable(&self) -> &'static str {
+        match self.cluster_directory.starts_with(states(&self.cache_directory)) {
+            true => "KINA_CACHE_DIR",
+            false => "KINA_RUNTIME_DIR",
+        }
+    }
+
     /// The paths of this provider's engine that the environment asks for. Makes the runtime directory, or refuses one
     /// that is not private.
     ///

@@ -1,4 +1,7 @@
 //! Events for the engine: one JSON object a line, to standard output and to the log.
+//!
+//! The log is in a directory of the host. It is synced after each event, because the host may see an append only after
+//! that. If it does not even then, the engine reads the output.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -65,7 +68,7 @@ impl Events {
         // Failures are ignored: the output may be closed or the disk full, and the cluster matters more than its log.
         let _ = std::io::stdout().write_all(line.as_bytes());
         if let Some(log) = &mut self.log {
-            let _ = log.write_all(line.as_bytes());
+            let _ = log.write_all(line.as_bytes()).and_then(|()| log.sync_data());
         }
     }
 }

@@ -27,9 +27,9 @@ pub(super) fn free_bytes(path: &Path) -> Option<u64> {
     disk.f_bavail.checked_mul(disk.f_frsize)
 }
 
-/// Returns the limit of open files of a process; `None` if there is none.
+/// Returns the hard limit of open files of a process, to which the engine raises its own; `None` if there is none.
 pub(super) fn open_files_max() -> Option<u64> {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum
 }
 
 #[cfg(test)]

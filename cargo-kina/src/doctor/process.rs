@@ -44,7 +44,8 @@ pub(super) fn open_files(section: Section, most: Option<u64>) -> Check {
             name,
             format!("only {most} for each process"),
             "each connection of a test takes two of the engine's: many tests at a time run out of them",
-            "ulimit -n 65536, in the shell that starts the engine, then cargo kina stop",
+            "raise the hard limit (ulimit -Hn shows it) where the session gets it: limits.conf or LimitNOFILE on Linux, \
+             launchctl limit maxfiles on macOS; then cargo kina stop, in a new session",
         ),
     }
 }

@@ -126,6 +126,11 @@ pub trait ProvidedCluster: Send + Sync {
     /// If the audit log cannot be examined.
     fn tokens_were_made(&self) -> Result<bool, ProviderError>;
 
+    /// Returns false if a request for a token may go unnoticed, so that each lease has to be followed by a restart.
+    fn notices_tokens(&self) -> bool {
+        true
+    }
+
     /// Returns true if the cluster has controllers.
     fn has_controllers(&self) -> bool {
         false

@@ -47,10 +47,12 @@ impl TokenKeys {
     /// Replaces the keys, if they were used. Components know the new ones from their next start on. To be called when
     /// no lease can ask for tokens.
     pub(super) fn renew_if_used(&self) -> Result<(), ProviderError> {
+        if self.were_used()? { self.renew() } else { Ok(()) }
+    }
+
+    /// The same, whether the log shows a use or not.
+    pub(super) fn renew(&self) -> Result<(), ProviderError> {
         let log_bytes = self.audit_log_bytes()?;
-        if log_bytes == self.log_bytes.load(Ordering::Relaxed) {
-            return Ok(());
-        }
         let keys = SigningKeyPair::generate()?;
         let path = |name: &str| self.certificate_directory.join(name);
         replace_private_file(&path(file::SERVICE_ACCOUNT_PRIVATE), &keys.private_pem)?;

@@ -263,7 +263,7 @@ impl Rewinder {
             self.proven = ProvenState { revision: listing.revision, key_count: listing.key_count };
             return Ok(report);
         }
-        self.restart_is_due |= self.tokens_were_made()?;
+        self.restart_is_due |= self.tokens_were_made()? || self.may_have_missed_tokens();
         loop {
             let plan = Plan::new(&self.baseline, &listing);
             if plan.is_empty() {
@@ -453,6 +453,11 @@ impl Rewinder {
     }
 
     /// Returns true if the API server accepts tokens that a lease asked for.
+    /// Returns true if a lease may have asked for tokens without being noticed.
+    fn may_have_missed_tokens(&self) -> bool {
+        !sabotage::is_off(Part::Tokens) && !self.cluster.notices_tokens()
+    }
+
     fn tokens_were_made(&self) -> Result<bool, RewindError> {
         Ok(!sabotage::is_off(Part::Tokens) && self.cluster.tokens_were_made()?)
     }

@@ -9,6 +9,8 @@ use super::SECTION;
 /// The first macOS that `container` supports; on 15 it "may run".
 const MACOS_SUPPORTED: u64 = 26;
 const MACOS_LEAST: u64 = 15;
+/// The limit of open files that the runtime helper of each machine asks launchd for.
+const HELPER_OPEN_FILES: u64 = 65_536;
 const IS_EMULATED: &str = "the program is an emulator, which needs no Mac";
 
 /// Facts about this Mac.
@@ -23,6 +25,8 @@ struct Mac {
     /// The kind of the session: `Aqua` has a desktop, `Background` and `System` have none.
     session: Option<String>,
     home: Option<PathBuf>,
+    /// The line of `launchctl limit maxfiles`: the name, the soft limit, the hard one.
+    open_files: Option<String>,
 }
 
 pub(super) async fn examine(simulated: bool, service_runs: bool) -> Vec<Check> {
@@ -34,18 +38,19 @@ pub(super) async fn examine(simulated: bool, service_runs: bool) -> Vec<Check> {
 }
 
 async fn look() -> Mac {
-    let (version, chip, is_virtual, session) = tokio::join!(
+    let (version, chip, is_virtual, session, open_files) = tokio::join!(
         ask::program("/usr/bin/sw_vers", &["-productVersion"]),
         ask::program("/usr/sbin/sysctl", &["-n", "machdep.cpu.brand_string"]),
         ask::program("/usr/sbin/sysctl", &["-n", "kern.hv_vmm_present"]),
         ask::program("/bin/launchctl", &["managername"]),
+        ask::program("/bin/launchctl", &["limit", "maxfiles"]),
     );
     let is_virtual = is_virtual.as_deref() == Some("1");
-    Mac { version, chip, is_virtual, session, home: std::env::var_os("HOME").map(PathBuf::from) }
+    Mac { version, chip, is_virtual, session, home: std::env::var_os("HOME").map(PathBuf::from), open_files }
 }
 
 fn checks(mac: Option<&Mac>, simulated: bool, service_runs: bool) -> Vec<Check> {
-    let names = ["macos", "chip", "session", "home"];
+    let names = ["macos", "chip", "session", "home", "helper_open_files"];
     match mac {
         None if simulated => names.map(|name| SECTION.skipped(name, IS_EMULATED)).into(),
         None => {
@@ -63,6 +68,7 @@ fn checks(mac: Option<&Mac>, simulated: bool, service_runs: bool) -> Vec<Check> 
             chip(mac.chip.as_deref(), mac.is_virtual, std::env::consts::ARCH),
             session(mac.session.as_deref(), service_runs),
             home(mac.home.as_deref(), service_runs),
+            helper_open_files(mac.open_files.as_deref()),
         ],
     }
 }
@@ -148,6 +154,29 @@ fn home(home: Option<&Path>, service_runs: bool) -> Check {
     }
 }
 
+/// Checks launchd's hard limit, which `ulimit` in a shell does not change.
+fn helper_open_files(limits: Option<&str>) -> Check {
+    let name = "helper_open_files";
+    let hard = limits.and_then(|line| line.split_whitespace().nth(2));
+    match hard.map(|hard| (hard, hard.parse::<u64>())) {
+        Some(("unlimited", _)) => SECTION.ok(name, "launchd has no limit of open files"),
+        Some((_, Ok(hard))) if HELPER_OPEN_FILES <= hard => {
+            SECTION.ok(name, format!("launchd's hard limit of open files is {hard}"))
+        }
+        Some((_, Ok(hard))) => SECTION.wrong(
+            name,
+            format!("launchd's hard limit of open files is {hard}"),
+            format!(
+                "the runtime helper asks for {HELPER_OPEN_FILES}, and each machine fails with \"Operation not permitted\"; \
+                 `ulimit -n` in a shell does not change this limit"
+            ),
+            "sudo launchctl limit maxfiles 65536 524288; container system stop; container system start \
+             --enable-kernel-install",
+        ),
+        _ => SECTION.skipped(name, "launchctl does not show its limit of open files"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::check::CheckOutcome;
@@ -166,23 +195,24 @@ mod tests {
             is_virtual: false,
             session: text("Aqua"),
             home: Some("/Users/me".into()),
+            open_files: text("\tmaxfiles    256            unlimited"),
         };
         let checks = checks(Some(&mac), false, false);
         let names: Vec<_> = checks.iter().map(|check| check.name).collect();
-        assert_eq!(names, ["macos", "chip", "session", "home"]);
+        assert_eq!(names, ["macos", "chip", "session", "home", "helper_open_files"]);
         // The chip depends on the platform that this program was built for.
-        let others = [&checks[0], &checks[2], &checks[3]].map(|check| check.outcome);
-        assert_eq!(others, [CheckOutcome::Ok; 3], "{checks:?}");
+        let others = [&checks[0], &checks[2], &checks[3], &checks[4]].map(|check| check.outcome);
+        assert_eq!(others, [CheckOutcome::Ok; 4], "{checks:?}");
         assert_eq!(chip(Some("Apple M3 Pro"), false, "aarch64").outcome, CheckOutcome::Ok);
     }
 
     #[test]
     fn another_system_is_wrong_unless_the_program_is_an_emulator() {
         let skipped = CheckOutcome::Skipped;
-        assert_eq!(outcomes(&checks(None, false, false)), [CheckOutcome::Wrong, skipped, skipped, skipped]);
-        assert_eq!(outcomes(&checks(None, true, true)), [skipped; 4]);
+        assert_eq!(outcomes(&checks(None, false, false)), [CheckOutcome::Wrong, skipped, skipped, skipped, skipped]);
+        assert_eq!(outcomes(&checks(None, true, true)), [skipped; 5]);
         // Unknown facts are skipped.
-        assert_eq!(outcomes(&checks(Some(&Mac::default()), false, false)), [skipped; 4]);
+        assert_eq!(outcomes(&checks(Some(&Mac::default()), false, false)), [skipped; 5]);
     }
 
     #[test]
@@ -195,6 +225,17 @@ mod tests {
         assert_eq!(chip(Some("Intel(R) Core(TM) i7"), false, "x86_64").outcome, CheckOutcome::Wrong);
         assert_eq!(chip(Some("Apple processor"), true, "aarch64").outcome, CheckOutcome::Wrong);
         assert_eq!(chip(Some("Apple M1"), false, "x86_64").outcome, CheckOutcome::Wrong);
+    }
+
+    #[test]
+    fn a_low_limit_of_launchd_is_wrong_and_repaired_by_launchctl() {
+        let check = helper_open_files(Some("\tmaxfiles    256            10240          "));
+        assert_eq!(check.outcome, CheckOutcome::Wrong);
+        assert!(check.repair.is_some_and(|repair| repair.contains("launchctl limit maxfiles")));
+        let outcome = |line| helper_open_files(line).outcome;
+        assert_eq!(outcome(Some("maxfiles 65536 65536")), CheckOutcome::Ok);
+        assert_eq!(outcome(Some("maxfiles 256")), CheckOutcome::Skipped);
+        assert_eq!(outcome(None), CheckOutcome::Skipped);
     }
 
     #[test]

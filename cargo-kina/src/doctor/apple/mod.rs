@@ -2,7 +2,9 @@
 //!
 //! - `mac`: the machine and the session. `program`: the program `container`.
 //! - `service`: the service behind it. `image`: the image that clusters boot from. `ports`: the published ports.
+//! - `busy`: the reason to leave the service alone.
 
+mod busy;
 mod image;
 mod mac;
 mod ports;
@@ -34,8 +36,9 @@ pub(super) async fn examine(settings: &EngineSettings) -> (bool, Vec<Check>) {
     };
     let provider = connected.as_ref().and_then(|connected| connected.as_ref().ok());
     let simulated = provider.is_some_and(|provider| provider.capabilities().simulated);
+    let (made, busy) = (image::last_used(), busy::reason().await);
     let examined = match provider {
-        Some(provider) => Some(provider.examine().await),
+        Some(provider) => Some(provider.examine(made.as_ref(), busy.is_none()).await),
         None => None,
     };
 
@@ -46,8 +49,8 @@ pub(super) async fn examine(settings: &EngineSettings) -> (bool, Vec<Check>) {
         program::reality(provider.map(|_| simulated)),
     ];
     checks.extend(mac::examine(simulated, service::is_running(examined.as_ref())).await);
-    checks.extend(service::checks(examined.as_ref(), simulated));
-    checks.extend(image::examine(examined.as_ref()).await);
+    checks.extend(service::checks(examined.as_ref(), simulated, busy));
+    checks.extend(image::examine(made.as_ref(), examined.as_ref()).await);
     checks.push(ports::examine());
     checks.push(open_files(SECTION, ask::open_files_max()));
     checks.push(memory(provider, settings));

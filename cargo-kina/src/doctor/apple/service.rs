@@ -21,7 +21,8 @@ pub(super) fn is_running(examined: Option<&Examined>) -> bool {
     matches!(examined, Some(Ok(Examination { status, .. })) if status == RUNNING)
 }
 
-pub(super) fn checks(examined: Option<&Examined>, simulated: bool) -> Vec<Check> {
+/// Makes the checks. `busy` is the reason for which the service was not asked for its disk space, if it was not.
+pub(super) fn checks(examined: Option<&Examined>, simulated: bool, busy: Option<&str>) -> Vec<Check> {
     let inside = match examined {
         Some(Ok(Examination { inside: Some(inside), .. })) => inside,
         _ => {
@@ -35,7 +36,8 @@ pub(super) fn checks(examined: Option<&Examined>, simulated: bool) -> Vec<Check>
         Some(Ok(examined)) => examined.app_root.as_deref(),
         _ => None,
     };
-    vec![service(examined), skew(version_skew), kernel(app_root, simulated), disk(disk_usage), leftovers(containers)]
+    let disk = disk(disk_usage.as_ref(), busy);
+    vec![service(examined), skew(version_skew), kernel(app_root, simulated), disk, leftovers(containers)]
 }
 
 fn service(examined: Option<&Examined>) -> Check {
@@ -103,8 +105,12 @@ fn kernel(app_root: Option<&Path>, simulated: bool) -> Check {
     }
 }
 
-fn disk(usage: &Result<DiskUsage, ProviderError>) -> Check {
+fn disk(usage: Option<&Result<DiskUsage, ProviderError>>, busy: Option<&str>) -> Check {
     let name = "disk";
+    let Some(usage) = usage else {
+        let why = busy.unwrap_or("the service was not asked");
+        return SECTION.skipped(name, format!("{why}, and would wait for `container system df`: try again later"));
+    };
     match usage {
         Ok(DiskUsage { containers_bytes, images_bytes, volumes_bytes }) => {
             let [containers, images, volumes] =
@@ -171,9 +177,10 @@ mod tests {
         let left_behind = left_behind.iter().map(|name| (*name).to_owned()).collect();
         Inside {
             version_skew: Ok(None),
-            disk_usage: Ok(DiskUsage::default()),
+            disk_usage: Some(Ok(DiskUsage::default())),
             containers: Ok(ContainerCount { left_behind, ..ContainerCount::default() }),
-            images: Ok(Vec::new()),
+            image_is_loaded: None,
+            image_names: Ok(Vec::new()),
         }
     }
 
@@ -184,7 +191,7 @@ mod tests {
     #[test]
     fn a_service_that_is_down_is_a_warning_and_further_checks_are_skipped() {
         let examined = examination("unregistered", None);
-        let checks = checks(Some(&examined), false);
+        let checks = checks(Some(&examined), false, None);
         assert!(!is_running(Some(&examined)));
         assert_eq!(checks[0].repair.as_deref(), Some(START));
         assert_eq!(outcome_of("service", &checks), CheckOutcome::Warning);
@@ -204,21 +211,31 @@ mod tests {
 
     #[test]
     fn a_running_service_is_ok_and_its_missing_answers_are_warnings() {
-        let well = checks(Some(&examination(RUNNING, Some(inside(&[])))), true);
+        let well = checks(Some(&examination(RUNNING, Some(inside(&[])))), true, None);
         for name in ["service", "version_skew", "disk", "leftovers"] {
             assert_eq!(outcome_of(name, &well), CheckOutcome::Ok, "{name}");
         }
         assert_eq!(outcome_of("kernel", &well), CheckOutcome::Skipped);
         let silent = Inside {
             version_skew: Err(error(Kind::Other)),
-            disk_usage: Err(AppleError::Service(Box::new(error(Kind::Unreadable))).into()),
+            disk_usage: Some(Err(AppleError::Service(Box::new(error(Kind::Unreadable))).into())),
             containers: Err(error(Kind::Other)),
-            images: Ok(Vec::new()),
+            image_is_loaded: None,
+            image_names: Ok(Vec::new()),
         };
-        let silent = checks(Some(&examination(RUNNING, Some(silent))), true);
+        let silent = checks(Some(&examination(RUNNING, Some(silent))), true, None);
         for name in ["version_skew", "disk", "leftovers"] {
             assert_eq!(outcome_of(name, &silent), CheckOutcome::Warning, "{name}");
         }
+    }
+
+    #[test]
+    fn the_disk_is_skipped_with_the_reason_while_a_cluster_boots() {
+        let unasked = Inside { disk_usage: None, ..inside(&[]) };
+        let checks = checks(Some(&examination(RUNNING, Some(unasked))), true, Some("a cluster boots or starts"));
+        let disk = checks.iter().find(|check| check.name == "disk").expect("checked");
+        assert_eq!(disk.outcome, CheckOutcome::Skipped);
+        assert!(disk.found.contains("a cluster boots or starts"), "{disk:?}");
     }
 
     #[test]

@@ -126,6 +126,10 @@ impl ProvidedCluster for MeteredCluster {
         self.cluster.tokens_were_made()
     }
 
+    fn notices_tokens(&self) -> bool {
+        self.cluster.notices_tokens()
+    }
+
     fn has_controllers(&self) -> bool {
         self.cluster.has_controllers()
     }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use super::boot_queue::BootQueue;
-use super::call::{Answer, Caller};
-use super::command::{self, Command, ContainerSpec, GuestSignal};
+use super::boot_queue::{BootQueue, Turn};
+use super::call::{Answer, CallFailure, Caller};
+use super::command::{self, Command, DOUBT_AFTER};
 use super::error::{ContainerError, ContainerErrorKind as Kind};
+use super::failures::Failures;
 use super::json::{self, Container, ContainerState, Unreadable};
 use super::labels::Owner;
 use super::version::Program;
@@ -23,9 +24,8 @@ const LOOK_AGAIN: Backoff = Backoff {
     jitter: false,
 };
 /// Number of times that a create, start, stop, signal or delete is tried, with a query in between.
-const TRIES_MAX: usize = 3;
+pub(super) const TRIES_MAX: usize = 3;
 const LIST_POLL_INTERVAL: Duration = Duration::from_millis(200);
-const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(4);
 
 /// The program `container`.
 pub(super) struct ContainerCli {
@@ -41,12 +41,20 @@ pub(super) struct Patience {
     pub(super) list_lag_max: Duration,
     /// Time for a guest to act on a signal. It restarts a server at once.
     pub(super) signal_acted_max: Duration,
+    /// Time for the guest's file of events to show an event, before its output is asked for as well.
+    pub(super) file_lag_max: Duration,
+    /// Time after which a create or a start that still runs is doubted.
+    pub(super) doubt_after: Duration,
 }
 
 impl Patience {
     /// Enough for a busy machine.
-    pub(super) const USUAL: Self =
-        Self { list_lag_max: Duration::from_secs(3), signal_acted_max: Duration::from_secs(10) };
+    pub(super) const USUAL: Self = Self {
+        list_lag_max: Duration::from_secs(3),
+        signal_acted_max: Duration::from_secs(10),
+        file_lag_max: Duration::from_millis(250),
+        doubt_after: DOUBT_AFTER,
+    };
 }
 
 impl ContainerCli {
@@ -56,6 +64,10 @@ impl ContainerCli {
 
     pub(super) fn program(&self) -> &std::path::Path {
         self.caller.program()
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
     }
 
     /// Returns the version of `container`. Refuses versions that are too old for kina.
@@ -96,56 +108,36 @@ impl ContainerCli {
         found.ok_or_else(|| ContainerError::new(Kind::Missing, self.describe(&command), "did not list it"))
     }
 
-    /// Makes a container, which does not run yet.
-    pub(super) async fn create(
-        &self,
-        spec: &ContainerSpec,
-        owner: &Owner,
-        cluster: &str,
-    ) -> Result<(), ContainerError> {
-        let command = command::create(spec);
-        let mut last = None;
-        for _ in 0..TRIES_MAX {
-            let error = match self.run(&command).await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
-            };
-            // An earlier try whose outcome is unknown may have made one by now.
-            let may_be_ours = error.kind.leaves_open_what_happened() || (error.kind == Kind::Exists && last.is_some());
-            if !may_be_ours {
-                return Err(error);
-            }
-            match self.find(&spec.name).await? {
-                Some(container) if owner.is_of_cluster(&container.labels, cluster) => return Ok(()),
-                Some(_) => return Err(error.with_kind(Kind::Foreign)),
-                None => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| ContainerError::new(Kind::Other, self.describe(&command), "was not tried")))
-    }
-
     /// Starts a container; returns it as it is then listed: running.
     pub(super) async fn start(&self, name: &str) -> Result<Container, ContainerError> {
         let command = command::start(name);
-        let mut last = ContainerError::new(Kind::NotRunning, self.describe(&command), "ended with exit code 0");
-        for _ in 0..TRIES_MAX {
-            match self.run(&command).await {
-                Ok(_) => return self.wait_running(name).await?.ok_or(last),
-                Err(error) if error.kind.leaves_open_what_happened() => last = error,
-                Err(error) => return Err(error),
+        let mut failures = Failures::default();
+        loop {
+            let turn = self.turn(&command).await?;
+            let started = self.run_unless(&turn, &command, || self.is_running(name)).await;
+            drop(turn);
+            let error = match started {
+                Ok(_) => ContainerError::new(Kind::NotRunning, self.describe(&command), "ended with exit code 0"),
+                Err(error) => error,
+            };
+            if !error.kind.leaves_open_what_happened() && error.kind != Kind::NotRunning {
+                return Err(error);
             }
             if let Some(container) = self.wait_running(name).await? {
                 return Ok(container);
             }
+            // A machine that was started and does not run has ended.
+            if error.kind == Kind::NotRunning || !failures.allow_another(&error, TRIES_MAX) {
+                return Err(error);
+            }
         }
-        Err(last)
     }
 
     /// Stops a container, gently at first, and returns when it is listed as stopped.
     pub(super) async fn stop(&self, name: &str) -> Result<(), ContainerError> {
         let command = command::stop(name);
-        let mut last = None;
-        for _ in 0..TRIES_MAX {
+        let mut failures = Failures::default();
+        loop {
             let said = self.run(&command).await.err();
             let stopped = self
                 .poll_listed(|containers| match containers.iter().find(|container| container.id == name) {
@@ -154,49 +146,25 @@ impl ContainerCli {
                     Some(_) => None,
                 })
                 .await?;
-            match (stopped, said) {
-                (Some(stopped), _) => return stopped,
-                (None, said) => last = said,
+            if let Some(stopped) = stopped {
+                return stopped;
+            }
+            let error = said.unwrap_or_else(|| {
+                let answer = "succeeded, but it is still listed as running";
+                ContainerError::new(Kind::Mismatch, self.describe(&command), answer)
+            });
+            if !failures.allow_another(&error, TRIES_MAX) {
+                return Err(error);
             }
         }
-        Err(last.unwrap_or_else(|| {
-            ContainerError::new(Kind::Mismatch, self.describe(&command), "succeeded, but it is still listed as running")
-        }))
-    }
-
-    /// Sends a signal to the first process of a container, and returns when `has_acted` returns true. Sending it twice
-    /// is harmless to that process.
-    pub(super) async fn signal(
-        &self,
-        name: &str,
-        signal: GuestSignal,
-        has_acted: impl Fn() -> bool + Send + Sync,
-    ) -> Result<(), ContainerError> {
-        let command = command::signal(name, signal);
-        let mut last = ContainerError::new(Kind::TimedOut, self.describe(&command), "succeeded, but had no effect");
-        for _ in 0..TRIES_MAX {
-            match self.run(&command).await {
-                Ok(_) => {}
-                Err(error) if error.kind.leaves_open_what_happened() => last = error,
-                Err(error) => return Err(error),
-            }
-            let acted = Backoff::poll(SIGNAL_POLL_INTERVAL, self.patience.signal_acted_max);
-            if acted.run(|| async { if has_acted() { Ok(()) } else { Err(()) } }, |()| true, |(), _| {}).await.is_ok() {
-                return Ok(());
-            }
-            if self.inspect(name).await?.state != ContainerState::Running {
-                return Err(last.with_kind(Kind::NotRunning));
-            }
-        }
-        Err(last)
     }
 
     /// Ends and removes a container, and returns when it is no longer listed. A container of another realm is left
     /// alone.
     pub(super) async fn delete(&self, name: &str, owner: &Owner) -> Result<(), ContainerError> {
         let command = command::delete(name);
-        let mut last = None;
-        for _ in 0..TRIES_MAX {
+        let mut failures = Failures::default();
+        loop {
             match self.find(name).await? {
                 None => return Ok(()),
                 Some(container) if !owner.is_of_realm(&container.labels) => {
@@ -206,15 +174,18 @@ impl ContainerCli {
                 Some(_) => {}
             }
             // Only the list shows if it is deleted.
-            last = self.run(&command).await.err();
+            let said = self.run(&command).await.err();
             let gone = |containers: &[Container]| containers.iter().all(|container| container.id != name).then_some(());
             if self.poll_listed(gone).await?.is_some() {
                 return Ok(());
             }
+            let error = said.unwrap_or_else(|| {
+                ContainerError::new(Kind::Mismatch, self.describe(&command), "succeeded, but it is still listed")
+            });
+            if !failures.allow_another(&error, TRIES_MAX) {
+                return Err(error);
+            }
         }
-        Err(last.unwrap_or_else(|| {
-            ContainerError::new(Kind::Mismatch, self.describe(&command), "succeeded, but it is still listed")
-        }))
     }
 
     /// Returns the end of the output of a container's first process, for messages.
@@ -225,7 +196,39 @@ impl ContainerCli {
         }
     }
 
-    /// Runs a call, in its turn if it boots something; an error unless it reports success.
+    /// Waits for the turn that a call which boots something needs.
+    pub(super) async fn turn(&self, command: &Command) -> Result<Turn<'_>, ContainerError> {
+        self.boot_queue.turn().await.map_err(|slow| {
+            let answer = format!("was not run: other calls that boot clusters took {} s", slow.waited.as_secs());
+            ContainerError::new(Kind::QueueTooSlow, self.describe(command), answer)
+        })
+    }
+
+    /// Runs a call that boots something, in this turn; an error unless it reports success. A call that takes long may
+    /// wait behind others. It is given up before its deadline only if `is_pointless` then returns true.
+    pub(super) async fn run_unless<Looked: Future<Output = bool>>(
+        &self,
+        _turn: &Turn<'_>,
+        command: &Command,
+        is_pointless: impl FnOnce() -> Looked,
+    ) -> Result<Answer, ContainerError> {
+        let doubt_after = self.patience.doubt_after;
+        let mut call = std::pin::pin!(self.run(command));
+        tokio::select! {
+            answered = &mut call => return answered,
+            () = tokio::time::sleep(doubt_after) => {}
+        }
+        tokio::select! {
+            answered = &mut call => answered,
+            // Dropping the call kills it.
+            true = is_pointless() => {
+                let failure = CallFailure::TimedOut { deadline: doubt_after, messages: String::new() };
+                Err(ContainerError::of_failure(self.describe(command), failure))
+            }
+        }
+    }
+
+    /// Runs a call; an error unless it reports success. A call that boots something needs a turn as well.
     pub(super) async fn run(&self, command: &Command) -> Result<Answer, ContainerError> {
         let answer = self.run_whatever_it_says(command).await?;
         if answer.is_success() {
@@ -236,20 +239,16 @@ impl ContainerCli {
 
     /// The same, but returns the answer even if it reports a failure.
     pub(super) async fn run_whatever_it_says(&self, command: &Command) -> Result<Answer, ContainerError> {
-        let _turn = match command.boots {
-            true => Some(self.boot_queue.turn().await.map_err(|slow| {
-                let answer = format!("was not run: other calls that boot clusters took {} s", slow.waited.as_secs());
-                ContainerError::new(Kind::QueueTooSlow, self.describe(command), answer)
-            })?),
-            false => None,
-        };
         let answered = self.caller.call(&command.arguments, command.deadline).await;
         answered.map_err(|failure| ContainerError::of_failure(self.describe(command), failure))
     }
 
     /// Runs a query, and again if it hung or the service died.
     pub(super) async fn look(&self, command: &Command) -> Result<Answer, ContainerError> {
-        let worth_another = |error: &ContainerError| error.kind.leaves_open_what_happened();
+        let mut failures = Failures::default();
+        let worth_another = |error: &ContainerError| {
+            error.kind.leaves_open_what_happened() && failures.allow_another(error, TRIES_MAX)
+        };
         LOOK_AGAIN
             .run(
                 || self.run(command),
@@ -281,6 +280,12 @@ impl ContainerCli {
         let words = command.arguments.iter().map(|argument| argument.to_string_lossy());
         let program = self.program().display().to_string();
         std::iter::once(program.into()).chain(words).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns true if the container is certainly listed as running.
+    async fn is_running(&self, name: &str) -> bool {
+        let is_it = |container: &Container| container.id == name && container.state == ContainerState::Running;
+        self.list_once().await.is_ok_and(|containers| containers.iter().any(is_it))
     }
 
     async fn wait_running(&self, name: &str) -> Result<Option<Container>, ContainerError> {

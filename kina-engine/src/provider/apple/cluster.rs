@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use super::apple_error::container_error;
 use super::command::GuestSignal;
 use super::error::{ContainerError, ContainerErrorKind as Kind};
-use super::guest;
+use super::guest_events::GuestEvents;
 use super::image::ClusterImage;
 use super::json::{Container, ContainerState, bare_digest};
 use super::leftovers::Keeper;
@@ -47,6 +48,8 @@ pub(super) struct AppleCluster {
     image: ClusterImage,
     /// As the service reported it when the container was made.
     image_digest: Option<String>,
+    /// The version of the service that made the container, if it told that.
+    made_by: Option<String>,
     access: ClusterAccess,
     api_client: ApiClient,
     state_directory: PathBuf,
@@ -57,6 +60,8 @@ pub(super) struct AppleCluster {
     /// Changed under the lock only; `running_now` watches it without the lock, for unexpected deaths.
     running: tokio::sync::Mutex<watch::Sender<Option<Running>>>,
     running_now: watch::Receiver<Option<Running>>,
+    /// Set once an event was learned otherwise than from the file, which may get events of earlier starts since.
+    has_lagged: AtomicBool,
 }
 
 /// The parts of a cluster.
@@ -70,21 +75,22 @@ pub(super) struct Parts {
     pub(super) log_directory: PathBuf,
     /// The container, as it was listed when it ran.
     pub(super) container: Container,
-    /// The number of ends of components that were logged before it was started.
-    pub(super) ended_before: usize,
+    /// The version of the service that made it, if it told that.
+    pub(super) made_by: Option<String>,
+    /// The events of its start.
+    pub(super) events: GuestEvents,
 }
 
 #[derive(Clone)]
 struct Running {
     watch: Arc<Watch>,
-    ended_before: usize,
+    events: Arc<GuestEvents>,
 }
 
 /// A component in the virtual machine, for waiting until it is ready.
-struct Guest<'a> {
+struct Guest {
     component: &'static str,
     log: PathBuf,
-    log_directory: &'a Path,
     running: Running,
 }
 
@@ -92,7 +98,7 @@ impl AppleCluster {
     /// Makes the cluster of a container that runs.
     pub(super) fn new(shared: Arc<Shared>, parts: Parts) -> Result<Self, ProviderError> {
         let watch = Arc::new(shared.observer.watch(&parts.container.id, &parts.log_directory));
-        let (running, running_now) = watch::channel(Some(Running { watch, ended_before: parts.ended_before }));
+        let (running, running_now) = watch::channel(Some(Running { watch, events: Arc::new(parts.events) }));
         Ok(Self {
             shared,
             name: parts.name,
@@ -100,6 +106,7 @@ impl AppleCluster {
             keeper: Mutex::new(Some(parts.keeper)),
             image: parts.image,
             image_digest: parts.container.image_digest,
+            made_by: parts.made_by,
             api_client: ApiClient::new(&parts.access)?,
             access: parts.access,
             state_directory: parts.state_directory,
@@ -108,23 +115,22 @@ impl AppleCluster {
             ports: Mutex::new(Vec::new()),
             running: tokio::sync::Mutex::new(running),
             running_now,
+            has_lagged: AtomicBool::new(false),
         })
     }
 
     /// Writes the initial content of its store, then lets the API server start.
     pub(super) async fn load(&self, initial_state: &PackedState) -> Result<(), ProviderError> {
-        let etcd = self.wait_etcd(0).await?;
+        let etcd = self.wait_etcd().await?;
         if !initial_state.is_empty() {
             readiness::write_initial_state(&etcd, initial_state).await?;
         }
-        self.signal(GuestSignal::StateLoaded, guest::STATE_COMPLETE).await
+        self.signal(GuestSignal::StateLoaded).await
     }
 
-    async fn signal(&self, signal: GuestSignal, event: &'static str) -> Result<(), ProviderError> {
-        let before = guest::event_count(&self.log_directory, event);
-        let has_acted = || before < guest::event_count(&self.log_directory, event);
-        let signalled = self.shared.cli.signal(&self.container, signal, has_acted).await;
-        signalled.map_err(|error| self.failed("signalling", error))
+    async fn signal(&self, signal: GuestSignal) -> Result<(), ProviderError> {
+        let events = self.events_now()?;
+        events.signal(&self.shared.cli, signal).await.map_err(|error| self.failed("signalling", error))
     }
 
     async fn start_again(&self) -> Result<(), ProviderError> {
@@ -139,41 +145,40 @@ impl AppleCluster {
             // The proxy of its ports binds them now.
             self.ports_lock().clear();
             self.check_ports().await?;
-            let [ended_before, served_before] = [guest::COMPONENT_ENDED, guest::ETCD_SERVING]
-                .map(|event| guest::event_count(&self.log_directory, event));
-            let container = self.shared.cli.start(&self.container).await?;
-            Ok((container, ended_before, served_before))
+            let lagged = self.has_lagged.load(Ordering::Relaxed);
+            let events = GuestEvents::of_next_start(&self.container, &self.log_directory, lagged);
+            Ok((self.shared.cli.start(&self.container).await?, events))
         };
-        let (container, ended_before, served_before) = started.await.map_err(|error| self.failed("starting", error))?;
+        let (container, events) = started.await.map_err(|error| self.failed("starting", error))?;
         let watch = Arc::new(self.shared.observer.watch(&container.id, &self.log_directory));
-        running.send_replace(Some(Running { watch, ended_before }));
-        self.wait_etcd(served_before).await.map(drop)
+        running.send_replace(Some(Running { watch, events: Arc::new(events) }));
+        self.wait_etcd().await.map(drop)
     }
 
     /// Connects to etcd. If only its supervisor can reach it, the network is blocked: macOS does that to programs that
     /// may not use the local network.
-    async fn wait_etcd(&self, served_before: usize) -> Result<EtcdClient, ProviderError> {
+    async fn wait_etcd(&self) -> Result<EtcdClient, ProviderError> {
+        let events = self.events_now()?;
         match readiness::wait_etcd(&self.guest("etcd")?, &self.access).await {
+            Ok(connected) => {
+                events.examine_etcd_log();
+                Ok(connected)
+            }
             Err(ProviderError::NotReady { waited_seconds, last_answer, .. })
-                if served_before < guest::event_count(&self.log_directory, guest::ETCD_SERVING) =>
+                if events.has_etcd_served(&self.shared.cli).await =>
             {
                 let call = format!("connecting to {}, a port of {}", self.access.etcd_address, self.container);
                 let answer = format!("failed for {waited_seconds} s ({last_answer})");
                 Err(self.failed("reaching", ContainerError::new(Kind::Unreachable, call, answer)))
             }
-            connected => connected,
+            Err(error) => Err(error),
         }
     }
 
-    /// Checks that the container is still the one that was stopped.
+    /// Checks that the container is still the one that was stopped, and that the service is still the one that made it.
     async fn check(&self) -> Result<(), ContainerError> {
-        let container = match self.shared.cli.inspect(&self.container).await {
-            Err(error) if error.kind == Kind::ServiceDown => {
-                self.shared.service.ensure(&self.shared.cli).await?;
-                self.shared.cli.inspect(&self.container).await?
-            }
-            inspected => inspected?,
-        };
+        let version = self.shared.service.ensure(&self.shared.cli).await?;
+        let container = self.shared.cli.inspect(&self.container).await?;
         let error = |kind, found: String| {
             let call = format!("{} inspect {}", self.shared.cli.program().display(), self.container);
             ContainerError::new(kind, call, format!("showed a container {found}"))
@@ -194,7 +199,12 @@ impl AppleCluster {
         if container.state == ContainerState::Running {
             return Err(error(Kind::Mismatch, "that runs, although kina has stopped it".to_owned()));
         }
-        Ok(())
+        match (&self.made_by, version) {
+            (Some(made_by), Some(version)) if *made_by != version => {
+                Err(error(Kind::OtherVersion, format!("that \"{made_by}\" has made, and the service is \"{version}\"")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks that nothing answers on its ports. While it is stopped, an answer comes from another program, or from its
@@ -212,9 +222,8 @@ impl AppleCluster {
     async fn stop_running(&self) -> Result<(), ProviderError> {
         let running = self.running.lock().await;
         // The mark precedes the stop, so that the stop does not count as an unexpected death.
-        if running.send_replace(None).is_none() {
-            return Ok(());
-        }
+        let Some(Running { events, .. }) = running.send_replace(None) else { return Ok(()) };
+        self.has_lagged.fetch_or(events.lag(), Ordering::Relaxed);
         let stopped = async {
             self.shared.cli.stop(&self.container).await?;
             self.wait_silent().await
@@ -262,11 +271,19 @@ impl AppleCluster {
         done
     }
 
-    fn guest(&self, component: &'static str) -> Result<Guest<'_>, ProviderError> {
-        let running = self.running_now.borrow().clone();
-        let running = running.ok_or(ProviderError::WrongState { state: "stopped", wanted: "waited for" })?;
+    fn guest(&self, component: &'static str) -> Result<Guest, ProviderError> {
+        let running = self.running_now()?;
         let log = self.log_directory.join(format!("{component}.log"));
-        Ok(Guest { component, log, log_directory: &self.log_directory, running })
+        Ok(Guest { component, log, running })
+    }
+
+    fn events_now(&self) -> Result<Arc<GuestEvents>, ProviderError> {
+        Ok(self.running_now()?.events)
+    }
+
+    fn running_now(&self) -> Result<Running, ProviderError> {
+        let running = self.running_now.borrow().clone();
+        running.ok_or(ProviderError::WrongState { state: "stopped", wanted: "waited for" })
     }
 
     /// Frees its ports, as if they could not be reserved when it was stopped.
@@ -332,9 +349,17 @@ impl ProvidedCluster for AppleCluster {
             if self.running_now.borrow().is_none() {
                 return Err(ProviderError::WrongState { state: "stopped", wanted: "restarted" });
             }
-            self.token_keys.renew_if_used()?;
-            self.signal(GuestSignal::RestartApiServer, guest::API_SERVER_RESTARTED).await
+            match self.notices_tokens() {
+                true => self.token_keys.renew_if_used()?,
+                false => self.token_keys.renew()?,
+            }
+            self.signal(GuestSignal::RestartApiServer).await
         })
+    }
+
+    /// The audit log is in the directory whose changes may be seen late, or never.
+    fn notices_tokens(&self) -> bool {
+        !self.running_now.borrow().as_ref().is_some_and(|running| running.events.lag())
     }
 
     fn tokens_were_made(&self) -> Result<bool, ProviderError> {
@@ -379,7 +404,7 @@ impl ProvidedCluster for AppleCluster {
     }
 }
 
-impl Awaited for Guest<'_> {
+impl Awaited for Guest {
     fn component(&self) -> &'static str {
         self.component
     }
@@ -389,10 +414,7 @@ impl Awaited for Guest<'_> {
     }
 
     fn ended(&self) -> Option<String> {
-        let mut ends =
-            guest::events(self.log_directory).into_iter().filter(|said| said.event == guest::COMPONENT_ENDED);
-        let end = ends.nth(self.running.ended_before).map(|end| end.detail_text());
-        end.or_else(|| self.running.watch.ended())
+        self.running.events.end_in_file().map(|(_, how)| how).or_else(|| self.running.watch.ended())
     }
 }
 

@@ -19,12 +19,17 @@ pub(super) struct Command {
 
 /// Deadline of a query. The service's own limit for a list is ten seconds.
 const LOOK_DEADLINE: Duration = Duration::from_secs(12);
-/// Deadline of a create, which writes a configuration. It does not wait for the service's lock: no other call that
-/// takes it is under way.
-const CREATE_DEADLINE: Duration = Duration::from_secs(30);
-/// Deadline of a start, which boots a virtual machine in about a second. The first start of an image copies its file
-/// system.
-const START_DEADLINE: Duration = Duration::from_secs(40);
+/// Deadline of a create, which writes a configuration as soon as it has the service's one lock. Deletions, the ends of
+/// stops, `system df` and the calls of other clients hold that too, so it leaves room for five deletions of ten seconds,
+/// and is longer than the service's own limit of 60 s, which counts the wait as well. A create that waits for something
+/// else is given up earlier, by [`DOUBT_AFTER`].
+const CREATE_DEADLINE: Duration = Duration::from_secs(75);
+/// Deadline of a start, which boots a virtual machine in about a second, after the same wait. The first start of an
+/// image copies its file system.
+const START_DEADLINE: Duration = Duration::from_secs(100);
+/// Time after which a create or a start that still runs is doubted: it is given up if it has had its effect, or cannot
+/// have it any more.
+pub(super) const DOUBT_AFTER: Duration = Duration::from_secs(30);
 const SIGNAL_DEADLINE: Duration = Duration::from_secs(12);
 const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 /// Deadline of a load, which reads 200 MB and makes a file system of them.
@@ -75,6 +80,14 @@ impl GuestSignal {
             Self::RestartApiServer => "1",
         }
     }
+
+    /// Returns the event by which the supervisor tells that it has acted.
+    pub(super) fn event(self) -> &'static str {
+        match self {
+            Self::StateLoaded => guest::STATE_COMPLETE,
+            Self::RestartApiServer => guest::API_SERVER_RESTARTED,
+        }
+    }
 }
 
 pub(super) fn version() -> Command {
@@ -99,8 +112,14 @@ pub(super) fn system_start() -> Command {
     command(["system", "start", "--enable-kernel-install", "--timeout", &timeout], SERVICE_START_DEADLINE)
 }
 
-pub(super) fn image_list() -> Command {
-    look(["image", "list", "--format", "json"])
+/// Asks about one image. The list in JSON would fail as a whole if any image had a damaged blob.
+pub(super) fn image_inspect(reference: &str) -> Command {
+    look(["image", "inspect", reference])
+}
+
+/// Lists the names of all images, without reading the images.
+pub(super) fn image_names() -> Command {
+    look(["image", "list", "-q"])
 }
 
 pub(super) fn image_load(archive: &Path) -> Command {
@@ -119,6 +138,11 @@ pub(super) fn inspect(name: &str) -> Command {
 
 pub(super) fn log_tail(name: &str) -> Command {
     look(["logs", "-n", &LOG_LINES.to_string(), name])
+}
+
+/// Returns all output of the first process since the last start.
+pub(super) fn output(name: &str) -> Command {
+    look(["logs", name])
 }
 
 pub(super) fn create(spec: &ContainerSpec) -> Command {
@@ -209,7 +233,8 @@ mod tests {
             ("2.1, trap 18", system_version(), "system\nversion\n--format\njson", false),
             ("2.1", system_disk_usage(), "system\ndf\n--format\njson", false),
             ("2.1, trap 8", system_start(), "system\nstart\n--enable-kernel-install\n--timeout\n60", false),
-            ("2.6", image_list(), "image\nlist\n--format\njson", false),
+            ("corrections, 2", image_inspect("kina.local/c:1"), "image\ninspect\nkina.local/c:1", false),
+            ("corrections, 2", image_names(), "image\nlist\n-q", false),
             ("2.6", image_load(Path::new("/cache/a b.tar")), "image\nload\n-i\n/cache/a b.tar", false),
             ("2.2, 1.4, trap 12", create_spec(), create, true),
             ("2.3, trap 3", start("kina-a1"), "start\nkina-a1", true),
@@ -220,6 +245,7 @@ mod tests {
             ("2.4", list(), "list\n-a\n--format\njson", false),
             ("2.4", inspect("kina-a1"), "inspect\nkina-a1", false),
             ("2.5", log_tail("kina-a1"), "logs\n-n\n40\nkina-a1", false),
+            ("1.5, 2.5", output("kina-a1"), "logs\nkina-a1", false),
         ];
         for (section, command, expected, boots) in transcripts {
             let arguments: Vec<_> = command.arguments.iter().map(|argument| argument.to_string_lossy()).collect();
@@ -238,5 +264,15 @@ mod tests {
         assert!(Duration::from_secs(SERVICE_START_SECONDS) < system_start().deadline);
         // Otherwise the service's own message would never be seen.
         assert!(Duration::from_secs(10) < list().deadline);
+        assert!(Duration::from_secs(60) < create_spec().deadline);
+    }
+
+    /// The service's one lock may be held by others (corrections, 6).
+    #[test]
+    fn five_deletions_in_front_of_a_create_or_a_start_do_not_end_it() {
+        for command in [create_spec(), start("a")] {
+            assert!(DOUBT_AFTER + Duration::from_secs(10) < command.deadline);
+            assert!(5 * Duration::from_secs(10) + Duration::from_secs(20) < command.deadline);
+        }
     }
 }

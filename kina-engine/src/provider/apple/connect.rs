@@ -26,6 +26,7 @@ pub(in crate::provider) fn connect(engine_parts: EngineParts<'_>) -> ProviderFut
             apple.cpus = cpus;
         }
         apple.memory_bytes = settings.cluster_memory_bytes.unwrap_or(apple.memory_bytes);
+        apple.state_variable = paths.state_variable();
         let images = BuiltImages { directory: image::directory(&paths.cache_directory), made: Mutex::default() };
         let provider = AppleProvider::connect(apple, Arc::new(images)).await?;
         tracing::info!(program = provider.program_version(), "making clusters with `container`");

@@ -9,9 +9,12 @@ use super::cluster::{AppleCluster, Parts};
 use super::command::ContainerSpec;
 use super::error::{ContainerError, ContainerErrorKind as Kind};
 use super::guest;
+use super::guest_events::GuestEvents;
 use super::image::ClusterImage;
 use super::json::Container;
 use super::leftovers::Keeper;
+use super::make::make;
+use super::settings::AppleSettings;
 use super::shared::Shared;
 use crate::cluster_access::ClusterAccess;
 use crate::log_tail::log_tail;
@@ -25,15 +28,33 @@ use crate::provider::{CreateRequest, ProvidedCluster, ProviderError};
 
 /// Number of containers that are tried for one cluster, with other ports and another name each time.
 const TRIES_MAX: usize = 4;
+/// The variable that determines the directory of logs.
+const CACHE_VARIABLE: &str = "KINA_CACHE_DIR";
+
+/// The description of a cluster that is made from an image.
+pub(super) struct Order<'a> {
+    pub(super) image: ClusterImage,
+    /// The version of the service, if it told that.
+    pub(super) service_version: Option<String>,
+    pub(super) request: &'a CreateRequest,
+}
+
+/// Checks that directories below those of the settings can be mounted, before anything is called.
+pub(super) fn expect_mountable(settings: &AppleSettings) -> Result<(), ProviderError> {
+    for (directory, variable) in
+        [(&settings.cluster_directory, settings.state_variable), (&settings.log_directory, CACHE_VARIABLE)]
+    {
+        create_private_directory(directory)?;
+        mountable(directory, variable)?;
+    }
+    Ok(())
+}
 
 /// Makes a cluster and starts it. A failure leaves nothing but its logs.
-pub(super) async fn create(
-    shared: &Arc<Shared>,
-    image: ClusterImage,
-    request: &CreateRequest,
-) -> Result<AppleCluster, ProviderError> {
+pub(super) async fn create(shared: &Arc<Shared>, order: Order<'_>) -> Result<AppleCluster, ProviderError> {
+    let request = order.request;
     let state_directory = shared.settings.cluster_directory.join(&request.name);
-    let made = create_in(shared, image, request, &state_directory).await;
+    let made = create_in(shared, order, &state_directory).await;
     match made {
         Ok(cluster) => match cluster.load(&request.initial_state).await {
             Ok(()) => Ok(cluster),
@@ -57,17 +78,18 @@ pub(super) async fn create(
 
 pub(super) async fn create_in(
     shared: &Arc<Shared>,
-    image: ClusterImage,
-    request: &CreateRequest,
+    order: Order<'_>,
     state_directory: &Path,
 ) -> Result<AppleCluster, ProviderError> {
+    let Order { image, service_version, request } = order;
     let log_directory = shared.settings.log_directory.join(&request.name);
     let cluster_directory = state_directory.join("cluster");
     create_private_directory(&cluster_directory)?;
     create_private_directory(&log_directory)?;
     let mut access = prepare_directory(&cluster_directory)?;
     let token_keys = || TokenKeys::new(cluster_directory.clone(), log_directory.join(tokens::AUDIT_LOG));
-    let (cluster_directory, mounted_log_directory) = (mountable(&cluster_directory)?, mountable(&log_directory)?);
+    let mounted_cluster_directory = mountable(&cluster_directory, shared.settings.state_variable)?;
+    let mounted_log_directory = mountable(&log_directory, CACHE_VARIABLE)?;
     let mut last = None;
     for attempt in 1..=TRIES_MAX {
         let ports = [ReservedPort::reserve()?, ReservedPort::reserve()?];
@@ -79,13 +101,13 @@ pub(super) async fn create_in(
             memory_bytes: shared.settings.memory_bytes,
             api_port: access.api_address.port(),
             etcd_port: access.etcd_address.port(),
-            cluster_directory: cluster_directory.clone(),
+            cluster_directory: mounted_cluster_directory.clone(),
             log_directory: mounted_log_directory.clone(),
             image: image.reference.clone(),
         };
         let keeper = shared.leftovers.keep(spec.name.clone(), state_directory.to_owned())?;
-        let ended_before = guest::event_count(&log_directory, guest::COMPONENT_ENDED);
-        let error = match create_and_start(shared, &spec, &request.name, ports).await {
+        let events = GuestEvents::of_next_start(&spec.name, &log_directory, false);
+        let error = match create_and_start(shared, &spec, &image, &request.name, ports).await {
             Ok(container) => {
                 let parts = Parts {
                     name: request.name.clone(),
@@ -96,7 +118,8 @@ pub(super) async fn create_in(
                     token_keys: token_keys(),
                     log_directory,
                     container,
-                    ended_before,
+                    made_by: service_version,
+                    events,
                 };
                 return AppleCluster::new(Arc::clone(shared), parts);
             }
@@ -104,13 +127,7 @@ pub(super) async fn create_in(
         };
         match error.kind {
             Kind::PortTaken | Kind::Exists | Kind::Foreign => {}
-            // It was loaded, but has been removed since.
-            Kind::ImageMissing => {
-                shared.images.forget(&image);
-                let loaded = shared.images.ensure(&shared.cli, &image).await;
-                loaded.map_err(|error| container_error("loading the image for", &spec.name, error))?;
-            }
-            _ => return Err(explain(shared, &spec, (&log_directory, ended_before), error, keeper).await),
+            _ => return Err(explain(shared, &spec, &events, error, keeper).await),
         }
         tracing::info!(%error, "making another container");
         // This one must be gone, because the next uses the same directories.
@@ -123,10 +140,11 @@ pub(super) async fn create_in(
 async fn create_and_start(
     shared: &Shared,
     spec: &ContainerSpec,
+    image: &ClusterImage,
     cluster: &str,
     ports: [ReservedPort; 2],
 ) -> Result<Container, ContainerError> {
-    shared.cli.create(spec, &shared.owner, cluster).await?;
+    make(shared, spec, image, cluster).await?;
     // The proxy of its ports binds them now, and does not share them.
     drop(ports);
     shared.cli.start(&spec.name).await
@@ -136,12 +154,16 @@ async fn create_and_start(
 async fn explain(
     shared: &Shared,
     spec: &ContainerSpec,
-    (log_directory, ended_before): (&Path, usize),
+    events: &GuestEvents,
     error: ContainerError,
     keeper: Keeper,
 ) -> ProviderError {
-    let end = guest::end_after(log_directory, ended_before);
-    let explained = if let (Kind::NotRunning, Some((Some(component), status))) = (error.kind, end) {
+    let log_directory = &spec.log_directory;
+    let end = match error.kind {
+        Kind::NotRunning => events.end(&shared.cli).await,
+        _ => None,
+    };
+    let explained = if let Some((Some(component), status)) = end {
         // It logged the reason before the machine was seen to run.
         let log = log_directory.join(format!("{component}.log"));
         ProviderError::Ended { component, status, log_tail: log_tail(&log), log }
@@ -188,20 +210,24 @@ pub(super) fn prepare_directory(directory: &Path) -> Result<ClusterAccess, Provi
     Ok(access)
 }
 
-/// Resolves the path for a list of options: without links, which only this machine knows, and without commas.
-fn mountable(directory: &Path) -> Result<PathBuf, ProviderError> {
+/// Resolves the path for a list of options: without links, which only this machine knows, and without characters that
+/// have a meaning there. `container` splits at commas and at `=`, of which it silently drops one at the end: that would
+/// mount another directory. `variable` determines where the directory is.
+fn mountable(directory: &Path, variable: &str) -> Result<PathBuf, ProviderError> {
     let real = std::fs::canonicalize(directory).map_err(|source| ProviderError::Files {
         action: "looking at",
         path: directory.to_owned(),
         source,
     })?;
     match real.to_str() {
-        Some(text) if !text.contains([',', '\n', '"']) => Ok(real),
+        Some(text) if !text.contains(['=', ',', '\n', '"']) => Ok(real),
         _ => {
             let call = format!("mounting {}", real.display());
-            let error =
-                ContainerError::new(Kind::BadMount, call, "was not tried: the path contains a special character");
-            Err(service_error(error))
+            let answer = format!(
+                "was not tried, because the path has a character that `container` does not take as part of a path; \
+                 {variable} determines it"
+            );
+            Err(service_error(ContainerError::new(Kind::BadMount, call, answer)))
         }
     }
 }
@@ -244,13 +270,20 @@ mod tests {
     #[test]
     fn a_path_that_cannot_be_mounted_is_refused_before_it_is_tried() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let [good, bad] = ["a b", "a,b"].map(|name| directory.path().join(name));
-        for path in [&good, &bad] {
-            std::fs::create_dir(path).expect("made");
+        let make = |name: &str| {
+            let path = directory.path().join(name);
+            std::fs::create_dir(&path).expect("made");
+            path
+        };
+        assert!(mountable(&make("a b"), "KINA_RUNTIME_DIR").is_ok());
+        for name in ["a,b", "a=b", "a=", "a\"b"] {
+            let bad = make(name);
+            let error = mountable(&bad, "KINA_RUNTIME_DIR").expect_err("refused");
+            assert!(error.is_user_error());
+            let text = crate::with_causes(&error);
+            assert!(text.contains(&*bad.to_string_lossy()) && text.contains("KINA_RUNTIME_DIR"), "{text}");
+            let ProviderError::Own(error) = error else { panic!("{error}") };
+            assert!(matches!(error.downcast_ref(), Some(AppleError::Service(error)) if error.kind == Kind::BadMount));
         }
-        assert!(mountable(&good).is_ok());
-        let error = mountable(&bad).expect_err("refused");
-        let ProviderError::Own(error) = error else { panic!("{error}") };
-        assert!(matches!(error.downcast_ref(), Some(AppleError::Service(error)) if error.kind == Kind::BadMount));
     }
 }

@@ -71,6 +71,9 @@ pub enum ContainerErrorKind {
     /// It was made from another image.
     #[error("the container was made from another image")]
     OtherImage,
+    /// It keeps the kernel and the init of the version of the service that made it, and another one runs now.
+    #[error("the container was made by another version of `container`")]
+    OtherVersion,
     /// A name that is not allowed.
     #[error("the name is not allowed")]
     BadName,
@@ -98,7 +101,7 @@ pub enum ContainerErrorKind {
     /// Only root may listen on the port.
     #[error("a port is privileged: only root may listen on it")]
     PortPrivileged,
-    /// A network does not exist.
+    /// A network does not exist, or macOS does not provide it.
     #[error("the network is missing")]
     NetworkMissing,
     /// Its components serve, but cannot be reached through their published ports.
@@ -107,8 +110,8 @@ pub enum ContainerErrorKind {
     /// The program that the image should run is not in it.
     #[error("the program in the image cannot be found")]
     BadExecutable,
-    /// The helper process has too few file descriptors, or lacks a permission.
-    #[error("the helper of `container` was not permitted to work")]
+    /// The runtime helper asks for a limit of 65536 open files, and launchd's hard limit is lower.
+    #[error("the runtime helper of `container` was not permitted to raise its limit of open files")]
     NotPermitted,
     /// The program does not understand the command line.
     #[error("it does not understand the command line")]
@@ -153,6 +156,9 @@ const PHRASES: &[(&str, ContainerErrorKind)] = &[
     ("failed with response: 4", Kind::ImageMissing),
     ("has no content for platform", Kind::PlatformMissing),
     ("no network for id", Kind::NetworkMissing),
+    ("builtin network is not present", Kind::NetworkMissing),
+    ("failed to get plugin for network", Kind::NetworkMissing),
+    ("failed to create vmnet network with status", Kind::NetworkMissing),
     ("Operation not permitted", Kind::NotPermitted),
 ];
 
@@ -198,6 +204,8 @@ impl ContainerErrorKind {
                 | Self::NoKernel
                 | Self::NoVirtualization
                 | Self::MemoryTooSmall
+                | Self::BadMount
+                | Self::NetworkMissing
                 | Self::NotPermitted
                 | Self::Unreachable
         )
@@ -224,9 +232,13 @@ impl ContainerErrorKind {
             Self::Missing => "it was pruned or deleted outside of kina, which replaces it",
             Self::Exists => "kina chooses another name",
             Self::NotRunning | Self::StillRunning | Self::Mismatch => "kina deletes it and makes another",
+            Self::OtherVersion => "kina deletes it and makes another with the present kernel and init",
             Self::Foreign | Self::OtherImage => "kina leaves it alone and makes another of its own",
             Self::BadName => "this is a bug in kina: please report it",
-            Self::BadMount => "set KINA_CACHE_DIR to a path without commas, on a volume that macOS can share",
+            Self::BadMount => {
+                "set the variable to a directory whose path has no comma, quotation mark or `=`, on a volume that macOS \
+                 can share, then run `cargo kina stop`"
+            }
             Self::ImageMissing => "kina loads it again",
             Self::PlatformMissing => "the binaries of the cluster must be for Linux and for this machine's processor",
             Self::NoKernel => "run `container system kernel set --recommended`",
@@ -236,7 +248,10 @@ impl ContainerErrorKind {
             Self::MemoryTooSmall => "`container` requires at least 200 MiB: give clusters more memory",
             Self::PortTaken => "kina tries another",
             Self::PortPrivileged => "this is a bug in kina, which needs no such port: please report it",
-            Self::NetworkMissing => "run `container system stop` and `container system start`",
+            Self::NetworkMissing => {
+                "run `container system stop` and `container system start`; if the network stays missing, move \
+                 `container` out of Desktop and Documents, where macOS keeps its helpers from the network"
+            }
             Self::Unreachable => {
                 "allow `container-runtime-linux` under Privacy & Security, Local Network, then run \
                  `container system stop` and `container system start`"
@@ -245,8 +260,9 @@ impl ContainerErrorKind {
                 "the image is damaged: remove it with `container image delete`, and kina loads it again"
             }
             Self::NotPermitted => {
-                "raise the limit of open files (`ulimit -n 65536`), and allow `container-runtime-linux` in the privacy \
-                 settings"
+                "`launchctl limit maxfiles` shows launchd's limits, of which the second must be 65536 or more, and which \
+                 `ulimit` in a shell does not change: run `sudo launchctl limit maxfiles 65536 524288`, then \
+                 `container system stop` and `container system start`"
             }
             Self::Usage => "this version of `container` may be too new for kina: please report it",
             Self::Unreadable | Self::Other => "`container system logs --last 5m` shows more",
@@ -349,6 +365,16 @@ mod tests {
             ("Error: notFound: \"default kernel not configured for architecture arm64\"", Kind::NoKernel),
             ("Error: network default not found", Kind::NetworkMissing),
             ("Error: no network for id default", Kind::NetworkMissing),
+            ("Error: invalidState: \"builtin network is not present\"", Kind::NetworkMissing),
+            ("Error: internalError: \"failed to get plugin for network default\"", Kind::NetworkMissing),
+            (
+                "Error: unsupported: \"failed to create vmnet network with status vmnet_return_t(rawValue: 1001)\"",
+                Kind::NetworkMissing,
+            ),
+            (
+                "Error: internalError: \"failed to start\" (cause: \"POSIXErrorCode(rawValue: 1): Operation not permitted\")",
+                Kind::NotPermitted,
+            ),
             ("Error: failed to bootstrap (cause: \"bind(…): Address already in use (errno: 48)\")", Kind::PortTaken),
             ("Error: Binding to ports below 1024 needs root", Kind::PortPrivileged),
             ("Error: minimum memory amount allowed is 200 MiB", Kind::MemoryTooSmall),
@@ -364,6 +390,16 @@ mod tests {
         for (message, kind) in cases {
             assert_eq!(Kind::of_message(message), kind, "{message}");
         }
+    }
+
+    #[test]
+    fn a_limit_of_launchd_is_not_repaired_in_a_shell() {
+        let error = ContainerError::new(Kind::NotPermitted, "container start kina-a", "ended with exit code 1");
+        let text = error.to_string();
+        for part in ["launchctl limit maxfiles", "65536", "container system stop", "container system start"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("ulimit -n"), "{text}");
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::AppleProvider;
+use super::call::Answer;
 use super::command;
 use super::error::ContainerError;
-use super::json::{self, Container, DiskUsage};
+use super::image::{ClusterImage, Presence};
+use super::json::{Container, DiskUsage};
 use super::labels::{ENGINE, Owner, REALM};
 use super::service::RUNNING;
 use super::sweep::{SUFFIX, engine_of};
@@ -29,12 +31,14 @@ pub struct Examination {
 pub struct Inside {
     /// Versions of the program and of the service, if they differ.
     pub version_skew: Result<Option<(String, String)>, ContainerError>,
-    /// Disk space that `container` takes.
-    pub disk_usage: Result<DiskUsage, ProviderError>,
+    /// Disk space that `container` takes; `None` if it was not to be asked for.
+    pub disk_usage: Option<Result<DiskUsage, ProviderError>>,
     /// Numbers of containers.
     pub containers: Result<ContainerCount, ContainerError>,
+    /// Set if the image that was asked about is loaded; `None` if there was none to ask about.
+    pub image_is_loaded: Option<Result<bool, ContainerError>>,
     /// Names of all images.
-    pub images: Result<Vec<String>, ContainerError>,
+    pub image_names: Result<Vec<String>, ContainerError>,
 }
 
 /// The numbers of containers by owner.
@@ -51,26 +55,40 @@ pub struct ContainerCount {
 }
 
 impl AppleProvider {
-    /// Examines the service without changing anything. Each call has its deadline, and a service that does not run is
-    /// asked nothing more.
+    /// Examines the service without changing anything, and asks it for this image. Each call has its deadline, and a
+    /// service that does not run is asked nothing more. The disk space is asked for only if `asks_disk_usage` is set,
+    /// because that call holds the service's one lock, for which boots and starts wait.
     ///
     /// # Errors
     /// If the service's status cannot be determined.
-    pub async fn examine(&self) -> Result<Examination, ContainerError> {
+    pub async fn examine(
+        &self,
+        image: Option<&ClusterImage>,
+        asks_disk_usage: bool,
+    ) -> Result<Examination, ContainerError> {
         let (cli, service, owner) = (&self.shared.cli, &self.shared.service, &self.shared.owner);
         let found = service.status(cli).await?;
         let mut inside = None;
         if found.status == RUNNING {
             let containers = cli.list().await;
             let directory = &self.shared.settings.journal_directory;
+            let image_is_loaded = match image {
+                Some(image) => Some(match self.shared.images.ask(cli, image).await.presence {
+                    Presence::Loaded => Ok(true),
+                    Presence::Missing => Ok(false),
+                    Presence::Unknown(error) => Err(error),
+                }),
+                None => None,
+            };
+            let names = |answer: Answer| {
+                String::from_utf8_lossy(&answer.output).lines().map(str::to_owned).collect()
+            };
             inside = Some(Inside {
                 version_skew: service.version_skew(cli).await,
-                disk_usage: self.disk_usage().await,
+                disk_usage: if asks_disk_usage { Some(self.disk_usage().await) } else { None },
                 containers: containers.map(|all| ContainerCount::of(&all, owner, &living_engines(directory))),
-                images: cli
-                    .look_at(&command::image_list(), json::images)
-                    .await
-                    .map(|images| images.into_iter().map(|image| image.name).collect()),
+                image_is_loaded,
+                image_names: cli.look(&command::image_names()).await.map(names),
             });
         }
         Ok(Examination { status: found.status, app_root: found.app_root, inside })

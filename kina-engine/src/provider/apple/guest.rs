@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 pub(super) use crate::image::layout::{
-    API_PORT, API_SERVER_ARGUMENTS, CLUSTER_DIRECTORY, ETCD_ARGUMENTS, ETCD_DIRECTORY as ETCD_DATA_DIRECTORY,
+    API_PORT, API_SERVER_ARGUMENTS, CLUSTER_DIRECTORY, ETCD_ARGUMENTS, ETCD_DIRECTORY as ETCD_DATA_DIRECTORY, ETCD_LOG,
     ETCD_PORT, LOG_DIRECTORY, SUPERVISOR_LOG,
 };
 
@@ -47,22 +47,26 @@ pub(super) fn events(log_directory: &Path) -> Vec<Event> {
     let read = std::fs::File::open(log_directory.join(SUPERVISOR_LOG))
         .and_then(|file| file.take(SUPERVISOR_LOG_BYTES_MAX).read_to_end(&mut bytes));
     match read {
-        Ok(_) => bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect(),
+        Ok(_) => parse(&bytes),
         Err(_) => Vec::new(),
     }
 }
 
-/// Returns the first end of a component after so many earlier ones: the component, if known, and the logged text.
-pub(super) fn end_after(log_directory: &Path, ended_before: usize) -> Option<(Option<&'static str>, String)> {
-    let mut ends = events(log_directory).into_iter().filter(|said| said.event == COMPONENT_ENDED);
-    let how = ends.nth(ended_before)?.detail_text();
+/// Reads events, one a line, leaving out what is none.
+pub(super) fn parse(bytes: &[u8]) -> Vec<Event> {
+    bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// Returns the first end of a component among these events: the component, if known, and the logged text.
+pub(super) fn end_among(events: &[Event]) -> Option<(Option<&'static str>, String)> {
+    let how = events.iter().find(|said| said.event == COMPONENT_ENDED)?.detail_text();
     let component = COMPONENTS.into_iter().find(|component| how.split([' ', ':']).next() == Some(*component));
     Some((component, how))
 }
 
-/// Counts the events of this name in the supervisor's log.
-pub(super) fn event_count(log_directory: &Path, event: &str) -> usize {
-    events(log_directory).iter().filter(|said| said.event == event).count()
+/// Counts the events of this name.
+pub(super) fn count_of(events: &[Event], event: &str) -> usize {
+    events.iter().filter(|said| said.event == event).count()
 }
 
 #[cfg(test)]
@@ -76,10 +80,11 @@ mod tests {
         let log = "{\"since_start_ms\":3,\"event\":\"state_complete\",\"detail\":null,\"more\":1}\nnoise\n\
                    {\"event\":\"component_ended\",\"detail\":\"etcd: exit code 1\"}\n{\"event\":\"state_com";
         std::fs::write(directory.path().join(SUPERVISOR_LOG), log).expect("written");
-        assert_eq!(event_count(directory.path(), STATE_COMPLETE), 1);
-        let ended = events(directory.path()).pop().expect("two events");
-        assert_eq!(end_after(directory.path(), 0), Some((Some("etcd"), "etcd: exit code 1".to_owned())));
-        assert_eq!(end_after(directory.path(), 1), None);
+        let read = events(directory.path());
+        assert_eq!((read.len(), count_of(&read, STATE_COMPLETE)), (2, 1));
+        assert_eq!(end_among(&read), Some((Some("etcd"), "etcd: exit code 1".to_owned())));
+        assert_eq!(end_among(&read[..1]), None);
+        let ended = &read[1];
         assert_eq!((ended.event.as_str(), ended.detail_text().as_str()), (COMPONENT_ENDED, "etcd: exit code 1"));
     }
 }

@@ -6,12 +6,13 @@
 //! without it, so they are found by their labels, and checked before they are used.
 //!
 //! - `command`: the command lines; `call`: runs one; `boot_queue`: lets calls that boot run one at a time.
-//! - `json`, `error`, `version`: reading of the answers.
-//! - `cli`: the calls as typed functions that verify outcomes before they report or repeat.
+//! - `json`, `error`, `version`: reading of the answers. `failures`: the decision to try again.
+//! - `cli`: the calls as typed functions that verify outcomes before they report or repeat. `make`: the one that makes a
+//!   container.
 //! - `service`, `image`: the prerequisites of a container. `examine`: their diagnosis, for `cargo kina doctor`.
 //! - `labels`: the owner of a container. `leftovers`, `death_watcher`, `sweep`: no container without an engine.
 //! - `observer`: notices unexpected ends.
-//! - `guest`: the layout inside of the machine.
+//! - `guest`: the layout inside of the machine. `guest_events`: what its supervisor tells, in two ways.
 //! - `create`, `cluster`: one cluster's life.
 //! - `connect`: the provider for an engine. `apple_error`: its failures.
 
@@ -26,11 +27,14 @@ mod create;
 mod death_watcher;
 mod error;
 mod examine;
+mod failures;
 mod guest;
+mod guest_events;
 mod image;
 mod json;
 mod labels;
 mod leftovers;
+mod make;
 mod observer;
 mod service;
 mod settings;
@@ -58,6 +62,7 @@ pub use self::apple_error::AppleError;
 use self::apple_error::service_error;
 use self::cli::Patience;
 use self::cluster::MEMORY_OVERHEAD_BYTES;
+use self::create::Order;
 use self::shared::Shared;
 use self::version::Program;
 use super::{Capabilities, CreateRequest, MeasureFuture, ProvidedCluster, Provider, ProviderError, ProviderFuture};
@@ -139,12 +144,13 @@ impl Provider for AppleProvider {
 
     fn create(&self, request: CreateRequest) -> ProviderFuture<'_, Arc<dyn ProvidedCluster>> {
         Box::pin(async move {
-            self.shared.prepare().await.map_err(service_error)?;
+            create::expect_mountable(&self.shared.settings)?;
+            let service_version = self.shared.prepare().await.map_err(service_error)?;
             let (source, assets) = (Arc::clone(&self.image_source), request.assets.clone());
             let made = tokio::task::spawn_blocking(move || source.image(&assets)).await;
             let image = made.map_err(|panic| AppleError::Image(panic.into()))?.map_err(AppleError::Image)?;
-            self.shared.images.ensure(&self.shared.cli, &image).await.map_err(service_error)?;
-            let cluster = create::create(&self.shared, image, &request).await?;
+            let order = Order { image, service_version, request: &request };
+            let cluster = create::create(&self.shared, order).await?;
             Ok(Arc::new(cluster) as Arc<dyn ProvidedCluster>)
         })
     }

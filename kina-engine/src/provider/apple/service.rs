@@ -28,16 +28,17 @@ impl Service {
         Self { may_start, starting: tokio::sync::Mutex::new(()) }
     }
 
-    /// Returns when the service runs. Starts it if that is allowed.
-    pub(super) async fn ensure(&self, cli: &ContainerCli) -> Result<(), ContainerError> {
-        if self.status(cli).await?.status == RUNNING {
-            return Ok(());
+    /// Returns when the service runs, with its version, if it tells that. Starts it if that is allowed.
+    pub(super) async fn ensure(&self, cli: &ContainerCli) -> Result<Option<String>, ContainerError> {
+        let status = self.status(cli).await?;
+        if status.status == RUNNING {
+            return Ok(status.server_version);
         }
         let _starting = self.starting.lock().await;
         // It may have been started during the wait for the lock.
         let status = self.status(cli).await?;
         if status.status == RUNNING {
-            return Ok(());
+            return Ok(status.server_version);
         }
         let down = |said: String| ContainerError::new(Kind::ServiceDown, cli.describe(&command::system_status()), said);
         if !self.may_start {
@@ -50,7 +51,7 @@ impl Service {
             .run(
                 || async {
                     match self.status(cli).await {
-                        Ok(status) if status.status == RUNNING => Ok(()),
+                        Ok(status) if status.status == RUNNING => Ok(status.server_version),
                         Ok(status) => Err(down(format!("printed \"{}\" after the service was started", status.status))),
                         Err(error) => Err(error),
                     }
@@ -60,11 +61,11 @@ impl Service {
             )
             .await;
         match (running, said) {
-            (Ok(()), said) => {
+            (Ok(version), said) => {
                 if let Some(error) = said {
                     tracing::warn!(%error, "the service of `container` runs, although its start reported a failure");
                 }
-                Ok(())
+                Ok(version)
             }
             (Err(_), Some(error)) => Err(error),
             (Err(error), None) => Err(error),

@@ -30,6 +30,8 @@ pub struct AppleSettings {
     pub start_service: bool,
     /// The directory of clusters' states, which are mounted into them.
     pub cluster_directory: PathBuf,
+    /// The variable that determines where that directory is.
+    pub state_variable: &'static str,
     /// The directory of clusters' logs.
     pub log_directory: PathBuf,
     /// The directory of engines' signs of life. All engines that share it are one realm.
@@ -51,6 +53,7 @@ impl AppleSettings {
             memory_bytes: MEMORY_BYTES,
             start_service: true,
             cluster_directory,
+            state_variable: "KINA_CACHE_DIR",
             log_directory,
             journal_directory,
         }

@@ -55,12 +55,12 @@ impl Shared {
         })
     }
 
-    /// Returns when the service runs. The first time, also compares versions and starts a sweep of dead engines'
-    /// containers.
-    pub(super) async fn prepare(&self) -> Result<(), ContainerError> {
-        self.service.ensure(&self.cli).await?;
+    /// Returns when the service runs, with its version, if it tells that. The first time, also compares versions and
+    /// starts a sweep of dead engines' containers.
+    pub(super) async fn prepare(&self) -> Result<Option<String>, ContainerError> {
+        let version = self.service.ensure(&self.cli).await?;
         if self.was_prepared.swap(true, Ordering::Relaxed) {
-            return Ok(());
+            return Ok(version);
         }
         match self.service.version_skew(&self.cli).await {
             Ok(Some((client, server))) => tracing::warn!(
@@ -80,7 +80,7 @@ impl Shared {
                 Err(error) => tracing::warn!(%error, "the containers of dead engines could not be swept"),
             }
         });
-        Ok(())
+        Ok(version)
     }
 }
 

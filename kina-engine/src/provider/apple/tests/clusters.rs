@@ -5,93 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::apple_error::AppleError;
-use super::super::cluster::{AppleCluster, Parts};
-use super::super::create::{create, create_in, prepare_directory};
+use super::super::create::{create, create_in};
 use super::super::error::ContainerErrorKind as Kind;
-use super::super::image::ClusterImage;
-use super::super::settings::AppleSettings;
-use super::super::shared::Shared;
 use super::super::{AppleProvider, ImageSource, SweepReport};
-use super::{Fake, IMAGE, PATIENCE, foreign_labels};
-use crate::assets::{AssetSource, Assets};
-use crate::protocol::Profile;
-use crate::provider::port::ReservedPort;
-use crate::provider::tokens::{AUDIT_LOG, TokenKeys};
-use crate::provider::{CreateRequest, ProvidedCluster, Provider, ProviderError};
+use super::{Fake, Setup, foreign_labels, kind, request, settings};
+use crate::assets::Assets;
+use crate::provider::{ProvidedCluster, Provider, ProviderError};
 
 /// A wait this long means that the event never comes.
 const NEVER: Duration = Duration::from_secs(60);
-
-struct Setup {
-    fake: Fake,
-    shared: Arc<Shared>,
-}
-
-impl Setup {
-    fn new() -> Self {
-        let fake = Fake::new();
-        let settings =
-            AppleSettings::new(fake.program(), fake.path("clusters"), fake.path("logs"), fake.path("journals"));
-        let shared = Arc::new(Shared::new(settings, PATIENCE).expect("a shell starts"));
-        Self { fake, shared }
-    }
-
-    fn image() -> ClusterImage {
-        ClusterImage { reference: IMAGE.to_owned(), archive: "/none".into(), digest: "sha256:d1".to_owned() }
-    }
-
-    /// Makes a cluster called `c1` whose container, called `a`, runs.
-    async fn running(&self) -> AppleCluster {
-        let (state_directory, log_directory) = (self.fake.path("clusters/c1"), self.fake.path("logs/c1"));
-        for directory in [state_directory.join("cluster"), log_directory.clone()] {
-            std::fs::create_dir_all(directory).expect("made");
-        }
-        let mut access = prepare_directory(&state_directory.join("cluster")).expect("prepared");
-        access.api_address = ReservedPort::reserve().expect("a free port").address();
-        access.etcd_address = ReservedPort::reserve().expect("a free port").address();
-        self.fake.put("a", &super::labels(&self.shared.owner, "c1"), "running");
-        let parts = Parts {
-            name: "c1".to_owned(),
-            keeper: self.shared.leftovers.keep("a".to_owned(), state_directory.clone()).expect("sent"),
-            image: Self::image(),
-            access,
-            token_keys: TokenKeys::new(state_directory.join("cluster"), log_directory.join(AUDIT_LOG)),
-            state_directory,
-            log_directory,
-            container: self.shared.cli.inspect("a").await.expect("there"),
-            ended_before: 0,
-        };
-        AppleCluster::new(Arc::clone(&self.shared), parts).expect("a client")
-    }
-}
-
-fn kind(error: &ProviderError) -> Option<Kind> {
-    let ProviderError::Own(error) = error else { return None };
-    match error.downcast_ref()? {
-        AppleError::Container { source, .. } => Some(source.kind),
-        _ => None,
-    }
-}
-
-fn request() -> CreateRequest {
-    let assets = Assets {
-        kube_apiserver: "/none/kube-apiserver".into(),
-        etcd: "/none/etcd".into(),
-        identity: "none".to_owned(),
-        version: None,
-        source: AssetSource::ExplicitDirectory,
-        controllers: None,
-        trusted: Default::default(),
-    };
-    CreateRequest { name: "c1".to_owned(), assets, profile: Profile::Api, initial_state: Arc::default() }
-}
 
 #[tokio::test]
 async fn a_port_that_was_taken_meanwhile_is_exchanged_for_another() {
     let setup = Setup::new();
     let directory = setup.fake.path("clusters/c1");
     setup.fake.fault("start.once", "fail 'Address already in use (errno: 48)'");
-    let cluster = create_in(&setup.shared, Setup::image(), &request(), &directory).await.expect("the second time");
+    let cluster = create_in(&setup.shared, Setup::order(&request()), &directory).await.expect("the second time");
     let calls = std::fs::read_to_string(setup.fake.path("calls")).expect("called");
     let creates: Vec<_> = calls.lines().filter(|line| line.starts_with("create ")).collect();
     assert_eq!(creates.len(), 2);
@@ -102,7 +31,7 @@ async fn a_port_that_was_taken_meanwhile_is_exchanged_for_another() {
     setup.fake.fault("start", "fail 'Address already in use (errno: 48)'");
     cluster.destroy().await.expect("destroyed");
     assert!(!directory.exists());
-    let error = create_in(&setup.shared, Setup::image(), &request(), &directory).await.err().expect("no port");
+    let error = create_in(&setup.shared, Setup::order(&request()), &directory).await.err().expect("no port");
     assert_eq!(kind(&error), Some(Kind::PortTaken), "{error}");
     assert_eq!(std::fs::read_dir(setup.fake.path("containers")).expect("listed").count(), 0);
 }
@@ -113,7 +42,7 @@ async fn a_failed_start_is_explained_and_leaves_nothing_but_logs() {
     let directory = setup.fake.path("clusters/c1");
     // The supervisor ends at once, and logs the reason in the shared directory.
     setup.fake.fault("start", "echo 'etcd: no such file' >logs/c1/supervisor.log; exit 0");
-    let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("it ends");
+    let error = create(&setup.shared, Setup::order(&request())).await.err().expect("it ends");
     let ProviderError::Ended { component: "the supervisor", log_tail, .. } = &error else { panic!("{error}") };
     assert_eq!(log_tail, "etcd: no such file");
     assert!(!error.is_user_error());
@@ -121,33 +50,20 @@ async fn a_failed_start_is_explained_and_leaves_nothing_but_logs() {
     let ended = r#"{"event":"component_ended","detail":"etcd ended (exit code 1)"}"#;
     let logged = format!("echo '{ended}' >>logs/c1/supervisor.log; echo 'unknown flag' >logs/c1/etcd.log; exit 0");
     setup.fake.fault("start", &logged);
-    let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("it ends");
+    let error = create(&setup.shared, Setup::order(&request())).await.err().expect("it ends");
     let ProviderError::Ended { component: "etcd", status, log_tail, .. } = &error else { panic!("{error}") };
     assert_eq!((status.as_str(), log_tail.as_str()), ("etcd ended (exit code 1)", "unknown flag"));
     // Without a shared log, the reason is in the container's output.
     std::fs::remove_file(setup.fake.path("logs/c1/supervisor.log")).expect("removed");
     setup.fake.fault("start", "exit 0");
     setup.fake.fault("logs", "echo 'no such directory: /kina/log'; exit 0");
-    let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("it ends");
+    let error = create(&setup.shared, Setup::order(&request())).await.err().expect("it ends");
     assert!(error.to_string().contains("no such directory: /kina/log"), "{error}");
     setup.fake.fault("start", "fail 'default kernel not configured for architecture arm64'");
-    let error = create(&setup.shared, Setup::image(), &request()).await.err().expect("no kernel");
+    let error = create(&setup.shared, Setup::order(&request())).await.err().expect("no kernel");
     assert!(error.is_user_error() && crate::with_causes(&error).contains("kernel set --recommended"), "{error}");
     assert_eq!(std::fs::read_dir(setup.fake.path("containers")).expect("listed").count(), 0);
     assert!(!directory.exists() && setup.shared.leftovers.is_empty());
-}
-
-#[tokio::test]
-async fn an_image_that_is_gone_is_loaded_again() {
-    let setup = Setup::new();
-    let listed = format!("{{\"configuration\":{{\"name\":\"{IMAGE}\"}},\"id\":\"d1\"}}");
-    setup.fake.fault("image-load", &format!("echo '{listed}' >images; exit 0"));
-    setup.shared.images.ensure(&setup.shared.cli, &Setup::image()).await.expect("loaded");
-    std::fs::remove_file(setup.fake.path("images")).expect("removed");
-    setup.fake.fault("create", "[ -f images ] || fail 'notFound: \"image with reference kina.local/cluster:1\"'");
-    let directory = setup.fake.path("clusters/c1");
-    create_in(&setup.shared, Setup::image(), &request(), &directory).await.expect("made");
-    assert_eq!((setup.fake.count("image load"), setup.fake.count("create")), (2, 2));
 }
 
 #[tokio::test]
@@ -155,10 +71,8 @@ async fn the_capabilities_are_those_of_virtual_machines() {
     for (version, simulated) in [("1.2.2 (build: release)", false), ("1.4.1 (build: release) an emulator", true)] {
         let fake = Fake::new();
         fake.fault("--version", &format!("echo 'container CLI version {version}'; exit 0"));
-        let settings =
-            AppleSettings::new(fake.program(), fake.path("clusters"), fake.path("logs"), fake.path("journals"));
         let no_images: Arc<dyn ImageSource> = Arc::new(|_: &Assets| Err("no image".into()));
-        let provider = AppleProvider::connect(settings, no_images).await.expect("it answers");
+        let provider = AppleProvider::connect(settings(&fake), no_images).await.expect("it answers");
         let capabilities = provider.capabilities();
         assert_eq!(capabilities.simulated, simulated, "{version}");
         assert!(capabilities.stop && !capabilities.freeze && !capabilities.shares_loopback);
@@ -274,9 +188,8 @@ async fn a_running_cluster_is_recognised_by_a_query_and_not_from_memory() {
 #[tokio::test]
 async fn only_containers_of_the_realm_remain() {
     let fake = Fake::new();
-    let settings = AppleSettings::new(fake.program(), fake.path("clusters"), fake.path("logs"), fake.path("journals"));
     let no_images: Arc<dyn ImageSource> = Arc::new(|_: &Assets| Err("no image".into()));
-    let provider = AppleProvider::connect(settings, no_images).await.expect("it answers");
+    let provider = AppleProvider::connect(settings(&fake), no_images).await.expect("it answers");
     assert_eq!(provider.remains().await.expect("listed"), Vec::<String>::new());
     fake.put_ours("of-another-engine", "stopped");
     fake.put("theirs", &foreign_labels(), "running");

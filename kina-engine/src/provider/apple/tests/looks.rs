@@ -1,11 +1,11 @@
 //! Verified calls: their reported outcome is not trusted, and they are repeated only if that is harmless.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::super::command::GuestSignal;
 use super::super::error::ContainerErrorKind as Kind;
+use super::super::guest_events::GuestEvents;
 use super::super::json::ContainerState;
-use super::{Fake, INTERRUPTED, foreign_labels};
+use super::super::make::make;
+use super::{Fake, INTERRUPTED, Setup, foreign_labels};
 
 #[tokio::test]
 async fn an_interrupted_query_is_repeated_and_not_for_ever() {
@@ -39,22 +39,22 @@ async fn the_outcome_of_an_interrupted_create_is_looked_up_before_it_is_repeated
         ("fail 'XPC connection error: Connection invalid'".to_owned(), 2),
         (INTERRUPTED.to_owned(), 2),
     ] {
-        let fake = Fake::new();
-        fake.fault("create.once", &fault);
-        fake.cli().create(&fake.spec("a"), &fake.owner(), "c1").await.expect("there is one");
-        assert_eq!(fake.count("create"), creates, "{fault}");
-        assert!(fake.exists("a"));
+        let setup = Setup::new();
+        setup.fake.fault("create.once", &fault);
+        make(&setup.shared, &setup.spec("a"), &Setup::image(), "c1").await.expect("there is one");
+        assert_eq!(setup.fake.count("create"), creates, "{fault}");
+        assert!(setup.fake.exists("a"));
     }
 }
 
 #[tokio::test]
 async fn a_foreign_container_of_the_same_name_is_not_taken_over() {
-    let fake = Fake::new();
-    fake.put("a", &foreign_labels(), "running");
-    let error = fake.cli().create(&fake.spec("a"), &fake.owner(), "c1").await.expect_err("taken");
+    let setup = Setup::new();
+    setup.fake.put("a", &foreign_labels(), "running");
+    let error = make(&setup.shared, &setup.spec("a"), &Setup::image(), "c1").await.expect_err("taken");
     assert_eq!(error.kind, Kind::Exists);
-    fake.fault("create", INTERRUPTED);
-    let error = fake.cli().create(&fake.spec("a"), &fake.owner(), "c1").await.expect_err("taken");
+    setup.fake.fault("create", INTERRUPTED);
+    let error = make(&setup.shared, &setup.spec("a"), &Setup::image(), "c1").await.expect_err("taken");
     assert_eq!(error.kind, Kind::Foreign);
 }
 
@@ -131,19 +131,17 @@ async fn the_list_counts_more_than_the_outcome_of_a_delete() {
 async fn a_signal_is_sent_until_it_has_an_effect() {
     let fake = Fake::new();
     fake.put_ours("a", "running");
+    let events = GuestEvents::of_next_start("a", &fake.path(""), false);
     // The first call exits with 0 and has no effect, the second one works.
-    fake.fault("kill.once", "exit 0");
-    let looks = AtomicUsize::new(0);
-    let has_acted = || {
-        looks.fetch_add(1, Ordering::Relaxed);
-        fake.path("signals").exists()
-    };
-    fake.cli().signal("a", GuestSignal::StateLoaded, has_acted).await.expect("acted");
+    fake.fault("kill", "echo '{\"event\":\"state_complete\"}' >>supervisor.log");
+    fake.fault("kill.once", "rm supervisor.log; exit 0");
+    events.signal(&fake.cli(), GuestSignal::StateLoaded).await.expect("acted");
     assert_eq!(std::fs::read_to_string(fake.path("signals")).expect("sent"), "10\n");
-    assert!(1 < looks.load(Ordering::Relaxed));
-    let error = fake.cli().signal("a", GuestSignal::RestartApiServer, || false).await.expect_err("never");
-    assert_eq!(error.kind, Kind::TimedOut);
+    assert_eq!(fake.count("kill"), 2);
+    // It acts on another signal than the one that is sent, which is tried three times.
+    let error = events.signal(&fake.cli(), GuestSignal::RestartApiServer).await.expect_err("never");
+    assert_eq!((error.kind, fake.count("kill")), (Kind::TimedOut, 5));
     fake.fault("kill", "echo stopped >containers/a/state; exit 0");
-    let error = fake.cli().signal("a", GuestSignal::RestartApiServer, || false).await.expect_err("it stopped");
+    let error = events.signal(&fake.cli(), GuestSignal::RestartApiServer).await.expect_err("it stopped");
     assert_eq!(error.kind, Kind::NotRunning);
 }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod clusters;
+mod faults;
 mod live;
 mod looks;
 mod services;
@@ -10,15 +11,30 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::apple_error::AppleError;
 use super::call::Caller;
 use super::cli::{ContainerCli, Patience};
+use super::cluster::{AppleCluster, Parts};
 use super::command::ContainerSpec;
+use super::create::{Order, prepare_directory};
+use super::error::ContainerErrorKind as Kind;
+use super::guest_events::GuestEvents;
+use super::image::ClusterImage;
 use super::labels::{Owner, REALM};
+use super::settings::AppleSettings;
+use super::shared::Shared;
+use crate::assets::{AssetSource, Assets};
+use crate::protocol::Profile;
+use crate::provider::port::ReservedPort;
+use crate::provider::tokens::{AUDIT_LOG, TokenKeys};
+use crate::provider::{CreateRequest, ProviderError};
 
-/// The program. It keeps a directory for each container, with its labels and state, and logs each call. Before a call
-/// it runs the code in `faults/<call>`, and once that in `faults/<call>.once`. `perform` carries out the call itself.
+/// The program. It keeps a directory for each container, with its labels and state, and a line for each image with its
+/// name and digest, and logs each call. Before a call it runs the code in `faults/<call>`, and once that in
+/// `faults/<call>.once`. `perform` carries out the call itself.
 const SCRIPT: &str = r#"#!/bin/sh
 cd "${0%/*}" || exit 1
 echo "$*" >>calls
@@ -52,6 +68,16 @@ done_create() {
     mkdir "containers/$id"
     echo "$labels" >"containers/$id/labels"; echo "$1" >"containers/$id/image"; echo stopped >"containers/$id/state"
 }
+load() {
+    number=${1##*/} number=${number%.tar}
+    case $number in *[!0-9]*) number=1 ;; esac
+    echo "kina.local/cluster:$number d$number" >>images; echo "kina.local/cluster:$number"
+}
+show_image() {
+    digest=$(sed -n "s|^$1 ||p" images 2>/dev/null | tail -n 1)
+    [ "$digest" ] || fail "image not found: $1"
+    printf '[{"configuration":{"name":"%s"},"id":"of-the-index","variants":[{"digest":"sha256:%s"}]}]\n' "$1" "$digest"
+}
 perform() {
     case $call in
     --version) echo 'container CLI version 1.2.2 (build: release, commit: abcdef1)' ;;
@@ -62,7 +88,10 @@ perform() {
     delete) exists "$name"; rm -r "containers/$name" ;;
     list) show_all ;;
     inspect) exists "$name"; printf '['; show "$name"; echo ']' ;;
-    image-list) printf '['; cat images 2>/dev/null; echo ']' ;;
+    image-list) [ "$3" = -q ] || fail 'not asked for'; cut -d ' ' -f 1 images 2>/dev/null ;;
+    image-inspect) show_image "$name" ;;
+    image-load) load "$name" ;;
+    logs) cat "containers/$name/output" 2>/dev/null ;;
     system-status) cat status ;;
     system-start) echo '{"status":"running"}' >status ;;
     esac
@@ -113,6 +142,14 @@ impl Fake {
         Owner::new(&self.path("journals"), "1-a")
     }
 
+    /// Returns the calls so far that began with one of these words, by those words alone.
+    fn transcript(&self, of: &[&str]) -> Vec<String> {
+        let calls = std::fs::read_to_string(self.path("calls")).unwrap_or_default();
+        let begins = |line: &str, call: &str| line == call || line.starts_with(&format!("{call} "));
+        let named = |line: &str| of.iter().find(|call| begins(line, call)).map(|call| (*call).to_owned());
+        calls.lines().filter_map(named).collect()
+    }
+
     /// Counts the calls that began with the words `call`.
     fn count(&self, call: &str) -> usize {
         let calls = std::fs::read_to_string(self.path("calls")).unwrap_or_default();
@@ -160,8 +197,93 @@ impl Fake {
 }
 
 const IMAGE: &str = "kina.local/cluster:1";
-const PATIENCE: Patience =
-    Patience { list_lag_max: Duration::from_millis(300), signal_acted_max: Duration::from_millis(100) };
+const PATIENCE: Patience = Patience {
+    list_lag_max: Duration::from_millis(300),
+    signal_acted_max: Duration::from_millis(100),
+    file_lag_max: Duration::from_millis(50),
+    doubt_after: Duration::from_millis(400),
+};
+
+/// A provider that uses the program.
+struct Setup {
+    fake: Fake,
+    shared: Arc<Shared>,
+}
+
+impl Setup {
+    fn new() -> Self {
+        Self::with(PATIENCE)
+    }
+
+    fn with(patience: Patience) -> Self {
+        let fake = Fake::new();
+        let shared = Arc::new(Shared::new(settings(&fake), patience).expect("a shell starts"));
+        Self { fake, shared }
+    }
+
+    fn image() -> ClusterImage {
+        ClusterImage { reference: IMAGE.to_owned(), archive: "/none".into(), digest: "sha256:d1".to_owned() }
+    }
+
+    fn order(request: &CreateRequest) -> Order<'_> {
+        Order { image: Self::image(), service_version: None, request }
+    }
+
+    /// A container with this name, of the cluster `c1`.
+    fn spec(&self, name: &str) -> ContainerSpec {
+        ContainerSpec { labels: self.shared.owner.labels("c1"), ..self.fake.spec(name) }
+    }
+
+    /// Makes a cluster called `c1` whose container, called `a`, runs. Version 1 of the service has made it.
+    async fn running(&self) -> AppleCluster {
+        let (state_directory, log_directory) = (self.fake.path("clusters/c1"), self.fake.path("logs/c1"));
+        for directory in [state_directory.join("cluster"), log_directory.clone()] {
+            std::fs::create_dir_all(directory).expect("made");
+        }
+        let mut access = prepare_directory(&state_directory.join("cluster")).expect("prepared");
+        access.api_address = ReservedPort::reserve().expect("a free port").address();
+        access.etcd_address = ReservedPort::reserve().expect("a free port").address();
+        self.fake.put("a", &labels(&self.shared.owner, "c1"), "running");
+        let parts = Parts {
+            name: "c1".to_owned(),
+            keeper: self.shared.leftovers.keep("a".to_owned(), state_directory.clone()).expect("sent"),
+            image: Self::image(),
+            access,
+            token_keys: TokenKeys::new(state_directory.join("cluster"), log_directory.join(AUDIT_LOG)),
+            state_directory,
+            events: GuestEvents::of_next_start("a", &log_directory, false),
+            log_directory,
+            container: self.shared.cli.inspect("a").await.expect("there"),
+            made_by: Some("1".to_owned()),
+        };
+        AppleCluster::new(Arc::clone(&self.shared), parts).expect("a client")
+    }
+}
+
+fn settings(fake: &Fake) -> AppleSettings {
+    AppleSettings::new(fake.program(), fake.path("clusters"), fake.path("logs"), fake.path("journals"))
+}
+
+fn kind(error: &ProviderError) -> Option<Kind> {
+    let ProviderError::Own(error) = error else { return None };
+    match error.downcast_ref()? {
+        AppleError::Container { source, .. } | AppleError::Service(source) => Some(source.kind),
+        _ => None,
+    }
+}
+
+fn request() -> CreateRequest {
+    let assets = Assets {
+        kube_apiserver: "/none/kube-apiserver".into(),
+        etcd: "/none/etcd".into(),
+        identity: "none".to_owned(),
+        version: None,
+        source: AssetSource::ExplicitDirectory,
+        controllers: None,
+        trusted: Default::default(),
+    };
+    CreateRequest { name: "c1".to_owned(), assets, profile: Profile::Api, initial_state: Arc::default() }
+}
 
 fn labels(owner: &Owner, cluster: &str) -> BTreeMap<String, String> {
     owner.labels(cluster).into_iter().map(|(key, value)| (key.to_owned(), value)).collect()

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::error::ContainerErrorKind as Kind;
-use super::super::image::{ClusterImage, Images};
+use super::super::cli::ContainerCli;
+use super::super::error::{ContainerError, ContainerErrorKind as Kind};
+use super::super::image::{ClusterImage, Images, Presence};
 use super::super::labels::Owner;
 use super::super::service::Service;
 use super::super::sweep::{SUFFIX, engine_of, sweep};
@@ -60,6 +61,16 @@ async fn program_and_service_of_different_versions_are_noticed() {
     }
 }
 
+/// Asks for the image, and loads it if it is missing.
+async fn provide(cli: &ContainerCli, images: &Images, number: usize) -> Result<(), ContainerError> {
+    let image = image(number);
+    let asked = images.ask(cli, &image).await;
+    match asked.presence {
+        Presence::Loaded => Ok(()),
+        _ => images.provide(cli, &Service::new(true), &image, asked).await,
+    }
+}
+
 fn image(number: usize) -> ClusterImage {
     ClusterImage {
         reference: format!("kina.local/cluster:{number}"),
@@ -68,10 +79,6 @@ fn image(number: usize) -> ClusterImage {
     }
 }
 
-/// Code that appends the image whose archive is the last word to the list of images.
-const LOAD: &str = "number=${name##*/}; number=${number%.tar}; [ -s images ] && printf , >>images
-    printf '{\"configuration\":{\"name\":\"kina.local/cluster:%s\"},\"variants\":[{\"digest\":\"sha256:d%s\"}]}' $number $number >>images";
-
 #[tokio::test]
 async fn an_image_is_loaded_once_and_no_more_than_three_at_a_time() {
     let fake = Fake::new();
@@ -79,43 +86,70 @@ async fn an_image_is_loaded_once_and_no_more_than_three_at_a_time() {
     // Each load sets a mark for a moment, and notes the number of marks.
     let slow = format!(
         "mkdir -p now; touch now/$$; ls now | wc -l >>most; sleep 0.3; rm now/$$\n
-        until mkdir lock 2>/dev/null; do sleep 0.01; done\n{LOAD}\nrmdir lock; exit 0"
+        until mkdir lock 2>/dev/null; do sleep 0.01; done; load \"$name\"; rmdir lock; exit 0"
     );
     fake.fault("image-load", &slow);
     let numbers = [1, 1, 2, 3, 4, 5, 1];
     futures::future::join_all(numbers.map(|number| {
         let (cli, images) = (&cli, &images);
-        async move { images.ensure(cli, &image(number)).await.expect("loaded") }
+        async move { provide(cli, images, number).await.expect("loaded") }
     }))
     .await;
     assert_eq!(fake.count("image load"), 5);
     let most = std::fs::read_to_string(fake.path("most")).expect("noted");
     let most = most.lines().filter_map(|line| line.trim().parse::<usize>().ok()).max();
     assert!((2..=3).contains(&most.expect("a number")), "{most:?}");
-    // An image that is known to be loaded is not looked up, until it is forgotten.
-    let looks = fake.count("image list");
-    images.ensure(&cli, &image(1)).await.expect("known");
-    assert_eq!(fake.count("image list"), looks);
+    // It is asked for each time, and loaded again when it is gone.
+    provide(&cli, &images, 1).await.expect("there");
+    assert_eq!(fake.count("image load"), 5);
     std::fs::remove_file(fake.path("images")).expect("removed");
-    images.forget(&image(1));
-    images.ensure(&cli, &image(1)).await.expect("loaded again");
+    provide(&cli, &images, 1).await.expect("loaded again");
     assert_eq!(fake.count("image load"), 6);
 }
 
 #[tokio::test]
-async fn an_image_that_is_listed_after_a_load_is_loaded_whatever_the_load_reports() {
+async fn the_digest_decides_and_not_the_name_alone() {
+    let fake = Fake::new();
+    std::fs::write(fake.path("images"), "kina.local/cluster:1 another\n").expect("written");
+    provide(&fake.cli(), &Images::new(), 1).await.expect("loaded");
+    assert_eq!(fake.count("image load"), 1);
+}
+
+#[tokio::test]
+async fn an_image_is_not_loaded_because_the_service_is_down_or_busy() {
+    for fault in [
+        "fail 'XPC connection error: Connection invalid'",
+        "[ -f started ] || fail 'image not found: as if nothing was there'",
+        "[ -f asked ] || { touch asked; fail 'XPC timeout for request to x'; }",
+    ] {
+        let fake = Fake::new();
+        std::fs::write(fake.path("images"), "kina.local/cluster:1 d1\n").expect("written");
+        fake.fault("image-inspect", &format!("[ -f started ] || [ -f asked ] || {{ {fault}; }}"));
+        if !fault.contains("asked") {
+            let down = "[ -f started ] || { echo '{\"status\":\"unregistered\"}'; exit 1; }";
+            fake.fault("system-status", down);
+            fake.fault("system-start", "touch started; exit 0");
+        }
+        provide(&fake.cli(), &Images::new(), 1).await.expect(fault);
+        assert_eq!(fake.count("image load"), 0, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_is_there_after_a_load_is_loaded_whatever_the_load_reports() {
     for (fault, loads) in [
-        (format!("{LOAD}; {INTERRUPTED}"), 1),
-        (format!("[ -f again ] || {{ touch again; {INTERRUPTED}; }}; {LOAD}; exit 0"), 2),
+        (format!("load \"$name\"; {INTERRUPTED}"), 1),
+        ("load \"$name\" >/dev/null; exit 0".to_owned(), 1),
+        (format!("[ -f again ] || {{ touch again; {INTERRUPTED}; }}"), 2),
     ] {
         let fake = Fake::new();
         fake.fault("image-load", &fault);
-        Images::new().ensure(&fake.cli(), &image(1)).await.expect("loaded");
+        provide(&fake.cli(), &Images::new(), 1).await.expect("loaded");
         assert_eq!(fake.count("image load"), loads, "{fault}");
     }
     let fake = Fake::new();
     fake.fault("image-load", "exit 0");
-    assert_eq!(Images::new().ensure(&fake.cli(), &image(1)).await.expect_err("not listed").kind, Kind::ImageMissing);
+    assert_eq!(provide(&fake.cli(), &Images::new(), 1).await.expect_err("not there").kind, Kind::ImageMissing);
 }
 
 #[tokio::test]
