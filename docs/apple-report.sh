@@ -272,7 +272,7 @@ main() {
     provide_program
 
     collect system.txt 'sw_vers' 'uname -s -r -m' 'sysctl -n machdep.cpu.brand_string hw.ncpu hw.memsize kern.hv_vmm_present' \
-        'launchctl managername' 'ulimit -n' 'df -h /'
+        'launchctl managername' 'launchctl limit maxfiles' 'df -h /'
     image_names >"$work/images.before"
     container_names >"$work/containers.before"
 

@@ -53,7 +53,7 @@ impl Machine {
              'system df --format json') echo '{{\"containers\":{{\"sizeInBytes\":7000000}}}}' ;;\n\
              'list -a --format json') echo '[{{\"id\":\"a\",\"configuration\":{{\"labels\":{{\"dev.kina.realm\":\"x\"}}}}}},\
              {{\"id\":\"b\"}}]' ;;\n\
-             'image list --format json') echo '[]' ;;\n\
+             'image list -q') ;;\n\
              *) echo \"Error: never asked: $*\" >&2; echo \"$*\" >>'{unexpected}'; exit 64 ;;\n\
              esac\n",
             unexpected = self.unexpected_calls().display(),

@@ -159,19 +159,19 @@ impl AppleCluster {
     /// may not use the local network.
     async fn wait_etcd(&self) -> Result<EtcdClient, ProviderError> {
         let events = self.events_now()?;
-        match readiness::wait_etcd(&self.guest("etcd")?, &self.access).await {
+        let error = match readiness::wait_etcd(&self.guest("etcd")?, &self.access).await {
             Ok(connected) => {
                 events.examine_etcd_log();
-                Ok(connected)
+                return Ok(connected);
             }
-            Err(ProviderError::NotReady { waited_seconds, last_answer, .. })
-                if events.has_etcd_served(&self.shared.cli).await =>
-            {
-                let call = format!("connecting to {}, a port of {}", self.access.etcd_address, self.container);
-                let answer = format!("failed for {waited_seconds} s ({last_answer})");
-                Err(self.failed("reaching", ContainerError::new(Kind::Unreachable, call, answer)))
-            }
-            Err(error) => Err(error),
+            Err(error) => error,
+        };
+        let ProviderError::NotReady { waited_seconds, last_answer, .. } = &error else { return Err(error) };
+        let call = format!("connecting to {}, a port of {}", self.access.etcd_address, self.container);
+        let answer = format!("failed for {waited_seconds} s ({last_answer})");
+        match events.has_etcd_served(&self.shared.cli).await {
+            true => Err(self.failed("reaching", ContainerError::new(Kind::Unreachable, call, answer))),
+            false => Err(error),
         }
     }
 

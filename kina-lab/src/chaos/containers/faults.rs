@@ -7,7 +7,7 @@ use crate::chaos::plan::Random;
 
 /// Each fault by its name in the emulator's plan, its name in the emulator's counts, the commands that it happens to,
 /// and the approximate number of such calls for each fault.
-const FAULTS: [(&str, &str, &str, u64); 15] = [
+const FAULTS: [(&str, &str, &str, u64); 23] = [
     ("hang", "Hang", "*", 120),
     ("hang", "Hang", "start", 40),
     ("xpc-interrupted-before", "InterruptedBefore", "*", 60),
@@ -23,11 +23,22 @@ const FAULTS: [(&str, &str, &str, u64); 15] = [
     ("noise", "Noise", "*", 10),
     ("no-nftables", "NoNftables", "*", 10),
     ("subnet", "Subnet", "*", 2),
+    // At the create itself, so that the pull below can follow.
+    ("image-gone", "ImageGone", "create", 8),
+    ("pull-hangs", "PullHangs", "create", 2),
+    ("damaged-image", "DamagedImage", "*", 60),
+    ("mount-lag", "MountLag", "start", 8),
+    ("mount-never", "MountNever", "start", 8),
+    ("network-gone", "NetworkGone", "start", 20),
+    ("upgraded", "Upgraded", "*", 60),
+    ("lock-held", "LockHeld", "*", 80),
 ];
+/// Times of faults, shorter than by default, so that a run has many of them.
+const TIMES: &str = "pull-ms=500,lock-ms=3000";
 /// Faults that can cost a lease which is held: machines die, or are taken for dead.
 const COSTS_LEASES: [&str; 3] = ["crash", "reboot", "down"];
 /// Faults without an effect on leases.
-const HARMLESS: [&str; 3] = ["noise", "no-nftables", "subnet"];
+const HARMLESS: [&str; 4] = ["noise", "no-nftables", "subnet", "damaged-image"];
 
 /// The probability of each fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +60,7 @@ impl FaultPlan {
 
     /// The plan in the emulator's format.
     pub(crate) fn text(&self) -> String {
-        let mut text = format!("seed={}", self.seed);
+        let mut text = format!("seed={},{TIMES}", self.seed);
         for ((name, _, command, _), probability) in FAULTS.iter().zip(self.probabilities) {
             let _ = write!(text, ",{name}={command}:0.{probability:06}");
         }

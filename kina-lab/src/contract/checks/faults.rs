@@ -14,19 +14,25 @@ use crate::contract::scene::Scene;
 
 /// A provider is of no use if this many lives in a row fail.
 const LIVES_MAX: usize = 6;
+/// Failures that only the user can repair, and which a fault of an emulator ends by itself, as a repair would.
+const REPAIRS_MAX: usize = 1;
 /// Time limit for the report that a cluster which did not answer has died.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Lives are lived until one comes to its end. Each one that does not must give a reason, as a failure of the provider
-/// or because the cluster has died, and none may leave anything behind.
+/// or because the cluster has died, and none may leave anything behind. One of the reasons may be for the user: the life
+/// after it shows that the user has repaired it.
 pub(super) async fn replaces_what_fails(scene: &Scene<'_>) -> anyhow::Result<Verdict> {
     let mut failures: Vec<String> = Vec::new();
+    let mut repairs = 0;
     loop {
         let Err(error) = live(scene).await else { break };
         failures.push(kina_engine::with_causes(error.as_ref()));
         let told = || format!("life {} ended so: {}", failures.len(), failures.join("; before that: "));
         scene.clear().await.with_context(told)?;
-        if LIVES_MAX <= failures.len() || !is_replaced(&error) {
+        let may_be_repaired = is_for_the_user(&error) && repairs < REPAIRS_MAX;
+        repairs += usize::from(may_be_repaired);
+        if LIVES_MAX <= failures.len() || !(is_replaced(&error) || may_be_repaired) {
             return Err(error.context(told()));
         }
     }
@@ -44,6 +50,11 @@ fn is_replaced(error: &anyhow::Error) -> bool {
         Some(error) => !error.is_user_error(),
         None => error.is::<Died>() || error.is::<BootError>(),
     }
+}
+
+/// Returns true if the user has to do something before another cluster can be made.
+fn is_for_the_user(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<ProviderError>().is_some_and(ProviderError::is_user_error)
 }
 
 /// A cluster did not answer, because it had died.
@@ -108,7 +119,8 @@ mod tests {
         assert!(is_replaced(&Died { how: "its container is gone".to_owned() }.into()));
         let wrong = ProviderError::WrongState { state: "running", wanted: "started" };
         assert!(!is_replaced(&wrong.into()));
-        assert!(!is_replaced(&ProviderError::from(AppleError::NoProgram).into()));
+        let no_program = anyhow::Error::from(ProviderError::from(AppleError::NoProgram));
+        assert!(!is_replaced(&no_program) && is_for_the_user(&no_program));
         assert!(!is_replaced(&anyhow::anyhow!("what was written is not there")));
     }
 }

@@ -44,6 +44,14 @@ impl Emulator {
         state["faults"].as_object().expect("counted by fault").keys().cloned().collect()
     }
 
+    /// Returns the calls so far that began with one of these words, by those words alone.
+    pub fn transcript(&self, of: &[&str]) -> Vec<String> {
+        let calls = std::fs::read_to_string(self.root().join("calls")).unwrap_or_default();
+        let begins = |line: &str, call: &str| line == call || line.starts_with(&format!("{call} "));
+        let named = |line: &str| of.iter().find(|call| begins(line, call)).map(|call| (*call).to_owned());
+        calls.lines().filter_map(named).collect()
+    }
+
     /// Returns its list of containers, unchanged.
     pub fn containers(&self) -> String {
         let listed = self.call(&["list", "-a", "--format", "json"]).output().expect("it starts");

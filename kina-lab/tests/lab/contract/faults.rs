@@ -13,7 +13,8 @@ enum Outcome {
     Either,
 }
 
-fn lives_under(faults: &str, outcome: &Outcome) {
+/// Runs the lives of clusters under a plan of faults, and returns the emulator, whose calls can be counted.
+fn lives_under(faults: &str, outcome: &Outcome) -> Emulator {
     let emulator = Emulator::new();
     let run = emulator.contract(&["--only", "replaces-what-fails"], faults);
     let check = &run.report["checks"][0];
@@ -37,6 +38,98 @@ fn lives_under(faults: &str, outcome: &Outcome) {
     }
     assert_eq!(emulator.containers(), "[]");
     assert_eq!(emulator.processes(), [0_u32; 0]);
+    emulator
+}
+
+/// The calls that an image which is gone matters to.
+const OF_IMAGES: [&str; 3] = ["image inspect", "image load", "create"];
+
+/// The image vanishes before the question that precedes the second create: it is loaded again before that.
+#[test]
+fn an_image_that_is_gone_before_a_create() {
+    let emulator = lives_under("image-gone=image-inspect:1:1", &Outcome::Unnoticed);
+    let transcript = emulator.transcript(&OF_IMAGES);
+    assert_eq!(transcript, ["image inspect", "image load", "create", "image inspect", "image load", "create"]);
+}
+
+/// The image vanishes between the question and the create, whose pull never ends: that costs one killed create.
+#[test]
+fn an_image_whose_pull_hangs() {
+    let emulator = lives_under("image-gone=create:1:1,pull-hangs=create:1:1", &Outcome::Unnoticed);
+    let transcript = emulator.transcript(&OF_IMAGES);
+    let count = |call: &str| transcript.iter().filter(|other| *other == call).count();
+    // One for the common state, which the fault hits, one for the life.
+    assert_eq!((count("create"), count("image load")), (3, 2), "{transcript:?}");
+    let second = transcript.iter().position(|call| call == "create").expect("a create") + 1;
+    let after: Vec<_> = transcript[second..].iter().skip_while(|call| *call == "image inspect").collect();
+    assert_eq!(after[..2], ["image load", "create"], "{transcript:?}");
+}
+
+/// No question is about all images.
+#[test]
+fn an_image_of_another_user_that_is_damaged() {
+    let emulator = lives_under("damaged-image=image-load:1:1", &Outcome::Unnoticed);
+    assert_eq!(emulator.transcript(&["image list"]), [""; 0]);
+    assert_eq!(emulator.transcript(&["image load"]).len(), 1);
+}
+
+/// The signals to the guest are each sent once: its events are learned from the log of the machine.
+#[test]
+fn mounts_whose_changes_are_seen_late() {
+    if !crate::contract::is_long() {
+        eprintln!("left to long runs: KINA_LONG_TESTS=1");
+        return;
+    }
+    let emulator = lives_under("mount-lag=20000", &Outcome::Unnoticed);
+    // The state of the common cluster and of the life, and one restart.
+    assert_eq!(emulator.transcript(&["kill"]).len(), 3);
+}
+
+#[test]
+fn mounts_whose_changes_are_never_seen() {
+    let emulator = lives_under("mount-never", &Outcome::Unnoticed);
+    assert_eq!(emulator.transcript(&["kill"]).len(), 3);
+}
+
+/// A cluster boots and restarts its API server, and its death is noticed although no file tells of it.
+#[test]
+fn clusters_with_mounts_whose_changes_are_never_seen() {
+    let emulator = Emulator::new();
+    let in_short = "keeps-state-when-restarted,tells-of-deaths";
+    let in_full = "boots-from-nothing,keeps-state-when-stopped,keeps-state-when-restarted,tells-of-deaths";
+    let checks = if crate::contract::is_long() { in_full } else { in_short };
+    let run = emulator.contract(&["--only", checks], "mount-never");
+    crate::contract::passed(&run, true, &[]);
+    assert_eq!(emulator.containers(), "[]");
+}
+
+/// The error is one for the user, so nothing is tried again before the repair, after which the next life succeeds.
+#[test]
+fn a_network_that_is_gone() {
+    // The call that failed, then those of the common state and of the life, which is started twice.
+    for (call, expected) in [("create", 3), ("start", 4)].into_iter().take(if crate::contract::is_long() { 2 } else { 1 }) {
+        let told = Outcome::Told(&["run `container system stop` and `container system start`"]);
+        let emulator = lives_under(&format!("network-gone={call}:1:1"), &told);
+        assert_eq!(emulator.transcript(&[call]).len(), expected, "{call}");
+    }
+}
+
+/// A container that another version has made is not started again. Another one is made.
+#[test]
+fn a_service_that_is_upgraded_while_a_cluster_is_stopped() {
+    let emulator = lives_under("upgraded=stop:1:1", &Outcome::Told(&["made by another version"]));
+    // Of the common state, of the life that ends, and of the next one, which is started twice.
+    assert_eq!((emulator.transcript(&["create"]).len(), emulator.transcript(&["start"]).len()), (3, 4));
+}
+
+/// Another client holds the service's lock as long as five deletions of ten seconds.
+#[test]
+fn a_lock_that_others_hold() {
+    // Each of the common state and of the life, which is started twice.
+    for (call, expected) in [("create", 2), ("start", 3)].into_iter().take(if crate::contract::is_long() { 2 } else { 1 }) {
+        let emulator = lives_under(&format!("lock-held={call}:1:1"), &Outcome::Unnoticed);
+        assert_eq!(emulator.transcript(&[call]).len(), expected, "{call}");
+    }
 }
 
 /// Defines a test for each plan, so that each has its own name and time.

@@ -175,10 +175,31 @@ pub mod messages {
         Failure::runtime(Code::NotFound, format!("image not found: {reference}"))
     }
 
-    /// A registry without the image.
+    /// A pull from a registry that does not exist. A creation without its image pulls as well, and ends like this.
     pub fn pull_failed(reference: &str) -> Failure {
-        let text = format!("HTTP request for the manifest of {reference} failed with response: 404 Not Found");
-        Failure::runtime(Code::InternalError, text)
+        let host = reference.split('/').next().unwrap_or_default();
+        Failure::runtime(Code::InternalError, format!("failed to resolve either repository hostname {host}"))
+    }
+
+    /// The service did not answer within its own limit.
+    pub fn service_hung(request: &str) -> Failure {
+        Failure::runtime(Code::Timeout, format!("XPC timeout for request to {request}"))
+    }
+
+    /// `create` without a network of the service's own.
+    pub fn no_builtin_network() -> Failure {
+        Failure::runtime(Code::InvalidState, "builtin network is not present")
+    }
+
+    /// `start` without the helper of a network.
+    pub fn no_network_plugin(network: &str) -> Failure {
+        Failure::runtime(Code::InternalError, format!("failed to get plugin for network {network}"))
+    }
+
+    /// `start` without a network of macOS.
+    pub fn no_vmnet_network() -> Failure {
+        let text = "failed to create vmnet network with status vmnet_return_t(rawValue: 1001)";
+        Failure::runtime(Code::Unsupported, text)
     }
 
     /// The image is not for this platform.

@@ -61,13 +61,18 @@ fn range(text: &str) -> Option<(u16, u16)> {
     (first > 0 && first <= last).then(|| (first, last - first + 1))
 }
 
-/// Reads `type=bind|volume|tmpfs,source=,target=,readonly`.
+/// Reads `type=bind|volume|tmpfs,source=,target=,readonly`. A value contains no `=`; a single one at its end is silently
+/// dropped, so that it names another directory.
 pub(crate) fn mount(text: &str) -> Result<Mount, UsageError> {
     let bad = |why: &str| UsageError(format!("invalid mount '{text}': {why}"));
     let (mut kind, mut source, mut target, mut read_only) = (None, None, None, false);
     let (mut size, mut mode) = (None, None);
     for part in text.split(',') {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        let value = value.strip_suffix('=').unwrap_or(value);
+        if value.contains('=') {
+            return Err(bad("more than one `=`"));
+        }
         if key != "readonly" && value.is_empty() {
             return Err(bad("an empty value"));
         }

@@ -28,6 +28,7 @@ pub(crate) fn perform(command: Command) -> Outcome {
         Command::Stats { format: Format::Json, once: true, ids } => documents::stats(&ids),
         Command::ImagePull { reference } => Err(messages::pull_failed(&reference)),
         Command::ImageList { format: Format::Json, .. } => images::list(),
+        Command::ImageList { quiet: true, .. } => images::names(),
         Command::ImageInspect { references } => images::inspect(&references),
         Command::ImageLoad { input, .. } => images::load(input.as_deref()),
         Command::ImageTag { source, target } => images::tag(&source, &target),

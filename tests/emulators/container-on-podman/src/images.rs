@@ -40,6 +40,11 @@ pub(crate) fn list() -> Outcome {
     printed(&all()?.iter().map(|(name, image)| document(name, image)).collect::<Vec<_>>())
 }
 
+/// `image list -q`.
+pub(crate) fn names() -> Outcome {
+    Ok(all()?.into_keys().map(|name| name + "\n").collect())
+}
+
 /// `image inspect`.
 pub(crate) fn inspect(references: &[String]) -> Outcome {
     let images = all()?;

@@ -94,6 +94,7 @@ impl Call {
         if self.state(&record)? == State::Running && !force {
             return Err(messages::delete_running(id));
         }
+        let _boot = self.store.boot_lock()?;
         for _ in 0..DELETES {
             if !self.end(&record, None)? {
                 break;

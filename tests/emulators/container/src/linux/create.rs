@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use container_command_line::command::{Create, Mount, MountKind, NetworkChoice, Publish};
 use container_command_line::{Code, Failure, iso_8601, json, label, messages, name_is_valid};
 use serde_json::{Value, json};
 
 use super::dispatch::{Call, Outcome};
+use super::faults::Fault;
 use super::images;
 use super::layers;
 use super::processes;
 use super::store::{MachinePlan, MountPlan, Record};
 
+/// The service's own limit of a creation, which counts the wait for the lock.
+const CREATE_LIMIT: Duration = Duration::from_secs(60);
 const LEAST_MEMORY: u64 = 200 << 20;
 const MEBIBYTE: u64 = 1 << 20;
 /// Paths that are read-only by default, unless a container has `--read-only-path NONE`.
@@ -41,11 +44,15 @@ impl Call {
         if create.cpus == Some(0) {
             return Err(Failure::runtime(Code::InvalidArgument, "invalid number of cpus: 0"));
         }
-        let _boot = self.store.boot_lock()?;
         let wanted = create.architecture.clone().unwrap_or_else(|| container_command_line::architecture().to_owned());
         let reference = container_command_line::qualified(&create.image);
-        let descriptor = images::names(&self.store)?.remove(&reference);
-        let descriptor = descriptor.ok_or_else(|| messages::pull_failed(&reference))?;
+        // Without the lock: the program itself looks for the image, and pulls it.
+        let Some(descriptor) = images::names(&self.store)?.remove(&reference) else {
+            return self.pull(&reference);
+        };
+        let Some(_boot) = self.store.boot_lock_within(CREATE_LIMIT)? else {
+            return Err(messages::service_hung("com.apple.container.apiserver/containerCreate"));
+        };
         let variant = images::variant(&self.store, &reference, &descriptor, &wanted)?;
         if wanted != container_command_line::architecture() {
             return Err(self.not_emulated("images for another processor than the host's"));
@@ -172,6 +179,9 @@ impl Call {
     fn networks_of(&self, create: &Create, id: &str) -> Result<Vec<NetworkChoice>, Failure> {
         let default = || vec![NetworkChoice { name: "default".to_owned(), mac: None, mtu: 1280 }];
         let chosen = if create.networks.is_empty() { default() } else { create.networks.clone() };
+        if self.decision.has(Fault::NetworkGone) && create.networks.is_empty() {
+            return Err(messages::no_builtin_network());
+        }
         if chosen.iter().any(|network| network.name == "none") {
             if chosen.len() > 1 {
                 let text = format!("container {id}: no other network besides `none`");

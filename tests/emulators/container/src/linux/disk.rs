@@ -18,6 +18,7 @@ impl Call {
         if format != Format::Json {
             return Err(self.not_emulated("disk usage in another format than json"));
         }
+        let _boot = self.store.boot_lock()?;
         let records = self.store.containers()?;
         let (mut active, mut size, mut reclaimable) = (0, 0, 0);
         for record in &records {

@@ -5,11 +5,12 @@ use std::io::Write;
 use std::time::Duration;
 
 use container_command_line::command::Command;
-use container_command_line::{Code, Failure, Version, compact, messages, parse, pretty};
+use container_command_line::{Code, Failure, Version, compact, messages, parse, pretty, qualified};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::faults::{Decision, Fault};
+use super::{hold, images};
 use super::settings::{self, Settings};
 use super::store::Store;
 
@@ -54,7 +55,7 @@ fn run(arguments: &[String]) -> Result<String, (String, Failure)> {
     let settings = Settings::from_environment().map_err(silent)?;
     let store = Store::open(&settings.root).map_err(silent)?;
     let verb = verb(arguments);
-    let decision = decide(&store, &settings, &verb).map_err(silent)?;
+    let decision = decide(&store, &settings, &verb, &command, arguments).map_err(silent)?;
     Call { store, settings, decision }.run(&verb, command)
 }
 
@@ -77,11 +78,32 @@ fn verb(arguments: &[String]) -> String {
     }
 }
 
-fn decide(store: &Store, settings: &Settings, verb: &str) -> Result<Decision, Failure> {
+/// Decides on the faults of a call, and records it.
+fn decide(
+    store: &Store,
+    settings: &Settings,
+    verb: &str,
+    command: &Command,
+    arguments: &[String],
+) -> Result<Decision, Failure> {
     let _lock = store.lock()?;
     let mut service = store.service()?;
-    let decision = settings.faults.decide(verb, &mut service);
+    let images = images::names(store)?;
+    let pulls = |faults: &[Fault]| match command {
+        Command::Create(create) | Command::Run { create, .. } => {
+            faults.contains(&Fault::ImageGone) || !images.contains_key(&qualified(&create.image))
+        }
+        Command::ImagePull { .. } => true,
+        _ => false,
+    };
+    let is_possible = |fault, faults: &[Fault]| match fault {
+        Fault::ImageGone => !images.is_empty(),
+        Fault::PullHangs => pulls(faults),
+        _ => true,
+    };
+    let decision = settings.faults.decide(verb, &mut service, is_possible);
     store.write("service.json", &service)?;
+    store.note_call(&arguments.join(" "))?;
     Ok(decision)
 }
 
@@ -140,6 +162,18 @@ impl Call {
         if self.decision.has(Fault::Pruned) {
             self.prune_one()?;
         }
+        if self.decision.has(Fault::ImageGone) {
+            self.image_gone()?;
+        }
+        if self.decision.has(Fault::DamagedImage) {
+            self.damage_an_image()?;
+        }
+        if self.decision.has(Fault::Upgraded) {
+            self.upgrade()?;
+        }
+        if self.decision.has(Fault::LockHeld) {
+            hold::start(&self.settings.root, Duration::from_millis(self.settings.faults.lock_ms))?;
+        }
         if self.decision.has(Fault::Reboot) {
             self.reboot()?;
         }
@@ -188,7 +222,7 @@ impl Call {
             Command::Stats { format, once, ids } => self.stats(format, once, &ids),
             Command::Export { output, id } => self.export(output.as_deref(), &id),
             Command::Prune => self.prune(),
-            Command::ImagePull { reference } => Err(messages::pull_failed(&reference)),
+            Command::ImagePull { reference } => self.pull(&reference),
             Command::ImageList { format, quiet } => self.image_list(format, quiet),
             Command::ImageInspect { references } => self.image_inspect(&references),
             Command::ImageLoad { input, .. } => self.image_load(input.as_deref()),

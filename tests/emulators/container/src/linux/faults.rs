@@ -5,7 +5,7 @@ use std::fs;
 use super::store::Service;
 
 /// The faults, each with the commands that it can hit.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FaultPlan {
     entries: Vec<Entry>,
     seed: u64,
@@ -13,6 +13,12 @@ pub(crate) struct FaultPlan {
     pub(crate) hold_ms: u64,
     /// Time for which a slow call holds the global lock before it goes on.
     pub(crate) slow_ms: u64,
+    /// Time for which others hold the global lock.
+    pub(crate) lock_ms: u64,
+    /// Time of each of the four tries of a pull.
+    pub(crate) pull_ms: u64,
+    /// Time after which the host sees what a machine appends in a mount that lags.
+    pub(crate) mount_lag_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +60,22 @@ pub(crate) enum Fault {
     NoNftables,
     /// The default network has another subnet after `system start`.
     Subnet,
+    /// An image vanishes before the call.
+    ImageGone,
+    /// A pull, also that of a create without its image, never ends.
+    PullHangs,
+    /// A foreign image with a blob that cannot be read appears before the call, and stays.
+    DamagedImage,
+    /// The host sees what the machine appends in its mounts after a while only.
+    MountLag,
+    /// The host never sees what the machine writes in its mounts.
+    MountNever,
+    /// The default network is missing.
+    NetworkGone,
+    /// Another version of the service runs from this call on.
+    Upgraded,
+    /// Others take the global lock before the call, and hold it for a while.
+    LockHeld,
 }
 
 const FAULTS: &[(&str, Fault)] = &[
@@ -71,13 +93,39 @@ const FAULTS: &[(&str, Fault)] = &[
     ("noise", Fault::Noise),
     ("no-nftables", Fault::NoNftables),
     ("subnet", Fault::Subnet),
+    ("image-gone", Fault::ImageGone),
+    ("pull-hangs", Fault::PullHangs),
+    ("damaged-image", Fault::DamagedImage),
+    ("mount-lag", Fault::MountLag),
+    ("mount-never", Fault::MountNever),
+    ("network-gone", Fault::NetworkGone),
+    ("upgraded", Fault::Upgraded),
+    ("lock-held", Fault::LockHeld),
 ];
+/// Faults of machines: they happen to starts, unless a plan names another command.
+const OF_MACHINES: [Fault; 2] = [Fault::MountLag, Fault::MountNever];
 
 /// The faults of one call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Decision {
     faults: Vec<Fault>,
     roll: u64,
+}
+
+impl Default for FaultPlan {
+    /// No faults. Others would hold the lock as long as five deletions of ten seconds, and a pull takes as long as the
+    /// real one.
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            seed: 0,
+            hold_ms: 200,
+            slow_ms: 500,
+            lock_ms: 50_000,
+            pull_ms: 10_000,
+            mount_lag_ms: 1_000,
+        }
+    }
 }
 
 impl FaultPlan {
@@ -90,7 +138,7 @@ impl FaultPlan {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let mut plan = Self { hold_ms: 200, slow_ms: 500, ..Self::default() };
+        let mut plan = Self::default();
         let separators = |letter: char| letter == ',' || letter == ';' || letter.is_whitespace();
         for item in text.split(separators).filter(|item| !item.is_empty()) {
             let (name, value) = item.split_once('=').unwrap_or((item, "*"));
@@ -99,14 +147,29 @@ impl FaultPlan {
                 "seed" => plan.seed = number()?,
                 "hold-ms" => plan.hold_ms = number()?,
                 "slow-ms" => plan.slow_ms = number()?,
+                "lock-ms" => plan.lock_ms = number()?,
+                "pull-ms" => plan.pull_ms = number()?,
+                "mount-lag" => {
+                    // The form is mount-lag=MS:COMMAND:PROBABILITY:MOST, and each part may be left out.
+                    let (first, rest) = value.split_once(':').unwrap_or((value, "start"));
+                    let lag_ms = first.parse().ok();
+                    plan.mount_lag_ms = lag_ms.unwrap_or(plan.mount_lag_ms);
+                    plan.entries.push(entry(item, name, if lag_ms.is_some() { rest } else { value })?);
+                }
                 _ => plan.entries.push(entry(item, name, value)?),
             }
         }
         Ok(plan)
     }
 
-    /// Decides on the faults of the next call of this command, and counts the call and its faults.
-    pub(crate) fn decide(&self, verb: &str, service: &mut Service) -> Decision {
+    /// Decides on the faults of the next call of this command, and counts the call and its faults. A fault that is not
+    /// possible now, given the earlier ones of the same call, does not happen and does not count.
+    pub(crate) fn decide(
+        &self,
+        verb: &str,
+        service: &mut Service,
+        is_possible: impl Fn(Fault, &[Fault]) -> bool,
+    ) -> Decision {
         service.calls += 1;
         let roll = mixed(self.seed ^ service.calls.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut faults = Vec::new();
@@ -117,7 +180,7 @@ impl FaultPlan {
             let key = format!("{index}:{:?}:{}", entry.fault, entry.verb);
             let happened = service.faults.get(&key).copied().unwrap_or(0);
             let hits = entry.verb == "*" || entry.verb == verb;
-            if hits && fraction < entry.probability && happened < entry.most {
+            if hits && fraction < entry.probability && happened < entry.most && is_possible(entry.fault, &faults) {
                 service.faults.insert(key, happened + 1);
                 faults.push(entry.fault);
             }
@@ -177,6 +240,9 @@ fn entry(item: &str, name: &str, value: &str) -> Result<Entry, String> {
     if verb.is_empty() || parts.next().is_some() || !(0.0..=1.0).contains(&probability) {
         return Err(bad("a wrong form"));
     }
+    if verb == "*" && OF_MACHINES.contains(&fault) {
+        verb = "start";
+    }
     Ok(Entry { fault, verb: verb.to_owned(), probability, most })
 }
 
@@ -194,7 +260,7 @@ mod tests {
     fn happened(plan: &str, verb: &str, calls: usize) -> Vec<bool> {
         let plan = FaultPlan::read(plan).expect("the plan is right");
         let mut service = Service::default();
-        (0..calls).map(|_| plan.decide(verb, &mut service).has(Fault::Hang)).collect()
+        (0..calls).map(|_| plan.decide(verb, &mut service, |_, _| true).has(Fault::Hang)).collect()
     }
 
     #[test]
@@ -207,12 +273,40 @@ mod tests {
     }
 
     #[test]
+    fn a_lag_has_a_time_and_machines_have_their_faults_when_they_start() {
+        let of = |text: &str, verb: &str| {
+            let plan = FaultPlan::read(text).expect("the plan is right");
+            let decision = plan.decide(verb, &mut Service::default(), |_, _| true);
+            (plan.mount_lag_ms, decision.has(Fault::MountLag), decision.has(Fault::MountNever))
+        };
+        assert_eq!(of("mount-lag=70", "start"), (70, true, false));
+        assert_eq!(of("mount-lag=70", "list"), (70, false, false));
+        assert_eq!(of("mount-lag=70:run:1:1", "run"), (70, true, false));
+        assert_eq!(of("mount-lag=start:0", "start"), (1_000, false, false));
+        assert_eq!(of("mount-never", "start"), (1_000, false, true));
+        assert_eq!(of("mount-never", "stop"), (1_000, false, false));
+    }
+
+    #[test]
+    fn what_is_not_possible_does_not_count() {
+        let plan = FaultPlan::read("image-gone=create:1:1,pull-hangs=create").expect("the plan is right");
+        let mut service = Service::default();
+        assert!(!plan.decide("create", &mut service, |_, _| false).has(Fault::ImageGone));
+        let after_another = |fault, faults: &[Fault]| fault == Fault::ImageGone || faults.contains(&Fault::ImageGone);
+        let decision = plan.decide("create", &mut service, after_another);
+        assert!(decision.has(Fault::ImageGone) && decision.has(Fault::PullHangs));
+        assert!(!plan.decide("create", &mut service, after_another).has(Fault::PullHangs));
+    }
+
+    #[test]
     fn a_plan_gives_a_command_a_probability_and_a_limit() {
         assert_eq!(happened("hang", "x", 3), [true; 3]);
         assert_eq!(happened("hang=0", "x", 3), [false; 3]);
         assert_eq!(happened("hang=stop", "start", 3), [false; 3]);
         assert_eq!(happened("hang=start:1:2, seed=1", "start", 3), [true, true, false]);
-        for bad in ["unknown=1", "hang=2", "hang=a:b", "hang=a:1:1:1", "seed=x", "hold-ms=", "@/no/such/file"] {
+        for bad in
+            ["unknown=1", "hang=2", "hang=a:b", "hang=a:1:1:1", "seed=x", "hold-ms=", "mount-lag=7:x:9", "@/no/such/file"]
+        {
             assert!(FaultPlan::read(bad).is_err(), "{bad}");
         }
     }

@@ -3,17 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
+use std::time::Duration;
 
 use container_command_line::command::Format;
 use container_command_line::{Code, Failure, json, messages, qualified};
 use serde_json::json;
 
 use super::dispatch::{Call, Outcome};
+use super::faults::Fault;
 use super::layers::{self, Descriptor};
 use super::store::{Store, broken};
 use super::tables;
 
 const NAMES: &str = "images.json";
+/// The tries of a pull.
+const PULL_TRIES: u32 = 4;
+/// The name of the image that is damaged on demand.
+const DAMAGED: &str = "damaged:1";
 
 /// Returns the images by their full names.
 pub(crate) fn names(store: &Store) -> Result<BTreeMap<String, Descriptor>, Failure> {
@@ -69,7 +75,45 @@ impl Call {
         Ok(printed)
     }
 
-    /// `image list`.
+    /// `image pull`, also that of a creation without its image: no registry has any image, and the last of four tries
+    /// fails with an error of the network.
+    pub(crate) fn pull(&self, reference: &str) -> Outcome {
+        if self.decision.has(Fault::PullHangs) {
+            loop {
+                std::thread::park();
+            }
+        }
+        std::thread::sleep(PULL_TRIES * Duration::from_millis(self.settings.faults.pull_ms));
+        Err(messages::pull_failed(reference))
+    }
+
+    /// Removes one image, chosen by chance, as a user would.
+    pub(crate) fn image_gone(&self) -> Result<(), Failure> {
+        let _lock = self.store.lock()?;
+        let mut names = names(&self.store)?;
+        let mut order: Vec<_> = names.keys().cloned().collect();
+        self.decision.shuffle(&mut order);
+        if let Some(name) = order.first() {
+            names.remove(name);
+            self.store.write(NAMES, &names)?;
+        }
+        self.collect(&names)
+    }
+
+    /// Adds a foreign image with a blob that cannot be read.
+    pub(crate) fn damage_an_image(&self) -> Result<(), Failure> {
+        let _lock = self.store.lock()?;
+        let mut names = names(&self.store)?;
+        let digest = format!("sha256:{}", "da".repeat(32));
+        let path = layers::blob(&self.store, &digest)?;
+        fs::write(&path, "damaged").map_err(|error| broken(&path, &error))?;
+        let media_type = "application/vnd.oci.image.index.v1+json".to_owned();
+        let descriptor = Descriptor { media_type, digest, size: 741, platform: None, annotations: BTreeMap::new() };
+        names.insert(qualified(DAMAGED), descriptor);
+        self.store.write(NAMES, &names)
+    }
+
+    /// `image list`: fails in every form but `-q` if one image has a blob that cannot be read.
     pub(crate) fn image_list(&self, format: Format, quiet: bool) -> Outcome {
         let names = names(&self.store)?;
         let short = |name: &str| name.trim_start_matches("docker.io/").trim_start_matches("library/").to_owned();
@@ -79,10 +123,12 @@ impl Call {
                 self.compact(&images?)
             }
             Format::Table if quiet => Ok(names.keys().map(|name| short(name) + "\n").collect()),
-            Format::Table => Ok(tables::table(
-                &["NAME", "DIGEST"],
-                names.iter().map(|(name, found)| vec![short(name), found.digest.clone()]).collect(),
-            )),
+            Format::Table => {
+                let read = |(name, found): (&String, &Descriptor)| {
+                    self.image(name, found).map(|_| vec![short(name), found.digest.clone()])
+                };
+                Ok(tables::table(&["NAME", "DIGEST"], names.iter().map(read).collect::<Result<_, _>>()?))
+            }
             Format::Yaml | Format::Toml => Err(self.not_emulated("yaml and toml")),
         }
     }
@@ -185,7 +231,8 @@ impl Call {
         let mut blobs = BTreeSet::new();
         for descriptor in names.values() {
             blobs.insert(layers::blob(&self.store, &descriptor.digest)?);
-            for variant in layers::variants(&self.store, descriptor)? {
+            // An image that cannot be read needs nothing else.
+            for variant in layers::variants(&self.store, descriptor).unwrap_or_default() {
                 snapshots.insert(self.store.path("snapshots").join(variant.digest.trim_start_matches("sha256:")));
                 let (manifest, _) = layers::configuration(&self.store, &variant.digest)?;
                 blobs.insert(layers::blob(&self.store, &variant.digest)?);

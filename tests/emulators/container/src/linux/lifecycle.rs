@@ -15,6 +15,7 @@ use super::create;
 use super::dispatch::{Call, Outcome};
 use super::exec;
 use super::faults::Fault;
+use super::late::View;
 use super::processes;
 use super::runtime::Report;
 use super::store::{Record, broken};
@@ -74,6 +75,12 @@ impl Call {
                 return Err(create::no_source(source));
             }
         }
+        if self.decision.has(Fault::NetworkGone) && record.machine.networked {
+            return Err(match self.decision.coin(21) {
+                true => messages::no_network_plugin(&record.network()),
+                false => messages::no_vmnet_network(),
+            });
+        }
         if self.decision.has(Fault::PortTaken) && !record.configuration.published_ports.is_empty() {
             return Err(messages::port_taken(id));
         }
@@ -90,6 +97,7 @@ impl Call {
             .arg(id)
             .arg(self.settings.boot_delay.as_millis().to_string())
             .arg(if self.settings.faults.has(Fault::NoNftables) { "old" } else { "new" })
+            .arg(self.view().text())
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -102,6 +110,17 @@ impl Call {
             Some(Report::Started) => Ok(reports),
             Some(Report::Failed { text }) => Err(Failure::runtime(Code::InternalError, text)),
             Some(Report::Exited { .. }) | None => Err(failed(&"the runtime helper went away")),
+        }
+    }
+
+    /// Returns the view that the host gets of the mounts of a machine that this call starts.
+    fn view(&self) -> View {
+        if self.decision.has(Fault::MountNever) {
+            View::Never
+        } else if self.decision.has(Fault::MountLag) {
+            View::Late(Duration::from_millis(self.settings.faults.mount_lag_ms))
+        } else {
+            View::Direct
         }
     }
 
@@ -147,7 +166,9 @@ impl Call {
             if let Some(signal) = signal {
                 record.configuration.stop_signal = Some(signal.as_raw().to_string());
             }
-            match self.end(&record, Some(Duration::from_secs(grace_seconds.into())))? {
+            let has_ended = self.end(&record, Some(Duration::from_secs(grace_seconds.into())))?;
+            let _boot = self.store.boot_lock()?;
+            match has_ended {
                 true => Ok(()),
                 false => Err(Failure::runtime(Code::Timeout, format!("container {id} did not stop"))),
             }

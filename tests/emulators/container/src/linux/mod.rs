@@ -7,9 +7,11 @@ mod disk;
 mod dispatch;
 mod exec;
 mod faults;
+mod hold;
 mod images;
 mod inspect;
 mod layers;
+mod late;
 mod lifecycle;
 mod logs;
 mod networks;
@@ -32,6 +34,8 @@ pub(crate) const INIT: &str = "__init";
 pub(crate) const EXEC: &str = "__exec";
 /// The process that reads the root file system of a stopped machine.
 pub(crate) const EXPORT: &str = "__export";
+/// The process that holds the global lock for others.
+pub(crate) const HOLD: &str = "__hold";
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
@@ -41,6 +45,7 @@ pub(crate) fn main() -> ExitCode {
         Some(INIT) => runtime::init(&arguments[1..]),
         Some(EXEC) => exec::inside(&arguments[1..]),
         Some(EXPORT) => copy::export_stopped(&arguments[1..]),
+        Some(HOLD) => hold::main(&arguments[1..]),
         _ => dispatch::main(&arguments),
     };
     ExitCode::from(code)

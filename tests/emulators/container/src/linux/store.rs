@@ -1,12 +1,13 @@
 //! The state on disk, and the two locks over it.
 //!
 //! `state.lock` guards every read and change of a file, for microseconds. `boot.lock` is the one that the real service
-//! holds during a creation, a whole boot and every start of a process.
+//! holds during a creation, a whole boot, every start of a process, a deletion, the end of a stop, and `system df`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use container_command_line::{Code, Failure, json};
 use rustix::fs::{FlockOperation, flock};
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::processes::Process;
 use super::runtime::Runtime;
+
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The state of the service apart from containers, images, networks and volumes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +34,9 @@ pub(crate) struct Service {
     pub(crate) calls: u64,
     /// The number of times that each fault has happened.
     pub(crate) faults: std::collections::BTreeMap<String, u64>,
+    /// The number of upgrades so far, each to the next version.
+    #[serde(default)]
+    pub(crate) upgrades: u16,
 }
 
 impl Default for Service {
@@ -42,6 +48,7 @@ impl Default for Service {
             next_address: 2,
             calls: 0,
             faults: std::collections::BTreeMap::new(),
+            upgrades: 0,
         }
     }
 }
@@ -138,15 +145,44 @@ impl Store {
         self.take("state.lock")
     }
 
-    /// Takes the lock over creations, boots and starts of processes.
+    /// Takes the service's one lock: over creations, boots, starts of processes, deletions, the ends of stops, and the
+    /// look at the disk.
     pub(crate) fn boot_lock(&self) -> Result<Lock, Failure> {
         self.take("boot.lock")
     }
 
+    /// The same, within a limit: `None` if others hold it for longer.
+    pub(crate) fn boot_lock_within(&self, limit: Duration) -> Result<Option<Lock>, Failure> {
+        let start = Instant::now();
+        loop {
+            if let Some(lock) = self.try_to_take("boot.lock")? {
+                return Ok(Some(lock));
+            }
+            if limit < start.elapsed() {
+                return Ok(None);
+            }
+            std::thread::sleep(LOCK_POLL_INTERVAL);
+        }
+    }
+
+    fn try_to_take(&self, name: &str) -> Result<Option<Lock>, Failure> {
+        let path = self.path(name);
+        let file = self.open_lock(&path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(None),
+            Err(error) => Err(broken(&path, &error.into())),
+        }
+    }
+
+    fn open_lock(&self, path: &Path) -> Result<File, Failure> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+        file.map_err(|error| broken(path, &error))
+    }
+
     fn take(&self, name: &str) -> Result<Lock, Failure> {
         let path = self.path(name);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(|error| broken(&path, &error))?;
+        let file = self.open_lock(&path)?;
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
                 Ok(()) => return Ok(Lock { _file: file }),
@@ -234,10 +270,18 @@ impl Store {
         }
     }
 
+    /// Records a call, so that a test can count calls.
+    pub(crate) fn note_call(&self, words: &str) -> Result<(), Failure> {
+        self.append("calls", &format!("{words}\n"))
+    }
+
     /// Records a process of a machine, so that a test can count those that are left.
     pub(crate) fn note_process(&self, kind: &str, id: &str, process: Process) -> Result<(), Failure> {
-        let path = self.path("processes");
-        let line = format!("{} {} {kind} {id}\n", process.pid, process.start_time);
+        self.append("processes", &format!("{} {} {kind} {id}\n", process.pid, process.start_time))
+    }
+
+    fn append(&self, name: &str, line: &str) -> Result<(), Failure> {
+        let path = self.path(name);
         let write = || OpenOptions::new().create(true).append(true).open(&path)?.write_all(line.as_bytes());
         write().map_err(|error| broken(&path, &error))
     }

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::time::Duration;
 
 use container_command_line::command::Format;
-use container_command_line::{Code, Failure, messages};
+use container_command_line::{Code, Failure, Version, messages};
 use serde_json::{Value, json};
 
 use super::containers::State;
@@ -81,6 +81,20 @@ impl Call {
         self.store.write("service.json", &service)
     }
 
+    /// Emulates an upgrade to the next version. Machines keep what they were made with.
+    pub(crate) fn upgrade(&self) -> Result<(), Failure> {
+        let _lock = self.store.lock()?;
+        let mut service = self.store.service()?;
+        service.upgrades += 1;
+        self.store.write("service.json", &service)
+    }
+
+    /// Returns the version that is shown now; options and dialects stay those of the first one.
+    fn version_now(&self) -> Result<Version, Failure> {
+        let version = self.settings.version;
+        Ok(Version { patch: version.patch.saturating_add(self.store.service()?.upgrades), ..version })
+    }
+
     /// Emulates a reboot of the host: nothing runs, and the service is down.
     pub(crate) fn reboot(&self) -> Result<(), Failure> {
         self.take_down()?;
@@ -128,7 +142,8 @@ impl Call {
     fn status_document(&self, status: &str, running: bool) -> Result<Value, Failure> {
         let version = self.settings.version;
         let root = format!("{}/", self.settings.root.display());
-        let line = version_line("container-apiserver", version);
+        let shown = self.version_now()?;
+        let line = version_line("container-apiserver", shown);
         let mut document = json!({"status": status, "simulated": true});
         let part = |name: &str, version: &str| json!({"appName": name, "build": "release", "commit": "unspeci", "version": version});
         if !version.has_sectioned_status() {
@@ -140,7 +155,7 @@ impl Call {
             document["installRoot"] = if running { "/usr/local/" } else { "" }.into();
             return Ok(document);
         }
-        document["client"] = part("container", &version.to_string());
+        document["client"] = part("container", &shown.to_string());
         if running {
             let records = self.store.containers()?;
             let mut live = 0;
@@ -160,7 +175,7 @@ impl Call {
 
     /// `system version`: has an entry for the service only if that answers.
     pub(crate) fn system_version(&self, format: Format) -> Outcome {
-        let version = self.settings.version;
+        let version = self.version_now()?;
         let entry = |name: &str, version: String| json!({"appName": name, "buildType": "release", "commit": "unspeci", "version": version, "simulated": true});
         let mut entries = vec![entry("container", version.to_string())];
         if self.store.service()?.running && !self.decision.has(Fault::Down) {

@@ -112,6 +112,33 @@ impl Emulator {
         noted.lines().filter_map(living).collect()
     }
 
+    /// Returns the number of times that a fault has happened.
+    pub fn fault_count(&self, name: &str) -> u64 {
+        let service = fs::read(self.directory.path().join("root/service.json")).expect("the state of the service");
+        let service: Value = serde_json::from_slice(&service).expect("JSON");
+        let counts = service["faults"].as_object().expect("counted by fault");
+        counts.iter().filter(|(key, _)| key.contains(name)).filter_map(|(_, count)| count.as_u64()).sum()
+    }
+
+    /// Returns all calls so far, as they were recorded.
+    pub fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.directory.path().join("root/calls")).expect("recorded");
+        calls.lines().map(str::to_owned).collect()
+    }
+
+    /// Returns the processes that hold the lock for others.
+    pub fn holders(&self) -> Vec<u32> {
+        let root = self.directory.path().join("root").display().to_string();
+        let processes = fs::read_dir("/proc").expect("processes").flatten();
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let is_holder = |process: &u32| {
+            let words = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            let words = String::from_utf8_lossy(&words).into_owned();
+            words.contains("__hold") && words.contains(&root)
+        };
+        numbers.filter(is_holder).collect()
+    }
+
     /// Makes a call that hangs, and kills it after it had time for its effect.
     pub fn hangs(&self, line: &str) {
         let mut child = self.command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");

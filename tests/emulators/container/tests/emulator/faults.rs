@@ -186,3 +186,134 @@ fn a_killed_helper_takes_its_machine_along() {
     assert_eq!(emulator.state("kina-a1").as_deref(), Some("stopped"));
     emulator.good("start kina-a1");
 }
+
+#[test]
+fn an_image_can_vanish_before_a_create_which_then_pulls_in_vain() {
+    let mut emulator = Emulator::started();
+    emulator.good(&format!("run -d --name kina-a1 {IMAGE} wait"));
+    let said = emulator.faults("image-gone=create:1:1,pull-ms=1").bad(&format!("create --name kina-b2 {IMAGE}"), 1);
+    assert!(said.contains("failed to resolve either repository hostname kina.local"), "{said}");
+    assert!(!said.contains("404"), "{said}");
+    emulator.bad(&format!("image inspect {IMAGE}"), 1);
+    // The fault needs an image, so it does not happen again.
+    assert_eq!(emulator.fault_count("ImageGone"), 1);
+    assert_eq!(emulator.faults("").state("kina-a1").as_deref(), Some("running"), "a machine keeps its root");
+    emulator.good("stop -t 0 kina-a1");
+    emulator.good("start kina-a1");
+}
+
+#[test]
+fn a_pull_can_hang_and_only_a_pull() {
+    let mut emulator = Emulator::started();
+    emulator.faults("pull-hangs");
+    emulator.good(&format!("create --name kina-a1 {IMAGE}"));
+    assert_eq!(emulator.fault_count("PullHangs"), 0);
+    emulator.hangs("create --name kina-b2 kina.local/other:1");
+    emulator.hangs("image pull kina.local/other:1");
+    assert_eq!(emulator.fault_count("PullHangs"), 2);
+    assert_eq!(emulator.state("kina-b2"), None);
+}
+
+#[test]
+fn a_damaged_image_breaks_the_list_of_all_images_and_nothing_else() {
+    let mut emulator = Emulator::started();
+    emulator.faults("damaged-image=image-inspect:1:1").good(&format!("image inspect {IMAGE}"));
+    for line in ["image list --format json", "image list", "image inspect damaged:1"] {
+        emulator.bad(line, 1);
+    }
+    let names = emulator.good("image list -q");
+    assert_eq!(names.lines().collect::<Vec<_>>(), ["damaged:1", IMAGE]);
+    emulator.good(&format!("image inspect {IMAGE}"));
+    emulator.good(&format!("create --name kina-a1 {IMAGE}"));
+    emulator.good("image delete damaged:1");
+    emulator.good("image list --format json");
+}
+
+#[test]
+fn the_host_can_see_appends_late_or_never() {
+    for (plan, late) in [("mount-lag=1500", true), ("mount-never", false)] {
+        let mut emulator = Emulator::started();
+        let shared = emulator.directory("shared");
+        std::fs::write(shared.join("of-the-host"), "of the host").expect("written");
+        let mount = format!("--mount type=bind,source={},target=/x", shared.display());
+        emulator.good(&format!("create --name kina-a1 {mount} {IMAGE} wait"));
+        emulator.faults(plan).good("start kina-a1");
+        assert_eq!(emulator.good("exec kina-a1 /kina/probe read /x/of-the-host"), "of the host");
+        emulator.good("exec kina-a1 /kina/probe write /x/of-the-machine text");
+        assert_eq!(emulator.good("exec kina-a1 /kina/probe read /x/of-the-machine"), "text");
+        let seen = || std::fs::read_to_string(shared.join("of-the-machine")).ok();
+        if late {
+            eventually("the host sees it", || seen().as_deref() == Some("text"));
+        }
+        emulator.good("exec kina-a1 /kina/probe write /x/at-last text");
+        emulator.good("stop -t 0 kina-a1");
+        assert_eq!(shared.join("at-last").exists(), late, "{plan}");
+        assert_eq!(seen().is_some(), late, "{plan}");
+        // A later start without the fault has the directory itself.
+        emulator.faults("").good("start kina-a1");
+        emulator.good("exec kina-a1 /kina/probe write /x/direct text");
+        assert!(shared.join("direct").exists());
+    }
+}
+
+#[test]
+fn the_network_can_be_missing() {
+    let mut emulator = Emulator::started();
+    let said = emulator.faults("network-gone=create:1:1").bad(&format!("create --name kina-a1 {IMAGE}"), 1);
+    assert!(said.contains("builtin network is not present"), "{said}");
+    emulator.good(&format!("create --name kina-a1 {IMAGE} wait"));
+    let mut seen = [false; 2];
+    for seed in 0..16 {
+        let said = emulator.faults(&format!("network-gone=start,seed={seed}")).bad("start kina-a1", 1);
+        for (index, text) in
+            ["failed to get plugin for network default", "failed to create vmnet network with status"].iter().enumerate()
+        {
+            seen[index] |= said.contains(text);
+        }
+    }
+    assert_eq!(seen, [true; 2]);
+    emulator.faults("").good("start kina-a1");
+}
+
+#[test]
+fn the_service_can_be_of_another_version_from_a_call_on() {
+    let mut emulator = Emulator::started();
+    emulator.version("1.2.2").good(&format!("run -d --name kina-a1 {IMAGE} wait"));
+    let shown = |emulator: &Emulator| {
+        let status = emulator.json("system status --format json");
+        status["apiServerVersion"].as_str().expect("a version").to_owned()
+    };
+    assert!(shown(&emulator).contains("version 1.2.2 "));
+    emulator.faults("upgraded=stop:1:1").good("stop -t 0 kina-a1");
+    emulator.faults("");
+    assert!(shown(&emulator).contains("version 1.2.3 "));
+    assert_eq!(emulator.json("system version --format json")[0]["version"], "1.2.3");
+    emulator.good("start kina-a1");
+}
+
+#[test]
+fn others_can_hold_the_lock_for_which_deletions_stops_and_the_disk_wait_too() {
+    let mut emulator = with_machine();
+    emulator.good(&format!("create --name kina-b2 {IMAGE}"));
+    // The lock is held when the call begins, and for as long as the plan says, even if the call ends before.
+    emulator.faults("lock-held=list:1:1,lock-ms=600000").good("list");
+    for line in ["system df --format json", "delete kina-b2", "stop -t 0 kina-a1", "start kina-b2"] {
+        emulator.hangs(line);
+    }
+    assert_eq!(emulator.state("kina-b2").as_deref(), Some("stopped"), "looking needs no lock");
+    for process in emulator.holders() {
+        let killed = std::process::Command::new("kill").args(["-KILL", &process.to_string()]).status();
+        assert!(killed.expect("kill starts").success());
+    }
+    // The start goes on without its call.
+    emulator.good("delete -f kina-b2");
+}
+
+#[test]
+fn every_call_is_recorded() {
+    let emulator = Emulator::started();
+    emulator.bad("start missing", 1);
+    let calls = emulator.calls();
+    assert_eq!(calls.first().map(String::as_str), Some("system start --enable-kernel-install"));
+    assert_eq!(calls.last().map(String::as_str), Some("start missing"));
+}

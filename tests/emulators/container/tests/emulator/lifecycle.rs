@@ -174,8 +174,8 @@ fn files_below_a_mount_are_silently_lost() {
 
 #[test]
 fn invalid_calls_are_refused_with_the_documented_messages() {
-    let emulator = Emulator::started();
-    emulator.good(&format!("create --name kina-a1 {IMAGE}"));
+    let mut emulator = Emulator::started();
+    emulator.faults("pull-ms=1").good(&format!("create --name kina-a1 {IMAGE}"));
     for (line, said) in [
         (format!("create --name kina-a1 {IMAGE}"), "container with id kina-a1 already exists"),
         (format!("create --name kina-a1.test {IMAGE}"), "hostname(s) already exist"),
@@ -185,8 +185,8 @@ fn invalid_calls_are_refused_with_the_documented_messages() {
         (format!("create --network nowhere {IMAGE}"), "network nowhere not found"),
         (format!("create --mount type=bind,source=/no/such,target=/x {IMAGE}"), "does not exist"),
         (format!("create --arch s390x {IMAGE}"), "platform linux/s390x"),
-        ("create nowhere/image:1".to_owned(), "failed with response: 404"),
-        ("image pull nowhere/image:1".to_owned(), "failed with response: 404"),
+        ("create kina.local/image:1".to_owned(), "failed to resolve either repository hostname kina.local"),
+        ("image pull nowhere/image:1".to_owned(), "failed to resolve either repository hostname docker.io"),
         ("image inspect nowhere".to_owned(), "image not found: nowhere"),
         ("image delete nowhere".to_owned(), "image with reference nowhere"),
         (format!("run -d --name kina-v --virtualization {IMAGE}"), "nested virtualization is not supported"),

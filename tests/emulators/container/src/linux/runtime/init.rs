@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount};
 use rustix::process::Signal;
 
+use super::super::late::{self, View};
 use super::super::store::{MachinePlan, MountPlan, Record, Store};
 use super::{capabilities, roots, users};
 
@@ -33,7 +34,7 @@ pub(crate) fn main(arguments: &[String]) -> u8 {
 }
 
 fn become_program(arguments: &[String], pipe: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
-    let [root, id, address, release] = arguments else { return Err(Failure::Exit(1)) };
+    let [root, id, address, release, view] = arguments else { return Err(Failure::Exit(1)) };
     let failed = |error: io::Error| {
         let text = format!("failed to bootstrap container {id} (cause: \"unknown: \"{error}\"\")");
         Failure::runtime(Code::InternalError, text)
@@ -50,7 +51,7 @@ fn become_program(arguments: &[String], pipe: &OwnedFd) -> Result<std::convert::
     let store = Store::open(Path::new(root))?;
     let record = store.container(id)?.ok_or_else(|| messages::get_failed(id))?;
     let bundle = store.bundle(id);
-    make_root(&record, &bundle, address, release).map_err(failed)?;
+    make_root(&record, &bundle, address, release, View::of_text(view)).map_err(failed)?;
     let process = &record.configuration.init_process;
     fs::create_dir_all(&process.working_directory).map_err(failed)?;
     std::env::set_current_dir(&process.working_directory).map_err(failed)?;
@@ -66,15 +67,15 @@ fn become_program(arguments: &[String], pipe: &OwnedFd) -> Result<std::convert::
     Err(failed(command.exec()))
 }
 
-fn make_root(record: &Record, bundle: &Path, address: &str, release: &str) -> io::Result<()> {
+fn make_root(record: &Record, bundle: &Path, address: &str, release: &str, view: View) -> io::Result<()> {
     let machine = &record.machine;
     roots::own_mount_namespace()?;
     let root = roots::mount_root(&machine.snapshot, bundle)?;
     kernel_file_systems(&root, machine)?;
     kernel_version(&root, bundle, release)?;
     names(&root, record, address)?;
-    for plan in &machine.mounts {
-        mount_one(&root, plan)?;
+    for (index, plan) in machine.mounts.iter().enumerate() {
+        mount_one(&root, plan, late::source(view, bundle, plan, index).as_deref())?;
     }
     close(&root, machine)?;
     std::env::set_current_dir(&root)?;
@@ -148,9 +149,10 @@ fn names(root: &Path, record: &Record, address: &str) -> io::Result<()> {
     fs::write(directory.join("resolv.conf"), lines)
 }
 
-fn mount_one(root: &Path, plan: &MountPlan) -> io::Result<()> {
+/// Mounts this source, or memory if there is none.
+fn mount_one(root: &Path, plan: &MountPlan, source: Option<&Path>) -> io::Result<()> {
     let target = root.join(plan.target.trim_start_matches('/'));
-    let Some(source) = &plan.source else {
+    let Some(source) = source else {
         fs::create_dir_all(&target)?;
         let options = CString::new(plan.options.as_str())?;
         let flags = if plan.read_only { MountFlags::RDONLY } else { MountFlags::empty() };

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use init::main as init;
 
+use super::late::{self, Carrier, View};
 use super::processes::Process;
 use super::store::{Lock, Record, Store, broken};
 
@@ -62,11 +63,11 @@ const ADDRESSES: (u8, u8) = (2, 253);
 
 /// Runs a machine from its boot to its end.
 pub(crate) fn main(arguments: &[String]) -> u8 {
-    let [root, id, delay_ms, kernel] = arguments else { return 1 };
+    let [root, id, delay_ms, kernel, view] = arguments else { return 1 };
     // The terminal of the call that started this process must not end it.
     let _ = rustix::process::setsid();
     let delay = Duration::from_millis(delay_ms.parse().unwrap_or(0));
-    match Helper::run(Path::new(root), id, delay, kernel) {
+    match Helper::run(Path::new(root), id, delay, kernel, View::of_text(view)) {
         Ok(()) => 0,
         Err(failure) => {
             let text = match failure {
@@ -92,7 +93,7 @@ struct Helper {
 }
 
 impl Helper {
-    fn run(root: &Path, id: &str, delay: Duration, kernel: &str) -> Result<(), Failure> {
+    fn run(root: &Path, id: &str, delay: Duration, kernel: &str, view: View) -> Result<(), Failure> {
         let helper = Self { store: Store::open(root)?, id: id.to_owned() };
         // All other creations, boots and starts of processes wait for the end of this boot.
         let boot = helper.store.boot_lock()?;
@@ -101,8 +102,8 @@ impl Helper {
             tell(&Report::Started);
             return Ok(());
         };
-        let booted = helper.boot(&record, runtime, kernel);
-        let (waiting, listeners, address) = match booted {
+        let booted = helper.boot(&record, runtime, kernel, view);
+        let Booted { waiting, listeners, address, carrier } = match booted {
             Ok(booted) => booted,
             Err(failure) => {
                 helper.forget()?;
@@ -114,7 +115,13 @@ impl Helper {
         if let Some(address) = address {
             proxy::serve(listeners, address);
         }
+        if let (Some(carrier), View::Late(lag)) = (&carrier, view) {
+            carrier.start(lag);
+        }
         let code = waiting.join().ok().and_then(Result::ok).map_or(255, code);
+        if let (Some(carrier), View::Late(_)) = (&carrier, view) {
+            carrier.finish();
+        }
         helper.forget()?;
         tell(&Report::Exited { code });
         Ok(())
@@ -163,8 +170,12 @@ impl Helper {
         Err(Failure::runtime(Code::InvalidState, "no address is left on network default"))
     }
 
-    fn boot(&self, record: &Record, mut runtime: Runtime, kernel: &str) -> Result<Booted, Failure> {
+    fn boot(&self, record: &Record, mut runtime: Runtime, kernel: &str, view: View) -> Result<Booted, Failure> {
         let bundle = self.store.bundle(&self.id);
+        let carrier = match view {
+            View::Direct => None,
+            View::Late(_) | View::Never => Some(late::copy(record, &bundle).map_err(|error| self.failed(&error))?),
+        };
         eprintln!("[    0.000000] Linux version {} (kina emulator)", release(kernel));
         // Bound before the process leaves the host's network, because a socket stays in the network of its creation.
         let listeners = proxy::listen(&record.configuration.published_ports, &self.id)?;
@@ -176,7 +187,8 @@ impl Helper {
         let program = std::env::current_exe().map_err(|error| self.failed(&error))?;
         let mut command = Command::new(program);
         let address = runtime.address.map_or_else(String::new, |address| address.to_string());
-        command.arg(super::INIT).arg(self.store.path("")).arg(&self.id).arg(address).arg(release(kernel)).env_clear();
+        command.arg(super::INIT).arg(self.store.path("")).arg(&self.id).arg(address).arg(release(kernel));
+        command.arg(view.text()).env_clear();
         let output = log.try_clone().map_err(|error| self.failed(&error))?;
         command.stdin(OwnedFd::from(report)).stdout(output).stderr(log);
         let (pid, waiting) = start(command);
@@ -196,7 +208,7 @@ impl Helper {
         self.store.put_container(&record)?;
         runtime.init = Some(init);
         self.put(&runtime)?;
-        Ok((waiting, listeners, runtime.address))
+        Ok(Booted { waiting, listeners, address: runtime.address, carrier })
     }
 
     fn enter_namespaces(&self, hostname: &str) -> io::Result<()> {
@@ -230,7 +242,14 @@ impl Helper {
 }
 
 type Waiting = JoinHandle<io::Result<ExitStatus>>;
-type Booted = (Waiting, Vec<proxy::Listener>, Option<Ipv4Addr>);
+
+struct Booted {
+    waiting: Waiting,
+    listeners: Vec<proxy::Listener>,
+    address: Option<Ipv4Addr>,
+    /// Carries what the machine writes to the host, if it has copies.
+    carrier: Option<Carrier>,
+}
 
 /// Starts PID 1 from a separate thread: a thread that has asked for a process namespace cannot make threads any more,
 /// and PID 1 is killed when its parent thread ends.
