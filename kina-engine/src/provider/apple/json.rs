@@ -87,7 +87,7 @@ pub(super) fn parts(output: &[u8]) -> Result<Vec<Part>, Unreadable> {
     Ok(array(output)?.iter().filter_map(part).collect())
 }
 
-/// Reads the output of `image list`.
+/// Reads the output of `image inspect`.
 pub(super) fn images(output: &[u8]) -> Result<Vec<LoadedImage>, Unreadable> {
     let image = |value: &Value| {
         // kina looks images up by name, so one without a name does not matter.
