@@ -246,9 +246,8 @@ impl ContainerCli {
     /// Runs a query, and again if it hung or the service died.
     pub(super) async fn look(&self, command: &Command) -> Result<Answer, ContainerError> {
         let mut failures = Failures::default();
-        let worth_another = |error: &ContainerError| {
-            error.kind.leaves_open_what_happened() && failures.allow_another(error, TRIES_MAX)
-        };
+        let worth_another =
+            |error: &ContainerError| error.kind.leaves_open_what_happened() && failures.allow_another(error, TRIES_MAX);
         LOOK_AGAIN
             .run(
                 || self.run(command),

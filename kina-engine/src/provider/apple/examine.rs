@@ -80,9 +80,7 @@ impl AppleProvider {
                 }),
                 None => None,
             };
-            let names = |answer: Answer| {
-                String::from_utf8_lossy(&answer.output).lines().map(str::to_owned).collect()
-            };
+            let names = |answer: Answer| String::from_utf8_lossy(&answer.output).lines().map(str::to_owned).collect();
             inside = Some(Inside {
                 version_skew: service.version_skew(cli).await,
                 disk_usage: if asks_disk_usage { Some(self.disk_usage().await) } else { None },

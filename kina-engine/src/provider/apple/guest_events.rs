@@ -162,8 +162,8 @@ impl GuestEvents {
         if !self.lags.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 container = self.container,
-                "what this machine writes to its mounted logs is not seen here at once: asking `container logs` instead, \
-                 and restarting its API server after each lease, whose requests for tokens could be missed"
+                "the lines that this machine appends to its mounted logs are not seen here at once: asking `container \
+                 logs` instead, and restarting its API server after each lease, whose requests for tokens could be missed"
             );
         }
     }

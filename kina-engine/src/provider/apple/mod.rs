@@ -12,7 +12,7 @@
 //! - `service`, `image`: the prerequisites of a container. `examine`: their diagnosis, for `cargo kina doctor`.
 //! - `labels`: the owner of a container. `leftovers`, `death_watcher`, `sweep`: no container without an engine.
 //! - `observer`: notices unexpected ends.
-//! - `guest`: the layout inside of the machine. `guest_events`: what its supervisor tells, in two ways.
+//! - `guest`: the layout inside of the machine. `guest_events`: the events of its supervisor.
 //! - `create`, `cluster`: one cluster's life.
 //! - `connect`: the provider for an engine. `apple_error`: its failures.
 

@@ -107,7 +107,9 @@ fn clusters_with_mounts_whose_changes_are_never_seen() {
 #[test]
 fn a_network_that_is_gone() {
     // The call that failed, then those of the common state and of the life, which is started twice.
-    for (call, expected) in [("create", 3), ("start", 4)].into_iter().take(if crate::contract::is_long() { 2 } else { 1 }) {
+    for (call, expected) in
+        [("create", 3), ("start", 4)].into_iter().take(if crate::contract::is_long() { 2 } else { 1 })
+    {
         let told = Outcome::Told(&["run `container system stop` and `container system start`"]);
         let emulator = lives_under(&format!("network-gone={call}:1:1"), &told);
         assert_eq!(emulator.transcript(&[call]).len(), expected, "{call}");
@@ -126,7 +128,9 @@ fn a_service_that_is_upgraded_while_a_cluster_is_stopped() {
 #[test]
 fn a_lock_that_others_hold() {
     // Each of the common state and of the life, which is started twice.
-    for (call, expected) in [("create", 2), ("start", 3)].into_iter().take(if crate::contract::is_long() { 2 } else { 1 }) {
+    for (call, expected) in
+        [("create", 2), ("start", 3)].into_iter().take(if crate::contract::is_long() { 2 } else { 1 })
+    {
         let emulator = lives_under(&format!("lock-held={call}:1:1"), &Outcome::Unnoticed);
         assert_eq!(emulator.transcript(&[call]).len(), expected, "{call}");
     }

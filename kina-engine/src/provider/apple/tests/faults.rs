@@ -206,8 +206,10 @@ async fn mount_never() {
 async fn mount_lag() {
     let setup = patient();
     let events = GuestEvents::of_next_start("a", &setup.fake.path(""), false);
-    let late = format!("echo '{RESTARTED}' >>containers/a/output; \
-         (sleep 2; echo '{RESTARTED}' >>supervisor.log) >/dev/null 2>&1 &");
+    let late = format!(
+        "echo '{RESTARTED}' >>containers/a/output; \
+         (sleep 2; echo '{RESTARTED}' >>supervisor.log) >/dev/null 2>&1 &"
+    );
     setup.fake.fault("kill", &late);
     events.signal(&setup.shared.cli, GuestSignal::RestartApiServer).await.expect("told by the output");
     assert_eq!((setup.fake.count("kill"), events.lag()), (1, true));

@@ -238,7 +238,11 @@ fn values_arrive_typed() {
     assert_eq!(create.mounts[0].kind, MountKind::Directory { source: "/s".to_owned() });
     assert!(create.mounts[0].read_only);
     let Command::Create(cut) = parsed("create --mount type=bind,source=/s=,target=/t i") else { panic!("no create") };
-    assert_eq!(cut.mounts[0].kind, MountKind::Directory { source: "/s".to_owned() }, "a trailing = is silently dropped");
+    assert_eq!(
+        cut.mounts[0].kind,
+        MountKind::Directory { source: "/s".to_owned() },
+        "a trailing = is silently dropped"
+    );
     assert_eq!(create.arguments, ["--x", "y"]);
     let Command::Create(create) = parsed("create -p 80:80 --masked-path NONE i") else { panic!("no create") };
     assert_eq!(create.publish[0].address.to_string(), "0.0.0.0", "the default is every address");

@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::faults::{Decision, Fault};
-use super::{hold, images};
 use super::settings::{self, Settings};
 use super::store::Store;
+use super::{hold, images};
 
 /// The output of a call to stdout, or its failure.
 pub(crate) type Outcome = Result<String, Failure>;

@@ -304,9 +304,16 @@ mod tests {
         assert_eq!(happened("hang=0", "x", 3), [false; 3]);
         assert_eq!(happened("hang=stop", "start", 3), [false; 3]);
         assert_eq!(happened("hang=start:1:2, seed=1", "start", 3), [true, true, false]);
-        for bad in
-            ["unknown=1", "hang=2", "hang=a:b", "hang=a:1:1:1", "seed=x", "hold-ms=", "mount-lag=7:x:9", "@/no/such/file"]
-        {
+        for bad in [
+            "unknown=1",
+            "hang=2",
+            "hang=a:b",
+            "hang=a:1:1:1",
+            "seed=x",
+            "hold-ms=",
+            "mount-lag=7:x:9",
+            "@/no/such/file",
+        ] {
             assert!(FaultPlan::read(bad).is_err(), "{bad}");
         }
     }

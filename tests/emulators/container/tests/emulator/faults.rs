@@ -265,8 +265,9 @@ fn the_network_can_be_missing() {
     let mut seen = [false; 2];
     for seed in 0..16 {
         let said = emulator.faults(&format!("network-gone=start,seed={seed}")).bad("start kina-a1", 1);
-        for (index, text) in
-            ["failed to get plugin for network default", "failed to create vmnet network with status"].iter().enumerate()
+        for (index, text) in ["failed to get plugin for network default", "failed to create vmnet network with status"]
+            .iter()
+            .enumerate()
         {
             seen[index] |= said.contains(text);
         }
