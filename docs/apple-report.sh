@@ -5,11 +5,20 @@
 #
 # Writes DIRECTORY (kina-apple-report-<date> if not given) and DIRECTORY.tar.gz beside it:
 #
-# summary.tsv       each step: its name, exit code, seconds system.txt        macOS, processor, memory, kind of session,
-# limit of open files versions.txt      of `container` and its service, Rust, kina doctor.json       cargo kina doctor
-# contract.json     cargo lab contract, the requirements of every provider lifecycle.json    cargo lab bench lifecycle
-# acquire.json      cargo kina bench acquire status.json       an engine with one cluster *.stderr          their
-# messages logs/             of the engine, of clusters, and of the service
+#   answers.tsv       what only a Mac can tell: question, answer, consequence. Minutes after kina was built, before all else
+#   summary.tsv       each step: its name, exit code, seconds
+#   probe.json        cargo kina apple-probe, which gave the answers
+#   system.txt        macOS, processor, memory, kind of session, limit of open files
+#   versions.txt      of `container` and its service, Rust, kina
+#   doctor.json       cargo kina doctor
+#   contract.json     cargo lab contract, the requirements of every provider
+#   lifecycle.json    cargo lab bench lifecycle
+#   acquire.json      cargo kina bench acquire
+#   status.json       an engine with one cluster
+#   *.stderr          their messages
+#   logs/             of the engine, of clusters, and of the service
+#
+# If you have only ten minutes, end it with Ctrl-C once it says that the answers are there, and send answers.tsv.
 #
 # Names of the user and the machine, home directories, addresses and certificates are removed. Nothing is sent anywhere.
 #
@@ -28,6 +37,8 @@ set -m
 readonly build_seconds_max=3600
 readonly look_seconds_max=60
 readonly doctor_seconds_max=300
+# The first start of the service downloads a kernel.
+readonly probe_seconds_max=1800
 # Binaries are downloaded, or built with Go if no download is possible.
 readonly image_seconds_max=2400
 readonly contract_seconds_max=1800
@@ -163,12 +174,30 @@ write_redactions() {
     } >"$work/redactions.sed"
 }
 
+# redact FILE TARGET: copies a file without private data.
+redact() {
+    LC_ALL=C sed -E -f "$work/redactions.sed" "$1" >"$2"
+}
+
 redact_into_report() {
     local file
     (cd "$work/output" && find . -type f) | while IFS= read -r file; do
         mkdir -p "$report/$(dirname "$file")"
-        LC_ALL=C sed -E -f "$work/redactions.sed" "$work/output/$file" >"$report/$file" || return 1
+        redact "$work/output/$file" "$report/$file" || return 1
     done
+}
+
+# What only a Mac can tell, before anything that takes longer: each answer is in the report, even if nothing else will be.
+ask_first() {
+    : >"$work/answers.tsv"
+    step probe "$probe_seconds_max" probe.json "$program" apple-probe --format json --answers "$work/answers.tsv"
+    publish_answers || fail "the answers could not be written to $report"
+    say "the answers are in $report/answers.tsv; all that follows takes longer"
+}
+
+# Whole, or not at all: they may be waited for.
+publish_answers() {
+    redact "$work/answers.tsv" "$report/answers.tsv.partial" && mv "$report/answers.tsv.partial" "$report/answers.tsv"
 }
 
 collect_logs() {
@@ -210,6 +239,8 @@ finish() {
     trap - EXIT INT TERM
     end_running_step
     if [ -n "$work" ] && [ -d "$work" ]; then
+        # Those that an interrupted probe has found.
+        [ ! -s "$work/answers.tsv" ] || [ -e "$report/answers.tsv" ] || publish_answers
         if [ -n "$program" ] && [ -x "$program" ]; then
             bounded "$stop_seconds_max" "$program" stop >/dev/null 2>&1
         fi
@@ -269,10 +300,12 @@ main() {
     trap 'exit 143' TERM
     mkdir -p "$given" || fail "$given cannot be made"
     report=$(cd "$given" && pwd)
+    write_redactions
     provide_program
+    ask_first
 
     collect system.txt 'sw_vers' 'uname -s -r -m' 'sysctl -n machdep.cpu.brand_string hw.ncpu hw.memsize kern.hv_vmm_present' \
-        'launchctl managername' 'launchctl limit maxfiles' 'df -h /'
+        'launchctl managername' 'launchctl limit maxfiles' 'ulimit -n' 'df -h /'
     image_names >"$work/images.before"
     container_names >"$work/containers.before"
 
@@ -293,7 +326,6 @@ main() {
     collect_logs
     tell_leftovers
     remove_own_images
-    write_redactions
     redact_into_report || fail "the report could not be written to $report"
     (cd "$(dirname "$report")" && tar -czf "$(basename "$report").tar.gz" "$(basename "$report")") ||
         fail "the archive could not be made; the report itself is in $report"

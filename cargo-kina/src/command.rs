@@ -6,7 +6,7 @@ use clap::Subcommand;
 use kina_engine::ProviderName;
 
 use super::situation::{Situation, runtime};
-use super::{assets, doctor, image, kubeconfig, logs, metrics, program, run, status, stop, timings, top, warm};
+use super::{apple_probe, assets, doctor, image, kubeconfig, logs, metrics, program, run, status, stop, timings, top, warm};
 
 /// A command of users, but for measurements and completions, which differ between the programs.
 #[derive(Debug, Subcommand)]
@@ -21,6 +21,7 @@ pub enum CommonCommand {
     /// Print the engine's metrics, as OpenMetrics text
     Metrics,
     Doctor(doctor::DoctorArguments),
+    AppleProbe(apple_probe::AppleProbeArguments),
     /// The binaries that clusters are made from: list, get, remove them
     #[command(subcommand)]
     Assets(assets::AssetsCommand),
@@ -46,6 +47,7 @@ impl CommonCommand {
         let done = match self {
             Self::Run(arguments) => return runtime()?.block_on(run::run(situation()?, arguments)),
             Self::Doctor(arguments) => return Ok(doctor::main(provider, &arguments)),
+            Self::AppleProbe(arguments) => runtime()?.block_on(apple_probe::run(&arguments)),
             Self::Kubeconfig(arguments) => runtime()?.block_on(kubeconfig::run(situation()?, &arguments)),
             Self::Status(arguments) => runtime()?.block_on(status::run(&situation()?, &arguments)),
             Self::Top(arguments) => runtime()?.block_on(top::run(&situation()?, &arguments)),

@@ -15,6 +15,7 @@
 //! - `bench`: the private engine of all measurements, and those of acquisition.
 #![allow(missing_docs, reason = "only kina's own programs use this library")]
 
+mod apple_probe;
 mod assets;
 mod assets_notice;
 pub mod bench;

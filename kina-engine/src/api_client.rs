@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::certificates::IssuedIdentity;
 use crate::cluster_access::ClusterAccess;
+use crate::loopback::CONNECT_TIMEOUT;
 pub use crate::raw_client::{NoAnswer, NoClient};
 use crate::raw_client::{RawClient, RequestContent};
 
@@ -30,7 +31,7 @@ pub struct Answer {
 
 impl ApiClient {
     pub fn new(access: &ClusterAccess) -> Result<Self, NoClient> {
-        Self::connect(access.api_address, &access.api_ca_pem, &access.admin)
+        Self::connecting_within(Some(CONNECT_TIMEOUT), access.api_address, &access.api_ca_pem, &access.admin)
     }
 
     /// A client through the gateway of a lease, so that no request reaches the cluster before it is proven or after the
@@ -40,11 +41,17 @@ impl ApiClient {
         ca_pem: &str,
         client: &IssuedIdentity,
     ) -> Result<Self, NoClient> {
-        Self::connect(address, ca_pem, client)
+        // A gateway is silent at no time, but many clients can wait in its queue.
+        Self::connecting_within(None, address, ca_pem, client)
     }
 
-    fn connect(address: SocketAddr, ca_pem: &str, identity: &IssuedIdentity) -> Result<Self, NoClient> {
-        Ok(Self { client: RawClient::new(address, ca_pem, Some(identity.into()))? })
+    fn connecting_within(
+        connect_timeout: Option<Duration>,
+        address: SocketAddr,
+        ca_pem: &str,
+        identity: &IssuedIdentity,
+    ) -> Result<Self, NoClient> {
+        Ok(Self { client: RawClient::connecting_within(connect_timeout, address, ca_pem, Some(identity.into()))? })
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer, NoAnswer> {

@@ -26,6 +26,10 @@ pub mod fixtures {
     pub use crate::fixtures::DependencyGraph;
 }
 
+pub mod gateway {
+    pub use crate::gateway::LoneGateway;
+}
+
 pub mod hex {
     pub use crate::hex::encode;
 }
@@ -35,8 +39,8 @@ pub mod image {
 
     pub mod layout {
         pub use crate::image::layout::{
-            API_SERVER_ARGUMENTS, CLUSTER_DIRECTORY, COMPLETE_MARKER, ETCD_ARGUMENTS, ETCD_DIRECTORY, KUBE_API_SERVER,
-            LOG_DIRECTORY, SUPERVISOR, SUPERVISOR_LOG,
+            API_PORT, API_SERVER_ARGUMENTS, CLUSTER_DIRECTORY, COMPLETE_MARKER, ETCD_ARGUMENTS, ETCD_DIRECTORY,
+            KUBE_API_SERVER, LOG_DIRECTORY, PROBE_LOG, PROBE_SYNCED_LOG, SUPERVISOR, SUPERVISOR_LOG,
         };
     }
 }
@@ -72,8 +76,12 @@ pub mod protocol {
 pub mod provider {
     pub use crate::provider::{
         Capabilities, CreateRequest, EngineParts, ProvidedCluster, Provider, ProviderError, ProviderFuture, Readiness,
-        connect, program_variable,
+        SilentPorts, connect, program_variable, silent_port_refusal,
     };
+
+    pub mod process {
+        pub use crate::provider::process::ProcessProvider;
+    }
 
     pub mod apple {
         pub use crate::provider::apple::{

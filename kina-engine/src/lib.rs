@@ -39,6 +39,7 @@
 //! - `sysctl`: values that macOS tells of itself.
 //! - `cluster_access`: addresses and credentials of a cluster.
 //! - `cluster_name`: the names of clusters.
+//! - `loopback`: connections to ports of this machine.
 //! - `open_files`, `peer_user`: the bounds of connections, and the user that each comes from.
 //! - `bounded_log`: logs within a bound, of the engine and of components.
 //! - `earlier_logs`: the logs of clusters from before the current lease.
@@ -99,6 +100,8 @@ mod lingering;
 #[cfg(feature = "engine")]
 mod living_file;
 mod log_tail;
+#[cfg(feature = "engine")]
+mod loopback;
 #[cfg(feature = "engine")]
 mod machine_resources;
 #[cfg(feature = "engine")]
@@ -179,8 +182,8 @@ pub use earlier_logs::DIRECTORY as EARLIER_LOG_DIRECTORY;
 #[cfg(all(feature = "engine", any(feature = "apple", target_os = "macos")))]
 pub use image::{
     Architecture, BuiltImage, ImageError, SupervisorError, UnknownArchitecture,
-    build_and_describe as build_and_describe_image, directory as image_directory, last_used as last_used_image,
-    provide_supervisor,
+    build_and_describe as build_and_describe_image, build_probe as build_probe_image, directory as image_directory,
+    last_used as last_used_image, provide_supervisor,
 };
 #[cfg(feature = "engine")]
 pub use machine_resources::{available_memory_bytes, cores};
@@ -197,5 +200,5 @@ pub mod doctor {
         DiskUsage, Examination, Inside, PROGRAM_VARIABLE, find_program,
     };
     pub use crate::provider::process::MEMORY_PER_CLUSTER_BYTES;
-    pub use crate::provider::{Provider, ProviderError, binaries_platform};
+    pub use crate::provider::{Provider, ProviderError, binaries_platform, silent_port_refusal};
 }

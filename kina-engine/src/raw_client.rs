@@ -98,7 +98,18 @@ impl RawClient {
         ca_pem: &str,
         certificate: Option<ClientCertificate<'_>>,
     ) -> Result<Self, NoClient> {
+        Self::connecting_within(None, address, ca_pem, certificate)
+    }
+
+    /// The same, with a time limit of each connection, the handshake of TLS not included.
+    pub(crate) fn connecting_within(
+        connect_timeout: Option<Duration>,
+        address: SocketAddr,
+        ca_pem: &str,
+        certificate: Option<ClientCertificate<'_>>,
+    ) -> Result<Self, NoClient> {
         let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(connect_timeout);
         // The connector of TLS, above it, takes the scheme `https`.
         connector.enforce_http(false);
         // A request is written at once, however small.

@@ -28,6 +28,12 @@ pub const ETCD_LOG: &str = "etcd.log";
 pub const API_SERVER_LOG: &str = "kube-apiserver.log";
 /// The supervisor's events, in the directory of logs.
 pub const SUPERVISOR_LOG: &str = "supervisor.log";
+/// The lines that a probe appends, in the directory of logs.
+pub const PROBE_LOG: &str = "probe.log";
+/// The same of lines that it syncs.
+pub const PROBE_SYNCED_LOG: &str = "probe-synced.log";
+/// The port of kube-apiserver, and of a probe.
+pub const API_PORT: u16 = 6443;
 
 /// The root directory: that of the image, or the one that a test names.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 //! the reasons.
 //!
 //! It is controlled by signals: USR1 reports that the initial state is loaded, HUP asks for a restart of
-//! kube-apiserver, TERM and INT ask it to end. Its output is in `events`.
+//! kube-apiserver, TERM and INT ask it to end. Its output is in `events`. With the argument `probe` it runs no cluster.
 
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
@@ -13,6 +13,8 @@
 mod component;
 mod events;
 mod layout;
+#[cfg(target_os = "linux")]
+mod probe;
 #[cfg(target_os = "linux")]
 mod supervise;
 #[cfg(target_os = "linux")]
@@ -28,8 +30,9 @@ const EXIT_USAGE: u8 = 64;
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
     let start = std::time::Instant::now();
-    match root() {
-        Ok(root) => supervise::run(&layout::Root(root), start),
+    match work() {
+        Ok(Work::Cluster(root)) => supervise::run(&layout::Root(root), start),
+        Ok(Work::Probe) => probe::run(&layout::Root(PathBuf::from("/"))),
         Err(code) => code,
     }
 }
@@ -41,16 +44,26 @@ fn main() -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-/// The root directory: `/`, or the argument of `--root`, which is for tests. They have no image to run in, and only
-/// root may change the root directory.
-fn root() -> Result<PathBuf, ExitCode> {
+/// The work that the command line asks for.
+enum Work {
+    /// A cluster below this root directory: `/`, or the argument of `--root`, which is for tests. They have no image to
+    /// run in, and only root may change the root directory.
+    Cluster(PathBuf),
+    /// Answers to questions about the machine.
+    Probe,
+}
+
+fn work() -> Result<Work, ExitCode> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
-        [] => Ok(PathBuf::from("/")),
+        [] => Ok(Work::Cluster(PathBuf::from("/"))),
+        [word] if word == "probe" => Ok(Work::Probe),
         // Child processes get paths, and may resolve them from another directory.
-        [option, root] if option == "--root" => std::path::absolute(root).map_err(|_| ExitCode::from(EXIT_USAGE)),
+        [option, root] if option == "--root" => {
+            std::path::absolute(root).map(Work::Cluster).map_err(|_| ExitCode::from(EXIT_USAGE))
+        }
         _ => {
-            eprintln!("usage: supervisor [--root DIRECTORY]");
+            eprintln!("usage: supervisor [--root DIRECTORY | probe]");
             Err(ExitCode::from(EXIT_USAGE))
         }
     }

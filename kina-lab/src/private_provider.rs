@@ -42,6 +42,11 @@ impl PrivateProvider {
         self.paths.cluster_directory.join(cluster)
     }
 
+    /// The places of its files.
+    pub(super) fn paths(&self) -> &EnginePaths {
+        &self.paths
+    }
+
     /// The directory of all clusters' states.
     pub(super) fn cluster_directory(&self) -> &Path {
         &self.paths.cluster_directory

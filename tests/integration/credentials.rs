@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::common;
 use crate::common::children::Realm;
 use crate::common::server::{Server, status_of};
 use crate::common::{PATIENCE, wait_until, wait_until_blocking};
@@ -123,7 +122,7 @@ async fn expect_shut_out(cluster: &kina::Cluster) -> anyhow::Result<()> {
     let status = EngineClient::from_environment(EngineProgram::InstalledOnly)?.status(false).await?;
     let slots = status.context("the engine runs")?.slots;
     let slot = slots.into_iter().find(|slot| slot.cluster.as_deref() == Some(cluster.name())).context("a slot")?;
-    let listeners = common::system::listeners_of(&slot.process_ids.into_iter().collect());
+    let listeners = crate::common::system::listeners_of(&slot.process_ids.into_iter().collect());
     ensure!(2 <= listeners.len(), "etcd and kube-apiserver listen: {listeners:?}");
     let mut strangers = 0;
     for (port, _) in listeners {

@@ -8,7 +8,7 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns a program's output, without white space around it; `None` if it does not exist, failed or printed nothing.
-pub(super) async fn program(path: &str, arguments: &[&str]) -> Option<String> {
+pub(in super::super) async fn program(path: &str, arguments: &[&str]) -> Option<String> {
     let asked = tokio::process::Command::new(path)
         .args(arguments)
         .stdin(Stdio::null())

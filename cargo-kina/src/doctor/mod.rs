@@ -18,6 +18,8 @@ mod process;
 
 use std::process::ExitCode;
 
+pub(super) use self::apple::connect as connect_apple;
+pub(super) use self::ask::program;
 use clap::Args;
 use kina_engine::{EngineSettings, ProviderName, WorkspaceSettings};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::gateway::{Admission, Entrance, GatewayCredentials, GatewayError, OpenGateway, PreparedGateway};
+use crate::gateway::{Admission, Entrance, GatewayCredentials, GatewayError, HasEnded, OpenGateway, PreparedGateway};
 use crate::lingering::LeftBehind;
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
 use crate::rewind::{ExpectedKeys, RewindError, RewindReport, Rewinder, Template};
@@ -130,6 +130,12 @@ impl SlotHandle {
         &self.entrance
     }
 
+    /// Tells gateways in front of this cluster that its API server has ended.
+    pub(super) fn has_ended(&self) -> HasEnded {
+        let cluster = Arc::clone(&self.cluster);
+        Arc::new(move || cluster.api_server_has_ended())
+    }
+
     pub(super) fn log_directory(&self) -> PathBuf {
         self.cluster.log_directory().to_owned()
     }
@@ -155,7 +161,7 @@ impl SlotHandle {
     pub(super) async fn open_gateway(&self) -> Result<(OpenGateway, Admission, GatewayCredentials), GatewayError> {
         let prepared = match self.take_gateway() {
             Some(prepared) => prepared,
-            None => PreparedGateway::prepare(self.cluster.access(), &self.entrance).await?,
+            None => PreparedGateway::prepare(self.cluster.access(), self.has_ended(), &self.entrance).await?,
         };
         self.lease_count.fetch_add(1, Ordering::Relaxed);
         prepared.open()
@@ -328,7 +334,7 @@ impl SlotHandle {
         if self.gateway_lock().is_some() {
             return Ok(());
         }
-        let prepared = PreparedGateway::prepare(self.cluster.access(), &self.entrance).await?;
+        let prepared = PreparedGateway::prepare(self.cluster.access(), self.has_ended(), &self.entrance).await?;
         self.put_gateway(prepared);
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::messages::{
 use super::packed::PackedKeys;
 use super::{REQUEST_BYTES_MAX, TRANSACTION_OPERATIONS_MAX};
 use crate::certificates::IssuedIdentity;
+use crate::loopback::CONNECT_TIMEOUT;
 
 /// The time after which a call to etcd counts as failed.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -133,7 +134,7 @@ impl EtcdClient {
             .domain_name("localhost");
         let endpoint = Endpoint::from_shared(format!("https://{address}"))
             .map_err(connect_error)?
-            .connect_timeout(CALL_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .tcp_nodelay(true)
             .initial_stream_window_size(4 << 20)

@@ -14,11 +14,14 @@
 //! - `delay_line`: bytes that are held back.
 //! - `traffic`: the amount of data that went through.
 //! - `entrance`: the number of connections that are let in.
+//! - `lone`: a gateway without an engine, for the laboratory.
 //! - `upstream`: the cluster's side. `requests`: the requests under way there. `draining`: their end.
 
 mod delay_line;
 mod draining;
 mod entrance;
+#[cfg(feature = "lab")]
+mod lone;
 mod network;
 mod requests;
 mod stream;
@@ -31,6 +34,7 @@ mod upstream;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -41,10 +45,13 @@ pub(crate) use self::draining::Draining;
 use self::draining::UpstreamConnection;
 pub(crate) use self::entrance::Entrance;
 use self::entrance::{Entering, Permits};
+#[cfg(feature = "lab")]
+pub use self::lone::LoneGateway;
 use self::network::{Command, Network, NetworkState};
 pub(crate) use self::network::{NetworkControl, NetworkError};
 use self::stream::ClientStream;
 pub(crate) use self::traffic::TrafficLedger;
+pub(crate) use self::upstream::HasEnded;
 use self::upstream::Upstream;
 use crate::certificates::{CertificateAuthority, CertificateError, IssuedIdentity};
 use crate::cluster_access::ClusterAccess;
@@ -58,6 +65,8 @@ const CONNECTIONS_MAX: usize = 4096;
 const QUEUE_MAX: u32 = 1024;
 /// Time limit for connections that have lost bytes to end by themselves when the network comes back.
 const LOSSY_END_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+/// Time limit for telling a client that its connection leads nowhere.
+const REFUSAL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A gateway that is ready to be opened: everything that takes time is done.
 pub(crate) struct PreparedGateway {
@@ -103,13 +112,17 @@ pub enum GatewayError {
 }
 
 impl PreparedGateway {
-    /// Makes certificates and listener. [`Upstream::warm_up`] then opens connections to the API server in advance.
-    pub(crate) async fn prepare(access: &ClusterAccess, entrance: &Arc<Entrance>) -> Result<Self, GatewayError> {
+    /// Makes certificates and listener. `has_ended` tells of the API server. [`Upstream::warm_up`] then opens connections to the API server in advance.
+    pub(crate) async fn prepare(
+        access: &ClusterAccess,
+        has_ended: HasEnded,
+        entrance: &Arc<Entrance>,
+    ) -> Result<Self, GatewayError> {
         let authority = CertificateAuthority::generate("kina gateway")?;
         let server = authority.issue_server("kina-gateway", &[])?;
         let client = authority.issue_client("kina", None)?;
         let acceptor = tls::acceptor(&authority, &server)?;
-        let upstream = Arc::new(Upstream::new(access)?);
+        let upstream = Arc::new(Upstream::new(access, has_ended)?);
         let socket = TcpSocket::new_v4().map_err(GatewayError::Listen)?;
         socket.bind((Ipv4Addr::LOCALHOST, 0).into()).map_err(GatewayError::Listen)?;
         let address = socket.local_addr().map_err(GatewayError::Listen)?;
@@ -311,7 +324,14 @@ impl Relay {
             return Err(std::io::Error::other("the cluster could not be proven pristine"));
         }
         let speaks_http_2 = protocol.as_deref() == Some(tls::HTTP_2);
-        let server = self.upstream.connect(shows_certificate, speaks_http_2).await?;
+        let server = match self.upstream.connect(shows_certificate, speaks_http_2).await {
+            Ok(server) => server,
+            Err(error) => {
+                // Ended in order: a reset would be all that a client learns whose request was not read yet.
+                let _ = tokio::time::timeout(REFUSAL_TIMEOUT, client.shutdown()).await;
+                return Err(error);
+            }
+        };
         let mut server =
             UpstreamConnection::new(server, speaks_http_2, self.draining.clone()).holding(permits.split_upstream());
         tokio::io::copy_bidirectional_with_sizes(client, &mut server, RELAY_BUFFER_BYTES, RELAY_BUFFER_BYTES).await?;

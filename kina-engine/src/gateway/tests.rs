@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::backoff::Backoff;
 use crate::certificates::CertificateAuthority;
+use crate::loopback::UnansweredPort;
 use crate::open_files::OpenFiles;
 use crate::peer_user::{PeerUser, PeerUsers};
 use crate::protocol::NetworkChange;
@@ -37,19 +39,9 @@ impl Echo {
     async fn behind(entrance: &Arc<Entrance>) -> Self {
         let authority = CertificateAuthority::generate("echo").expect("an authority");
         let server = authority.issue_server("echo", &[]).expect("a certificate");
-        let admin = authority.issue_client("admin", None).expect("a certificate");
         let acceptor = tls::acceptor(&authority, &server).expect("TLS");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let access = ClusterAccess {
-            api_address: address,
-            api_ca_pem: authority.certificate_pem(),
-            admin: admin.clone(),
-            etcd_address: address,
-            etcd_ca_pem: authority.certificate_pem(),
-            etcd_client: admin,
-            client_authority: Arc::new(authority),
-        };
+        let access = access_to(listener.local_addr().expect("an address"), authority);
         let server = tokio::spawn(async move {
             // They end with the server.
             let mut connections = JoinSet::new();
@@ -63,17 +55,17 @@ impl Echo {
                 });
             }
         });
-        let (gateway, admission, credentials) =
-            PreparedGateway::prepare(&access, entrance).await.expect("a gateway").open().expect("it listens");
+        let (gateway, admission, credentials) = PreparedGateway::prepare(&access, Arc::new(|| false), entrance)
+            .await
+            .expect("a gateway")
+            .open()
+            .expect("it listens");
         admission.admit();
         Self { gateway, credentials, server }
     }
 
     async fn connect(&self) -> std::io::Result<TlsClient> {
-        let GatewayCredentials { address, ca_pem, client } = &self.credentials;
-        let connector = tls::connector(ca_pem, Some(client), tls::HTTP_1).expect("TLS");
-        let stream = TcpStream::connect(address).await?;
-        connector.connect(rustls::pki_types::ServerName::IpAddress(address.ip().into()), stream).await
+        connect_to(&self.credentials).await
     }
 
     async fn change(&self, change: NetworkChange) {
@@ -88,6 +80,26 @@ impl Echo {
         within(self.gateway.close()).await;
         self.server.abort();
     }
+}
+
+fn access_to(address: SocketAddr, authority: CertificateAuthority) -> ClusterAccess {
+    let admin = authority.issue_client("admin", None).expect("a certificate");
+    ClusterAccess {
+        api_address: address,
+        api_ca_pem: authority.certificate_pem(),
+        admin: admin.clone(),
+        etcd_address: address,
+        etcd_ca_pem: authority.certificate_pem(),
+        etcd_client: admin,
+        client_authority: Arc::new(authority),
+    }
+}
+
+async fn connect_to(credentials: &GatewayCredentials) -> std::io::Result<TlsClient> {
+    let GatewayCredentials { address, ca_pem, client } = credentials;
+    let connector = tls::connector(ca_pem, Some(client), tls::HTTP_1).expect("TLS");
+    let stream = TcpStream::connect(address).await?;
+    connector.connect(rustls::pki_types::ServerName::IpAddress(address.ip().into()), stream).await
 }
 
 async fn within<Output>(work: impl Future<Output = Output>) -> Output {
@@ -142,6 +154,49 @@ async fn connections_and_bytes_are_counted() {
     echo.end().await;
     assert_eq!((control.traffic().connections, control.traffic().connections_open), (1, 0));
     assert!(matches!(control.apply(NetworkChange::Cut).await, Err(NetworkError::LeaseEnded)));
+}
+
+#[tokio::test]
+async fn a_gateway_waits_for_an_api_server_that_runs_and_refuses_once_it_has_ended() {
+    let authority = CertificateAuthority::generate("api").expect("an authority");
+    let server = authority.issue_server("api", &[]).expect("a certificate");
+    let acceptor = tls::acceptor(&authority, &server).expect("TLS");
+    let port = UnansweredPort::open().await;
+    let access = access_to(port.address(), authority);
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let known = Arc::clone(&has_ended);
+    let entrance = Arc::new(Entrance::new(Arc::new(OpenFiles::new(1024))));
+    let prepared = PreparedGateway::prepare(&access, Arc::new(move || known.load(Ordering::SeqCst)), &entrance).await;
+    let (gateway, admission, credentials) = prepared.expect("a gateway").open().expect("it listens");
+    admission.admit();
+
+    let mut waiting = connect_to(&credentials).await.expect("connected");
+    assert!(is_silent(&mut waiting).await, "its API server may only be busy");
+    let mut given_up = connect_to(&credentials).await.expect("connected");
+    has_ended.store(true, Ordering::SeqCst);
+    assert_eq!(within(given_up.read(&mut [0])).await.expect("an end in order"), 0);
+    assert_eq!(within(waiting.read(&mut [0])).await.expect("an end in order"), 0);
+
+    has_ended.store(false, Ordering::SeqCst);
+    let mut waiting = connect_to(&credentials).await.expect("connected");
+    assert!(is_silent(&mut waiting).await);
+    let listener = port.into_listener();
+    let accepting = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            // Those that filled the queue say nothing.
+            connections.spawn(async move {
+                let mut stream = acceptor.accept(stream).await?;
+                stream.write_all(b"at last").await?;
+                stream.flush().await?;
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+            });
+        }
+    });
+    hear(&mut waiting, "at last").await.expect("the API server has answered");
+    within(gateway.close()).await;
+    accepting.abort();
 }
 
 #[tokio::test]

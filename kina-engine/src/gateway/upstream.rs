@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -13,17 +13,22 @@ use tokio_rustls::client::TlsStream;
 use super::GatewayError;
 use super::tls::{self, HTTP_1, HTTP_2};
 use crate::cluster_access::ClusterAccess;
+use crate::loopback;
 
 /// Connections kept ready: a client's first one and a spare for concurrent requests.
 const WARM_CONNECTIONS: usize = 2;
 /// kube-apiserver closes a connection on which no request came for 32 s (`ReadHeaderTimeout` of its HTTP server).
 const WARM_AGE_MAX: Duration = Duration::from_secs(25);
-/// Time limit of a new connection to an API server on loopback, on the busiest machine.
+/// Time limit of a new connection to an API server on loopback that runs, on the busiest machine.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Returns true if the API server is known to have ended.
+pub(crate) type HasEnded = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The way from a gateway to its API server.
 pub(crate) struct Upstream {
     address: SocketAddr,
+    has_ended: HasEnded,
     administrator: Connectors,
     anonymous: Connectors,
     warm: Mutex<Vec<WarmConnection>>,
@@ -41,7 +46,7 @@ struct WarmConnection {
 }
 
 impl Upstream {
-    pub(super) fn new(access: &ClusterAccess) -> Result<Self, GatewayError> {
+    pub(super) fn new(access: &ClusterAccess, has_ended: HasEnded) -> Result<Self, GatewayError> {
         let connectors = |identity| {
             Ok::<_, GatewayError>(Connectors {
                 http_1: tls::connector(&access.api_ca_pem, identity, HTTP_1)?,
@@ -50,6 +55,7 @@ impl Upstream {
         };
         Ok(Self {
             address: access.api_address,
+            has_ended,
             administrator: connectors(Some(&access.admin))?,
             anonymous: connectors(None)?,
             warm: Mutex::new(Vec::new()),
@@ -95,11 +101,25 @@ impl Upstream {
 
     async fn dial(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>, std::io::Error> {
         let connect = async {
-            let stream = TcpStream::connect(self.address).await?;
+            let stream = self.reach().await?;
             stream.set_nodelay(true)?;
             connector.connect(ServerName::IpAddress(IpAddr::from(self.address.ip())), stream).await
         };
         tokio::time::timeout(DIAL_TIMEOUT, connect).await?
+    }
+
+    /// Connects to the port, as long as the API server may be there: one that has ended leaves a silent port behind, which
+    /// not every system refuses, and one that runs may have a full queue. The caller limits the time.
+    async fn reach(&self) -> Result<TcpStream, std::io::Error> {
+        loop {
+            if (self.has_ended)() {
+                return Err(std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "the API server has ended"));
+            }
+            match loopback::connect(self.address).await {
+                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {}
+                connected => return connected,
+            }
+        }
     }
 }
 

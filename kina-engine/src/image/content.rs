@@ -28,6 +28,13 @@ pub(super) struct Content<'a> {
     pub(super) kube_api_server: Program<'a>,
 }
 
+/// The sources of an image in which no cluster runs: the supervisor alone, which answers questions about the machine.
+#[derive(Clone, Debug)]
+pub(super) struct ProbeContent<'a> {
+    pub(super) architecture: Architecture,
+    pub(super) supervisor: Program<'a>,
+}
+
 /// A program on the host.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Program<'a> {
@@ -50,18 +57,61 @@ pub(super) struct WriteError<'a> {
     pub(super) program: Option<&'a Path>,
 }
 
+/// An image in general.
+struct Description<'a> {
+    architecture: Architecture,
+    /// The first part of its name: `kina.local/<repository>:<version>`.
+    repository: &'static str,
+    version: &'a str,
+    /// The paths in the image, the programs, and their descriptions for people. Those that change least often come first.
+    programs: Vec<(&'static str, Program<'a>, &'static str)>,
+    entry_point: Vec<&'static str>,
+    ports: Vec<u16>,
+    labels: BTreeMap<&'static str, &'a str>,
+}
+
 impl<'a> Content<'a> {
     /// Writes the archive into `file`, which is empty.
     pub(super) fn write(&self, file: File) -> Result<Written, WriteError<'a>> {
+        let description = Description {
+            architecture: self.architecture,
+            repository: "cluster",
+            version: self.kubernetes,
+            programs: vec![
+                (layout::ETCD, self.etcd, "etcd"),
+                (layout::KUBE_API_SERVER, self.kube_api_server, "kube-apiserver"),
+                (layout::SUPERVISOR, self.supervisor, "kina's supervisor"),
+            ],
+            entry_point: vec![layout::SUPERVISOR],
+            ports: vec![layout::API_PORT, layout::ETCD_PORT],
+            labels: [("dev.kina.kubernetes", self.kubernetes)].into(),
+        };
+        description.write(file)
+    }
+}
+
+impl<'a> ProbeContent<'a> {
+    /// Writes the archive into `file`, which is empty.
+    pub(super) fn write(&self, file: File) -> Result<Written, WriteError<'a>> {
+        let description = Description {
+            architecture: self.architecture,
+            repository: "probe",
+            version: crate::protocol::VERSION,
+            programs: vec![(layout::SUPERVISOR, self.supervisor, "kina's supervisor")],
+            entry_point: vec![layout::SUPERVISOR, layout::PROBE_ARGUMENT],
+            ports: vec![layout::API_PORT],
+            labels: BTreeMap::new(),
+        };
+        description.write(file)
+    }
+}
+
+impl<'a> Description<'a> {
+    fn write(&self, file: File) -> Result<Written, WriteError<'a>> {
         let mut archive = ArchiveWriter::begin(file)?;
         let mut layers = vec![archive.layer(&base())?];
-        // Each program is a layer of its own, so that images can share it. The programs that change least often come
-        // first.
-        for (path, program) in [
-            (layout::ETCD, self.etcd),
-            (layout::KUBE_API_SERVER, self.kube_api_server),
-            (layout::SUPERVISOR, self.supervisor),
-        ] {
+        // Each program is a layer of its own, so that images can share it.
+        for (path, program, _) in &self.programs {
             let entries = [
                 LayerEntry::Directory { path: "/kina", mode: 0o755 },
                 LayerEntry::Program { path, source: program.path, size_bytes: program.size_bytes },
@@ -73,7 +123,8 @@ impl<'a> Content<'a> {
         let manifest = archive.blob(MANIFEST, &json(&manifest)?)?;
         let digest = manifest.digest.clone();
         let hash = &digest["sha256:".len()..][..HASH_DIGITS];
-        let reference = format!("kina.local/cluster:{}-{}-{hash}", self.kubernetes, self.architecture);
+        let Self { repository, version, architecture, .. } = self;
+        let reference = format!("kina.local/{repository}:{version}-{architecture}-{hash}");
         let index = self.index(manifest, &reference);
         archive.document("index.json", &json(&index)?)?;
         archive.document("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -86,13 +137,11 @@ impl<'a> Content<'a> {
             os: "linux",
             created: CREATED,
             config: RuntimeConfig {
-                entrypoint: [layout::SUPERVISOR],
+                entrypoint: &self.entry_point,
                 environment: ["PATH=/kina", "HOME=/root"],
                 working_directory: "/",
-                exposed_ports: [layout::API_PORT, layout::ETCD_PORT]
-                    .map(|port| (format!("{port}/tcp"), Empty {}))
-                    .into(),
-                labels: [("dev.kina.kubernetes", self.kubernetes)].into(),
+                exposed_ports: self.ports.iter().map(|port| (format!("{port}/tcp"), Empty {})).collect(),
+                labels: &self.labels,
                 stop_signal: "SIGTERM",
             },
             root_file_system: RootFileSystem {
@@ -100,11 +149,10 @@ impl<'a> Content<'a> {
                 // For an uncompressed layer both digests are the same.
                 digests: layers.iter().map(|layer| layer.digest.clone()).collect(),
             },
-            history: ["directories", "etcd", "kube-apiserver", "kina's supervisor"].map(|comment| History {
-                created: CREATED,
-                created_by: "kina",
-                comment,
-            }),
+            history: std::iter::once("directories")
+                .chain(self.programs.iter().map(|(_, _, comment)| *comment))
+                .map(|comment| History { created: CREATED, created_by: "kina", comment })
+                .collect(),
         }
     }
 
@@ -178,19 +226,19 @@ struct ImageConfig<'a> {
     config: RuntimeConfig<'a>,
     #[serde(rename = "rootfs")]
     root_file_system: RootFileSystem,
-    history: [History; 4],
+    history: Vec<History>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct RuntimeConfig<'a> {
-    entrypoint: [&'static str; 1],
+    entrypoint: &'a [&'static str],
     #[serde(rename = "Env")]
     environment: [&'static str; 2],
     #[serde(rename = "WorkingDir")]
     working_directory: &'static str,
     exposed_ports: BTreeMap<String, Empty>,
-    labels: BTreeMap<&'static str, &'a str>,
+    labels: &'a BTreeMap<&'static str, &'a str>,
     stop_signal: &'static str,
 }
 

@@ -29,7 +29,13 @@ pub const ETCD_LOG: &str = "etcd.log";
 pub const API_SERVER_LOG: &str = "kube-apiserver.log";
 /// The supervisor's events, one JSON object a line, in [`LOG_DIRECTORY`].
 pub const SUPERVISOR_LOG: &str = "supervisor.log";
-/// kube-apiserver's port.
+/// The lines that a probe appends, in [`LOG_DIRECTORY`].
+pub const PROBE_LOG: &str = "probe.log";
+/// The same of lines that it syncs.
+pub const PROBE_SYNCED_LOG: &str = "probe-synced.log";
+/// The argument with which the supervisor answers questions about the machine, and runs no cluster.
+pub const PROBE_ARGUMENT: &str = "probe";
+/// kube-apiserver's port, and that of a probe.
 pub const API_PORT: u16 = 6443;
 /// etcd's port.
 pub const ETCD_PORT: u16 = 2379;
@@ -78,10 +84,16 @@ mod tests {
             ("ETCD_LOG", ETCD_LOG),
             ("API_SERVER_LOG", API_SERVER_LOG),
             ("SUPERVISOR_LOG", SUPERVISOR_LOG),
+            ("PROBE_LOG", PROBE_LOG),
+            ("PROBE_SYNCED_LOG", PROBE_SYNCED_LOG),
         ] {
             let line = format!("pub const {name}: &str = \"{value}\";");
             assert!(source.lines().any(|candidate| candidate == line), "`{line}` is missing");
         }
+        let line = format!("pub const API_PORT: u16 = {API_PORT};");
+        assert!(source.lines().any(|candidate| candidate == line), "`{line}` is missing");
+        let main = include_str!("../../supervisor/main.rs");
+        assert!(main.contains(&format!("word == \"{PROBE_ARGUMENT}\"")), "the supervisor knows no `{PROBE_ARGUMENT}`");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use self::architecture::{Architecture, UnknownArchitecture};
 pub use self::error::{ImageError, SupervisorError};
 
 use self::archive::ArchiveError;
-use self::content::{Content, Program};
+use self::content::{Content, ProbeContent, Program, WriteError};
 use self::store::{ImageStore, Record};
 use self::supervisor::{Supervisor, SupervisorSource};
 use crate::assets::{Assets, KubernetesMinor};
@@ -96,6 +96,25 @@ pub fn build_and_describe(
     build_with(assets, architecture, directory, &source)
 }
 
+/// Makes an image with the supervisor alone, which answers questions about the machine, and writes it to `archive`. The
+/// supervisor is the one that the next image for a cluster in `directory` would have.
+///
+/// # Errors
+/// If there is no supervisor, or if a file cannot be written.
+pub fn build_probe(architecture: Architecture, directory: &Path, archive: &Path) -> Result<Image, ImageError> {
+    let source = SupervisorSource::from_environment(&|name| std::env::var_os(name));
+    let directory = directory.join("supervisors");
+    let rule = Rule::new(std::env::var_os(TRUSTED_DIRECTORY));
+    expect_directory(&rule, &directory).map_err(|distrust| ImageError::Distrusted { distrust })?;
+    let supervisor = source.provide(architecture, &directory).map_err(ImageError::Supervisor)?;
+    let supervisor = Program { path: &supervisor.path, size_bytes: supervisor.size_bytes };
+    let file = std::fs::File::create(archive).map_err(|error| ImageError::store("create", archive, error))?;
+    let written = ProbeContent { architecture, supervisor }.write(file);
+    let written = written.map_err(|failed| failed_write(archive, failed))?;
+    let (archive, size_bytes) = (archive.to_owned(), written.size_bytes);
+    Ok(Image { reference: written.reference, archive, digest: written.digest, size_bytes })
+}
+
 /// Provides the supervisor that the next image for `architecture` in `directory` would have.
 pub fn provide_supervisor(architecture: Architecture, directory: &Path) -> Result<PathBuf, SupervisorError> {
     let source = SupervisorSource::from_environment(&|name| std::env::var_os(name));
@@ -142,11 +161,7 @@ fn build_with(
         return Ok(described(&store, record));
     }
     let (file, staged) = lock.stage()?;
-    let written = content.write(file).map_err(|failed| match failed.error {
-        ArchiveError::Write(error) => ImageError::store("write", &staged, error),
-        ArchiveError::Read(error) => ImageError::store("read", failed.program.unwrap_or(&staged), error),
-        ArchiveError::Changed => ImageError::InputChanged { path: failed.program.unwrap_or(&staged).to_owned() },
-    })?;
+    let written = content.write(file).map_err(|failed| failed_write(&staged, failed))?;
     let tag = written.reference.rsplit(':').next().unwrap_or_default();
     let record = Record {
         archive_name: format!("{tag}.tar"),
@@ -165,6 +180,14 @@ fn described(store: &ImageStore<'_>, record: Record) -> BuiltImage {
     let archive = store.archive(&record);
     let Record { reference, digest, size_bytes, architecture, kubernetes, supervisor, .. } = record;
     BuiltImage { image: Image { reference, archive, digest, size_bytes }, architecture, kubernetes, supervisor }
+}
+
+fn failed_write(archive: &Path, failed: WriteError<'_>) -> ImageError {
+    match failed.error {
+        ArchiveError::Write(error) => ImageError::store("write", archive, error),
+        ArchiveError::Read(error) => ImageError::store("read", failed.program.unwrap_or(archive), error),
+        ArchiveError::Changed => ImageError::InputChanged { path: failed.program.unwrap_or(archive).to_owned() },
+    }
 }
 
 fn checked_program(path: &Path, architecture: Architecture) -> Result<Program<'_>, ImageError> {

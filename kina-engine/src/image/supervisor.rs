@@ -28,11 +28,12 @@ use crate::sha256::Sha256;
 use crate::trust::search_path;
 
 /// The files of the supervisor, by their names.
-const SOURCES: [(&str, &str); 6] = [
+const SOURCES: [(&str, &str); 7] = [
     ("component.rs", include_str!("../../supervisor/component.rs")),
     ("events.rs", include_str!("../../supervisor/events.rs")),
     ("layout.rs", include_str!("../../supervisor/layout.rs")),
     ("main.rs", include_str!("../../supervisor/main.rs")),
+    ("probe.rs", include_str!("../../supervisor/probe.rs")),
     ("supervise.rs", include_str!("../../supervisor/supervise.rs")),
     ("system.rs", include_str!("../../supervisor/system.rs")),
 ];

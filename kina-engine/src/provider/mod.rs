@@ -9,7 +9,7 @@
 //! - `access`, `arguments`: certificates and command lines of a cluster's components, wherever they run.
 //! - `controllers`: configuration of a cluster's controllers.
 //! - `readiness`: waiting for components.
-//! - `port`: reserves a port, without a race.
+//! - `port`: reserves a port, without a race. `silent_ports`: the system's answer there while no process listens.
 //! - `tokens`: detects that tokens were made, and makes them void.
 //! - `group_watcher`: ends groups of processes that would outlive the engine.
 
@@ -27,6 +27,7 @@ pub mod process;
 mod readiness;
 mod registration;
 mod registry;
+mod silent_ports;
 mod tokens;
 
 use std::future::Future;
@@ -42,6 +43,9 @@ pub use self::registration::EngineParts;
 #[cfg(feature = "lab")]
 pub use self::registry::program_variable;
 pub use self::registry::{binaries_platform, connect};
+#[cfg(feature = "lab")]
+pub use self::silent_ports::SilentPorts;
+pub use self::silent_ports::silent_port_refusal;
 use crate::assets::Assets;
 use crate::cluster_access::ClusterAccess;
 use crate::etcd::PackedState;
@@ -110,6 +114,12 @@ pub trait ProvidedCluster: Send + Sync {
 
     /// Waits until the API server is ready, in the sense of `readiness`.
     fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()>;
+
+    /// Returns true if the API server is known to have ended, so that no connection to it needs to be tried. A cluster
+    /// whose port then refuses connections by itself need not know.
+    fn api_server_has_ended(&self) -> bool {
+        false
+    }
 
     /// Returns the place that serves the stacks of the API server's goroutines.
     fn goroutine_profile(&self) -> GoroutineProfile {

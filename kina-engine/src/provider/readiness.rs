@@ -1,7 +1,7 @@
 //! Waiting for etcd and for kube-apiserver.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{ProviderError, Readiness};
 use crate::api_client::ApiClient;
@@ -17,6 +17,8 @@ const ETCD_POLL_INTERVAL: Duration = Duration::from_millis(3);
 /// Each answer costs the API server about a millisecond of the processor time that it needs to become ready.
 const EARLY_POLL_INTERVAL: Duration = Duration::from_millis(8);
 const FULL_POLL_INTERVAL: Duration = Duration::from_millis(25);
+/// An attempt can take seconds, in which its component may end.
+const ENDED_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A component that may end while its readiness is awaited.
 pub(super) trait Awaited: Sync {
@@ -28,6 +30,18 @@ pub(super) trait Awaited: Sync {
 
     /// Returns its exit status in words, if it has ended.
     fn ended(&self) -> Option<String>;
+
+    /// Waits until it has ended, and returns its exit status in words.
+    fn wait_ended(&self) -> impl Future<Output = String> + Send {
+        async {
+            loop {
+                if let Some(status) = self.ended() {
+                    return status;
+                }
+                tokio::time::sleep(ENDED_POLL_INTERVAL).await;
+            }
+        }
+    }
 }
 
 /// Connects to etcd as soon as it answers.
@@ -84,35 +98,48 @@ pub(super) async fn wait_api_server(
     .await
 }
 
+/// Waits until a component beside the awaited one has ended, and returns the error to give up with.
+pub(super) async fn wait_ended(component: &impl Awaited) -> ProviderError {
+    let status = component.wait_ended().await;
+    ended(component, status)
+}
+
 async fn poll<Output, Answer: Future<Output = Result<Output, String>>>(
     awaited: &impl Awaited,
     timeout: Duration,
     interval: Duration,
     attempt: impl Fn() -> Answer,
 ) -> Result<Output, ProviderError> {
-    let start = Instant::now();
+    let mut last_answer = "no answer".to_owned();
+    let mut overdue = std::pin::pin!(tokio::time::sleep(timeout));
+    let mut awaited_end = std::pin::pin!(awaited.wait_ended());
     loop {
-        let last_answer = match attempt().await {
-            Ok(output) => return Ok(output),
-            Err(answer) => answer,
-        };
-        if let Some(status) = awaited.ended() {
-            return Err(ProviderError::Ended {
-                component: awaited.component(),
-                status,
-                log: awaited.log().to_owned(),
-                log_tail: log_tail(awaited.log()),
-            });
-        }
-        if timeout < start.elapsed() {
-            return Err(ProviderError::NotReady {
-                component: awaited.component(),
-                waited_seconds: timeout.as_secs(),
-                last_answer,
-                log: awaited.log().to_owned(),
-                log_tail: log_tail(awaited.log()),
-            });
+        tokio::select! {
+            biased;
+            status = &mut awaited_end => return Err(ended(awaited, status)),
+            answer = attempt() => match answer {
+                Ok(output) => return Ok(output),
+                Err(answer) => last_answer = answer,
+            },
+            () = &mut overdue => {
+                return Err(ProviderError::NotReady {
+                    component: awaited.component(),
+                    waited_seconds: timeout.as_secs(),
+                    last_answer,
+                    log: awaited.log().to_owned(),
+                    log_tail: log_tail(awaited.log()),
+                });
+            }
         }
         tokio::time::sleep(interval).await;
+    }
+}
+
+fn ended(component: &impl Awaited, status: String) -> ProviderError {
+    ProviderError::Ended {
+        component: component.component(),
+        status,
+        log: component.log().to_owned(),
+        log_tail: log_tail(component.log()),
     }
 }

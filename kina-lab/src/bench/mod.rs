@@ -2,7 +2,7 @@
 //!
 //! - `scenario`: the command line. `probe`: single samples.
 //! - `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`, `scale`, `peers`, `crud`, `stress`, `price`,
-//!   `large_template`: the scenarios.
+//!   `large_template`, `silent_ports`: the scenarios.
 //! - `build`: the price of kina-test in a user's build. `build_program`: the price of building the program of users. `cargo`: Cargo itself.
 //! - `self_test`: a test of the gate on this machine. `page`: docs/BENCHMARKS.md. `flamegraph`: processor time by function.
 //! - `packages`: builds and runs packages of this repository. `processor_time`: that of an engine and its clusters.
@@ -29,6 +29,7 @@ mod rewind;
 mod scale;
 mod scenario;
 mod self_test;
+mod silent_ports;
 mod stress;
 mod wear;
 

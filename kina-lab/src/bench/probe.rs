@@ -9,7 +9,7 @@ use cargo_kina::output::print_progress;
 use clap::Subcommand;
 use kina_engine::{AcquireRequest, EngineClient, EngineProgram};
 
-use super::{crud, fixtures, gateway, stress};
+use super::{crud, fixtures, gateway, silent_ports, stress};
 use crate::kube_client::connect;
 
 pub(super) use cargo_kina::bench::probe::{DirectAccess, ProbeReport};
@@ -46,6 +46,8 @@ pub(crate) enum Probe {
     Load(crud::load::LoadArguments),
     /// Lease a cluster, check that it is pristine, and leave something behind
     StressedLease,
+    /// Take a sample of clusters for each line of standard input
+    SilentPorts,
     /// Take processor and memory until standard input ends
     Press(stress::PressArguments),
 }
@@ -60,6 +62,7 @@ pub(crate) fn run(probe: &Probe, start: Instant) -> anyhow::Result<()> {
         Probe::Crud { access, runs } => print(make_requests(access, *runs)),
         Probe::Load(arguments) => crud::load::run(arguments),
         Probe::StressedLease => print(stress::run_lease(start)),
+        Probe::SilentPorts => silent_ports::serve(),
         Probe::Press(arguments) => stress::run_press(arguments),
     }
 }

@@ -12,7 +12,7 @@ use kina_engine::ProviderName;
 use super::page::{self, PageArguments};
 use super::{
     build, build_program, compare, crud, fixtures, flamegraph, gateway, large_template, lifecycle, peers, price, probe,
-    rewind, scale, self_test, stress, wear,
+    rewind, scale, self_test, silent_ports, stress, wear,
 };
 
 /// Scenario to measure, or recording to compare with.
@@ -96,6 +96,17 @@ enum Scenario {
     Crud(crud::CrudArguments),
     Stress(stress::StressArguments),
     LargeTemplate(large_template::LargeTemplateArguments),
+    /// Price of ports that do not answer, as those of macOS that are bound and silent: beside ports that refuse
+    ///
+    /// Needs the rights to make network namespaces, and says so if they are missing. `KINA_TEST_SILENT_PORTS=required`
+    /// makes that a failure.
+    SilentPorts {
+        /// Number of samples of each
+        #[arg(long, default_value_t = 10)]
+        samples: usize,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Make the measurements of the page of benchmarks, and write that page
     Report(PageArguments),
     /// Test the gate on this machine: planted slow-downs are caught, unchanged runs raise no alarm
@@ -147,6 +158,11 @@ async fn measure(provider: ProviderName, arguments: BenchArguments) -> anyhow::R
         Scenario::Crud(arguments) => crud::measure(provider, arguments).await,
         Scenario::Stress(arguments) => stress::measure(provider, arguments).await,
         Scenario::LargeTemplate(arguments) => large_template::measure(provider, arguments).await,
+        Scenario::SilentPorts { samples, output } => {
+            let (report, missed) = silent_ports::measure(provider, some(samples)?).await?;
+            output.print(report)?;
+            silent_ports::expect_none_missed(&missed)
+        }
         Scenario::SelfTest(arguments) => self_test::run(provider, arguments).await,
         Scenario::Flamegraph(arguments) => flamegraph::run(provider, arguments).await,
         Scenario::Report(_) | Scenario::Probe(_) => Ok(()),

@@ -27,7 +27,7 @@ mod ledger;
 mod old_client;
 mod pairs;
 mod plan;
-mod processes;
+pub(crate) mod processes;
 mod queue;
 mod realm;
 mod report;

@@ -14,37 +14,37 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A process, for as long as the system runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Process {
-    pub(super) process_id: u32,
+pub(crate) struct Process {
+    pub(crate) process_id: u32,
     started_at: u64,
 }
 
 impl Process {
     /// The process of that number now, unless it has ended.
-    pub(super) fn of(process_id: u32) -> Option<Self> {
+    pub(crate) fn of(process_id: u32) -> Option<Self> {
         // Linux counts the start in ticks since the boot.
         let started_at = process_identity::start_of(process_id)?.parse().ok()?;
         Some(Self { process_id, started_at })
     }
 
     /// The process of that number, as long as it is the one that started then.
-    pub(super) fn new(process_id: u32, started_at: u64) -> Self {
+    pub(crate) fn new(process_id: u32, started_at: u64) -> Self {
         Self { process_id, started_at }
     }
 
-    pub(super) fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         Self::of(self.process_id) == Some(self)
     }
 
     /// The name of its program.
-    pub(super) fn program(self) -> String {
+    pub(crate) fn program(self) -> String {
         let command_line = std::fs::read(format!("/proc/{}/cmdline", self.process_id)).unwrap_or_default();
         let first = command_line.split(|byte| *byte == 0).next().unwrap_or_default();
         String::from_utf8_lossy(first).rsplit('/').next().unwrap_or_default().to_owned()
     }
 
     /// Sends it a signal, if it is still the same.
-    pub(super) fn signal(self, signal: Signal) {
+    pub(crate) fn signal(self, signal: Signal) {
         if let Some(process_id) = process_identity::pid(self.process_id).filter(|_| self.is_alive()) {
             let _ = rustix::process::kill_process(process_id, signal);
         }
@@ -53,7 +53,7 @@ impl Process {
 
 /// All processes except this one that run in the realm of `directory`: by their environment, or by their command line
 /// for the clusters' programs, which get none.
-pub(super) fn belonging_to(directory: &Path) -> BTreeSet<Process> {
+pub(crate) fn belonging_to(directory: &Path) -> BTreeSet<Process> {
     let needle = directory.as_os_str().as_encoded_bytes();
     let names_it = |id: u32, file: &str| {
         let bytes = std::fs::read(format!("/proc/{id}/{file}")).unwrap_or_default();
@@ -72,7 +72,7 @@ pub(super) fn belonging_to(directory: &Path) -> BTreeSet<Process> {
 }
 
 /// These processes and all their descendants, unless an ancestor in between has ended.
-pub(super) fn with_descendants(processes: impl Iterator<Item = Process>) -> BTreeSet<Process> {
+pub(crate) fn with_descendants(processes: impl Iterator<Item = Process>) -> BTreeSet<Process> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -94,7 +94,7 @@ pub(super) fn with_descendants(processes: impl Iterator<Item = Process>) -> BTre
 }
 
 /// Waits until all have ended; returns those that still run after `timeout`.
-pub(super) async fn wait_ended(processes: impl Fn() -> BTreeSet<Process>, timeout: Duration) -> BTreeSet<Process> {
+pub(crate) async fn wait_ended(processes: impl Fn() -> BTreeSet<Process>, timeout: Duration) -> BTreeSet<Process> {
     let start = Instant::now();
     loop {
         let living: BTreeSet<_> = processes().into_iter().filter(|process| process.is_alive()).collect();

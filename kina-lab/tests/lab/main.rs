@@ -1,6 +1,7 @@
-//! The program `kina-lab`: chaos, and the contract of providers.
+//! The program `kina-lab`: chaos, the contract of providers, and the report on a Mac.
 #![cfg(target_os = "linux")]
 
+mod apple_report;
 mod chaos;
 mod contract;
 mod stand_ins;

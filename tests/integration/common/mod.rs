@@ -1,6 +1,7 @@
 //! Code shared by the integration tests.
 
 pub mod behaviour;
+#[cfg(target_os = "linux")]
 pub mod cache;
 pub mod children;
 pub mod pollution;

@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::process::{Pid, test_kill_process};
 
 /// A listening port, with the identity of its socket.
+#[cfg(target_os = "linux")]
 pub type Listener = (u16, u64);
 
 /// Returns true if a process exists and has not ended.

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::Namespace;
 use rustix::process::Signal;
 
-use self::scene::{Scene, exported, is_running, text_of, wait_until};
+#[cfg(target_os = "linux")]
+use self::scene::wait_until;
+use self::scene::{Scene, exported, is_running, text_of};
 
 /// The variable that makes the test below act as a client.
 const CLIENT: &str = "KINA_TEST_CLIENT";

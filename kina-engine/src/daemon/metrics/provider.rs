@@ -114,6 +114,10 @@ impl ProvidedCluster for MeteredCluster {
         self.metered(ProviderCall::WaitReady, self.cluster.wait_ready(readiness))
     }
 
+    fn api_server_has_ended(&self) -> bool {
+        self.cluster.api_server_has_ended()
+    }
+
     fn goroutine_profile(&self) -> GoroutineProfile {
         self.cluster.goroutine_profile()
     }

@@ -128,7 +128,7 @@ impl Host {
         let access = self.cluster.cluster().access();
         let identity = access.client_authority.issue_client(USER, Some(&access::group(namespace)))?;
         let access = ClusterAccess { admin: identity, ..access.clone() };
-        let gateway = PreparedGateway::prepare(&access, self.cluster.entrance()).await?;
+        let gateway = PreparedGateway::prepare(&access, self.cluster.has_ended(), self.cluster.entrance()).await?;
         gateway.upstream().warm_up().await;
         Ok(gateway)
     }

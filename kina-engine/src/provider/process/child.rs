@@ -179,6 +179,10 @@ impl Awaited for Child {
     fn ended(&self) -> Option<String> {
         self.exit.borrow().map(describe_exit)
     }
+
+    async fn wait_ended(&self) -> String {
+        describe_exit(self.wait().await)
+    }
 }
 
 /// Kills a dropped child, so that it is not left behind.

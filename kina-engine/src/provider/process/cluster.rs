@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use tokio::sync::{Mutex, watch};
 
 use super::child::{Child, ChildCommand, ChildStarter, describe_exit};
+use super::silent_ports::KnownSilentPorts;
 use super::state_directory::StateDirectory;
 use crate::api_client::ApiClient;
 use crate::assets::Assets;
@@ -23,6 +24,7 @@ use crate::provider::arguments::{
 use crate::provider::files::create_private_directory;
 use crate::provider::port::ReservedPort;
 use crate::provider::readiness::{self, Awaited};
+use crate::provider::silent_ports::SilentPorts;
 use crate::provider::tokens::{self, TokenKeys};
 use crate::provider::{
     CreateRequest, GoroutineProfile, MeasureFuture, ProvidedCluster, ProviderError, ProviderFuture, Readiness,
@@ -42,6 +44,7 @@ pub(super) struct ProcessCluster {
     state_directory: StateDirectory,
     token_keys: TokenKeys,
     log_directory: PathBuf,
+    silent_ports: KnownSilentPorts,
     /// Changed under the lock only; `running_now` watches it without the lock, for unexpected deaths.
     running: Mutex<watch::Sender<Option<Running>>>,
     running_now: watch::Receiver<Option<Running>>,
@@ -70,6 +73,7 @@ impl ProcessCluster {
         child_starter: ChildStarter,
         state_directory: StateDirectory,
         log_directory: PathBuf,
+        silent_ports: KnownSilentPorts,
         request: CreateRequest,
     ) -> Result<Self, ProviderError> {
         let certificate_directory = state_directory.path().join("certificates");
@@ -88,6 +92,7 @@ impl ProcessCluster {
             token_keys: TokenKeys::new(certificate_directory, audit_log(state_directory.path())),
             state_directory,
             log_directory,
+            silent_ports,
             running: Mutex::new(running),
             running_now,
             _ports: ports,
@@ -111,11 +116,15 @@ impl ProcessCluster {
             return Err(ProviderError::WrongState { state: "destroyed", wanted: "started" });
         }
         let etcd = self.spawn_etcd().await?;
-        let api_server = if initial_state.is_empty() {
+        let api_server = if initial_state.is_empty() && self.silent_ports.get().await == SilentPorts::Refuse {
             // Nothing has to be written before the API server reads, and it first does so long after etcd answers. If
-            // etcd is later nevertheless, that costs a second's backoff.
+            // etcd is later nevertheless, that costs a second's backoff. Where etcd's port does not answer until etcd
+            // listens, that would cost a second at every start.
             let api_server = self.spawn_api_server().await?;
-            readiness::wait_etcd(&etcd, &self.access).await?;
+            tokio::select! {
+                answered = readiness::wait_etcd(&etcd, &self.access) => answered.map(drop)?,
+                error = readiness::wait_ended(&api_server) => return Err(error),
+            }
             api_server
         } else {
             let etcd_client = readiness::wait_etcd(&etcd, &self.access).await?;
@@ -264,12 +273,20 @@ impl ProvidedCluster for ProcessCluster {
 
     fn wait_ready(&self, readiness: Readiness) -> ProviderFuture<'_, ()> {
         Box::pin(async move {
-            let api_server = self.running_now.borrow().as_ref().map(|running| Arc::clone(&running.api_server));
-            let Some(api_server) = api_server else {
+            let running = self.running_now.borrow().clone();
+            let Some(Running { etcd, api_server, .. }) = running else {
                 return Err(ProviderError::WrongState { state: "stopped", wanted: "waited for" });
             };
-            readiness::wait_api_server(&*api_server, &self.api_client, readiness).await
+            tokio::select! {
+                answered = readiness::wait_api_server(&*api_server, &self.api_client, readiness) => answered,
+                // The API server would wait for it in vain.
+                error = readiness::wait_ended(&*etcd) => Err(error),
+            }
         })
+    }
+
+    fn api_server_has_ended(&self) -> bool {
+        self.running_now.borrow().as_ref().is_none_or(|running| running.api_server.ended().is_some())
     }
 
     fn goroutine_profile(&self) -> GoroutineProfile {

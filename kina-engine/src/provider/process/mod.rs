@@ -3,10 +3,12 @@
 //!
 //! - `child`: starts children that die with the engine, and ends them.
 //! - `cluster`: one cluster's life, from its certificates to its removal.
+//! - `silent_ports`: the system's behaviour at reserved ports, asked once.
 //! - `state_directory`: sees to it that no directory is left without a cluster.
 
 mod child;
 mod cluster;
+mod silent_ports;
 mod state_directory;
 
 use std::path::PathBuf;
@@ -14,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use self::child::ChildStarter;
+use self::silent_ports::KnownSilentPorts;
 use self::state_directory::{Abandoned, StateDirectory};
 use super::{
     Capabilities, CreateRequest, EngineParts, MeasureFuture, ProvidedCluster, Provider, ProviderError, ProviderFuture,
@@ -22,6 +25,8 @@ use crate::assets::Platform;
 use crate::journal::Journal;
 use crate::protocol::Profile;
 use crate::provider::registration::Registration;
+#[cfg(feature = "lab")]
+use crate::provider::silent_ports::SilentPorts;
 
 /// Memory of one running cluster, for admission.
 pub const MEMORY_PER_CLUSTER_BYTES: u64 = 320 << 20;
@@ -36,6 +41,7 @@ pub struct ProcessProvider {
     abandoned: Abandoned,
     cluster_directory: PathBuf,
     log_directory: PathBuf,
+    silent_ports: KnownSilentPorts,
 }
 
 fn connect(engine_parts: EngineParts<'_>) -> ProviderFuture<'_, Arc<dyn Provider>> {
@@ -56,7 +62,21 @@ impl ProcessProvider {
         journal: Arc<Journal>,
     ) -> Result<Self, ProviderError> {
         let child_starter = ChildStarter::start(Arc::clone(&journal))?;
-        Ok(Self { child_starter, journal, abandoned: Abandoned::default(), cluster_directory, log_directory })
+        Ok(Self {
+            child_starter,
+            journal,
+            abandoned: Abandoned::default(),
+            cluster_directory,
+            log_directory,
+            silent_ports: KnownSilentPorts::default(),
+        })
+    }
+
+    /// Makes it believe in a behaviour of the system at silent ports, which it would otherwise find out.
+    #[cfg(feature = "lab")]
+    #[must_use]
+    pub fn assuming(self, silent_ports: SilentPorts) -> Self {
+        Self { silent_ports: KnownSilentPorts::of(silent_ports), ..self }
     }
 }
 
@@ -81,10 +101,14 @@ impl Provider for ProcessProvider {
             let state_directory = self.cluster_directory.join(&request.name);
             let state_directory = StateDirectory::new(state_directory, self.abandoned.clone());
             let log_directory = self.log_directory.join(&request.name);
-            let cluster =
-                cluster::ProcessCluster::create(self.child_starter.clone(), state_directory, log_directory, request)
-                    .await?;
-            Ok(Arc::new(cluster) as Arc<dyn ProvidedCluster>)
+            let cluster = cluster::ProcessCluster::create(
+                self.child_starter.clone(),
+                state_directory,
+                log_directory,
+                self.silent_ports.clone(),
+                request,
+            );
+            Ok(Arc::new(cluster.await?) as Arc<dyn ProvidedCluster>)
         })
     }
 

@@ -1,6 +1,6 @@
 //! An emulator with separate state.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -20,15 +20,18 @@ impl Emulator {
     /// Runs the suite on it, with a plan of faults.
     pub fn contract(&self, arguments: &[&str], faults: &str) -> Run {
         let arguments = [&["--provider", "apple"], arguments].concat();
-        let root: OsString = self.root().into();
-        let supervisor = supervisor();
-        let variables: [(&str, &OsStr); 4] = [
-            (CONTAINER_CLI, stand_ins().emulator.as_os_str()),
-            (SUPERVISOR, supervisor.as_os_str()),
-            ("KINA_EMULATOR_ROOT", &root),
-            ("KINA_EMULATOR_FAULTS", faults.as_ref()),
-        ];
-        contract(&arguments, &variables)
+        let variables = self.variables(faults);
+        contract(&arguments, &variables.each_ref().map(|(name, value)| (*name, value.as_os_str())))
+    }
+
+    /// Returns the variables that lead kina to it, with a plan of faults.
+    pub fn variables(&self, faults: &str) -> [(&'static str, OsString); 4] {
+        [
+            (CONTAINER_CLI, stand_ins().emulator.clone().into()),
+            (SUPERVISOR, supervisor().into()),
+            ("KINA_EMULATOR_ROOT", self.root().into()),
+            ("KINA_EMULATOR_FAULTS", faults.into()),
+        ]
     }
 
     /// Returns the processes of machines that still live.
@@ -54,8 +57,17 @@ impl Emulator {
 
     /// Returns its list of containers, unchanged.
     pub fn containers(&self) -> String {
-        let listed = self.call(&["list", "-a", "--format", "json"]).output().expect("it starts");
-        String::from_utf8_lossy(&listed.stdout).trim().to_owned()
+        self.said(&["list", "-a", "--format", "json"])
+    }
+
+    /// Returns the names of its images, one a line.
+    pub fn images(&self) -> String {
+        self.said(&["image", "list", "-q"])
+    }
+
+    fn said(&self, arguments: &[&str]) -> String {
+        let answered = self.call(arguments).output().expect("it starts");
+        String::from_utf8_lossy(&answered.stdout).trim().to_owned()
     }
 
     fn call(&self, arguments: &[&str]) -> Command {

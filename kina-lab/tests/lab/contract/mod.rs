@@ -5,7 +5,7 @@ mod faults;
 mod podman;
 mod run;
 
-use self::emulator::Emulator;
+pub use self::emulator::Emulator;
 use self::run::{Run, contract};
 
 /// Returns true if long runs are requested. Otherwise only a selection is run.
