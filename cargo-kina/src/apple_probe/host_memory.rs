@@ -20,7 +20,7 @@ pub(super) struct Processes(BTreeMap<u32, u64>);
 impl Processes {
     /// All processes of the host; none if the system does not list them.
     pub(super) async fn now() -> Self {
-        let listed = program("/bin/ps", &["-axo", "pid=,rss="]).await.unwrap_or_default();
+        let listed = program("/bin/ps", &["-ax", "-o", "pid=", "-o", "rss="]).await.unwrap_or_default();
         Self(listed.lines().filter_map(numbers).collect())
     }
 

@@ -66,7 +66,9 @@ pub(super) async fn examine(
         if let Some(reference) = &reference {
             removed.push(container.call(REMOVE_TIMEOUT, &["image", "delete", "-f", reference]).await);
         }
-        for reason in removed.into_iter().filter_map(Result::err) {
+        // It may not have been made yet.
+        let is_left = |reason: &String| !reason.contains("not found");
+        for reason in removed.into_iter().filter_map(Result::err).filter(is_left) {
             eprintln!("apple-probe: something is left: {reason}");
         }
     }

@@ -18,11 +18,11 @@ mod process;
 
 use std::process::ExitCode;
 
-pub(super) use self::apple::connect as connect_apple;
-pub(super) use self::ask::program;
 use clap::Args;
 use kina_engine::{EngineSettings, ProviderName, WorkspaceSettings};
 
+pub(super) use self::apple::connect as connect_apple;
+pub(super) use self::ask::program;
 use self::check::Report;
 use super::Format;
 use super::program::EXIT_FAILED;

@@ -1,16 +1,18 @@
 //! Network namespaces, made by the system's own programs: without the rights for them, and on a Mac, there are none.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use kina_engine::lab::search_path;
 use tokio::process::Command;
 
 /// Time limit for making a namespace.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
-const UP: &str = "ip link set lo up";
-/// xnu drops only the first packet to a silent port; this drops the answer to it, and all other resets with it.
-const DROP_RESETS: &str = "iptables -A OUTPUT -p tcp --tcp-flags RST RST -j DROP";
+/// Gets `ip`, `iptables`, and the command that it becomes.
+const PLAIN: &str = "\"$1\" link set lo up && shift 2 && exec \"$@\"";
+/// xnu does not answer the first packet to a silent port. This drops the answer to it, and all other resets with it.
+const DOUBLE: &str = "\"$1\" link set lo up && \"$2\" -A OUTPUT -p tcp --tcp-flags RST RST -j DROP && shift 2 && exec \"$@\"";
 
 /// A network of its own for a process and its children: nothing but loopback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,33 +25,40 @@ pub(super) enum Network {
 
 impl Network {
     /// A command that runs a program in a network of this kind.
-    pub(super) fn command(self, program: &Path) -> Command {
-        let mut command = Command::new("unshare");
+    ///
+    /// # Errors
+    /// If one of the programs that make it is missing.
+    pub(super) fn command(self, program: &Path) -> Result<Command, String> {
+        let mut command = Command::new(found("unshare")?);
         command.arg("--net");
         if !rustix::process::geteuid().is_root() {
             command.args(["--user", "--map-root-user"]);
         }
         let script = match self {
-            Self::Plain => format!("{UP} && exec \"$0\" \"$@\""),
-            Self::Double => format!("{UP} && {DROP_RESETS} && exec \"$0\" \"$@\""),
+            Self::Plain => PLAIN,
+            Self::Double => DOUBLE,
         };
-        command.args(["--", "sh", "-c", &script]).arg(program);
-        command
+        command.args(["--", "/bin/sh", "-c", script, "sh"]).arg(found("ip")?).arg(found("iptables")?).arg(program);
+        Ok(command)
     }
 }
 
 /// Fails, with the reason, if there can be no double here.
 pub(super) async fn check() -> Result<(), String> {
-    let mut command = Network::Double.command(Path::new("true"));
+    let mut command = Network::Double.command(Path::new("/bin/true"))?;
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let needs = "`unshare`, `ip` and `iptables` have to be there, with the rights to make a network namespace";
     match tokio::time::timeout(CHECK_TIMEOUT, command.output()).await {
         Ok(Ok(output)) if output.status.success() => Ok(()),
         Ok(Ok(output)) => {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Err(format!("no network namespace that drops resets can be made ({}: {said}): {needs}", output.status))
+            Err(format!("this process may make no network namespace that drops resets ({}: {said})", output.status))
         }
-        Ok(Err(error)) => Err(format!("`unshare` cannot be started ({error}): {needs}")),
+        Ok(Err(error)) => Err(format!("`unshare` cannot be started ({error})")),
         Err(_) => Err(format!("making a network namespace took longer than {} s", CHECK_TIMEOUT.as_secs())),
     }
+}
+
+fn found(name: &str) -> Result<PathBuf, String> {
+    let missing = || format!("there is no program `{name}`, which a network namespace that drops resets needs");
+    search_path::find(name, &search_path::of_this_process()).ok_or_else(missing)
 }

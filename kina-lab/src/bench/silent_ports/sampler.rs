@@ -45,7 +45,8 @@ struct Premises {
 impl Sampler {
     /// Starts it, and waits until it is ready for samples.
     pub(super) async fn start(network: Network) -> anyhow::Result<Self> {
-        let mut command = network.command(&std::env::current_exe().context("finding this executable failed")?);
+        let program = std::env::current_exe().context("finding this executable failed")?;
+        let mut command = network.command(&program).map_err(anyhow::Error::msg)?;
         command.args(["bench", "probe", "silent-ports"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().context("starting a process in a network of its own failed")?;
         let requests = process.stdin.take().context("it has no standard input")?;
