@@ -143,3 +143,80 @@ fn ended(component: &impl Awaited, status: String) -> ProviderError {
         log_tail: log_tail(component.log()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Component {
+        end: Mutex<Option<String>>,
+        log: PathBuf,
+    }
+
+    impl Component {
+        fn end(&self, status: &str) {
+            *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.to_owned());
+        }
+    }
+
+    impl Awaited for Component {
+        fn component(&self) -> &'static str {
+            "etcd"
+        }
+
+        fn log(&self) -> &Path {
+            &self.log
+        }
+
+        fn ended(&self) -> Option<String> {
+            self.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        }
+    }
+
+    async fn never() -> Result<(), String> {
+        std::future::pending().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_is_noticed_while_an_attempt_hangs() {
+        let component = Component::default();
+        let end = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            component.end("exit code 1");
+        };
+        let (waited, ()) = tokio::join!(poll(&component, ETCD_READY_TIMEOUT, ETCD_POLL_INTERVAL, never), end);
+        let Err(ProviderError::Ended { component, status, .. }) = waited else { panic!("{waited:?}") };
+        assert_eq!((component, status.as_str()), ("etcd", "exit code 1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_is_over_in_time_whatever_its_last_attempt_does() {
+        let component = Component::default();
+        let attempts = Mutex::new(0);
+        let attempt = || async {
+            let number = {
+                let mut attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
+                *attempts += 1;
+                *attempts
+            };
+            if number < 3 { Err(format!("refused {number}")) } else { never().await }
+        };
+        let waited = poll(&component, ETCD_READY_TIMEOUT, ETCD_POLL_INTERVAL, attempt).await;
+        let Err(ProviderError::NotReady { last_answer, .. }) = waited else { panic!("{waited:?}") };
+        assert_eq!(last_answer, "refused 2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_counts_as_long_as_the_component_lives() {
+        let component = Component::default();
+        let answered = || async { Ok::<_, String>(7) };
+        assert!(matches!(poll(&component, ETCD_READY_TIMEOUT, ETCD_POLL_INTERVAL, answered).await, Ok(7)));
+        component.end("killed by signal 9");
+        let waited = poll(&component, ETCD_READY_TIMEOUT, ETCD_POLL_INTERVAL, answered).await;
+        assert!(matches!(waited, Err(ProviderError::Ended { .. })), "{waited:?}");
+    }
+}
