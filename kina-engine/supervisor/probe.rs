@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use crate::layout::{API_PORT, PROBE_LOG, PROBE_SYNCED_LOG, Root};
 use crate::system::{self, Signals};
 
-/// The memory that is filled and freed.
-const FILLED_BYTES: usize = 512 << 20;
+/// The memory that is filled and freed: so many blocks.
+const BLOCKS: usize = 512;
+const BLOCK_BYTES: usize = 1 << 20;
 /// A machine whose host has forgotten it ends after this time.
 const LIFE_MAX: Duration = Duration::from_secs(900);
 /// Time limit of a connection on which nothing is asked.
@@ -99,7 +100,7 @@ fn answer(answers: &Mutex<Answers>, command: &str) -> io::Result<String> {
         }
         "fill" => {
             answers.filled = filled();
-            FILLED_BYTES as u64
+            (BLOCKS * BLOCK_BYTES) as u64
         }
         "free" => {
             answers.filled = Vec::new();
@@ -110,7 +111,7 @@ fn answer(answers: &Mutex<Answers>, command: &str) -> io::Result<String> {
     Ok(format!("done: {command} {number}\n"))
 }
 
-/// Returns memory of which each page is written, with numbers that do not repeat, so that no host can compress it.
+/// Returns memory of which each page is written, with numbers that do not repeat in it, so that no host can compress it.
 fn filled() -> Vec<u64> {
     let mut number = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
@@ -119,7 +120,12 @@ fn filled() -> Vec<u64> {
         number ^= number << 17;
         number
     };
-    (0..FILLED_BYTES / size_of::<u64>()).map(|_| next()).collect()
+    let block: Vec<u64> = (0..BLOCK_BYTES / size_of::<u64>()).map(|_| next()).collect();
+    let mut filled = Vec::with_capacity(BLOCKS * block.len());
+    for _ in 0..BLOCKS {
+        filled.extend_from_slice(&block);
+    }
+    filled
 }
 
 impl Appended {

@@ -9,6 +9,8 @@ use super::question::Finding;
 
 /// The growth, in kilobytes, by which the process of the machine is recognised: half of what the guest fills.
 const GROWTH_KB_MIN: u64 = 256 << 10;
+/// The decrease, in kilobytes, after which no more is waited for: nearly all that the guest frees.
+const RETURNED_KB_ENOUGH: u64 = 500 << 10;
 /// Time for the host to get freed memory back.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(20);
 const RETURN_POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -52,7 +54,7 @@ async fn ask(guest: &mut Guest, earlier: &Processes) -> Result<Finding, String> 
     guest.ask("free").await?;
     let start = Instant::now();
     let mut least_kb = full_kb;
-    while start.elapsed() < RETURN_TIMEOUT && full_kb - least_kb < 2 * GROWTH_KB_MIN {
+    while start.elapsed() < RETURN_TIMEOUT && full_kb - least_kb < RETURNED_KB_ENOUGH {
         tokio::time::sleep(RETURN_POLL_INTERVAL).await;
         let now = Processes::now().await;
         let size = now.0.get(&id).ok_or("the process of the machine has ended")?;

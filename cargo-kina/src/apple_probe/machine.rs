@@ -112,7 +112,8 @@ async fn ask_all(
         (Question::AppendVisibleMs, PLAIN_LOG, Append { command: "append", signal: Signal::User1 }),
         (Question::SyncedAppendVisibleMs, SYNCED_LOG, Append { command: "append-synced", signal: Signal::Hangup }),
     ] {
-        let visible = visibility::append_visible(append, &logs.join(file), guest.as_mut(), container, NAME);
+        let file = logs.join(file);
+        let visible = visibility::append_visible(append, &file, guest.as_mut(), container, NAME);
         answers.add(question, within_limit(visible).await)?;
     }
     let returned = match &mut guest {

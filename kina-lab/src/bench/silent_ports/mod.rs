@@ -178,16 +178,16 @@ mod tests {
     fn figures_are_of_the_double_and_each_missed_target_is_named() {
         let mut draft = Draft::begin("silent-ports", ABOUT);
         let plain = [sample(1.0), sample(1.0)];
-        assert!(report(&mut draft, &plain, &[sample(1.1), sample(1.2)]).expect("samples").is_empty());
+        assert!(report(&mut draft, &plain, &[sample(1.125), sample(1.1875)]).expect("samples").is_empty());
         let json = draft.finish().to_json().expect("JSON");
-        assert_eq!((json["boot_ratio"].as_f64(), json["start_ratio"].as_f64()), (Some(1.15), Some(1.15)));
-        assert_eq!((json["death_noticed_ms"].as_f64(), json["gateway_refused_ms"].as_f64()), (Some(120.0), Some(120.0)));
+        assert_eq!((json["boot_ratio"].as_f64(), json["start_ratio"].as_f64()), (Some(1.15625), Some(1.15625)));
+        assert_eq!((json["death_noticed_ms"].as_f64(), json["gateway_refused_ms"].as_f64()), (Some(118.75), Some(118.75)));
         assert_eq!((json["start_without_wait_ratio"].as_f64(), json["ok"].as_bool()), (Some(2.5), Some(true)));
 
         let mut draft = Draft::begin("silent-ports", ABOUT);
-        let missed = report(&mut draft, &plain, &[sample(6.0), sample(1.1)]).expect("samples");
+        let missed = report(&mut draft, &plain, &[sample(6.0), sample(1.125)]).expect("samples");
         assert_eq!(missed.len(), 4, "{missed:?}");
-        assert!(missed[0].starts_with("boot_ratio is 3.55 "), "{missed:?}");
+        assert!(missed[0].starts_with("boot_ratio is 3.56 "), "{missed:?}");
         let error = expect_none_missed(&missed).expect_err("four").to_string();
         assert!(error.contains("gateway_refused_ms is 600.00 and may be 200"), "{error}");
     }
