@@ -6,7 +6,9 @@ use clap::Subcommand;
 use kina_engine::ProviderName;
 
 use super::situation::{Situation, runtime};
-use super::{apple_probe, assets, doctor, image, kubeconfig, logs, metrics, program, run, status, stop, timings, top, warm};
+use super::{
+    apple_probe, assets, doctor, image, kubeconfig, logs, metrics, program, run, status, stop, timings, top, warm,
+};
 
 /// A command of users, but for measurements and completions, which differ between the programs.
 #[derive(Debug, Subcommand)]

@@ -146,7 +146,10 @@ mod tests {
         answers.add(Question::PortReachable, Finding::Flag(true)).expect("added");
         answers.add(Question::AppendVisibleMs, Finding::Never).expect("added");
         let json = answers.to_json();
-        assert_eq!((&json["port_reachable"]["answer"], &json["append_visible_ms"]["answer"]), (&json!(true), &Value::Null));
+        assert_eq!(
+            (&json["port_reachable"]["answer"], &json["append_visible_ms"]["answer"]),
+            (&json!(true), &Value::Null)
+        );
         assert_eq!((&json["simulated"], &json["port_reachable"]["simulated"]), (&json!(true), &json!(true)));
         let real = Answers::begin(false, None, None).expect("begun");
         assert!(!real.line(Question::StartMs, &Finding::Number(1.0)).contains("simulated"));

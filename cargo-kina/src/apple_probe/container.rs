@@ -75,7 +75,11 @@ impl Container {
     ///
     /// # Errors
     /// If it fails or takes too long, in words.
-    pub(super) async fn call<Word: AsRef<OsStr>>(&self, time_limit: Duration, words: &[Word]) -> Result<String, String> {
+    pub(super) async fn call<Word: AsRef<OsStr>>(
+        &self,
+        time_limit: Duration,
+        words: &[Word],
+    ) -> Result<String, String> {
         let said: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy()).collect();
         let said = format!("`container {}`", said.join(" "));
         let mut command = Command::new(&self.program);

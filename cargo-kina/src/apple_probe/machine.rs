@@ -189,7 +189,9 @@ async fn ensure_service(container: &Container) -> Result<(), String> {
     let said = container.call(SERVICE_START_TIMEOUT, &start).await;
     match is_running(container.look(&status).await) {
         true => Ok(()),
-        false => Err(said.err().unwrap_or_else(|| "the service of `container` does not run after its start".to_owned())),
+        false => {
+            Err(said.err().unwrap_or_else(|| "the service of `container` does not run after its start".to_owned()))
+        }
     }
 }
 
@@ -221,7 +223,8 @@ impl Room {
                 return Err(error).with_context(|| format!("locking {} failed", path.display()));
             }
         }
-        let directory = tempfile::tempdir_in(&parent).with_context(|| format!("making a directory in {} failed", parent.display()))?;
+        let directory = tempfile::tempdir_in(&parent)
+            .with_context(|| format!("making a directory in {} failed", parent.display()))?;
         Ok(Self { directory, _lock: lock })
     }
 

@@ -99,7 +99,9 @@ impl Question {
                  `sudo launchctl limit maxfiles 65536 200000`, then `container system stop` and `container system start`"
             }
             Self::OpenFilesMax => "the runtime helper gets the 65536 open files that it asks for",
-            Self::StartMs => "each boot, and each start of a stopped cluster, takes at least so long; others wait for it",
+            Self::StartMs => {
+                "each boot, and each start of a stopped cluster, takes at least so long; others wait for it"
+            }
             Self::PortReachable => "bug: the answer is not a number",
             Self::AppendVisibleMs | Self::SyncedAppendVisibleMs if AT_ONCE_MS_MAX < value => {
                 "each wait for an event of the supervisor takes so long, unless the second channel is faster"
@@ -126,7 +128,9 @@ impl Question {
                 "silent ports do not answer: `process` gives up each connection after 100 ms, and starts kube-apiserver \
                  once etcd answers"
             }
-            Self::OpenFilesMax => "the system does not tell: if machines fail with `Operation not permitted`, this is why",
+            Self::OpenFilesMax => {
+                "the system does not tell: if machines fail with `Operation not permitted`, this is why"
+            }
             Self::StartMs => {
                 "no cluster of `apple` boots here: kina ends a start that takes too long, looks at the list of containers, \
                  and reports it after the last try"

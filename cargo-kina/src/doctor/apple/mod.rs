@@ -58,7 +58,10 @@ pub(super) async fn examine(settings: &EngineSettings) -> (bool, Vec<Check>) {
 }
 
 /// Asks the program for its version. Nothing is started, and no image is made.
-pub(in super::super) async fn connect(program: PathBuf, settings: &EngineSettings) -> Result<AppleProvider, ProviderError> {
+pub(in super::super) async fn connect(
+    program: PathBuf,
+    settings: &EngineSettings,
+) -> Result<AppleProvider, ProviderError> {
     let paths =
         EnginePaths::from_environment(ProviderName::Apple).map_err(|error| AppleError::Image(Box::new(error)))?;
     let mut apple =

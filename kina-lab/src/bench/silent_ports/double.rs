@@ -12,7 +12,8 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 /// Gets `ip`, `iptables`, and the command that it becomes.
 const PLAIN: &str = "\"$1\" link set lo up && shift 2 && exec \"$@\"";
 /// xnu does not answer the first packet to a silent port. This drops the answer to it, and all other resets with it.
-const DOUBLE: &str = "\"$1\" link set lo up && \"$2\" -A OUTPUT -p tcp --tcp-flags RST RST -j DROP && shift 2 && exec \"$@\"";
+const DOUBLE: &str =
+    "\"$1\" link set lo up && \"$2\" -A OUTPUT -p tcp --tcp-flags RST RST -j DROP && shift 2 && exec \"$@\"";
 
 /// A network of its own for a process and its children: nothing but loopback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

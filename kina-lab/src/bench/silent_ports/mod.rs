@@ -126,7 +126,11 @@ fn report(draft: &mut Draft, of_plain: &[Sample], of_double: &[Sample]) -> anyho
         draft.add(Measurement::of(&format!("{name}_double_ms"), what, &in_double))?;
         let in_plain = values(of_plain, of);
         if !in_plain.is_empty() {
-            draft.add(Measurement::of(&format!("{name}_plain_ms"), &format!("{what}, without the double"), &in_plain))?;
+            draft.add(Measurement::of(
+                &format!("{name}_plain_ms"),
+                &format!("{what}, without the double"),
+                &in_plain,
+            ))?;
         }
     }
     let p50 = |samples: &[Sample], of: fn(&Sample) -> Option<f64>| {
@@ -181,7 +185,10 @@ mod tests {
         assert!(report(&mut draft, &plain, &[sample(1.125), sample(1.1875)]).expect("samples").is_empty());
         let json = draft.finish().to_json().expect("JSON");
         assert_eq!((json["boot_ratio"].as_f64(), json["start_ratio"].as_f64()), (Some(1.15625), Some(1.15625)));
-        assert_eq!((json["death_noticed_ms"].as_f64(), json["gateway_refused_ms"].as_f64()), (Some(118.75), Some(118.75)));
+        assert_eq!(
+            (json["death_noticed_ms"].as_f64(), json["gateway_refused_ms"].as_f64()),
+            (Some(118.75), Some(118.75))
+        );
         assert_eq!((json["start_without_wait_ratio"].as_f64(), json["ok"].as_bool()), (Some(2.5), Some(true)));
 
         let mut draft = Draft::begin("silent-ports", ABOUT);
