@@ -5,7 +5,8 @@
 #
 # Writes DIRECTORY (kina-apple-report-<date> if not given) and DIRECTORY.tar.gz beside it:
 #
-#   answers.tsv       what only a Mac can tell: question, answer, consequence. Minutes after kina was built, before all else
+#   answers.tsv       facts that only a Mac can tell: question, answer, consequence. Minutes after kina was built, before all
+#                     other results
 #   summary.tsv       each step: its name, exit code, seconds
 #   probe.json        cargo kina apple-probe, which gave the answers
 #   system.txt        macOS, processor, memory, kind of session, limit of open files
@@ -187,7 +188,7 @@ redact_into_report() {
     done
 }
 
-# What only a Mac can tell, before anything that takes longer: each answer is in the report, even if nothing else will be.
+# Asks what only a Mac can tell, before anything that takes longer, so that the answers exist even if nothing else will.
 ask_first() {
     : >"$work/answers.tsv"
     step probe "$probe_seconds_max" probe.json "$program" apple-probe --format json --answers "$work/answers.tsv"
