@@ -112,7 +112,8 @@ pub enum GatewayError {
 }
 
 impl PreparedGateway {
-    /// Makes certificates and listener. `has_ended` tells of the API server. [`Upstream::warm_up`] then opens connections to the API server in advance.
+    /// Makes certificates and listener. `has_ended` tells of the API server. [`Upstream::warm_up`] then opens connections to
+    /// it in advance.
     pub(crate) async fn prepare(
         access: &ClusterAccess,
         has_ended: HasEnded,

@@ -452,12 +452,12 @@ impl Rewinder {
         Ok(self.cluster.wait_ready(readiness).await?)
     }
 
-    /// Returns true if the API server accepts tokens that a lease asked for.
     /// Returns true if a lease may have asked for tokens without being noticed.
     fn may_have_missed_tokens(&self) -> bool {
         !sabotage::is_off(Part::Tokens) && !self.cluster.notices_tokens()
     }
 
+    /// Returns true if the API server accepts tokens that a lease asked for.
     fn tokens_were_made(&self) -> Result<bool, RewindError> {
         Ok(!sabotage::is_off(Part::Tokens) && self.cluster.tokens_were_made()?)
     }

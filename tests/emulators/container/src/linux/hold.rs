@@ -10,6 +10,7 @@ use container_command_line::{Code, Failure};
 use super::store::Store;
 
 /// Starts a process that holds the lock, and returns when it has it. It goes on if this call is killed.
+#[allow(clippy::zombie_processes, reason = "it outlives this process, which ends after one command")]
 pub(crate) fn start(root: &Path, time: Duration) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::runtime(Code::InternalError, format!("emulator: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
