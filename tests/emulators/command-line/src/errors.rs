@@ -175,9 +175,11 @@ pub mod messages {
         Failure::runtime(Code::NotFound, format!("image not found: {reference}"))
     }
 
-    /// A pull from a registry that does not exist. A creation without its image pulls as well, and ends like this.
+    /// A pull from a registry that does not exist. A creation without its image pulls as well, and ends like this. A
+    /// reference that begins with no host is one of Docker Hub.
     pub fn pull_failed(reference: &str) -> Failure {
-        let host = reference.split('/').next().unwrap_or_default();
+        let is_host = |first: &&str| first.contains(['.', ':']) || *first == "localhost";
+        let host = reference.split_once('/').map(|(first, _)| first).filter(is_host).unwrap_or("docker.io");
         Failure::runtime(Code::InternalError, format!("failed to resolve either repository hostname {host}"))
     }
 
