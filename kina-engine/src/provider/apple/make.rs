@@ -25,7 +25,7 @@ pub(super) async fn make(
         let Err(error) = created else { return Ok(()) };
         let is_open = error.kind.leaves_open_what_happened() || error.kind == Kind::ImageMissing;
         // An earlier try whose outcome is unknown may have made one by now.
-        if !is_open && !(error.kind == Kind::Exists && !failures.is_empty()) {
+        if !is_open && (error.kind != Kind::Exists || failures.is_empty()) {
             return Err(error);
         }
         match shared.cli.find(&spec.name).await? {
