@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use cargo_kina::PrivateEngine;
 use kina_engine::lab::protocol::{ClientMessage, EngineMessage, PROTOCOL};
-use kina_engine::{EngineClient, ProviderName, Status, VERSION};
+use kina_engine::{Status, VERSION};
 
 use super::wait_until_blocking;
 
@@ -56,8 +56,9 @@ impl Realm {
     }
 
     /// A client of its engine. It starts none: a child does.
-    pub fn client(&self) -> EngineClient {
-        self.0.client(ProviderName::Process).expect("paths of the directories made for it")
+    #[cfg(target_os = "linux")]
+    pub fn client(&self) -> kina_engine::EngineClient {
+        self.0.client(kina_engine::ProviderName::Process).expect("paths of the directories made for it")
     }
 
     /// The command that runs one test of this binary.
