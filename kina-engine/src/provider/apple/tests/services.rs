@@ -84,11 +84,9 @@ async fn an_image_is_loaded_once_and_no_more_than_three_at_a_time() {
     let fake = Fake::new();
     let (cli, images) = (fake.cli(), Images::new());
     // Each load sets a mark for a moment, and notes the number of marks.
-    let slow = format!(
-        "mkdir -p now; touch now/$$; ls now | wc -l >>most; sleep 0.3; rm now/$$\n
-        until mkdir lock 2>/dev/null; do sleep 0.01; done; load \"$name\"; rmdir lock; exit 0"
-    );
-    fake.fault("image-load", &slow);
+    let slow = "mkdir -p now; touch now/$$; ls now | wc -l >>most; sleep 0.3; rm now/$$\n
+        until mkdir lock 2>/dev/null; do sleep 0.01; done; load \"$name\"; rmdir lock; exit 0";
+    fake.fault("image-load", slow);
     let numbers = [1, 1, 2, 3, 4, 5, 1];
     futures::future::join_all(numbers.map(|number| {
         let (cli, images) = (&cli, &images);
