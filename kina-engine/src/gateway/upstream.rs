@@ -22,6 +22,9 @@ const WARM_AGE_MAX: Duration = Duration::from_secs(25);
 /// Time limit of a new connection to an API server on loopback that runs, on the busiest machine.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The handshake of a connection that the API server took just before its end never ends by itself.
+const ENDED_POLL_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Returns true if the API server is known to have ended.
 pub(crate) type HasEnded = Arc<dyn Fn() -> bool + Send + Sync>;
 
@@ -105,6 +108,15 @@ impl Upstream {
             stream.set_nodelay(true)?;
             connector.connect(ServerName::IpAddress(IpAddr::from(self.address.ip())), stream).await
         };
+        let connect = async {
+            tokio::select! {
+                biased;
+                () = self.ended() => {
+                    Err(std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "the API server has ended"))
+                }
+                connected = connect => connected,
+            }
+        };
         tokio::time::timeout(DIAL_TIMEOUT, connect).await?
     }
 
@@ -112,13 +124,18 @@ impl Upstream {
     /// not every system refuses, and one that runs may have a full queue. The caller limits the time.
     async fn reach(&self) -> Result<TcpStream, std::io::Error> {
         loop {
-            if (self.has_ended)() {
-                return Err(std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "the API server has ended"));
-            }
             match loopback::connect(self.address).await {
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {}
                 connected => return connected,
             }
+        }
+    }
+
+    /// Waits until the API server is known to have ended. Its port may have taken a connection until then, which is
+    /// never answered.
+    async fn ended(&self) {
+        while !(self.has_ended)() {
+            tokio::time::sleep(ENDED_POLL_INTERVAL).await;
         }
     }
 }
