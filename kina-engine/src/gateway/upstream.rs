@@ -22,7 +22,7 @@ const WARM_AGE_MAX: Duration = Duration::from_secs(25);
 /// Time limit of a new connection to an API server on loopback that runs, on the busiest machine.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The handshake of a connection that the API server took just before its end never ends by itself.
+/// Interval between looks for the end of the API server during a dial.
 const ENDED_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Returns true if the API server is known to have ended.
@@ -108,20 +108,17 @@ impl Upstream {
             stream.set_nodelay(true)?;
             connector.connect(ServerName::IpAddress(IpAddr::from(self.address.ip())), stream).await
         };
-        let connect = async {
-            tokio::select! {
-                biased;
-                () = self.ended() => {
-                    Err(std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "the API server has ended"))
-                }
-                connected = connect => connected,
+        tokio::select! {
+            biased;
+            () = self.wait_ended() => {
+                Err(std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "the API server has ended"))
             }
-        };
-        tokio::time::timeout(DIAL_TIMEOUT, connect).await?
+            connected = tokio::time::timeout(DIAL_TIMEOUT, connect) => connected?,
+        }
     }
 
-    /// Connects to the port, as long as the API server may be there: one that has ended leaves a silent port behind, which
-    /// not every system refuses, and one that runs may have a full queue. The caller limits the time.
+    /// Connects to the port, again and again while it does not answer: an API server that runs may have a full queue, and
+    /// one that has ended leaves a silent port behind, which not every system refuses. The caller limits the time.
     async fn reach(&self) -> Result<TcpStream, std::io::Error> {
         loop {
             match loopback::connect(self.address).await {
@@ -133,7 +130,7 @@ impl Upstream {
 
     /// Waits until the API server is known to have ended. Its port may have taken a connection until then, which is
     /// never answered.
-    async fn ended(&self) {
+    async fn wait_ended(&self) {
         while !(self.has_ended)() {
             tokio::time::sleep(ENDED_POLL_INTERVAL).await;
         }

@@ -13,11 +13,11 @@ use std::time::Instant;
 use super::super::image::ClusterImage;
 use super::super::settings::{AppleSettings, PROGRAM_VARIABLE, find_program};
 use super::super::{AppleProvider, ImageSource};
+use super::request_of;
 use crate::api_client::ApiClient;
-use crate::assets::{AssetSource, Assets};
+use crate::assets::Assets;
 use crate::etcd::{EtcdClient, PackedState, WriteOperation};
-use crate::protocol::Profile;
-use crate::provider::{CreateRequest, ProvidedCluster, Provider, Readiness};
+use crate::provider::{ProvidedCluster, Provider, Readiness};
 
 const IMAGE_VARIABLE: &str = "KINA_TEST_IMAGE";
 const KEY: &[u8] = b"/kina-live-test";
@@ -36,19 +36,6 @@ async fn provider(directory: &Path) -> AppleProvider {
     let source: Arc<dyn ImageSource> = Arc::new(move |_: &Assets| Ok(image.clone()));
     let settings = AppleSettings::new(program, clusters, logs, journals);
     AppleProvider::connect(settings, source).await.expect("a program that answers")
-}
-
-fn request(name: &str, initial_state: PackedState) -> CreateRequest {
-    let assets = Assets {
-        kube_apiserver: "/none/kube-apiserver".into(),
-        etcd: "/none/etcd".into(),
-        identity: "none".to_owned(),
-        version: None,
-        source: AssetSource::ExplicitDirectory,
-        controllers: None,
-        trusted: Default::default(),
-    };
-    CreateRequest { name: name.to_owned(), assets, profile: Profile::Api, initial_state: Arc::new(initial_state) }
 }
 
 async fn etcd(cluster: &dyn ProvidedCluster) -> EtcdClient {
@@ -77,7 +64,7 @@ async fn clusters_are_made_stopped_started_and_removed() {
     let since = Instant::now();
     let note = |what: &str| eprintln!("{what}: {} ms since the beginning", since.elapsed().as_millis());
     eprintln!("{}; simulated: {}", provider.program_version(), provider.capabilities().simulated);
-    let first = provider.create(request("c1", PackedState::default())).await.expect("made");
+    let first = provider.create(request_of("c1", PackedState::default())).await.expect("made");
     note("made from nothing");
     first.wait_ready(Readiness::Full).await.expect("ready");
     note("fully ready");
@@ -104,7 +91,7 @@ async fn clusters_are_made_stopped_started_and_removed() {
     let (state, _) = etcd(&*first).await.read_all(b"/registry/").await.expect("read");
     let mut packed = PackedState::default();
     state.iter().for_each(|stored| packed.push(&stored.key, &stored.value));
-    let second = provider.create(request("c2", packed)).await.expect("made");
+    let second = provider.create(request_of("c2", packed)).await.expect("made");
     second.wait_ready(Readiness::Early).await.expect("ready");
     note("made from a state and ready early");
     assert!(4 <= names_of_namespaces(&*second).await);

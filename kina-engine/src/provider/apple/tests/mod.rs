@@ -27,6 +27,7 @@ use super::labels::{Owner, REALM};
 use super::settings::AppleSettings;
 use super::shared::Shared;
 use crate::assets::{AssetSource, Assets};
+use crate::etcd::PackedState;
 use crate::protocol::Profile;
 use crate::provider::port::ReservedPort;
 use crate::provider::tokens::{AUDIT_LOG, TokenKeys};
@@ -273,6 +274,11 @@ fn kind(error: &ProviderError) -> Option<Kind> {
 }
 
 fn request() -> CreateRequest {
+    request_of("c1", PackedState::default())
+}
+
+/// A cluster of this name from this state. Its binaries do not exist: they are in the image.
+fn request_of(name: &str, initial_state: PackedState) -> CreateRequest {
     let assets = Assets {
         kube_apiserver: "/none/kube-apiserver".into(),
         etcd: "/none/etcd".into(),
@@ -282,7 +288,7 @@ fn request() -> CreateRequest {
         controllers: None,
         trusted: Default::default(),
     };
-    CreateRequest { name: "c1".to_owned(), assets, profile: Profile::Api, initial_state: Arc::default() }
+    CreateRequest { name: name.to_owned(), assets, profile: Profile::Api, initial_state: Arc::new(initial_state) }
 }
 
 fn labels(owner: &Owner, cluster: &str) -> BTreeMap<String, String> {
