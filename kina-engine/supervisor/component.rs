@@ -1,7 +1,7 @@
 //! One component: its command line, its log, its process.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::{CommandExt, parent_id};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,6 +10,9 @@ use crate::layout::{
     API_SERVER_ARGUMENTS, API_SERVER_LOG, ETCD, ETCD_ARGUMENTS, ETCD_LOG, KUBE_API_SERVER, READINESS_SOCKET, Root,
 };
 use crate::system;
+
+/// The length of the end of a log that is reported.
+const LOG_TAIL_BYTES: u64 = 2_000;
 
 /// A component to watch over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +32,33 @@ impl Component {
         }
     }
 
+    /// Returns the end of its log; the error if it cannot be read.
+    pub fn log_tail(self, root: &Root) -> String {
+        let path = root.log_file(self.log());
+        let read = || {
+            let mut file = File::open(&path)?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES)))?;
+            let mut tail = Vec::new();
+            file.take(LOG_TAIL_BYTES).read_to_end(&mut tail)?;
+            io::Result::Ok(tail)
+        };
+        match read() {
+            Ok(tail) => String::from_utf8_lossy(&tail).trim_end().to_owned(),
+            Err(error) => format!("reading {} failed: {error}", path.display()),
+        }
+    }
+
     /// Starts it with the current arguments in its file, and returns its process id.
     ///
     /// # Errors
     /// A message with the operation that failed.
     pub fn start(self, root: &Root) -> Result<u32, String> {
-        let (program, arguments, log) = match self {
-            Self::Etcd => (ETCD, ETCD_ARGUMENTS, ETCD_LOG),
-            Self::KubeApiServer => (KUBE_API_SERVER, API_SERVER_ARGUMENTS, API_SERVER_LOG),
+        let (program, arguments) = match self {
+            Self::Etcd => (ETCD, ETCD_ARGUMENTS),
+            Self::KubeApiServer => (KUBE_API_SERVER, API_SERVER_ARGUMENTS),
         };
-        let (program, arguments, log) = (root.path(program), root.cluster_file(arguments), root.log_file(log));
+        let (program, arguments, log) = (root.path(program), root.cluster_file(arguments), root.log_file(self.log()));
         let failed = |what: &str, path: &Path, error: io::Error| format!("{what} {} failed: {error}", path.display());
         let arguments = std::fs::read_to_string(&arguments).map_err(|error| failed("reading", &arguments, error))?;
         let open_log = || File::options().create(true).append(true).open(&log);
@@ -69,5 +89,12 @@ impl Component {
             command.pre_exec(prepare);
         }
         command.spawn().map(|child| child.id()).map_err(|error| failed("starting", &program, error))
+    }
+
+    fn log(self) -> &'static str {
+        match self {
+            Self::Etcd => ETCD_LOG,
+            Self::KubeApiServer => API_SERVER_LOG,
+        }
     }
 }

@@ -23,6 +23,8 @@ pub enum Event {
     KubeApiServerStarted,
     /// kube-apiserver was ended and started again.
     KubeApiServerRestarted,
+    /// The end of the log of a component that is about to be reported as ended.
+    ComponentLog,
     /// A component ended without being asked to.
     ComponentEnded,
     /// A signal came at a time at which it has no meaning.
@@ -47,6 +49,7 @@ impl Event {
             Self::StateComplete => "state_complete",
             Self::KubeApiServerStarted => "kube_apiserver_started",
             Self::KubeApiServerRestarted => "kube_apiserver_restarted",
+            Self::ComponentLog => "component_log",
             Self::ComponentEnded => "component_ended",
             Self::SignalIgnored => "signal_ignored",
             Self::Stopping => "stopping",
@@ -64,12 +67,18 @@ impl Events {
 
     /// Reports an event.
     pub fn tell(&mut self, event: Event, detail: &str) {
-        let line = line(self.start.elapsed().as_millis(), event, detail);
-        // Failures are ignored: the output may be closed or the disk full, and the cluster matters more than its log.
-        let _ = std::io::stdout().write_all(line.as_bytes());
+        let line = self.print(event, detail);
         if let Some(log) = &mut self.log {
             let _ = log.write_all(line.as_bytes()).and_then(|()| log.sync_data());
         }
+    }
+
+    /// Reports an event to standard output alone, and returns the line.
+    pub fn print(&self, event: Event, detail: &str) -> String {
+        let line = line(self.start.elapsed().as_millis(), event, detail);
+        // Failures are ignored: the output may be closed or the disk full, and the cluster matters more than its log.
+        let _ = std::io::stdout().write_all(line.as_bytes());
+        line
     }
 }
 

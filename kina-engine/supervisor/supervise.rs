@@ -223,6 +223,8 @@ impl Cluster<'_> {
     fn reap_and_check(&mut self) -> Result<(), String> {
         match self.reap()? {
             Some((component, status)) => {
+                // The host may never see the log itself.
+                self.events.print(Event::ComponentLog, &component.log_tail(self.root));
                 let detail = format!("{} ended ({status})", component.name());
                 self.events.tell(Event::ComponentEnded, &detail);
                 Err(detail)

@@ -31,6 +31,11 @@ pub(super) trait Awaited: Sync {
     /// Returns its exit status in words, if it has ended.
     fn ended(&self) -> Option<String>;
 
+    /// Returns the end of its log.
+    fn log_tail(&self) -> impl Future<Output = String> + Send {
+        async { log_tail(self.log()) }
+    }
+
     /// Waits until it has ended, and returns its exit status in words.
     fn wait_ended(&self) -> impl Future<Output = String> + Send {
         async {
@@ -101,7 +106,7 @@ pub(super) async fn wait_api_server(
 /// Waits until a component beside the awaited one has ended, and returns the error to give up with.
 pub(super) async fn wait_ended(component: &impl Awaited) -> ProviderError {
     let status = component.wait_ended().await;
-    ended(component, status)
+    ended(component, status).await
 }
 
 async fn poll<Output, Answer: Future<Output = Result<Output, String>>>(
@@ -116,7 +121,7 @@ async fn poll<Output, Answer: Future<Output = Result<Output, String>>>(
     loop {
         tokio::select! {
             biased;
-            status = &mut awaited_end => return Err(ended(awaited, status)),
+            status = &mut awaited_end => return Err(ended(awaited, status).await),
             answer = attempt() => match answer {
                 Ok(output) => return Ok(output),
                 Err(answer) => last_answer = answer,
@@ -127,7 +132,7 @@ async fn poll<Output, Answer: Future<Output = Result<Output, String>>>(
                     waited_seconds: timeout.as_secs(),
                     last_answer,
                     log: awaited.log().to_owned(),
-                    log_tail: log_tail(awaited.log()),
+                    log_tail: awaited.log_tail().await,
                 });
             }
         }
@@ -135,12 +140,12 @@ async fn poll<Output, Answer: Future<Output = Result<Output, String>>>(
     }
 }
 
-fn ended(component: &impl Awaited, status: String) -> ProviderError {
+async fn ended(component: &impl Awaited, status: String) -> ProviderError {
     ProviderError::Ended {
         component: component.component(),
         status,
         log: component.log().to_owned(),
-        log_tail: log_tail(component.log()),
+        log_tail: component.log_tail().await,
     }
 }
 

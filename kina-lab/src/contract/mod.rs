@@ -3,10 +3,15 @@
 //! A check knows the provider by its trait and its capabilities, and never by its name. Each has clusters of its own
 //! and a bound, and once it has ended in any way, nothing of its clusters may be left.
 //!
-//! - `checks`: the checks. `scene`: their surroundings. `client`: requests to a cluster. `report`: the results.
+//! A provider may fail, as long as it says so in a way that an engine can act on. So a check that ends with a failure for
+//! which an engine would make another cluster, or that the user can repair, is repeated, and the report tells why.
+//!
+//! - `checks`: the checks. `failures`: their failures. `scene`: their surroundings. `client`: requests to a cluster.
+//!   `report`: the results.
 
 mod checks;
 mod client;
+mod failures;
 mod report;
 mod scene;
 
@@ -20,11 +25,15 @@ use kina_engine::ProviderName;
 pub(super) use self::client::writes_allowed;
 
 use self::checks::{CHECKS, Check, Verdict};
+use self::failures::{is_for_the_user, is_replaced};
 use self::report::{CheckReport, Outcome, Report};
 use self::scene::{Scene, Stage};
 
 /// Time limit for the removal of the remains of a check's clusters.
 const CLEAN_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// A provider is of no use if a check fails more often than this, even if each failure may pass.
+const REPETITIONS_MAX: usize = 2;
 
 /// Check that a provider keeps the promises that all providers make
 #[derive(Debug, Args)]
@@ -73,8 +82,42 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Check>> {
     names.iter().map(find).collect()
 }
 
-async fn run_check(stage: &Stage, check: &Check) -> CheckReport {
+/// Runs a check, and once more after each failure that may pass.
+async fn run_check(stage: &Stage, check: &'static Check) -> CheckReport {
     let start = Instant::now();
+    let mut passing_failures = Vec::new();
+    let (outcome, reason) = loop {
+        match try_check(stage, check).await {
+            Tried::Ended(outcome, reason) => break (outcome, reason),
+            Tried::MayPass(error) => {
+                let reason = kina_engine::with_causes(error.as_ref());
+                if REPETITIONS_MAX <= passing_failures.len() {
+                    break (Outcome::Failed, Some(reason));
+                }
+                say(&format!("{} is repeated after a failure that may pass: {reason}", check.name));
+                passing_failures.push(reason);
+            }
+        }
+    };
+    let report = CheckReport {
+        name: check.name,
+        outcome,
+        reason,
+        passing_failures,
+        ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    say(&report.to_string());
+    report
+}
+
+/// The end of one run of a check.
+enum Tried {
+    Ended(Outcome, Option<String>),
+    /// A failure that an engine answers with another cluster, or that the user repairs. Nothing is left of the clusters.
+    MayPass(anyhow::Error),
+}
+
+async fn try_check(stage: &Stage, check: &Check) -> Tried {
     let scene = Scene::new(stage, check.name);
     // The common state is made before the first check that needs it is timed.
     let prepared = if check.makes_state { Ok(()) } else { stage.state().await.map(drop) };
@@ -83,23 +126,16 @@ async fn run_check(stage: &Stage, check: &Check) -> CheckReport {
         Err(error) => Ok(Err(error.context("no state to start clusters from could be made"))),
     };
     let cleaned = tokio::time::timeout(CLEAN_TIMEOUT, scene.clean()).await;
-    let (outcome, reason) = match (checked, cleaned) {
-        (Ok(Err(error)), _) => (Outcome::Failed, Some(kina_engine::with_causes(error.as_ref()))),
-        (Err(_), _) => (Outcome::Failed, Some(format!("it did not end within {} s", check.timeout.as_secs()))),
-        (_, Ok(Err(error))) => (Outcome::Failed, Some(kina_engine::with_causes(error.as_ref()))),
-        (_, Err(_)) => (Outcome::Failed, Some(format!("its end took more than {} s", CLEAN_TIMEOUT.as_secs()))),
-        (Ok(Ok(Verdict::Passed)), _) => (Outcome::Passed, None),
-        (Ok(Ok(Verdict::PassedWith(note))), _) => (Outcome::Passed, Some(note)),
-        (Ok(Ok(Verdict::Skipped(reason))), _) => (Outcome::Skipped, Some(reason)),
-    };
-    let report = CheckReport {
-        name: check.name,
-        outcome,
-        reason,
-        ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-    };
-    say(&report.to_string());
-    report
+    let failed = |reason| Tried::Ended(Outcome::Failed, Some(reason));
+    match (checked, cleaned) {
+        (_, Err(_)) => failed(format!("its end took more than {} s", CLEAN_TIMEOUT.as_secs())),
+        (Ok(Err(error)), Ok(Ok(()))) if is_replaced(&error) || is_for_the_user(&error) => Tried::MayPass(error),
+        (Ok(Err(error)), _) | (_, Ok(Err(error))) => failed(kina_engine::with_causes(error.as_ref())),
+        (Err(_), _) => failed(format!("it did not end within {} s", check.timeout.as_secs())),
+        (Ok(Ok(Verdict::Passed)), _) => Tried::Ended(Outcome::Passed, None),
+        (Ok(Ok(Verdict::PassedWith(note))), _) => Tried::Ended(Outcome::Passed, Some(note)),
+        (Ok(Ok(Verdict::Skipped(reason))), _) => Tried::Ended(Outcome::Skipped, Some(reason)),
+    }
 }
 
 fn say(text: &str) {

@@ -157,6 +157,11 @@ fn when_a_component_ends_the_supervisor_logs_it_ends_the_other_and_fails() {
         let told = |event: &str, detail: &str| (event.to_owned(), detail.to_owned());
         let expected = [told("component_ended", &detail), told("stopping", &detail), told("stopped", "")];
         assert_eq!(scene.events()[4..], expected);
+        // The host may never see the component's own log.
+        let output = scene.output();
+        let printed = output.lines().find(|line| line.contains("component_log")).expect(&output);
+        let last = scene.log(&format!("{component}.log")).lines().last().expect("a line").to_owned();
+        assert!(printed.contains(&last), "{printed}: {last}");
         assert!(processes.into_iter().all(has_ended));
     }
 }

@@ -1,5 +1,6 @@
 //! An image with emulated components, unpacked into a directory, and its supervisor at work there.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +15,9 @@ use tempfile::TempDir;
 /// Far more than any wait here takes; only a failure lasts that long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The file for the supervisor's output.
+const OUTPUT: &str = "output";
 
 /// The directory that stands for the root of an image.
 pub(crate) struct Scene {
@@ -85,6 +89,11 @@ impl Scene {
         std::fs::read_to_string(self.path(layout::LOG_DIRECTORY).join(name)).unwrap_or_default()
     }
 
+    /// Returns everything that the supervisor has printed.
+    pub(crate) fn output(&self) -> String {
+        std::fs::read_to_string(self.root.path().join(OUTPUT)).unwrap_or_default()
+    }
+
     pub(crate) fn forget_log(&self) {
         std::fs::remove_file(self.path(layout::LOG_DIRECTORY).join(layout::SUPERVISOR_LOG)).expect("log");
     }
@@ -153,7 +162,8 @@ impl Scene {
         let mut words: Vec<_> = before.iter().map(Into::into).collect();
         words.extend([program, "--root".into(), self.root.path().into()]);
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        let output = File::create(self.root.path().join(OUTPUT)).expect("a file");
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(output).process_group(0);
         command
     }
 }

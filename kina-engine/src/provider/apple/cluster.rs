@@ -92,6 +92,7 @@ struct Guest {
     component: &'static str,
     log: PathBuf,
     running: Running,
+    shared: Arc<Shared>,
 }
 
 impl AppleCluster {
@@ -274,7 +275,7 @@ impl AppleCluster {
     fn guest(&self, component: &'static str) -> Result<Guest, ProviderError> {
         let running = self.running_now()?;
         let log = self.log_directory.join(format!("{component}.log"));
-        Ok(Guest { component, log, running })
+        Ok(Guest { component, log, running, shared: Arc::clone(&self.shared) })
     }
 
     fn events_now(&self) -> Result<Arc<GuestEvents>, ProviderError> {
@@ -415,6 +416,10 @@ impl Awaited for Guest {
 
     fn ended(&self) -> Option<String> {
         self.running.events.end_in_file().map(|(_, how)| how).or_else(|| self.running.watch.ended())
+    }
+
+    fn log_tail(&self) -> impl Future<Output = String> + Send {
+        self.running.events.log_tail(&self.shared.cli, &self.log)
     }
 }
 

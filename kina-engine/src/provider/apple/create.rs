@@ -166,7 +166,7 @@ async fn explain(
     let explained = if let Some((Some(component), status)) = end {
         // It logged the reason before the machine was seen to run.
         let log = log_directory.join(format!("{component}.log"));
-        ProviderError::Ended { component, status, log_tail: log_tail(&log), log }
+        ProviderError::Ended { component, status, log_tail: events.log_tail(&shared.cli, &log).await, log }
     } else if error.kind == Kind::NotRunning {
         let log = log_directory.join(guest::SUPERVISOR_LOG);
         let log_tail = match log.exists() {

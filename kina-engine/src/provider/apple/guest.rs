@@ -18,6 +18,7 @@ const COMPONENTS: [&str; 2] = ["etcd", "kube-apiserver"];
 pub(super) const ETCD_SERVING: &str = "etcd_serving";
 pub(super) const STATE_COMPLETE: &str = "state_complete";
 pub(super) const API_SERVER_RESTARTED: &str = "kube_apiserver_restarted";
+pub(super) const COMPONENT_LOG: &str = "component_log";
 pub(super) const COMPONENT_ENDED: &str = "component_ended";
 
 /// One line of the supervisor's log.
@@ -62,6 +63,11 @@ pub(super) fn end_among(events: &[Event]) -> Option<(Option<&'static str>, Strin
     let how = events.iter().find(|said| said.event == COMPONENT_ENDED)?.detail_text();
     let component = COMPONENTS.into_iter().find(|component| how.split([' ', ':']).next() == Some(*component));
     Some((component, how))
+}
+
+/// Returns the end of the log of the first component that has ended.
+pub(super) fn log_tail_among(events: &[Event]) -> Option<String> {
+    events.iter().find(|said| said.event == COMPONENT_LOG).map(Event::detail_text)
 }
 
 /// Counts the events of this name.

@@ -5,6 +5,9 @@
 //! known for every Mac: where it lags, or where the file never changes, the engine learns the same from the log, which
 //! costs a call.
 
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +18,7 @@ use super::error::{ContainerError, ContainerErrorKind as Kind};
 use super::failures::Failures;
 use super::guest::{self, Event};
 use super::json::ContainerState;
+use crate::log_tail::log_tail;
 
 const FILE_POLL_INTERVAL: Duration = Duration::from_millis(4);
 /// Interval between calls for the log.
@@ -71,6 +75,20 @@ impl GuestEvents {
             Some(end) => Some(end),
             None => guest::end_among(&self.in_output(cli).await),
         }
+    }
+
+    /// Returns the end of the log of a component that has ended. Where the host does not see the file, this is what the
+    /// supervisor has printed of it. It is also written to the file if there is none, because messages name it.
+    pub(super) async fn log_tail(&self, cli: &ContainerCli, log: &Path) -> String {
+        let exists = log.exists();
+        if exists && !self.lag() {
+            return log_tail(log);
+        }
+        let Some(printed) = guest::log_tail_among(&self.in_output(cli).await) else { return log_tail(log) };
+        if !exists && let Err(error) = write_new(log, &printed) {
+            return format!("{printed}\n(this is in no log: writing {} failed: {error})", log.display());
+        }
+        printed
     }
 
     /// Returns true if etcd has reported that it serves.
@@ -171,4 +189,9 @@ impl GuestEvents {
 
 fn etcd_log_bytes(log_directory: &Path) -> u64 {
     std::fs::metadata(log_directory.join(guest::ETCD_LOG)).map_or(0, |metadata| metadata.len())
+}
+
+fn write_new(log: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(log)?;
+    writeln!(file, "{text}")
 }

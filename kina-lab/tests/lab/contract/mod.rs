@@ -15,6 +15,10 @@ fn is_long() -> bool {
 
 /// Asserts that every check passed, except for those that may be skipped.
 fn passed(run: &Run, simulated: bool, may_skip: &[&str]) {
+    passed_repeating(run, simulated, may_skip, 0);
+}
+
+fn passed_repeating(run: &Run, simulated: bool, may_skip: &[&str], repeated: usize) {
     let Run { report, is_success, stderr } = run;
     assert_eq!(report["simulated"], simulated, "{report}");
     let checks = report["checks"].as_array().expect("checks");
@@ -24,6 +28,7 @@ fn passed(run: &Run, simulated: bool, may_skip: &[&str]) {
     }
     let count = |name: &str| usize::try_from(report[name].as_u64().expect("a number")).expect("small");
     assert_eq!(count("passed") + count("failed") + count("skipped"), checks.len(), "{report}");
+    assert_eq!(count("repeated"), repeated, "{report}\n{stderr}");
     assert!(*is_success, "{report}\n{stderr}");
 }
 

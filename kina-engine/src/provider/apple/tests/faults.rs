@@ -202,6 +202,26 @@ async fn mount_never() {
     assert_eq!(end, (Some("etcd"), "etcd ended (signal 9)".to_owned()));
 }
 
+/// The supervisor prints the end of a log that is never seen, and messages name the file, so it is written.
+#[tokio::test]
+async fn the_log_of_a_component_that_has_ended_is_kept_although_it_is_never_seen() {
+    let setup = patient();
+    let log = setup.fake.path("etcd.log");
+    let events = GuestEvents::of_next_start("a", &setup.fake.path(""), false);
+    assert!(events.log_tail(&setup.shared.cli, &log).await.contains("cannot be read"));
+    assert!(!log.exists());
+    let printed = r#"{"event":"component_log","detail":"unknown flag\nsee --help"}"#;
+    std::fs::write(setup.fake.path("containers/a/output"), printed).expect("written");
+    let told = "unknown flag\nsee --help";
+    assert_eq!(events.log_tail(&setup.shared.cli, &log).await, told);
+    assert_eq!(std::fs::read_to_string(&log).expect("written"), format!("{told}\n"));
+    // A file that is seen says more, and costs no call.
+    std::fs::write(&log, "seen").expect("written");
+    let calls = setup.fake.count("logs");
+    assert_eq!(events.log_tail(&setup.shared.cli, &log).await, "seen");
+    assert_eq!(setup.fake.count("logs"), calls);
+}
+
 #[tokio::test]
 async fn mount_lag() {
     let setup = patient();
