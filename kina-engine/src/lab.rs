@@ -49,6 +49,10 @@ pub mod journal {
     pub use crate::journal::Journal;
 }
 
+pub mod lease_connector {
+    pub use crate::lease_connector::of_secret;
+}
+
 pub mod pool {
     pub use crate::pool::{
         Action, BreakerLimits, ClientId, Event, Limits, Pool, ScaleLimits, SlotId, SlotKey, WaiterId, WearLimits,

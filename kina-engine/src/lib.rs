@@ -9,11 +9,13 @@
 //!
 //! - `client`: finding or starting the engine, and asking it for a lease.
 //! - `protocol`: the messages between them.
+//! - `passed_descriptor`: descriptors that go along with messages.
 //! - `paths`: the places of files.
 //! - `settings`: the users' choices, and where they are read from.
 //! - `timings`: the record of the engine's work.
 //! - `trust`: files and programs that no other user can have put there.
 //! - `fixtures`: CRDs and other objects that a test starts from, and their way into a cluster.
+//! - `lease_connector`: the way to a lease's API server for clients in the same process.
 //! - `raw_client`: requests to an API server, without any types of Kubernetes.
 //! - `rule_kind`: the kinds of objects that an API server applies to other requests.
 //! - `kubernetes_minor`: the Kubernetes minors that kina supports.
@@ -95,6 +97,7 @@ mod kubernetes_minor;
 #[cfg(feature = "lab")]
 #[doc(hidden)]
 pub mod lab;
+mod lease_connector;
 #[cfg(feature = "engine")]
 mod lingering;
 #[cfg(feature = "engine")]
@@ -106,6 +109,7 @@ mod loopback;
 mod machine_resources;
 #[cfg(feature = "engine")]
 mod open_files;
+mod passed_descriptor;
 mod paths;
 #[cfg(feature = "engine")]
 mod peer_user;
@@ -150,6 +154,7 @@ pub use fixtures::{
     Source as FixtureSource, read_glob as read_fixtures,
 };
 pub use kubernetes_minor::{KubernetesMinor, UnknownMinor, expect_known_minor};
+pub use lease_connector::LeaseConnector;
 pub use log_tail::log_tail;
 pub use paths::{EnginePaths, PathsError};
 pub use protocol::{

@@ -20,6 +20,8 @@ pub struct EnginePaths {
     pub runtime_directory: PathBuf,
     /// The engine's socket.
     pub socket: PathBuf,
+    /// Its socket for further connections of leases to their clusters.
+    pub lease_socket: PathBuf,
     /// Locked by the process that is starting an engine.
     pub start_lock: PathBuf,
     /// Locked by the process that is acquiring several clusters.
@@ -155,11 +157,15 @@ impl EnginePaths {
         };
         // Separate by version, since engines of two versions may run at the same time.
         let state_directory = state_directory.join(&name);
-        let mut socket = runtime_directory.join(format!("{name}.sock"));
-        if SOCKET_PATH_BYTES_MAX < socket.as_os_str().len() {
+        let socket_of = |extension: &str| {
+            let socket = runtime_directory.join(format!("{name}.{extension}"));
+            if socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+                return Ok(socket);
+            }
             let short = PathBuf::from(format!("/tmp/kina-{user}"));
-            socket = private_directory(short)?.join(format!("{}.sock", short_hash(&socket)));
-        }
+            Ok(private_directory(short)?.join(format!("{}.{extension}", short_hash(&socket))))
+        };
+        let (socket, lease_socket) = (socket_of("sock")?, socket_of("leases")?);
         let log_directory = cache_directory.join("logs");
         Ok(Self {
             start_lock: runtime_directory.join(format!("{name}.start-lock")),
@@ -173,6 +179,7 @@ impl EnginePaths {
             budget_directory: cache_directory.join("budget"),
             runtime_directory,
             socket,
+            lease_socket,
             cache_directory,
         })
     }
@@ -275,6 +282,9 @@ mod tests {
     fn the_socket_path_is_short_whatever_the_directory_is() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let paths = resolve_in(directory.path(), &directory.path().join("x".repeat(200))).expect("usable");
-        assert!(paths.socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX, "{:?}", paths.socket);
+        for socket in [&paths.socket, &paths.lease_socket] {
+            assert!(socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX, "{socket:?}");
+        }
+        assert_ne!(paths.socket, paths.lease_socket);
     }
 }

@@ -14,11 +14,16 @@ pub use crate::rule_kind::RuleKind;
 use crate::timings::TimingLine;
 
 /// Rises with each change of the messages that an older side would not understand.
-pub const PROTOCOL: u32 = 7;
+pub const PROTOCOL: u32 = 8;
 /// The version of kina with a hash of its sources, part of the socket's name: another build is another engine.
 pub const VERSION: &str = env!("KINA_VERSION");
 /// Longest line that either side accepts, in bytes.
 pub const LINE_BYTES_MAX: u64 = 1 << 20;
+/// The answer to a secret that a client shows at the socket for leases: it is connected, and speaks HTTP/1.1 from now
+/// on. The end of the connection means that no lease has that secret.
+pub const CONNECTED: u8 = b'\n';
+/// The same answer of a lease that has as many connections as it can have: the client has to come again.
+pub const BUSY: u8 = b'!';
 
 /// From a client to the engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -91,7 +96,8 @@ pub enum EngineMessage {
     Alive,
     /// The engine has no template of that name and asks for its content ([`ClientMessage::Template`]).
     TemplateWanted,
-    /// The lease. Nothing follows it.
+    /// The lease. With its first byte comes a descriptor: a connection to the lease's gateway, as after [`CONNECTED`].
+    /// Nothing follows it.
     Leased(Box<LeaseGrant>),
     /// The request was not met, and will not be.
     Refused(Refusal),
@@ -211,6 +217,8 @@ pub struct LeaseGrant {
     /// Set if the API server reaches listeners on this machine's loopback, such as the webhooks of a test.
     #[serde(default)]
     pub shares_loopback: bool,
+    /// The secret with which further connections come in by the socket for leases.
+    pub connection_secret: String,
 }
 
 /// A request that was not met.
@@ -351,13 +359,19 @@ pub struct LeaseStatus {
     pub holder: Option<ClientStatus>,
 }
 
-/// The traffic of gateways. Bytes are counted on the wire between clients and gateway, TLS included.
+/// The traffic of gateways. Bytes are counted between clients and gateway, TLS included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Connections that were accepted.
+    /// Connections that were accepted on loopback, each with TLS.
     pub connections: u64,
-    /// Those that are open.
+    /// Those of them that are open.
     pub connections_open: u64,
+    /// Connections over the engine's Unix socket, without TLS.
+    #[serde(default)]
+    pub unix_connections: u64,
+    /// Those of them that are open.
+    #[serde(default)]
+    pub unix_connections_open: u64,
     /// Bytes that clients sent.
     pub bytes_to_cluster: u64,
     /// Bytes that were sent to clients.
@@ -452,7 +466,16 @@ pub struct ReleaseStatus {
     pub traffic: Traffic,
 }
 
-/// Never shows the key.
+impl ClientMessage {
+    /// Appends the message in the form in which it is sent.
+    pub(crate) fn append_line(&self, lines: &mut Vec<u8>) {
+        // Messages are plain data with string keys, so this cannot fail.
+        serde_json::to_writer(&mut *lines, self).expect("client messages can be written as JSON");
+        lines.push(b'\n');
+    }
+}
+
+/// Never shows the key and the secret.
 impl std::fmt::Debug for LeaseGrant {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter

@@ -1,9 +1,12 @@
-//! Raw requests to one API server, over TLS and HTTP/1.1. No retries, no cache, no types of Kubernetes.
+//! Raw requests to one API server, over HTTP/1.1. No retries, no cache, no types of Kubernetes.
 //!
 //! So the engine depends on no version of a Kubernetes client: its users bring their own.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{Stream, TryStreamExt};
@@ -11,13 +14,17 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use tower_service::Service;
+
+use crate::lease_connector::LeaseConnector;
 
 /// The largest answer that is taken.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -29,10 +36,24 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// A client of one API server, or of the gateway in front of it.
 #[derive(Clone, Debug)]
 pub struct RawClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     address: SocketAddr,
     user_agent: Option<HeaderValue>,
 }
+
+/// The ways to an API server.
+#[derive(Clone)]
+enum Connector {
+    Tls(HttpsConnector<HttpConnector>),
+    Lease(LeaseConnector),
+}
+
+/// A connection on any of these ways.
+struct RawConnection(Box<dyn Io>);
+
+trait Io: Read + Write + Connection + Send + Unpin {}
+
+impl<T: Read + Write + Connection + Send + Unpin> Io for T {}
 
 /// The certificate of a client and its key, in PEM.
 #[derive(Clone, Copy)]
@@ -119,7 +140,16 @@ impl RawClient {
             .https_only()
             .enable_http1()
             .wrap_connector(connector);
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), address, user_agent: None })
+        Ok(Self::by(Connector::Tls(connector), address))
+    }
+
+    /// A client of the API server of a lease. Requests name this address.
+    pub(crate) fn over(connector: LeaseConnector, address: SocketAddr) -> Self {
+        Self::by(Connector::Lease(connector), address)
+    }
+
+    fn by(connector: Connector, address: SocketAddr) -> Self {
+        Self { client: Client::builder(TokioExecutor::new()).build(connector), address, user_agent: None }
     }
 
     /// Names the client in the server's log, and in the managed fields of writes that name no field manager.
@@ -181,6 +211,74 @@ impl RawClient {
             request = request.header(name, *value);
         }
         Ok(self.client.request(request.body(Full::new(content.body.into()))?).await?)
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = RawConnection;
+    type Error = Cause;
+    type Future = Pin<Box<dyn Future<Output = Result<RawConnection, Cause>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        match self {
+            Self::Tls(connector) => connector.poll_ready(context),
+            Self::Lease(connector) => connector.poll_ready(context).map_err(Cause::from),
+        }
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        match self {
+            Self::Tls(connector) => {
+                let connecting = connector.call(uri);
+                Box::pin(async move { Ok(RawConnection(Box::new(connecting.await?))) })
+            }
+            Self::Lease(connector) => {
+                let connecting = connector.call(uri);
+                Box::pin(async move { Ok(RawConnection(Box::new(connecting.await?))) })
+            }
+        }
+    }
+}
+
+impl Read for RawConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_read(context, buffer)
+    }
+}
+
+impl Write for RawConnection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_shutdown(context)
+    }
+}
+
+impl Connection for RawConnection {
+    fn connected(&self) -> Connected {
+        self.0.connected()
     }
 }
 

@@ -126,6 +126,11 @@ impl Cluster {
     }
 
     #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
+    pub(crate) fn connector(&self) -> &kina_engine::LeaseConnector {
+        self.shared.lease.connector()
+    }
+
+    #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
     pub(crate) fn user_agent(&self) -> &http::HeaderValue {
         &self.shared.user_agent
     }
@@ -136,9 +141,9 @@ impl Cluster {
     }
 
     /// The client for kina's own requests, with all rights.
-    pub(crate) fn raw_client(&self) -> Result<&RawClient, Error> {
-        let make = || kina_engine::client_of_lease(&self.shared.lease.grant, self.shared.user_agent.clone());
-        self.shared.raw_client.get_or_try_init(make).map_err(|error| Error::Client(Box::new(error)))
+    pub(crate) fn raw_client(&self) -> &RawClient {
+        let make = || kina_engine::client_of_lease(&self.shared.lease, self.shared.user_agent.clone());
+        self.shared.raw_client.get_or_init(make)
     }
 
     /// The directory for files that are removed when the lease ends.

@@ -163,7 +163,7 @@ impl Cluster {
         let graph =
             FixtureGraph::new(&fixtures.into_fixtures()?.set).map_err(|errors| Error::Fixtures(errors.into()))?;
         let mut report =
-            kina_engine::apply_fixtures(self.raw_client()?, &graph, options).await.map_err(Error::Fixtures)?;
+            kina_engine::apply_fixtures(self.raw_client(), &graph, options).await.map_err(Error::Fixtures)?;
         let rule_kinds = graph.rule_kinds();
         if !rule_kinds.is_empty() {
             let start = Instant::now();

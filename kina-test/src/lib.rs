@@ -186,5 +186,5 @@ pub mod __private {
     pub use crate::harness::{Argument, Arguments, Flavor, TestCase, TestFunction, argument};
     pub use crate::harness::{run_plain_test, run_test};
     #[cfg(any(feature = "kube3", feature = "kube4", feature = "kube5"))]
-    pub use crate::kube_majors::main::{auth_info, config_at, config_of_lease};
+    pub use crate::kube_majors::main::{auth_info, client_of_lease, config_at, config_of_lease};
 }

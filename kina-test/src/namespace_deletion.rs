@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::api_request::ApiRequest;
-use crate::{ApiError, Cluster, Error};
+use crate::{ApiError, Cluster};
 
 /// The discovery documents that list everything an API server serves (KEP-3352).
 const DISCOVERY_ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -39,9 +39,6 @@ pub enum DeleteNamespaceError {
         #[source]
         source: Box<ApiError>,
     },
-    /// No client could be made for the cluster.
-    #[error(transparent)]
-    Client(Box<Error>),
     /// Some objects have finalizers that are not removed.
     #[error(
         "the namespace `{namespace}` still holds {objects} after {waited_seconds} s: run the controller that owns \
@@ -88,7 +85,7 @@ impl Cluster {
     /// ```
     pub async fn delete_namespace(&self, name: &str) -> Result<(), DeleteNamespaceError> {
         let deletion = Arc::new(Deletion {
-            client: self.raw_client().map_err(|error| DeleteNamespaceError::Client(Box::new(error)))?.clone(),
+            client: self.raw_client().clone(),
             namespace: name.to_owned(),
             requests: Semaphore::new(REQUESTS_AT_A_TIME),
         });
@@ -256,7 +253,7 @@ impl DeleteNamespaceError {
     fn status_code(&self) -> Option<u16> {
         match self {
             Self::Api { source, .. } => source.code(),
-            Self::Client(_) | Self::Finalizers { .. } => None,
+            Self::Finalizers { .. } => None,
         }
     }
 

@@ -7,8 +7,8 @@ use crate::{Cluster, Error};
 /// The network between a test's clients and its cluster.
 ///
 /// For tests of a controller's behaviour while its API server is unreachable, and of its recovery afterwards. It
-/// affects all connections to the cluster's address: those of [`Cluster::client`], of other clients made from
-/// [`Cluster::config`], and of other processes with [`Cluster::kubeconfig_path`].
+/// affects all connections to the cluster: those of [`Cluster::client`], which come over a Unix socket, of other clients
+/// made from [`Cluster::config`], and of other processes with [`Cluster::kubeconfig_path`].
 ///
 /// Each change is in force when its method returns: no later request passes a network that was cut. It lasts until the
 /// next change or the end of the lease; the next lease of the cluster starts with an intact network. The cluster itself
@@ -52,7 +52,8 @@ impl Cluster {
 }
 
 impl Network {
-    /// Cuts the cluster off, as if its API server had crashed: all connections are closed, new ones are reset.
+    /// Cuts the cluster off, as if its API server had crashed: all connections are closed, new ones are reset. Clients
+    /// get an I/O error of the kind `ConnectionReset`.
     ///
     /// # Errors
     /// If the lease has ended, or the engine cannot be reached.
@@ -60,8 +61,8 @@ impl Network {
         self.cluster.change_network(NetworkChange::Cut).await
     }
 
-    /// Drops all packets, as a partition or a firewall does: connections stay open and new ones are accepted, but all
-    /// data, in both directions, is lost without an error.
+    /// Drops all packets, as a partition or a firewall does: connections stay open, but all data, in both directions, is
+    /// lost without an error. So nothing comes of new connections, until the client's time limit for them ends.
     ///
     /// # Errors
     /// If the lease has ended, or the engine cannot be reached.
@@ -69,8 +70,9 @@ impl Network {
         self.cluster.change_network(NetworkChange::Drop).await
     }
 
-    /// Delays everything by this time, in each direction: an answer arrives after twice the delay, or four times on a
-    /// new connection, because of TLS. Counted in whole milliseconds, rounded up.
+    /// Delays everything by this time, in each direction: an answer arrives after twice the delay. On a new connection it
+    /// takes three times the delay, or four times with TLS, because of what the client waits for first. Counted in whole
+    /// milliseconds, rounded up.
     ///
     /// # Errors
     /// If it is more than a minute, if the lease has ended, or if the engine cannot be reached.

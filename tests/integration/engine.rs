@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::common;
 use crate::common::children::{Realm, output, text_of};
+use crate::common::client_path::ClientPath;
 use crate::common::server::Server;
 use crate::common::system::is_running;
 use crate::common::wait_until_blocking;
@@ -19,6 +20,7 @@ use kina_engine::lab::settings::BECOME_ENGINE;
 /// Tells the visitor in words what to do beyond its visit.
 const WHAT_ELSE: &str = "KINA_TEST_WHAT_ELSE";
 const HAS_CLUSTER: &str = "the visitor has cluster ";
+const IS_WAITING: &str = "the visitor waits for the end of the engine";
 const HAS_CHILD: &str = "the visitor has child ";
 /// The time that a visitor stays if told to.
 const STAY: Duration = Duration::from_secs(60);
@@ -26,7 +28,8 @@ const STAY: Duration = Duration::from_secs(60);
 /// The child of the tests below. On its own, it is an ordinary test.
 #[kina::test]
 async fn visitor(cluster: kina::Cluster) -> anyhow::Result<()> {
-    let namespaces = Server(cluster.client()).get("/api/v1/namespaces").await?;
+    let servers = [Server(ClientPath::Unix.client(&cluster)?), Server(ClientPath::Tls.client(&cluster)?)];
+    let namespaces = servers[0].get("/api/v1/namespaces").await?;
     anyhow::ensure!(namespaces["items"].as_array().is_some_and(|items| items.len() == 4), "{namespaces}");
     println!("{HAS_CLUSTER}{}", cluster.name());
     match std::env::var(WHAT_ELSE).as_deref() {
@@ -39,9 +42,17 @@ async fn visitor(cluster: kina::Cluster) -> anyhow::Result<()> {
             child.wait()?;
         }
         Ok("until the engine dies") => {
-            let server = Server(cluster.client());
-            while server.get("/api/v1/namespaces").await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+            servers[1].get("/api/v1/namespaces").await?;
+            println!("{IS_WAITING}");
+            for server in &servers {
+                while server.get("/api/v1/namespaces").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+            // Nor does a connection that begins only now lead anywhere.
+            for path in [ClientPath::Unix, ClientPath::Tls] {
+                let late = Server(path.as_user(&cluster, "alice", [])?);
+                anyhow::ensure!(late.get("/version").await.is_err(), "{path:?}: an answer without an engine");
             }
         }
         _ => {}
@@ -118,7 +129,7 @@ fn of_two_racing_engines_one_serves_all() {
 fn clusters_die_with_a_killed_engine_and_the_next_test_gets_a_new_one() {
     let realm = Realm::new();
     let visitor = realm.start(visitor_that(&realm, "until the engine dies"));
-    visitor.wait_for(HAS_CLUSTER);
+    visitor.wait_for(IS_WAITING);
     let status = realm.status_of_running();
     let processes: Vec<_> = status.slots.iter().flat_map(|slot| slot.process_ids.clone()).collect();
     assert_eq!(processes.len(), 2, "etcd and kube-apiserver: {status:?}");

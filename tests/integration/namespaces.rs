@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::common::children::Realm;
+use crate::common::client_path::{ClientPath, leasing_on_both_paths};
 use crate::common::server::{Server, status_of};
 use crate::common::{PATIENCE, repetitions, wait_until, wait_until_blocking};
 use anyhow::{Context, ensure};
@@ -34,10 +35,14 @@ struct Tenant {
 
 impl Tenant {
     async fn acquire() -> anyhow::Result<Self> {
+        Self::acquire_on(ClientPath::Unix).await
+    }
+
+    async fn acquire_on(path: ClientPath) -> anyhow::Result<Self> {
         let lease = acquire(Isolation::Namespace).await?;
         let grant = &lease.grant;
         let namespace = grant.namespace.clone().context("the grant names the namespace")?;
-        let server = Server(client_of(&lease, |_| {})?);
+        let server = Server(path.client_of(&lease, |_| {})?);
         Ok(Self { lease, server, namespace })
     }
 
@@ -59,12 +64,6 @@ async fn acquire(isolation: Isolation) -> anyhow::Result<Lease> {
     Ok(engine()?.acquire(AcquireRequest { isolation, ..request }, &|_| {}).await?)
 }
 
-fn client_of(lease: &Lease, change: impl FnOnce(&mut kube::Config)) -> anyhow::Result<kube::Client> {
-    let mut config = kina::__private::config_of_lease(&lease.grant)?;
-    change(&mut config);
-    Ok(kube::Client::try_from(config)?)
-}
-
 fn named(name: &str) -> Value {
     json!({"metadata": {"name": name}})
 }
@@ -84,9 +83,15 @@ fn forbidden<Answer>(answer: Result<Answer, kube::Error>) -> anyhow::Result<Stri
     Ok(error.to_string())
 }
 
-#[tokio::test]
-async fn a_test_owns_its_namespace_and_nothing_else() -> anyhow::Result<()> {
-    let (tenant, other) = (Tenant::acquire().await?, Tenant::acquire().await?);
+leasing_on_both_paths! {
+    a_test_owns_its_namespace_and_nothing_else
+    a_test_in_a_namespace_cannot_become_an_administrator
+    the_networks_of_namespaces_are_independent
+    a_tests_credentials_are_invalid_when_its_lease_has_ended
+}
+
+async fn a_test_owns_its_namespace_and_nothing_else(path: ClientPath) -> anyhow::Result<()> {
+    let (tenant, other) = (Tenant::acquire_on(path).await?, Tenant::acquire_on(path).await?);
     tenant.create("configmaps", &named("mine")).await?;
     tenant.create("secrets", &named("mine")).await?;
     let role = json!({
@@ -130,10 +135,9 @@ async fn a_whole_cluster_has_no_namespace_of_its_own(cluster: kina::Cluster) -> 
     Ok(())
 }
 
-#[tokio::test]
-async fn a_test_in_a_namespace_cannot_become_an_administrator() -> anyhow::Result<()> {
-    let tenant = Tenant::acquire().await?;
-    let administrator = client_of(&tenant.lease, |config| {
+async fn a_test_in_a_namespace_cannot_become_an_administrator(path: ClientPath) -> anyhow::Result<()> {
+    let tenant = Tenant::acquire_on(path).await?;
+    let administrator = path.client_of(&tenant.lease, |config| {
         config.auth_info.impersonate = Some("alice".to_owned());
         config.auth_info.impersonate_groups = Some(vec!["system:masters".to_owned()]);
     })?;
@@ -141,7 +145,7 @@ async fn a_test_in_a_namespace_cannot_become_an_administrator() -> anyhow::Resul
     // It may impersonate the service accounts in its own namespace, and no others.
     let account = |namespace: &str| {
         let name = format!("system:serviceaccount:{namespace}:any");
-        client_of(&tenant.lease, |config| config.auth_info.impersonate = Some(name))
+        path.client_of(&tenant.lease, |config| config.auth_info.impersonate = Some(name))
     };
     let question = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
     const REVIEWS: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
@@ -160,9 +164,8 @@ async fn a_test_in_a_namespace_cannot_become_an_administrator() -> anyhow::Resul
     Ok(())
 }
 
-#[tokio::test]
-async fn the_networks_of_namespaces_are_independent() -> anyhow::Result<()> {
-    let (tenant, other) = (Tenant::acquire().await?, Tenant::acquire().await?);
+async fn the_networks_of_namespaces_are_independent(path: ClientPath) -> anyhow::Result<()> {
+    let (tenant, other) = (Tenant::acquire_on(path).await?, Tenant::acquire_on(path).await?);
     let engine = engine()?;
     engine.change_network(&tenant.lease.grant, NetworkChange::Cut).await?;
     let error = tenant.create("configmaps", &named("lost")).await.err().context("the network is cut")?;
@@ -176,11 +179,10 @@ async fn the_networks_of_namespaces_are_independent() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_tests_credentials_are_invalid_when_its_lease_has_ended() -> anyhow::Result<()> {
-    let first = Tenant::acquire().await?;
+async fn a_tests_credentials_are_invalid_when_its_lease_has_ended(path: ClientPath) -> anyhow::Result<()> {
+    let first = Tenant::acquire_on(path).await?;
     first.create("configmaps", &named("mine")).await?;
-    let watcher = Tenant::acquire().await?;
+    let watcher = Tenant::acquire_on(path).await?;
     let (namespace, server) = (first.namespace.clone(), first.server.clone());
     let is_same_cluster = first.lease.grant.cluster == watcher.lease.grant.cluster;
     first.lease.release();
@@ -310,7 +312,7 @@ async fn a_namespace_and_then_a_cluster() -> anyhow::Result<()> {
     if std::env::var_os(IN_REALM).is_some() {
         ensure!(whole.grant.cluster == cluster, "there is one cluster only");
     }
-    let server = Server(client_of(&whole, |_| {})?);
+    let server = Server(ClientPath::Unix.client_of(&whole, |_| {})?);
     let roles = server.get("/apis/rbac.authorization.k8s.io/v1/clusterroles").await?;
     let roles = roles["items"].as_array().context("a list")?;
     ensure!(roles.iter().all(|role| role["metadata"]["name"] != "kina:namespaces"), "the host has left a role");

@@ -1,5 +1,7 @@
-//! Clients whose API server becomes unreachable and comes back.
+//! Clients whose API server becomes unreachable and comes back: the test's own, which come over a Unix socket, and
+//! those that come over TLS.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -7,14 +9,17 @@ use std::time::{Duration, Instant};
 use crate::common;
 use crate::common::PATIENCE;
 use crate::common::children::Realm;
+use crate::common::client_path::{ClientPath, on_both_paths};
 use crate::common::server::{Server, status_of};
 use crate::common::wait_until;
 use anyhow::{Context, ensure};
 use futures::TryStreamExt;
+use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kina_engine::lab::protocol::{ClientMessage, EngineMessage, RefusalKind, Traffic};
 use kina_engine::{EngineClient, EngineProgram, NetworkChange, Status};
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 const NAMESPACES: &str = "/api/v1/namespaces";
 /// The time that a client waits for an answer that never comes.
@@ -45,6 +50,30 @@ async fn lease_status(cluster: &kina::Cluster) -> anyhow::Result<(String, Traffi
     let slot = slots.into_iter().find(|slot| slot.cluster.as_deref() == Some(cluster.name()));
     let lease = slot.and_then(|slot| slot.lease).context("the cluster is leased")?;
     Ok((lease.network, lease.traffic))
+}
+
+/// The kind of the innermost I/O error behind an error: a failed handshake is one that wraps another.
+fn io_error_of(error: &kube::Error) -> Option<ErrorKind> {
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    let mut kind = None;
+    while let Some(error) = next {
+        next = error.source();
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            kind = Some(error.kind());
+            // What it wraps is not its source, whose source is.
+            next = error.get_ref().map(|wrapped| wrapped as &dyn std::error::Error);
+        }
+    }
+    kind
+}
+
+on_both_paths! {
+    a_controller_loses_its_api_server_and_recovers
+    dropped_packets_make_requests_hang
+    a_watch_that_lost_something_is_closed_when_the_network_is_restored
+    a_delay_is_added
+    traffic_is_counted
+    a_watch_over_websocket_shows_events
 }
 
 /// A small controller: labels every ConfigMap of its namespace that has no label yet, starting over after each error.
@@ -91,9 +120,12 @@ async fn wait_labelled(config_maps: &Api<ConfigMap>, name: &str) -> anyhow::Resu
     .await
 }
 
-#[kina::test]
-async fn a_controller_loses_its_api_server_and_recovers(cluster: kina::Cluster) -> anyhow::Result<()> {
-    let config_maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
+async fn a_controller_loses_its_api_server_and_recovers(
+    cluster: kina::Cluster,
+    path: ClientPath,
+) -> anyhow::Result<()> {
+    let client = path.client(&cluster)?;
+    let config_maps: Api<ConfigMap> = Api::default_namespaced(client);
     let labeller = Labeller::default();
     let controller = {
         let (labeller, config_maps) = (labeller.clone(), config_maps.clone());
@@ -108,6 +140,7 @@ async fn a_controller_loses_its_api_server_and_recovers(cluster: kina::Cluster) 
         let error = config_maps.create(&PostParams::default(), &config_map("lost")).await.err();
         let error = error.context("a request passed a network that was cut")?;
         ensure!(status_of(&error).is_none(), "the server answered: {error}");
+        ensure!(io_error_of(&error) == Some(ErrorKind::ConnectionReset), "{error:?}");
     }
     wait_until("the controller tries again and again", || async { 3 < labeller.errors.load(Ordering::Relaxed) })
         .await?;
@@ -125,9 +158,9 @@ async fn a_controller_loses_its_api_server_and_recovers(cluster: kina::Cluster) 
     Ok(())
 }
 
-#[kina::test]
-async fn dropped_packets_make_requests_hang(cluster: kina::Cluster) -> anyhow::Result<()> {
-    let server = Server(cluster.client());
+async fn dropped_packets_make_requests_hang(cluster: kina::Cluster, path: ClientPath) -> anyhow::Result<()> {
+    let client = path.client(&cluster)?;
+    let server = Server(client);
     server.get(NAMESPACES).await?;
     cluster.network().drop_packets().await?;
     let config_map = serde_json::json!({"metadata": {"name": "lost"}});
@@ -147,12 +180,13 @@ async fn dropped_packets_make_requests_hang(cluster: kina::Cluster) -> anyhow::R
     Ok(())
 }
 
-#[kina::test]
 async fn a_watch_that_lost_something_is_closed_when_the_network_is_restored(
     cluster: kina::Cluster,
+    path: ClientPath,
 ) -> anyhow::Result<()> {
+    let client = path.client(&cluster)?;
     const WATCH_SECONDS: u32 = 1;
-    let config_maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
+    let config_maps: Api<ConfigMap> = Api::default_namespaced(client);
     config_maps.create(&PostParams::default(), &config_map("seen")).await?;
     let params = WatchParams::default().timeout(WATCH_SECONDS).disable_bookmarks();
     let mut events = Box::pin(config_maps.watch(&params, "0").await?);
@@ -169,10 +203,10 @@ async fn a_watch_that_lost_something_is_closed_when_the_network_is_restored(
     Ok(())
 }
 
-#[kina::test]
-async fn a_delay_is_added(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn a_delay_is_added(cluster: kina::Cluster, path: ClientPath) -> anyhow::Result<()> {
+    let client = path.client(&cluster)?;
     const DELAY: Duration = Duration::from_millis(150);
-    let server = Server(cluster.client());
+    let server = Server(client);
     server.get(NAMESPACES).await?;
     cluster.network().delay(DELAY).await?;
     let start = Instant::now();
@@ -191,13 +225,16 @@ async fn a_delay_is_added(cluster: kina::Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[kina::test]
-async fn traffic_is_counted(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn traffic_is_counted(cluster: kina::Cluster, path: ClientPath) -> anyhow::Result<()> {
+    let client = path.client(&cluster)?;
     const BYTES: usize = 100_000;
-    let server = Server(cluster.client());
+    let server = Server(client);
     server.get(NAMESPACES).await?;
     let (_, before) = lease_status(&cluster).await?;
-    ensure!(0 < before.connections_open && before.connections_open <= before.connections, "{before:?}");
+    // The lease's first connection over the Unix socket is there in any case.
+    let is_tls = 0 < before.connections;
+    ensure!(before.connections_open <= before.connections, "{before:?}");
+    ensure!(1 == before.unix_connections && 1 == before.unix_connections_open, "{before:?}");
     let large = serde_json::json!({"metadata": {"name": "large"}, "data": {"key": "x".repeat(BYTES)}});
     server.create("/api/v1/namespaces/default/configmaps", &large).await?;
     let (_, after) = lease_status(&cluster).await?;
@@ -206,8 +243,77 @@ async fn traffic_is_counted(cluster: kina::Cluster) -> anyhow::Result<()> {
     {
         ensure!(BYTES as u64 <= grown, "{before:?} {after:?}");
     }
+    ensure!(is_tls == (0 < after.connections), "{before:?} {after:?}");
     let total = status().await?.traffic;
+    ensure!(after.unix_connections <= total.unix_connections, "{total:?}");
     ensure!(after.connections <= total.connections && after.bytes_to_cluster <= total.bytes_to_cluster, "{total:?}");
+    Ok(())
+}
+
+/// The child of the test below. On its own, it is an ordinary test.
+#[kina::test]
+async fn takes_only_a_client(client: kube::Client) -> anyhow::Result<()> {
+    // Two at a time, so that one connection is not enough.
+    let (first, second) = tokio::join!(client.apiserver_version(), client.list_core_api_versions());
+    first?;
+    second?;
+    Ok(())
+}
+
+#[test]
+fn a_test_that_takes_only_a_client_needs_no_tls() {
+    let realm = Realm::new();
+    realm.run_well("network::takes_only_a_client");
+    common::wait_until_blocking("the lease is released", || realm.status_of_running().releases.len() == 1);
+    let traffic = realm.status_of_running().releases[0].traffic;
+    assert_eq!((traffic.connections, traffic.connections_open), (0, 0), "{traffic:?}");
+    assert!(0 < traffic.unix_connections && 0 < traffic.bytes_from_cluster, "{traffic:?}");
+}
+
+/// Returns the content of one frame of a server (RFC 6455, section 5.2).
+async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> anyhow::Result<Vec<u8>> {
+    const LENGTH_OF_16_BITS: u8 = 126;
+    const LENGTH_OF_64_BITS: u8 = 127;
+    let _opcode = stream.read_u8().await?;
+    let length = match stream.read_u8().await? {
+        LENGTH_OF_64_BITS => stream.read_u64().await?,
+        LENGTH_OF_16_BITS => stream.read_u16().await?.into(),
+        short => short.into(),
+    };
+    let mut content = Vec::new();
+    stream.take(length).read_to_end(&mut content).await?;
+    Ok(content)
+}
+
+async fn a_watch_over_websocket_shows_events(cluster: kina::Cluster, path: ClientPath) -> anyhow::Result<()> {
+    let client = path.client(&cluster)?;
+    let request = http::Request::get(format!("{NAMESPACES}?watch=true&resourceVersion=0"))
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Origin", "http://localhost")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")
+        .body(kube::client::Body::empty())?;
+    let response = client.send(request).await?;
+    ensure!(response.status() == http::StatusCode::SWITCHING_PROTOCOLS, "{}", response.status());
+    let mut stream = TokioIo::new(hyper::upgrade::on(response).await?);
+    let frame = tokio::time::timeout(PATIENCE, read_frame(&mut stream)).await.context("no event came")??;
+    let event: serde_json::Value = serde_json::from_slice(&frame)?;
+    ensure!(event["type"] == "ADDED" && event["object"]["kind"] == "Namespace", "{event}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_kept_client_of_a_lease_that_has_ended_is_refused() -> anyhow::Result<()> {
+    let cluster = kina::Cluster::acquire().await?;
+    let (used, unused) = (Server(cluster.client()), Server(cluster.as_user("alice", ["system:masters"])?));
+    used.get(NAMESPACES).await?;
+    cluster.release();
+    wait_until("the engine ends the lease", || async { used.get(NAMESPACES).await.is_err() }).await?;
+    for server in [used, unused] {
+        let error = server.get(NAMESPACES).await.err().context("an old client was let in")?;
+        ensure!(io_error_of(&error) == Some(ErrorKind::ConnectionReset), "{error:?}");
+    }
     Ok(())
 }
 
@@ -270,7 +376,7 @@ fn the_next_lease_on_the_same_cluster_has_an_intact_network() {
     let bytes: u64 = status.releases.iter().map(|release| release.traffic.bytes_from_cluster).sum();
     assert!(status.releases.iter().all(|release| 0 < release.traffic.bytes_from_cluster), "{:?}", status.releases);
     assert_eq!(status.traffic.bytes_from_cluster, bytes);
-    assert_eq!(status.traffic.connections_open, 0);
+    assert_eq!((status.traffic.connections_open, status.traffic.unix_connections_open), (0, 0));
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! Connections of other users of the machine, and an engine that has no more open files. No lease notices either.
+//! Connections of other users of the machine, an engine that has no more open files, and more clients than it serves. No
+//! lease notices any of it.
 #![cfg(target_os = "linux")]
 
 mod scene;
 
 use std::collections::BTreeSet;
+use std::os::unix::net::UnixStream;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
@@ -11,6 +13,10 @@ use self::scene::{HOLDS, LIMIT, STRANGERS, Scene, scrape, start_stranger};
 use crate::common::{system, wait_until_blocking};
 
 const ACCEPT_LINE: &str = "cannot accept connections";
+/// The clients that an engine under the limit serves at a time.
+const SOCKET_SHARE: usize = (LIMIT / 4) as usize;
+/// A few more wait in the listener's queue.
+const CLIENTS: usize = SOCKET_SHARE + 20;
 const GATEWAY_LINE: &str = "other users of this machine connect to gateways";
 
 #[test]
@@ -67,5 +73,23 @@ fn an_engine_without_open_files_serves_the_leases_that_it_has() {
     scene.expect_tenant_works();
     scene.expect_new_lease();
     assert_eq!(scene.lines_with(ACCEPT_LINE), 1);
+    scene.end();
+}
+
+#[test]
+fn clients_that_fill_the_engines_socket_keep_no_lease_from_its_connections() {
+    let scene = Scene::start("watched");
+    let files = format!("/proc/{}/fd", scene.status().process_id);
+    let open_files = || std::fs::read_dir(&files).expect("the engine runs").count();
+    let before = open_files();
+    let held: Vec<_> =
+        (0..CLIENTS).map(|_| UnixStream::connect(scene.realm.socket()).expect("the engine listens")).collect();
+    // A quarter of the limit is for clients, and the tenant is one.
+    wait_until_blocking("the socket is full", || before + SOCKET_SHARE - 1 <= open_files());
+    for _ in 0..3 {
+        scene.expect_tenant_works();
+    }
+    drop(held);
+    scene.expect_new_lease();
     scene.end();
 }

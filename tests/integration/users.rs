@@ -1,5 +1,6 @@
 //! Clients that act as others, and the identity of kina's own clients.
 
+use crate::common::client_path::{ClientPath, on_both_paths};
 use crate::common::server::status_of;
 use crate::common::wait_until;
 use anyhow::{Context, ensure};
@@ -46,37 +47,43 @@ async fn expect_rbac(cluster: &kina::Cluster, client: kube::Client, subject: ser
     Ok(())
 }
 
-#[kina::test]
-async fn a_user_has_the_rights_that_rbac_grants(cluster: kina::Cluster) -> anyhow::Result<()> {
+on_both_paths! {
+    a_user_has_the_rights_that_rbac_grants
+    a_group_has_the_rights_that_rbac_grants
+    a_service_account_has_the_rights_that_rbac_grants
+    users_have_the_requested_identity
+}
+
+async fn a_user_has_the_rights_that_rbac_grants(cluster: kina::Cluster, path: ClientPath) -> anyhow::Result<()> {
     let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"});
-    expect_rbac(&cluster, cluster.as_user("alice", [])?, subject).await?;
+    expect_rbac(&cluster, path.as_user(&cluster, "alice", [])?, subject).await?;
     // A second client of the same user has the same rights, and other users do not.
-    let bob: Api<ConfigMap> = Api::default_namespaced(cluster.as_user("bob", ["devs"])?);
+    let bob: Api<ConfigMap> = Api::default_namespaced(path.as_user(&cluster, "bob", ["devs"])?);
     ensure!(bob.list(&ListParams::default()).await.is_err());
     Ok(())
 }
 
-#[kina::test]
-async fn a_group_has_the_rights_that_rbac_grants(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn a_group_has_the_rights_that_rbac_grants(cluster: kina::Cluster, path: ClientPath) -> anyhow::Result<()> {
     let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "devs"});
-    expect_rbac(&cluster, cluster.as_user("alice", ["testers", "devs"])?, subject).await
+    expect_rbac(&cluster, path.as_user(&cluster, "alice", ["testers", "devs"])?, subject).await
 }
 
-#[kina::test]
-async fn a_service_account_has_the_rights_that_rbac_grants(cluster: kina::Cluster) -> anyhow::Result<()> {
+async fn a_service_account_has_the_rights_that_rbac_grants(
+    cluster: kina::Cluster,
+    path: ClientPath,
+) -> anyhow::Result<()> {
     let subject = json!({"kind": "ServiceAccount", "name": "controller", "namespace": "default"});
-    expect_rbac(&cluster, cluster.as_service_account("default", "controller")?, subject).await
+    expect_rbac(&cluster, path.as_service_account(&cluster, "default", "controller")?, subject).await
 }
 
-#[kina::test]
-async fn users_have_the_requested_identity(cluster: kina::Cluster) -> anyhow::Result<()> {
-    let (user, groups) = who_am_i(cluster.as_user("Alice Smith", ["devs", "ops"])?).await?;
+async fn users_have_the_requested_identity(cluster: kina::Cluster, path: ClientPath) -> anyhow::Result<()> {
+    let (user, groups) = who_am_i(path.as_user(&cluster, "Alice Smith", ["devs", "ops"])?).await?;
     ensure!(user == "Alice Smith", "{user}");
     ensure!(groups == ["devs", "ops", "system:authenticated"], "{groups:?}");
-    let (user, groups) = who_am_i(cluster.as_service_account("default", "controller")?).await?;
+    let (user, groups) = who_am_i(path.as_service_account(&cluster, "default", "controller")?).await?;
     ensure!(user == "system:serviceaccount:default:controller", "{user}");
     ensure!(groups.contains(&"system:serviceaccounts:default".to_owned()), "{groups:?}");
-    let (_, groups) = who_am_i(cluster.client()).await?;
+    let (_, groups) = who_am_i(path.client(&cluster)?).await?;
     ensure!(groups.contains(&"system:masters".to_owned()), "{groups:?}");
     Ok(())
 }

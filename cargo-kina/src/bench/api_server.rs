@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use futures::Stream;
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use kina_engine::{ClientCertificate, NoAnswer, RawAnswer, RawClient, RequestContent};
+use kina_engine::{ClientCertificate, Lease, NoAnswer, RawAnswer, RawClient, RequestContent, client_of_lease};
 use serde_json::Value;
 
 use super::change::Change;
@@ -33,7 +33,12 @@ impl ApiServer {
         Ok(Self(RawClient::new(address, ca_pem, Some(certificate))?.with_user_agent(USER_AGENT)))
     }
 
-    /// The same without a certificate.
+    /// A client of a lease's cluster, like that of a test.
+    pub fn of_lease(lease: &Lease) -> Self {
+        Self(client_of_lease(lease, USER_AGENT))
+    }
+
+    /// A client without a certificate.
     pub fn anonymous(address: SocketAddr, ca_pem: &str) -> anyhow::Result<Self> {
         Ok(Self(RawClient::new(address, ca_pem, None)?.with_user_agent(USER_AGENT)))
     }

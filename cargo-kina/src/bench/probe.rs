@@ -83,7 +83,7 @@ pub async fn lease(start: Instant, dirt: &Dirt<'_>, slowed_percent: u32) -> anyh
     let request = AcquireRequest::from_environment("cargo kina bench", None)?;
     let lease = engine.acquire(request, &print_progress).await?;
     let grant = &lease.grant;
-    let server = ApiServer::new(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
+    let server = ApiServer::of_lease(&lease);
     list_namespaces(&server).await?;
     if 0 < slowed_percent {
         tokio::time::sleep(start.elapsed() * slowed_percent / 100).await;

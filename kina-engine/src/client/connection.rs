@@ -8,6 +8,8 @@ use tokio::net::UnixStream;
 
 use crate::choice::UnknownChoice;
 use crate::fixtures::FixtureSet;
+use crate::lease_connector::LeaseConnector;
+use crate::passed_descriptor::DescriptorStream;
 use crate::paths::{EnginePaths, PathsError};
 use crate::protocol::{ClientMessage, EngineMessage, LINE_BYTES_MAX, LeaseGrant, PROTOCOL, RefusalKind};
 use crate::provider_name::ProviderNotBuilt;
@@ -18,7 +20,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// A connection to the engine.
 pub(super) struct Connection {
-    stream: BufReader<UnixStream>,
+    stream: BufReader<DescriptorStream>,
     greeted: bool,
     paths: EnginePaths,
 }
@@ -29,6 +31,7 @@ pub struct Lease {
     /// The cluster's address and credentials.
     pub grant: LeaseGrant,
     stream: StdUnixStream,
+    connector: LeaseConnector,
 }
 
 /// The reason that a request to the engine failed.
@@ -192,7 +195,10 @@ impl Connection {
     /// Connects to a running engine; `None` if there is none.
     pub(super) async fn open_running(paths: &EnginePaths) -> Result<Option<Self>, ClientError> {
         match UnixStream::connect(&paths.socket).await {
-            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream), greeted: false, paths: paths.clone() })),
+            Ok(stream) => {
+                let stream = BufReader::new(DescriptorStream::new(stream));
+                Ok(Some(Self { stream, greeted: false, paths: paths.clone() }))
+            }
             Err(error) if is_absence(&error) => Ok(None),
             Err(source) => Err(socket_error(paths, source)),
         }
@@ -202,17 +208,17 @@ impl Connection {
     pub(super) async fn send(&mut self, message: &ClientMessage) -> Result<(), ClientError> {
         let mut lines = Vec::new();
         if !std::mem::replace(&mut self.greeted, true) {
-            push_line(&mut lines, &ClientMessage::Hello { protocol: PROTOCOL });
+            ClientMessage::Hello { protocol: PROTOCOL }.append_line(&mut lines);
         }
-        push_line(&mut lines, message);
-        let written = self.stream.get_mut().write_all(&lines).await;
+        message.append_line(&mut lines);
+        let written = self.stream.get_mut().stream_mut().write_all(&lines).await;
         written.map_err(|source| self.lost(source))
     }
 
     /// Sends the content of a template, straight from where it is.
     pub(super) async fn send_template(&mut self, template: &FixtureSet) -> Result<(), ClientError> {
         self.send(&ClientMessage::Template { bytes: template.content_bytes() }).await?;
-        let stream = self.stream.get_mut();
+        let stream = self.stream.get_mut().stream_mut();
         let write = async {
             // The many short parts in few writes.
             let mut writer = BufWriter::new(stream);
@@ -266,8 +272,11 @@ impl Connection {
     pub(super) fn into_lease(self, grant: LeaseGrant) -> Result<Lease, ClientError> {
         let paths = self.paths;
         // Detached from this runtime: the lease may outlive it, and no more messages are read.
-        let stream = self.stream.into_inner().into_std().map_err(|source| socket_error(&paths, source))?;
-        Ok(Lease { grant, stream })
+        let (stream, first_connection) = self.stream.into_inner().into_parts();
+        let stream = stream.into_std().map_err(|source| socket_error(&paths, source))?;
+        let secret = grant.connection_secret.clone();
+        let connector = LeaseConnector::new(paths.lease_socket, secret, first_connection.map(StdUnixStream::from));
+        Ok(Lease { grant, stream, connector })
     }
 
     fn lost(&self, source: io::Error) -> ClientError {
@@ -281,6 +290,11 @@ impl Connection {
 }
 
 impl Lease {
+    /// Connects HTTP clients to the lease's API server, as its administrator.
+    pub fn connector(&self) -> &LeaseConnector {
+        &self.connector
+    }
+
     /// Returns true if the lease has ended: by the engine's end, or at the engine's or the client's request.
     pub fn has_ended(&self) -> bool {
         // The engine sends nothing more on it, so the only thing to read is its end.
@@ -331,12 +345,6 @@ fn is_absence(error: &io::Error) -> bool {
 
 fn socket_error(paths: &EnginePaths, source: io::Error) -> ClientError {
     ClientError::Socket { socket: paths.socket.clone(), log: paths.log.clone(), source }
-}
-
-fn push_line(lines: &mut Vec<u8>, message: &ClientMessage) {
-    // Messages are plain data with string keys, so this cannot fail.
-    serde_json::to_writer(&mut *lines, message).expect("client messages can be written as JSON");
-    lines.push(b'\n');
 }
 
 trait AwaitWithin: Future + Sized {

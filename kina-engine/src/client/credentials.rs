@@ -5,20 +5,16 @@ use std::fmt::Write;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::connection::Lease;
 use crate::protocol::LeaseGrant;
-use crate::raw_client::{ClientCertificate, NoClient, RawClient};
+use crate::raw_client::RawClient;
 
 /// Names of tests are cut to this length: an API server refuses long headers.
 const USER_AGENT_NAME_BYTES_MAX: usize = 200;
 
-/// A client with the credentials of a lease. API servers call it by this user agent.
-///
-/// # Errors
-/// If the lease's authority or certificate cannot be read.
-pub fn client_of_lease(grant: &LeaseGrant, user_agent: http::HeaderValue) -> Result<RawClient, NoClient> {
-    let certificate =
-        ClientCertificate { certificate_pem: &grant.client_certificate_pem, key_pem: &grant.client_key_pem };
-    Ok(RawClient::new(grant.address, &grant.ca_pem, Some(certificate))?.with_user_agent(user_agent))
+/// A client with all rights of a lease. API servers call it by this user agent.
+pub fn client_of_lease(lease: &Lease, user_agent: http::HeaderValue) -> RawClient {
+    RawClient::over(lease.connector().clone(), lease.grant.address).with_user_agent(user_agent)
 }
 
 /// The user agent of a test's clients: `kina/<version> (<test>)`. API servers use the part before the slash as the
@@ -86,6 +82,7 @@ mod tests {
             log_directory: "log".into(),
             namespace: namespace.map(str::to_owned),
             shares_loopback: true,
+            connection_secret: String::new(),
         };
         let read = |namespace| {
             let text = kubeconfig_text(&grant(namespace));

@@ -1,5 +1,6 @@
 //! The connection of one client: messages in both directions, and waits that the client can end by leaving.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 use super::message::Ending;
 use super::process_watch;
 use super::steps::Steps;
+use crate::passed_descriptor;
 use crate::pool::ClientId;
 use crate::protocol::{ClientMessage, EngineMessage, LINE_BYTES_MAX, Refusal, RefusalKind};
 use crate::template_intake::NotReceived;
@@ -75,6 +77,21 @@ impl ClientStream {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
         Ok(tokio::time::timeout(CLIENT_TIMEOUT, self.writer.write_all(&line)).await??)
+    }
+
+    /// Sends a message, and a descriptor with its first byte. That is closed here in any case.
+    pub(super) async fn send_with_descriptor(
+        &mut self,
+        message: &EngineMessage,
+        descriptor: OwnedFd,
+    ) -> Result<(), ConnectionError> {
+        let mut line = serde_json::to_vec(message)?;
+        line.push(b'\n');
+        let send = async {
+            let sent = passed_descriptor::send(self.writer.as_ref(), &line, descriptor.as_fd()).await?;
+            self.writer.write_all(&line[sent..]).await
+        };
+        Ok(tokio::time::timeout(CLIENT_TIMEOUT, send).await??)
     }
 
     pub(super) async fn tell_step(&mut self, step: &str) -> Result<(), ConnectionError> {

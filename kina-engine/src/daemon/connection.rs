@@ -127,7 +127,9 @@ async fn acquire(mut client: ClientStream, engine: &Engine, request: &AcquireReq
                 let news = NamespaceNews::Granted { lease: lease.number, cluster: lease.cluster.name().to_owned() };
                 engine.dispatcher.tell(Message::Namespace { waiter, news }).await?;
             }
-            match client.send(&EngineMessage::Leased(to_grant(lease, engine.shares_loopback))).await {
+            let first_connection = lease.unix_entry.open()?;
+            let granted = EngineMessage::Leased(to_grant(lease, engine.shares_loopback));
+            match client.send_with_descriptor(&granted, first_connection.into()).await {
                 Ok(()) => {
                     client.wait_gone().await;
                     Ok(())
@@ -155,7 +157,7 @@ async fn acquire(mut client: ClientStream, engine: &Engine, request: &AcquireReq
 /// Puts a lease into the form of the protocol.
 fn to_grant(lease: Lease, shares_loopback: bool) -> Box<LeaseGrant> {
     let Lease { number, owner, cluster, credentials, directory, .. } = lease;
-    let GatewayCredentials { address, ca_pem, client } = credentials;
+    let GatewayCredentials { address, ca_pem, client, secret } = credentials;
     Box::new(LeaseGrant {
         lease: number,
         cluster: cluster.name().to_owned(),
@@ -171,6 +173,7 @@ fn to_grant(lease: Lease, shares_loopback: bool) -> Box<LeaseGrant> {
             LeaseOwner::Namespaces { namespace } => Some(namespace),
         },
         shares_loopback,
+        connection_secret: secret.as_str().to_owned(),
     })
 }
 

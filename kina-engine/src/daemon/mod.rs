@@ -13,7 +13,7 @@
 //! - `steps`: progress messages to waiting clients.
 //! - `old_logs`: the removal of old logs.
 //! - `high_water`: peaks.
-//! - `lease`: leases, as the parts of the engine know them.
+//! - `lease`: leases, as the parts of the engine know them. `lease_socket`: their further connections.
 //! - `lease_files`: the removal of the files that leases leave.
 //! - `limits`: the limits of this machine.
 //! - `metrics`: counters and measurements, for Prometheus.
@@ -35,6 +35,7 @@ mod high_water;
 mod in_force;
 mod lease;
 mod lease_files;
+mod lease_socket;
 mod limits;
 mod message;
 mod metrics;

@@ -1,4 +1,4 @@
-//! The engine's socket, and the end of everything.
+//! The engine's sockets, and the end of everything.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -17,6 +17,7 @@ use super::client_socket::ClientSocket;
 use super::dispatcher::{Dispatcher, DispatcherParts};
 use super::engine::Engine;
 use super::lease_files::LeaseFiles;
+use super::lease_socket::LeaseSocket;
 use super::limits::{MachineLimits, pool_limits};
 use super::message::{DispatcherSender, Message};
 use super::metrics::{Listener, MeteredProvider, Metrics, MetricsSource};
@@ -64,7 +65,7 @@ pub(super) async fn serve(
     let metrics = Arc::new(Metrics::default());
     metrics.ended_orphans(sweep_journals(&paths).await);
     let journal = Arc::new(Journal::start(&paths.journal_directory)?);
-    let listener = prepare(&paths)?;
+    let (listener, lease_listener) = prepare(&paths)?;
     tracing::info!(process_id = std::process::id(), socket = %paths.socket.display(), "the engine runs");
 
     let (sender, mut received) = DispatcherSender::new();
@@ -155,6 +156,7 @@ pub(super) async fn serve(
             async move { engine.metrics_text().await.ok() }
         })
     });
+    let mut lease_socket = LeaseSocket::serve(lease_listener, Arc::clone(&engine.held_leases), &open_files);
     let mut client_socket = ClientSocket::serve(listener, Arc::clone(&engine), open_files);
     let mut accepted_before = 0;
     let mut next_tick = tokio::time::Instant::now();
@@ -199,6 +201,8 @@ pub(super) async fn serve(
     // From here on a new client finds no socket, and starts the next engine, which waits for the lock.
     client_socket.close().await;
     let _ = std::fs::remove_file(&paths.socket);
+    lease_socket.close().await;
+    let _ = std::fs::remove_file(&paths.lease_socket);
     engine.namespaces.end();
     if let Some(scrapes) = scrapes {
         scrapes.abort();
@@ -292,19 +296,25 @@ async fn sweep_journals(paths: &EnginePaths) -> usize {
     }
 }
 
-/// Removes what an engine that was killed left, makes the directories, opens the socket.
-fn prepare(paths: &EnginePaths) -> Result<UnixListener, std::io::Error> {
+/// Removes what an engine that was killed left, makes the directories, opens the sockets for clients and for leases.
+fn prepare(paths: &EnginePaths) -> Result<(UnixListener, UnixListener), std::io::Error> {
     remove_state(paths);
     for directory in [&paths.cluster_directory, &paths.cluster_log_directory] {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
     old_logs::prune(paths);
-    match std::fs::remove_file(&paths.socket) {
+    // That for leases first: a client that finds the engine may need it.
+    let lease_listener = listen(&paths.lease_socket)?;
+    Ok((listen(&paths.socket)?, lease_listener))
+}
+
+fn listen(socket: &Path) -> Result<UnixListener, std::io::Error> {
+    match std::fs::remove_file(socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&paths.socket)?;
-    std::fs::set_permissions(&paths.socket, std::fs::Permissions::from_mode(0o600))?;
+    let listener = UnixListener::bind(socket)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 

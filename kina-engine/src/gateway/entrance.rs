@@ -86,6 +86,11 @@ impl Entrance {
         self.decide_by_user(self.users.user_of(peer, local))
     }
 
+    /// Decides about a connection that this user's own process has made.
+    pub(super) fn decide_own(&self) -> Entering {
+        self.decide_by_user(PeerUser::Own)
+    }
+
     fn decide_by_user(&self, user: PeerUser) -> Entering {
         let strangers = Arc::clone(&self.strangers);
         let stranger = match user {

@@ -4,12 +4,16 @@
 //! cluster is given out, so what a test keeps is worthless once its gateway is closed, even where the port number
 //! comes back.
 //!
-//! A gateway is a relay of bytes between two TLS connections, chosen when a connection is accepted: a client that shows
+//! A gateway is a relay of bytes to a TLS connection, chosen when a connection is accepted: a client that shows
 //! the lease's certificate is connected with the cluster administrator's; one that shows none, such as a client with a
 //! service account's bearer token, is connected without any, or the API server would take the certificate over the
 //! token.
 //!
-//! - `stream`: the client's side of it, which counts, and on which the network can go wrong.
+//! The client in the test's own process comes in by a Unix socket of the engine instead, without TLS: only this user can
+//! open that, and only a holder of the lease's secret gets through. It is connected like one that shows the certificate.
+//!
+//! - `arrival`: the ways in. `socket`: the two kinds of connections.
+//! - `stream`: the client's side of one, which counts, and on which the network can go wrong.
 //! - `network`: the ways in which it does, and the commands for them.
 //! - `delay_line`: bytes that are held back.
 //! - `traffic`: the amount of data that went through.
@@ -17,6 +21,7 @@
 //! - `lone`: a gateway without an engine, for the laboratory.
 //! - `upstream`: the cluster's side. `requests`: the requests under way there. `draining`: their end.
 
+mod arrival;
 mod delay_line;
 mod draining;
 mod entrance;
@@ -24,6 +29,7 @@ mod entrance;
 mod lone;
 mod network;
 mod requests;
+mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -34,13 +40,15 @@ mod upstream;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::arrival::{Arrival, Waiting};
+pub(crate) use self::arrival::{CONNECTION_SECRET_BYTES, ConnectionSecret, NotEntered, UnixEntry};
 pub(crate) use self::draining::Draining;
 use self::draining::UpstreamConnection;
 pub(crate) use self::entrance::Entrance;
@@ -49,6 +57,7 @@ use self::entrance::{Entering, Permits};
 pub use self::lone::LoneGateway;
 use self::network::{Command, Network, NetworkState};
 pub(crate) use self::network::{NetworkControl, NetworkError};
+use self::socket::Socket;
 use self::stream::ClientStream;
 pub(crate) use self::traffic::TrafficLedger;
 pub(crate) use self::upstream::HasEnded;
@@ -56,6 +65,7 @@ use self::upstream::Upstream;
 use crate::certificates::{CertificateAuthority, CertificateError, IssuedIdentity};
 use crate::cluster_access::ClusterAccess;
 use crate::open_files::Acceptor;
+use crate::protocol::CONNECTED;
 
 /// Bytes in flight in each direction of one connection.
 const RELAY_BUFFER_BYTES: usize = 32 << 10;
@@ -84,6 +94,8 @@ pub(crate) struct GatewayCredentials {
     pub(crate) address: SocketAddr,
     pub(crate) ca_pem: String,
     pub(crate) client: IssuedIdentity,
+    /// For connections over the engine's socket.
+    pub(crate) secret: ConnectionSecret,
 }
 
 /// Lets clients through an open gateway. If dropped without doing so, they are cut off.
@@ -94,6 +106,7 @@ pub(crate) struct OpenGateway {
     stop: oneshot::Sender<()>,
     accepting: JoinHandle<()>,
     control: NetworkControl,
+    unix_entry: UnixEntry,
     draining: Draining,
 }
 
@@ -106,6 +119,9 @@ pub enum GatewayError {
     /// TLS could not be set up with it.
     #[error("setting up the gateway's TLS failed")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The system gave no random numbers.
+    #[error("making the secret of a lease's connections failed")]
+    Secret,
     /// No port on loopback.
     #[error("opening the gateway's loopback port failed")]
     Listen(#[source] std::io::Error),
@@ -127,7 +143,8 @@ impl PreparedGateway {
         let socket = TcpSocket::new_v4().map_err(GatewayError::Listen)?;
         socket.bind((Ipv4Addr::LOCALHOST, 0).into()).map_err(GatewayError::Listen)?;
         let address = socket.local_addr().map_err(GatewayError::Listen)?;
-        let credentials = GatewayCredentials { address, ca_pem: authority.certificate_pem(), client };
+        let secret = ConnectionSecret::generate()?;
+        let credentials = GatewayCredentials { address, ca_pem: authority.certificate_pem(), client, secret };
         Ok(Self { socket, entrance: Arc::clone(entrance), acceptor, upstream, credentials })
     }
 
@@ -146,8 +163,9 @@ impl PreparedGateway {
         let (control, commands) = NetworkControl::new();
         let draining = Draining::default();
         let relay = Relay { acceptor, upstream, admitted, network: control.network(), draining: draining.clone() };
-        let accepting = tokio::spawn(accept_all(listener, entrance, relay, commands, stopped));
-        Ok((OpenGateway { stop, accepting, control, draining }, Admission(admission), credentials))
+        let (unix_entry, arrivals) = UnixEntry::new();
+        let accepting = tokio::spawn(accept_all(listener, arrivals, entrance, relay, commands, stopped));
+        Ok((OpenGateway { stop, accepting, control, unix_entry, draining }, Admission(admission), credentials))
     }
 }
 
@@ -162,6 +180,11 @@ impl OpenGateway {
     /// The control of this lease's network. It may outlive the gateway.
     pub(crate) fn network(&self) -> &NetworkControl {
         &self.control
+    }
+
+    /// The way in for clients that the engine's socket has let in. It may outlive the gateway.
+    pub(crate) fn unix_entry(&self) -> &UnixEntry {
+        &self.unix_entry
     }
 
     /// Closes the listener and cuts every connection. When this returns, nothing that a client sends reaches the
@@ -180,6 +203,7 @@ impl OpenGateway {
 
 async fn accept_all(
     listener: TcpListener,
+    mut arrivals: mpsc::Receiver<Arrival>,
     entrance: Arc<Entrance>,
     relay: Relay,
     mut commands: mpsc::Receiver<Command>,
@@ -187,72 +211,58 @@ async fn accept_all(
 ) {
     let mut acceptor = Acceptor::new(listener, "gateway", entrance.open_files());
     let mut connections = JoinSet::new();
-    // At most one: those behind it wait in the listener's queue.
+    // At most one: those behind it wait in the listener's queue, or in that of the arrivals.
     let mut entering = None;
     loop {
         while connections.try_join_next().is_some() {}
         let has_room = entering.is_none() && connections.len() + relay.draining.len() < CONNECTIONS_MAX;
-        let (stream, permits) = tokio::select! {
+        let (arrival, decision) = tokio::select! {
             biased;
             // Also if the gateway was dropped without being closed.
             _ = &mut stopped => break,
             Some(command) = commands.recv() => {
                 if command.state == NetworkState::Cut
-                    && let Some((stream, _)) = entering.take()
+                    && let Some(Waiting { arrival, .. }) = entering.take()
                 {
-                    reset(stream);
+                    arrival.socket.reset();
                 }
                 obey(command, &relay.network, &mut connections).await;
                 continue;
             }
-            Some(entered) = entered(&mut entering) => entered,
+            Some((arrival, permits)) = Waiting::entered(&mut entering) => (arrival, Entering::Now(permits)),
             (stream, peer) = acceptor.accept(), if has_room => {
-                // The port itself is kept, or it could become another program's.
-                if relay.network.state() == NetworkState::Cut {
-                    reset(stream);
-                    continue;
-                }
-                match entrance.decide(&stream, peer) {
-                    Entering::Now(permits) => (stream, permits),
-                    Entering::Later(permits) => {
-                        entering = Some((stream, permits));
-                        continue;
-                    }
-                    Entering::Refused => {
-                        reset(stream);
-                        continue;
-                    }
-                }
+                let decision = entrance.decide(&stream, peer);
+                (Arrival::from(stream), decision)
             }
+            Some(arrival) = arrivals.recv(), if has_room => (arrival, entrance.decide_own()),
             Some(_) = connections.join_next() => continue,
         };
+        // The port itself is kept, or it could become another program's.
+        if relay.network.state() == NetworkState::Cut {
+            arrival.socket.reset();
+            continue;
+        }
+        let permits = match decision {
+            Entering::Now(permits) => permits,
+            Entering::Later(permits) => {
+                entering = Some(Waiting { arrival, permits });
+                continue;
+            }
+            Entering::Refused => {
+                arrival.socket.reset();
+                continue;
+            }
+        };
         let relay = relay.clone();
-        let _ = stream.set_nodelay(true);
-        let stream = ClientStream::new(stream, Arc::clone(&relay.network));
+        arrival.socket.send_at_once();
         connections.spawn(async move {
-            if let Err(error) = relay.run(stream, permits).await {
+            if let Err(error) = relay.run(arrival, permits).await {
                 tracing::debug!(%error, "a gateway connection ended");
             }
         });
     }
-    drop(acceptor);
+    drop((acceptor, arrivals));
     connections.shutdown().await;
-}
-
-/// A connection that waits until it may enter.
-type Waiting = (TcpStream, std::pin::Pin<Box<dyn Future<Output = Permits> + Send>>);
-
-/// Waits until the waiting connection, if there is one, may enter. Dropping the future changes nothing.
-async fn entered(entering: &mut Option<Waiting>) -> Option<(TcpStream, Permits)> {
-    let (_, permits) = entering.as_mut()?;
-    let permits = permits.await;
-    entering.take().map(|(stream, _)| (stream, permits))
-}
-
-/// Closes a connection without a farewell, like a port at which no program listens. Nothing of it is left, not even
-/// in the kernel.
-fn reset(stream: TcpStream) {
-    let _ = stream.set_zero_linger();
 }
 
 /// Sets the network's state and answers when no connection behaves as before.
@@ -286,11 +296,49 @@ struct Relay {
 }
 
 impl Relay {
-    async fn run(mut self, stream: ClientStream, mut permits: Permits) -> Result<(), std::io::Error> {
+    async fn run(mut self, arrival: Arrival, permits: Permits) -> Result<(), std::io::Error> {
+        let Arrival { socket, awaits_word } = arrival;
+        let is_unix = matches!(socket, Socket::Unix(_));
+        let stream = ClientStream::new(socket, Arc::clone(&self.network));
+        match is_unix {
+            true => self.run_plain(stream, awaits_word, permits).await,
+            false => self.run_tls(stream, permits).await,
+        }
+    }
+
+    async fn run_tls(&mut self, stream: ClientStream, mut permits: Permits) -> Result<(), std::io::Error> {
         let mut client = self.shake_hands(stream, &permits).await?;
-        let relayed = self.relay(&mut client, &mut permits).await;
+        let session = client.get_ref().1;
+        let shows_certificate = session.peer_certificates().is_some();
+        permits.shook_hands(shows_certificate);
+        let speaks_http_2 = session.alpn_protocol() == Some(tls::HTTP_2);
+        self.wait_admitted().await?;
+        let relayed = self.relay(&mut client, shows_certificate, speaks_http_2, &mut permits).await;
         if relayed.is_err() {
             client.get_mut().0.linger_while_dropped().await;
+        }
+        relayed
+    }
+
+    /// The same for a client of the engine's socket, which has proven itself by the lease's secret.
+    async fn run_plain(
+        &mut self,
+        mut client: ClientStream,
+        awaits_word: bool,
+        mut permits: Permits,
+    ) -> Result<(), std::io::Error> {
+        permits.shook_hands(true);
+        if awaits_word {
+            // On the faulty path, if the network is faulty: a client learns of it as with a handshake.
+            client.write_all(&[CONNECTED]).await?;
+            client.flush().await?;
+        }
+        self.wait_admitted().await?;
+        // The lease's first connection may stay unused, and the API server closes one on which no request comes.
+        client.wait_readable().await?;
+        let relayed = self.relay(&mut client, true, false, &mut permits).await;
+        if relayed.is_err() {
+            client.linger_while_dropped().await;
         }
         relayed
     }
@@ -312,24 +360,29 @@ impl Relay {
         }
     }
 
+    async fn wait_admitted(&mut self) -> Result<(), std::io::Error> {
+        match self.admitted.wait_for(|is_admitted| *is_admitted).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(std::io::Error::other("the cluster could not be proven pristine")),
+        }
+    }
+
     async fn relay(
-        &mut self,
-        client: &mut TlsStream<ClientStream>,
+        &self,
+        client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        shows_certificate: bool,
+        speaks_http_2: bool,
         permits: &mut Permits,
     ) -> Result<(), std::io::Error> {
-        let session = client.get_ref().1;
-        let shows_certificate = session.peer_certificates().is_some();
-        permits.shook_hands(shows_certificate);
-        let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
-        if self.admitted.wait_for(|is_admitted| *is_admitted).await.is_err() {
-            return Err(std::io::Error::other("the cluster could not be proven pristine"));
-        }
-        let speaks_http_2 = protocol.as_deref() == Some(tls::HTTP_2);
         let server = match self.upstream.connect(shows_certificate, speaks_http_2).await {
             Ok(server) => server,
             Err(error) => {
                 // Ended in order: a reset would be all that a client learns whose request was not read yet.
-                let _ = tokio::time::timeout(REFUSAL_TIMEOUT, client.shutdown()).await;
+                let farewell = async {
+                    client.shutdown().await?;
+                    tokio::io::copy(client, &mut tokio::io::sink()).await
+                };
+                let _ = tokio::time::timeout(REFUSAL_TIMEOUT, farewell).await;
                 return Err(error);
             }
         };

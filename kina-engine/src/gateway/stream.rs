@@ -1,6 +1,6 @@
-//! A client's TCP connection, on which the network can go wrong.
+//! A client's connection, on which the network can go wrong.
 //!
-//! It lies below TLS, so that a test's changes to its network also affect handshakes, and so that the relay above need
+//! It lies below TLS, where there is TLS, so that a test's changes to its network also affect handshakes, and so that the relay above need
 //! not know of them. In the normal state a chunk costs one atomic load and one addition more than on the bare socket.
 //! In any other state, the connection takes a detour, which ends when all held bytes have arrived.
 
@@ -11,17 +11,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::delay_line::DelayLine;
 use super::network::{Network, NetworkState};
+use super::socket::Socket;
 
 const CHUNK_BYTES: usize = 16 << 10;
 
 /// A connection that counts, and obeys the network's state.
 pub(super) struct ClientStream {
-    tcp: TcpStream,
+    socket: Socket,
     network: Arc<Network>,
     detour: Option<Box<Detour>>,
 }
@@ -45,9 +45,23 @@ enum Passage {
 }
 
 impl ClientStream {
-    pub(super) fn new(tcp: TcpStream, network: Arc<Network>) -> Self {
-        network.traffic.connection_opened();
-        Self { tcp, network, detour: None }
+    pub(super) fn new(socket: Socket, network: Arc<Network>) -> Self {
+        network.traffic.connection_opened(socket.path());
+        Self { socket, network, detour: None }
+    }
+
+    /// Waits until the client has sent something, or has gone.
+    ///
+    /// # Errors
+    /// If the connection has lost bytes, and the network is back.
+    pub(super) async fn wait_readable(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|context| {
+            if self.is_on_detour() {
+                self.poll_passage(context)?;
+            }
+            self.socket.poll_read_ready(context)
+        })
+        .await
     }
 
     /// Behind a partition a client cannot notice that the other side has gone. So the connection stays open for as long
@@ -117,7 +131,7 @@ impl ClientStream {
         let Some(detour) = &mut self.detour else { return Poll::Ready(Ok(())) };
         let is_held_back = matches!(passage, Passage::Delayed(_));
         while let Some(bytes) = ready!(detour.to_client.poll_next(context, is_held_back)) {
-            let sent = ready!(Pin::new(&mut self.tcp).poll_write(context, bytes))?;
+            let sent = ready!(Pin::new(&mut self.socket).poll_write(context, bytes))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -134,9 +148,9 @@ impl ClientStream {
         }
     }
 
-    fn poll_read_tcp(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read_socket(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.tcp).poll_read(context, buffer);
+        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
         self.network.traffic.count_to_cluster(buffer.filled().len() - before);
         read
     }
@@ -153,7 +167,7 @@ impl ClientStream {
         match passage {
             Passage::Lost => loop {
                 let mut lost = ReadBuf::new(&mut chunk);
-                ready!(Pin::new(&mut self.tcp).poll_read(context, &mut lost))?;
+                ready!(Pin::new(&mut self.socket).poll_read(context, &mut lost))?;
                 if lost.filled().is_empty() {
                     return Poll::Ready(Ok(()));
                 }
@@ -162,7 +176,7 @@ impl ClientStream {
             Passage::Delayed(delay) => {
                 while !has_ended && self.detour().to_cluster.has_room() {
                     let mut taken = ReadBuf::new(&mut chunk);
-                    match Pin::new(&mut self.tcp).poll_read(context, &mut taken) {
+                    match Pin::new(&mut self.socket).poll_read(context, &mut taken) {
                         Poll::Pending => break,
                         Poll::Ready(read) => read?,
                     }
@@ -184,7 +198,7 @@ impl ClientStream {
         match passage {
             Passage::Open => {
                 self.end_detour();
-                self.poll_read_tcp(context, buffer)
+                self.poll_read_socket(context, buffer)
             }
             _ if has_ended => Poll::Ready(Ok(())),
             _ => Poll::Pending,
@@ -225,13 +239,13 @@ impl ClientStream {
             Passage::Open => {
                 ready!(self.poll_send_held(context, passage))?;
                 self.end_detour();
-                self.poll_write_tcp(context, parts)
+                self.poll_write_socket(context, parts)
             }
         }
     }
 
-    fn poll_write_tcp(&mut self, context: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.tcp).poll_write_vectored(context, parts))?;
+    fn poll_write_socket(&mut self, context: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let sent = ready!(Pin::new(&mut self.socket).poll_write_vectored(context, parts))?;
         self.network.traffic.count_from_cluster(sent);
         Poll::Ready(Ok(sent))
     }
@@ -246,7 +260,7 @@ impl AsyncRead for ClientStream {
         let this = self.get_mut();
         if this.detour.is_none() {
             let before = buffer.filled().len();
-            let read = Pin::new(&mut this.tcp).poll_read(context, buffer);
+            let read = Pin::new(&mut this.socket).poll_read(context, buffer);
             let count = buffer.filled().len() - before;
             // Looked at after the reading: bytes that arrive after a change never pass as if they had come before.
             if count == 0 || this.network.is_normal() {
@@ -279,12 +293,12 @@ impl AsyncWrite for ClientStream {
         if this.is_on_detour() {
             this.poll_write_on_detour(context, parts)
         } else {
-            this.poll_write_tcp(context, parts)
+            this.poll_write_socket(context, parts)
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -293,7 +307,7 @@ impl AsyncWrite for ClientStream {
             let passage = this.poll_passage(context)?;
             ready!(this.poll_send_held(context, passage))?;
         }
-        Pin::new(&mut this.tcp).poll_flush(context)
+        Pin::new(&mut this.socket).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -307,13 +321,13 @@ impl AsyncWrite for ClientStream {
             }
             ready!(this.poll_send_held(context, passage))?;
         }
-        Pin::new(&mut this.tcp).poll_shutdown(context)
+        Pin::new(&mut this.socket).poll_shutdown(context)
     }
 }
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
-        self.network.traffic.connection_closed();
+        self.network.traffic.connection_closed(self.socket.path());
         if self.detour.as_ref().is_some_and(|detour| detour.has_lost_bytes) {
             self.network.lossy_connection_closed();
         }

@@ -1,7 +1,8 @@
 //! `cargo lab bench gateway`: the costs of a gateway.
 //!
-//! One client program takes turns: the same requests through the gateway of a lease, and straight to a cluster that
-//! runs beside it, of the same binaries and from the same bootstrapped state. The order changes with every turn.
+//! One client program takes turns: the same requests through the gateway of a lease, by the client of a test and by one
+//! over TLS, and straight to a cluster that runs beside it, of the same binaries and from the same bootstrapped state.
+//! The order changes with every turn.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -20,10 +21,21 @@ use super::{Bench, SLOTS, say};
 const TURNS_UNCOUNTED: usize = 50;
 const VERBS: [&str; 5] = ["create", "get", "update", "list", "delete"];
 
+/// The three ways.
+pub(super) struct Clients {
+    /// That of a test, over the engine's socket.
+    pub(super) client: kube::Client,
+    /// Over TLS, through the same gateway.
+    pub(super) tls: kube::Client,
+    /// Straight to another cluster.
+    pub(super) direct: kube::Client,
+}
+
 /// The results of a probe: milliseconds by verb, and for all five together by `cycle`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Samples {
-    gateway: BTreeMap<String, Vec<f64>>,
+    client: BTreeMap<String, Vec<f64>>,
+    tls: BTreeMap<String, Vec<f64>>,
     direct: BTreeMap<String, Vec<f64>>,
     kubernetes: String,
 }
@@ -31,6 +43,10 @@ pub(super) struct Samples {
 /// The result.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// All five verbs by the client of a test, divided by the same straight to a cluster.
+    client_ratio: f64,
+    /// The same over TLS.
+    tls_ratio: f64,
     verbs: BTreeMap<String, Comparison>,
     /// The five verbs, one after the other.
     cycle: Comparison,
@@ -38,16 +54,19 @@ struct Report {
     engine_profile: String,
     kubernetes: String,
     connections: u64,
+    unix_connections: u64,
     bytes_to_cluster: u64,
     bytes_from_cluster: u64,
 }
 
-/// Both ways, in milliseconds.
+/// All ways, in milliseconds.
 #[derive(Debug, Serialize)]
 struct Comparison {
-    gateway_p50_ms: f64,
+    client_p50_ms: f64,
+    tls_p50_ms: f64,
     direct_p50_ms: f64,
-    ratio: f64,
+    client_ratio: f64,
+    tls_ratio: f64,
 }
 
 /// Measures and prints.
@@ -60,27 +79,21 @@ pub(crate) async fn measure(provider: ProviderName, runs: usize, format: Format)
     bench.finish(measured, format).await
 }
 
-/// Makes the same requests both ways, by turns.
-pub(super) async fn take_samples(
-    through_gateway: &kube::Client,
-    direct: &kube::Client,
-    runs: usize,
-    kubernetes: &str,
-) -> anyhow::Result<Samples> {
-    let (gateway, direct) = (Api::default_namespaced(through_gateway.clone()), Api::default_namespaced(direct.clone()));
+/// Makes the same requests on all ways, by turns.
+pub(super) async fn take_samples(clients: &Clients, runs: usize, kubernetes: &str) -> anyhow::Result<Samples> {
+    let ways = [&clients.client, &clients.tls, &clients.direct].map(|client| Api::default_namespaced(client.clone()));
     let mut samples = Samples { kubernetes: kubernetes.to_owned(), ..Samples::default() };
     for turn in 0..TURNS_UNCOUNTED + runs {
-        let (by_gateway, by_direct);
-        if turn % 2 == 0 {
-            by_gateway = cycle(&gateway, turn).await.context("through the gateway")?;
-            by_direct = cycle(&direct, turn).await.context("straight to the cluster")?;
-        } else {
-            by_direct = cycle(&direct, turn).await.context("straight to the cluster")?;
-            by_gateway = cycle(&gateway, turn).await.context("through the gateway")?;
+        let mut times = [None; 3];
+        for step in 0..ways.len() {
+            let way = (turn + step) % ways.len();
+            let what = ["by the socket", "through TLS", "straight to the cluster"][way];
+            times[way] = Some(cycle(&ways[way], turn, way).await.context(what)?);
         }
         if TURNS_UNCOUNTED <= turn {
-            add(&mut samples.gateway, by_gateway);
-            add(&mut samples.direct, by_direct);
+            for (way, times) in [&mut samples.client, &mut samples.tls, &mut samples.direct].into_iter().zip(times) {
+                add(way, times.unwrap_or_default());
+            }
         }
     }
     Ok(samples)
@@ -90,37 +103,49 @@ async fn report(bench: &Bench, runs: usize) -> anyhow::Result<Report> {
     say("bootstraps, and boots the cluster to compare with");
     bench.warm_up().await?;
     let (cluster, access) = bench.boot_direct_cluster().await?;
-    say("through the gateway and straight to the cluster, in turns");
+    say("through the gateway, by its socket and by TLS, and straight to the cluster, in turns");
     let probed = bench.probe::<Samples>(&["crud", &access.display().to_string(), &runs.to_string()]).await;
     let status = bench.status(false).await?;
     cluster.destroy().await?;
     let samples = probed?;
     let compare = |name: &str| {
-        let of = |samples: &BTreeMap<String, Vec<f64>>| samples.get(name).and_then(|samples| median(samples));
-        let (gateway_p50_ms, direct_p50_ms) = of(&samples.gateway)
-            .zip(of(&samples.direct))
-            .with_context(|| format!("the probe took no sample of {name}"))?;
-        Ok::<_, anyhow::Error>(Comparison { gateway_p50_ms, direct_p50_ms, ratio: gateway_p50_ms / direct_p50_ms })
+        let of = |samples: &BTreeMap<String, Vec<f64>>| {
+            let median = samples.get(name).and_then(|samples| median(samples));
+            median.with_context(|| format!("the probe took no sample of {name}"))
+        };
+        let (client_p50_ms, tls_p50_ms) = (of(&samples.client)?, of(&samples.tls)?);
+        let direct_p50_ms = of(&samples.direct)?;
+        Ok::<_, anyhow::Error>(Comparison {
+            client_p50_ms,
+            tls_p50_ms,
+            direct_p50_ms,
+            client_ratio: client_p50_ms / direct_p50_ms,
+            tls_ratio: tls_p50_ms / direct_p50_ms,
+        })
     };
     let mut verbs = BTreeMap::new();
     for verb in VERBS {
         verbs.insert(verb.to_owned(), compare(verb)?);
     }
+    let cycle = compare("cycle")?;
     Ok(Report {
+        client_ratio: cycle.client_ratio,
+        tls_ratio: cycle.tls_ratio,
         verbs,
-        cycle: compare("cycle")?,
+        cycle,
         runs,
         engine_profile: status.engine_profile,
         kubernetes: samples.kubernetes,
         connections: status.traffic.connections,
+        unix_connections: status.traffic.unix_connections,
         bytes_to_cluster: status.traffic.bytes_to_cluster,
         bytes_from_cluster: status.traffic.bytes_from_cluster,
     })
 }
 
 /// One object's life; milliseconds of each verb, in their order.
-async fn cycle(config_maps: &Api<ConfigMap>, turn: usize) -> anyhow::Result<[f64; VERBS.len()]> {
-    let name = format!("turn-{turn}");
+async fn cycle(config_maps: &Api<ConfigMap>, turn: usize, way: usize) -> anyhow::Result<[f64; VERBS.len()]> {
+    let name = format!("turn-{turn}-{way}");
     let mut config_map = ConfigMap {
         metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
         data: Some(BTreeMap::from([("key".to_owned(), "value".to_owned())])),

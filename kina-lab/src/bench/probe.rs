@@ -10,7 +10,7 @@ use clap::Subcommand;
 use kina_engine::{AcquireRequest, EngineClient, EngineProgram};
 
 use super::{crud, fixtures, gateway, silent_ports, stress};
-use crate::kube_client::connect;
+use crate::kube_client::{connect, of_lease};
 
 pub(super) use cargo_kina::bench::probe::{DirectAccess, ProbeReport};
 
@@ -35,7 +35,7 @@ pub(crate) enum Probe {
         #[command(subcommand)]
         work: fixtures::Work,
     },
-    /// Make requests through a lease's gateway, and the same straight to a cluster, by turns
+    /// Make requests through a lease's gateway, by its socket and by TLS, and the same straight to a cluster, by turns
     Crud {
         /// File with the address and credentials of the other cluster
         access: PathBuf,
@@ -74,6 +74,7 @@ async fn make_requests(access: &PathBuf, runs: usize) -> anyhow::Result<gateway:
     let request = AcquireRequest::from_environment("cargo kina bench", None)?;
     let lease = engine.acquire(request, &print_progress).await?;
     let grant = &lease.grant;
-    let through = connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
-    gateway::take_samples(&through, &direct, runs, &grant.kubernetes).await
+    let tls = connect(grant.address, &grant.ca_pem, &grant.client_certificate_pem, &grant.client_key_pem)?;
+    let clients = gateway::Clients { client: of_lease(&lease)?, tls, direct };
+    gateway::take_samples(&clients, runs, &grant.kubernetes).await
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use kina::__private as kina_private;
-use kina_engine::LeaseGrant;
+use kina_engine::lab::lease_connector::of_secret;
+use kina_engine::{LeaseConnector, LeaseGrant};
 use serde::{Deserialize, Serialize};
 
 use super::canary::{self, Api};
@@ -27,6 +28,11 @@ pub(super) struct Credentials {
     ca_pem: String,
     certificate_pem: String,
     key_pem: String,
+    /// The engine's socket, and the lease's secret there.
+    socket: PathBuf,
+    secret: String,
+    /// True if the client comes in by the socket, false if by TLS.
+    by_socket: bool,
 }
 
 /// A process that was left behind.
@@ -41,19 +47,46 @@ pub(super) struct LateWriterArguments {
 }
 
 impl Credentials {
-    pub(super) fn of(grant: &LeaseGrant) -> Self {
+    /// The credentials of a lease, whose client comes in by the engine's socket or by TLS.
+    pub(super) fn of(grant: &LeaseGrant, socket: &Path, by_socket: bool) -> Self {
         Self {
             address: grant.address,
             ca_pem: grant.ca_pem.clone(),
             certificate_pem: grant.client_certificate_pem.clone(),
             key_pem: grant.client_key_pem.clone(),
+            socket: socket.to_owned(),
+            secret: grant.connection_secret.clone(),
+            by_socket,
         }
     }
 
+    /// A client that has nothing else of the lease.
     pub(super) fn connect(&self) -> anyhow::Result<Api> {
+        self.connect_by(self.by_socket.then(|| of_secret(self.socket.clone(), self.secret.clone())))
+    }
+
+    /// A client that uses the connection with which the lease came, and further ones as [`Self::connect`].
+    pub(super) fn connect_first(&self, connector: &LeaseConnector) -> anyhow::Result<Api> {
+        self.connect_by(self.by_socket.then(|| connector.clone()))
+    }
+
+    /// A client by the engine's socket, whichever way these credentials are for.
+    pub(super) fn connect_unused(&self, connector: &LeaseConnector) -> anyhow::Result<Api> {
+        self.connect_by(Some(connector.clone()))
+    }
+
+    /// The same credentials on the other way.
+    fn by_the_other_way(&self) -> Self {
+        Self { by_socket: !self.by_socket, ..self.clone() }
+    }
+
+    fn connect_by(&self, connector: Option<LeaseConnector>) -> anyhow::Result<Api> {
         let auth_info = kina_private::auth_info(&self.certificate_pem, &self.key_pem);
         let config = kina_private::config_at(self.address, &self.ca_pem, auth_info)?;
-        Ok(Api(kube::Client::try_from(config)?))
+        Ok(Api(match connector {
+            Some(connector) => kina_private::client_of_lease(&connector, &config)?,
+            None => kube::Client::try_from(config)?,
+        }))
     }
 
     pub(super) fn save(&self, path: &Path) -> anyhow::Result<()> {
@@ -67,13 +100,14 @@ impl Credentials {
     }
 }
 
-/// Returns true if the credentials of an earlier lease, or its open connection, are still of use when they no longer
-/// may be.
-pub(super) async fn is_let_in(credentials: &Credentials, connected: Option<&Api>) -> anyhow::Result<bool> {
+/// Returns true if the credentials of an earlier lease, its secret, or any of its connections that were kept, used or
+/// not, are still of use when they no longer may be.
+pub(super) async fn is_let_in(credentials: &Credentials, kept: &[Api]) -> anyhow::Result<bool> {
     let start = Instant::now();
     loop {
         let mut answered = is_answered(&credentials.connect()?).await;
-        if let Some(api) = connected {
+        answered |= is_answered(&credentials.by_the_other_way().connect()?).await;
+        for api in kept {
             answered |= is_answered(api).await;
         }
         if !answered {

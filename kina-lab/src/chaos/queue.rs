@@ -161,7 +161,8 @@ pub(super) async fn run_worker(arguments: &QueueWorkerArguments) -> anyhow::Resu
     let outcome = match engine.acquire(request, &|_| {}).await {
         Ok(lease) => {
             let waited_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-            old_client::Credentials::of(&lease.grant).connect()?.get("/api/v1/namespaces").await?;
+            let credentials = old_client::Credentials::of(&lease.grant, &engine.paths().lease_socket, true);
+            credentials.connect_first(lease.connector())?.get("/api/v1/namespaces").await?;
             tokio::time::sleep(Duration::from_millis(arguments.hold_ms)).await;
             Outcome::Served { waited_ms }
         }

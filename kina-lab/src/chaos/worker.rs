@@ -77,7 +77,7 @@ pub(super) async fn run(arguments: &WorkerArguments) -> anyhow::Result<()> {
         engine: EngineClient::from_environment(EngineProgram::ThisExecutable)?,
         leaked: arguments.scratch.join(format!("leaked-{}.json", arguments.worker)),
         scratch: arguments.scratch.clone(),
-        old_api: None,
+        kept: Vec::new(),
     };
     for plan in leases.iter().skip(arguments.done) {
         worker.take(plan).await?;
@@ -90,8 +90,8 @@ struct Worker {
     /// Credentials of the worker's last lease, which may have been in an earlier process.
     leaked: PathBuf,
     scratch: PathBuf,
-    /// The connection of the last lease, if it was in this process.
-    old_api: Option<Api>,
+    /// The connections of the last lease, if it was in this process.
+    kept: Vec<Api>,
 }
 
 impl Worker {
@@ -126,8 +126,8 @@ impl Worker {
 
     async fn hold(&mut self, plan: &LeasePlan, held: &Lease) -> anyhow::Result<Api> {
         let lease = plan.index;
-        let credentials = Credentials::of(&held.grant);
-        let api = credentials.connect()?;
+        let credentials = self.credentials(plan, held);
+        let api = credentials.connect_first(held.connector())?;
         // First of all, while delayed traces would still be visible.
         let mut sightings = canary::look(&api).await.context("looking for canaries failed")?;
         sightings.extend(templates::look(&api, plan.template).await.context("looking at the template failed")?);
@@ -135,10 +135,10 @@ impl Worker {
         let left = left.context("looking for what the lease before did failed")?;
         sightings.extend(left.into_iter().map(|what| Sighting { what, is_late: false, persists: false }));
         let old_client_let_in = match Credentials::load(&self.leaked) {
-            Some(old) => old_client::is_let_in(&old, self.old_api.as_ref()).await?,
+            Some(old) => old_client::is_let_in(&old, &self.kept).await?,
             None => false,
         };
-        self.old_api = None;
+        self.kept.clear();
         tell(&WorkerEvent::Looked { lease, sightings, old_client_let_in })?;
         canary::plant(&api, plan.canary, lease).await.context("planting the canary failed")?;
         let seed = plan.canary.pairs_seed;
@@ -161,13 +161,14 @@ impl Worker {
     }
 
     fn end(&mut self, plan: &LeasePlan, held: Lease, api: Api) -> anyhow::Result<()> {
-        let credentials = Credentials::of(&held.grant);
+        let credentials = self.credentials(plan, &held);
         match plan.end {
             End::Return | End::Disturbed(_) => {
+                // A client that comes in by TLS has not used the connection that came with the lease.
+                self.kept = vec![api, credentials.connect_unused(held.connector())?];
                 if plan.writes_late {
                     old_client::write_late_on_thread(credentials, plan.index);
                 }
-                self.old_api = Some(api);
                 drop(held);
                 return Ok(());
             }
@@ -182,6 +183,11 @@ impl Worker {
                 bail!("SIGKILL did not end this process")
             }
         }
+    }
+
+    /// Every other lease's client comes in by the engine's socket.
+    fn credentials(&self, plan: &LeasePlan, held: &Lease) -> Credentials {
+        Credentials::of(&held.grant, &self.engine.paths().lease_socket, plan.index.is_multiple_of(2))
     }
 
     /// Leaves a process behind that has the lease's credentials and goes on writing.

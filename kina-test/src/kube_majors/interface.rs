@@ -5,12 +5,18 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kina_engine::LeaseGrant;
+use hyper_timeout::TimeoutConnector;
+use hyper_util::rt::TokioExecutor;
+use kina_engine::{LeaseConnector, LeaseGrant};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tower::ServiceBuilder;
+use tower::layer::layer_fn;
 
 use super::super::BadCertificate;
+use super::super::http_span::HttpSpan;
 use super::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use super::kube::client::{Body, ConfigExt};
 use super::kube::config::AuthInfo;
 use super::kube::core::{ClusterResourceScope, DynamicResourceScope, NamespaceResourceScope};
 use super::kube::{Api, Client, Config, CustomResourceExt, Resource, ResourceExt};
@@ -50,31 +56,59 @@ pub trait WaitScope: sealed::Sealed {
     const SCOPE: ObjectScope;
 }
 
-/// A client and its configuration.
-#[doc(hidden)]
-#[derive(Clone)]
-pub struct Connected {
-    pub(in super::super) config: Config,
-    pub(in super::super) client: Client,
-}
-
 /// Returns a client with all rights on the cluster. It belongs to the runtime that first asked for one.
 ///
+/// It reaches the cluster through a Unix socket, without TLS, because it and kina's engine are processes of one user.
+///
 /// # Errors
-/// If the credentials of the lease cannot be read.
+/// If it cannot be made.
 ///
 /// # Panics
 /// Outside a tokio runtime, if it is the first one.
 pub fn client(cluster: &Cluster) -> Result<Client, Error> {
-    Ok(connect(cluster)?.client)
+    cluster.kept(|| client_of_lease(cluster.connector(), &plain_config(cluster)))
 }
 
-/// Returns the configuration of that client, to make others.
+/// Returns a configuration for other clients of the same rights, over TLS on loopback.
 ///
 /// # Errors
-/// As for [`client`].
+/// If the credentials of the lease cannot be read.
 pub fn config(cluster: &Cluster) -> Result<Config, Error> {
-    Ok(connect(cluster)?.config)
+    cluster.kept(|| {
+        let mut config = config_of_lease(cluster.grant())?;
+        config.headers.push((http::header::USER_AGENT, cluster.user_agent().clone()));
+        Ok(config)
+    })
+}
+
+/// Makes a client that reaches a lease's cluster through a Unix socket. Of the configuration, it has the address in
+/// messages, the namespace, the headers, impersonation and the timeouts.
+///
+/// # Errors
+/// If a header cannot be sent.
+#[doc(hidden)]
+pub fn client_of_lease(connector: &LeaseConnector, config: &Config) -> Result<Client, Error> {
+    let mut connector = TimeoutConnector::new(connector.clone());
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    // Otherwise the connection's idle time before a request would count.
+    connector.set_reset_reader_on_write(true);
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .layer(config.extra_headers_layer().map_err(|error| Error::Client(Box::new(error)))?)
+        .layer(layer_fn(HttpSpan))
+        .service(client);
+    Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// The configuration of the clients in this process. It has no credentials: they need none.
+pub(in super::super) fn plain_config(cluster: &Cluster) -> Config {
+    let mut config = timed_config_at(cluster.grant().address);
+    cluster.default_namespace().clone_into(&mut config.default_namespace);
+    config.headers.push((http::header::USER_AGENT, cluster.user_agent().clone()));
+    config
 }
 
 /// The object of this name: in the test's namespace, unless [`ObjectRef::within`] names another.
@@ -111,17 +145,22 @@ pub fn config_at(address: SocketAddr, ca_pem: &str, auth_info: AuthInfo) -> Resu
     // installed first stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes()).map_err(|source| BadCertificate { address, source })?;
-    let uri = http::Uri::builder().scheme("https").authority(address.to_string()).path_and_query("/").build();
-    let mut config = Config::new(uri.expect("an address is a valid authority"));
+    let mut config = timed_config_at(address);
     config.root_cert = Some(vec![ca.as_ref().to_vec()]);
     config.auth_info = auth_info;
+    Ok(config)
+}
+
+fn timed_config_at(address: SocketAddr) -> Config {
+    let uri = http::Uri::builder().scheme("https").authority(address.to_string()).path_and_query("/").build();
+    let mut config = Config::new(uri.expect("an address is a valid authority"));
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.write_timeout = Some(WRITE_TIMEOUT);
     // No proxy between a test and loopback.
     config.proxy_url = None;
     super::set_own(&mut config);
-    Ok(config)
+    config
 }
 
 /// The same for a lease's cluster, with the lease's credentials, and its namespace if it is limited to one.
@@ -145,16 +184,6 @@ pub fn auth_info(certificate_pem: &str, key_pem: &str) -> AuthInfo {
     }
 }
 
-/// Connects a cluster's client, unless it is connected.
-pub(in super::super) fn connect(cluster: &Cluster) -> Result<Connected, Error> {
-    cluster.kept(|| {
-        let mut config = config_of_lease(cluster.grant())?;
-        config.headers.push((http::header::USER_AGENT, cluster.user_agent().clone()));
-        let client = Client::try_from(config.clone()).map_err(|error| Error::Client(Box::new(error)))?;
-        Ok(Connected { config, client })
-    })
-}
-
 /// A client with all rights on the test's cluster. Its default namespace is the test's.
 impl FromTest for Client {
     type Error = Error;
@@ -164,7 +193,7 @@ impl FromTest for Client {
     }
 }
 
-/// The configuration of that client, to make others.
+/// A configuration of the same rights, to make other clients.
 impl FromTest for Config {
     type Error = Error;
 

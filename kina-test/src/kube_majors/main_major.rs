@@ -6,17 +6,22 @@ use super::main::kube::{Api, Client, Config, CustomResourceExt, Resource};
 use super::main::{self, ScopeInTest};
 use crate::{Cluster, Error, Fixtures, IntoFixtures, Namespace, Template};
 
-const CONNECTED: &str = "a cluster's client is connected when the cluster is acquired";
+const CONNECTED: &str = "a cluster's client is made when the cluster is acquired";
+const READABLE: &str = "bug in kina: the engine's certificates can be read";
 
 impl Cluster {
     /// A client with all rights (`system:masters`). It belongs to the runtime on which the cluster was acquired.
+    ///
+    /// It reaches the cluster through a Unix socket, without TLS, because it and kina's engine are processes of one
+    /// user on one machine.
     pub fn client(&self) -> Client {
-        main::connect(self).expect(CONNECTED).client
+        main::client(self).expect(CONNECTED)
     }
 
-    /// The configuration of that client, to make others: on another runtime, or as another user.
+    /// A configuration for other clients of the same rights: on another runtime, with other timeouts, or in another
+    /// form. They reach the cluster by TLS on loopback, with a certificate of this lease.
     pub fn config(&self) -> Config {
-        main::connect(self).expect(CONNECTED).config
+        main::config(self).expect(READABLE)
     }
 
     /// A client that acts as another user, with exactly the rights that RBAC grants.
@@ -65,13 +70,13 @@ impl Cluster {
                 return Err(Error::User { user: (*name).to_owned() });
             }
         }
-        let mut config = self.config();
+        let mut config = main::plain_config(self);
         config.auth_info = AuthInfo {
             impersonate: Some(user.to_owned()),
             impersonate_groups: Some(groups.map(str::to_owned).into()),
-            ..config.auth_info
+            ..AuthInfo::default()
         };
-        Client::try_from(config).map_err(|error| Error::Client(Box::new(error)))
+        main::client_of_lease(self.connector(), &config)
     }
 
     /// A client that acts as a service account, which need not exist. Otherwise like [`Self::as_user`]; the API server

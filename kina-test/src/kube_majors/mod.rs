@@ -1,9 +1,11 @@
 //! The types of kube: one file for each of its majors, with a feature of its own.
 //!
 //! - `interface`: the interface that all majors have in common, compiled once for each.
+//! - `http_span`: the span of each request.
 //! - `kube3`, `kube4`, `kube5`: the majors, and their differences.
 //! - `main_major`: the interface that only one of them can have, in the types of the newest major that is on.
 
+mod http_span;
 #[cfg(feature = "kube3")]
 pub mod kube3;
 #[cfg(feature = "kube4")]

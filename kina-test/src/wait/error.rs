@@ -1,5 +1,5 @@
 use super::Unmet;
-use crate::{ApiError, Error};
+use crate::ApiError;
 
 /// The reason that a wait failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +43,6 @@ pub enum WaitError {
         #[source]
         source: Box<ApiError>,
     },
-    /// No client could be made for the cluster.
-    #[error(transparent)]
-    Client(Box<Error>),
     /// The server's object does not fit its Rust type.
     #[error("{object}, as it was in version {resource_version}, does not fit its Rust type")]
     Unreadable {
@@ -66,7 +63,6 @@ impl WaitError {
             Self::Unmet(_) | Self::Condition { .. } | Self::Unfit { .. } | Self::NoName { .. } => true,
             Self::Refused { source, .. } => matches!(**source, ApiError::Refused { .. }),
             Self::Unreadable { .. } => true,
-            Self::Client(error) => error.is_user_error(),
         }
     }
 

@@ -220,7 +220,7 @@ async fn run<K: Object>(
     timeout: Duration,
 ) -> Result<Option<K>, WaitError> {
     let target = Target::new(reference, cluster.default_namespace())?;
-    let client = cluster.raw_client().map_err(|error| WaitError::Client(Box::new(error)))?;
+    let client = cluster.raw_client();
     let mut ready = goal.prepare(&target)?;
     let mut history = History::default();
     let deadline = tokio::time::Instant::now() + timeout;

@@ -111,7 +111,7 @@ impl AdmissionWebhookBuilder {
             webhook[field] = value;
         }
         super::start(&cluster, &name, timeout, erased(handler), async |server, reviewer| {
-            let registration = Registration::admission(super::client(&cluster)?, kind, &name, server);
+            let registration = Registration::admission(cluster.raw_client().clone(), kind, &name, server);
             registration.create_admission(webhook, reviewer).await?;
             Ok(registration)
         })

@@ -47,7 +47,7 @@ impl ConversionWebhookBuilder {
         let Self { cluster, custom_resource_definition } = self;
         let timeout: Duration = HANDLER_TIMEOUT;
         super::start(&cluster, &custom_resource_definition, timeout, erased(handler), async |server, _| {
-            Registration::create_conversion(super::client(&cluster)?, &custom_resource_definition, server).await
+            Registration::create_conversion(cluster.raw_client().clone(), &custom_resource_definition, server).await
         })
         .await
     }

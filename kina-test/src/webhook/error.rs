@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use kina_engine::ProviderName;
 
-use crate::{ApiError, Error};
+use crate::ApiError;
 
 /// A webhook could not be started or removed, or its handler failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +35,6 @@ pub enum WebhookError {
         /// The requested time limit.
         timeout: Duration,
     },
-    /// No client could be made for the cluster.
-    #[error(transparent)]
-    Client(Box<Error>),
     /// The certificate or the TLS setup failed.
     #[error("setting up the webhook's TLS failed")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -16,8 +16,6 @@ mod server;
 
 use std::time::Duration;
 
-use kina_engine::RawClient;
-
 pub use self::admission::{AdmissionOutcome, AdmissionWebhookBuilder};
 pub use self::conversion::{ConversionOutcome, ConversionWebhookBuilder};
 pub use self::error::{HandlerFailure, WebhookError};
@@ -175,10 +173,6 @@ impl Drop for Webhook {
             panic!("{error}");
         }
     }
-}
-
-fn client(cluster: &Cluster) -> Result<RawClient, WebhookError> {
-    cluster.raw_client().cloned().map_err(|error| WebhookError::Client(Box::new(error)))
 }
 
 /// Serves before registering, so that the first request gets an answer.

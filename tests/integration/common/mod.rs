@@ -4,6 +4,7 @@ pub mod behaviour;
 #[cfg(target_os = "linux")]
 pub mod cache;
 pub mod children;
+pub mod client_path;
 pub mod pollution;
 pub mod server;
 pub mod state;

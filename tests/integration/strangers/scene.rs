@@ -12,8 +12,10 @@ use std::time::Duration;
 use crate::common::PATIENCE;
 use crate::common::children::{Realm, RunningTest, output, text_of};
 use crate::common::server::Server;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kina_engine::Status;
 use kina_engine::lab::protocol::{ClientMessage, EngineMessage};
+use kube::api::WatchParams;
 
 /// Tells the tenant which connections to use.
 const CONNECTIONS: &str = "KINA_TEST_TENANT_CONNECTIONS";
@@ -43,10 +45,16 @@ async fn tenant(cluster: kina::Cluster) -> anyhow::Result<()> {
     let Ok(connections) = std::env::var(CONNECTIONS) else { return Ok(()) };
     let port = cluster.config().cluster_url.port_u16();
     println!("{HAS_GATEWAY}{}", port.unwrap_or_default());
+    let config_maps: kube::Api<ConfigMap> = kube::Api::default_namespaced(client.clone());
     let use_lease = async {
         let mut question = 0;
+        let mut watches = Vec::new();
         while !end_file(&std::env::temp_dir()).exists() {
             let is_asked = question_file(&std::env::temp_dir(), question).exists();
+            if connections == "watched" && is_asked {
+                // It keeps the connection, so that the next request needs another one.
+                watches.push(config_maps.watch(&WatchParams::default(), "0").await?);
+            }
             work().await?;
             if connections == "new" {
                 Server(kube::Client::try_from(cluster.config())?).get("/version").await?;

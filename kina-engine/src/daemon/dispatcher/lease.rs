@@ -42,6 +42,7 @@ impl Dispatcher {
             cluster: Arc::clone(&handle),
             credentials,
             network: gateway.network().clone(),
+            unix_entry: gateway.unix_entry().clone(),
             directory: self.lease_files.directory_of(number),
         };
         self.traffic.open(gateway.network().traffic_counter());

@@ -218,8 +218,9 @@ impl Scrape {
 
     fn gateways(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let traffic = self.status.traffic;
-        writer.counters(family("gateway_connections", "Connections to gateways"), [(None, traffic.connections)])?;
-        let open = traffic.connections_open;
+        let connections = traffic.connections + traffic.unix_connections;
+        writer.counters(family("gateway_connections", "Connections to gateways"), [(None, connections)])?;
+        let open = traffic.connections_open + traffic.unix_connections_open;
         writer.gauge(family("gateway_connections_open", "Connections to gateways that are open"), open)?;
         let bytes = [("to_cluster", traffic.bytes_to_cluster), ("from_cluster", traffic.bytes_from_cluster)];
         let bytes = bytes.map(|(direction, bytes)| (Some(("direction", direction.to_owned())), bytes));

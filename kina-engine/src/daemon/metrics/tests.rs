@@ -59,7 +59,14 @@ fn status(slots: Vec<SlotStatus>) -> Status {
         waiters: Vec::new(),
         counters: Counters { boots: 2, ..Counters::default() },
         high_water: HighWater { slots_max: 4, ..HighWater::default() },
-        traffic: Traffic { connections: 7, connections_open: 1, bytes_to_cluster: 10, bytes_from_cluster: 20 },
+        traffic: Traffic {
+            connections: 3,
+            connections_open: 1,
+            unix_connections: 4,
+            unix_connections_open: 0,
+            bytes_to_cluster: 10,
+            bytes_from_cluster: 20,
+        },
         releases: Vec::new(),
         sabotage: Vec::new(),
     }

@@ -268,7 +268,8 @@ impl Actor {
             let result = prepared.map(|(gateway, credentials)| {
                 let (cluster, network) = (Arc::clone(host.cluster()), gateway.network().clone());
                 let owner = LeaseOwner::Namespaces { namespace };
-                (gateway, Lease { number, owner, cluster, credentials, network, directory })
+                let unix_entry = gateway.unix_entry().clone();
+                (gateway, Lease { number, owner, cluster, credentials, network, unix_entry, directory })
             });
             TaskReport::Prepared { tenant, result }
         });

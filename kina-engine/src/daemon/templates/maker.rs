@@ -156,7 +156,7 @@ async fn finish_in_any_case(unfinished: Unfinished, making: impl Future<Output =
 }
 
 fn client_of(lease: &Lease) -> Result<RawClient, NoClient> {
-    let GatewayCredentials { address, ca_pem, client } = &lease.credentials;
+    let GatewayCredentials { address, ca_pem, client, .. } = &lease.credentials;
     RawClient::new(*address, ca_pem, Some(client.into()))
 }
 

@@ -1,5 +1,7 @@
 //! Gateways in front of a plain TLS server that echoes everything.
 
+mod unix;
+
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,7 +98,7 @@ fn access_to(address: SocketAddr, authority: CertificateAuthority) -> ClusterAcc
 }
 
 async fn connect_to(credentials: &GatewayCredentials) -> std::io::Result<TlsClient> {
-    let GatewayCredentials { address, ca_pem, client } = credentials;
+    let GatewayCredentials { address, ca_pem, client, .. } = credentials;
     let connector = tls::connector(ca_pem, Some(client), tls::HTTP_1).expect("TLS");
     let stream = TcpStream::connect(address).await?;
     connector.connect(rustls::pki_types::ServerName::IpAddress(address.ip().into()), stream).await
