@@ -43,7 +43,6 @@ mod wanted;
 mod warm;
 
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use kina_engine::ProviderName;
@@ -83,11 +82,10 @@ enum Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let start = Instant::now();
     let Arguments { provider, command } = Arguments::parse_from(program::words());
     match command {
         Command::Common(command) => command.main(provider),
-        Command::Bench(arguments) => program::finish(bench::run(provider, arguments, start)),
+        Command::Bench(arguments) => program::finish(bench::run(provider, arguments)),
         Command::Completions(arguments) => program::finish(completions::run(&arguments, Arguments::command())),
     }
 }

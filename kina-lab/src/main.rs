@@ -12,7 +12,6 @@ mod kube_client;
 mod private_provider;
 
 use std::process::ExitCode;
-use std::time::Instant;
 
 use cargo_kina::{CommonCommand, Situation, completions, program, runtime};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -44,11 +43,10 @@ enum Command {
 
 fn main() -> ExitCode {
     kina_engine::become_engine_if_asked();
-    let start = Instant::now();
     let Arguments { provider, command } = Arguments::parse_from(program::words());
     match command {
         Command::Common(command) => command.main(provider),
-        Command::Bench(arguments) => program::finish(bench::run(provider, arguments, start)),
+        Command::Bench(arguments) => program::finish(bench::run(provider, arguments)),
         Command::Chaos(arguments) => program::finish(chaos(provider, arguments)),
         Command::Contract(arguments) => program::finish(contract(provider, arguments)),
         Command::Completions(arguments) => program::finish(completions::run(&arguments, Arguments::command())),

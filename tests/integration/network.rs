@@ -60,7 +60,7 @@ fn io_error_of(error: &kube::Error) -> Option<ErrorKind> {
         next = error.source();
         if let Some(error) = error.downcast_ref::<std::io::Error>() {
             kind = Some(error.kind());
-            // What it wraps is not its source, whose source is.
+            // An I/O error's source is that of the error it wraps.
             next = error.get_ref().map(|wrapped| wrapped as &dyn std::error::Error);
         }
     }

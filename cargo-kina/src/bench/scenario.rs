@@ -1,7 +1,5 @@
 //! The command line of `cargo kina bench`.
 
-use std::time::Instant;
-
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use kina_engine::ProviderName;
@@ -86,11 +84,11 @@ pub struct Output {
     pub format: Format,
 }
 
-/// Runs the scenario; `start` is the time of the first line of this process.
-pub fn run(provider: Option<ProviderName>, arguments: BenchArguments, start: Instant) -> anyhow::Result<()> {
+/// Runs the scenario.
+pub fn run(provider: Option<ProviderName>, arguments: BenchArguments) -> anyhow::Result<()> {
     let BenchArguments { gate, scenario } = arguments;
     if let Some(Scenario::Probe(probe)) = &scenario {
-        return probe::run(probe, start);
+        return probe::run(probe);
     }
     gate.expect_unused_with(scenario.is_some())?;
     let provider = Situation::of_this_process(provider)?.provider();

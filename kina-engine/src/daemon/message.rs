@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::boot::{BootError, SlotSpec};
 use super::lease::Lease;
-use super::slot::{SlotError, SlotHandle, SlotSize};
+use super::slot::{Proof, SlotError, SlotHandle, SlotSize};
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway};
 use crate::pool::{ClientId, SlotId, SlotKey, TemplateName, WaiterId};
 use crate::protocol::{Counters, HighWater, LeaseStatus, Refusal, ReleaseStatus, Traffic};
@@ -113,6 +113,8 @@ pub(super) enum TaskReport {
         slot: SlotId,
         waiter: WaiterId,
         result: Result<(OpenGateway, Admission, GatewayCredentials), GatewayError>,
+        /// Of the cluster, for this lease.
+        proof: Proof,
     },
     Proven {
         late_writes: u64,

@@ -13,7 +13,7 @@
 //! - `steps`: progress messages to waiting clients.
 //! - `old_logs`: the removal of old logs.
 //! - `high_water`: peaks.
-//! - `lease`: leases, as the parts of the engine know them. `lease_socket`: their further connections.
+//! - `beginnings`: leases that are just beginning. `lease`: leases, as the parts of the engine know them. `lease_socket`: their further connections.
 //! - `lease_files`: the removal of the files that leases leave.
 //! - `limits`: the limits of this machine.
 //! - `metrics`: counters and measurements, for Prometheus.
@@ -22,6 +22,7 @@
 //! - `templates`: templates, made once and shared. `template_upload`: their way from the client to there.
 //! - `status`: the engine's report on itself.
 
+mod beginnings;
 mod binaries;
 pub mod boot;
 mod client_socket;

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 use crate::gateway::{Admission, Entrance, GatewayCredentials, GatewayError, HasEnded, OpenGateway, PreparedGateway};
 use crate::lingering::LeftBehind;
 use crate::provider::{ProvidedCluster, ProviderError, Readiness};
@@ -64,7 +66,12 @@ pub(super) enum SlotError {
     Logs(#[source] std::io::Error),
     #[error("the cluster was written to before each of {proofs} proofs")]
     NeverPristine { proofs: u64 },
+    #[error("bug in kina: the proof of a cluster did not end")]
+    NoProof(#[source] tokio::task::JoinError),
 }
+
+/// A proof that is under way.
+pub(super) struct Proof(JoinHandle<Result<u64, SlotError>>);
 
 impl SlotError {
     /// Returns true if something wrote into a template that was being made.
@@ -79,6 +86,13 @@ impl SlotError {
             Self::Rewind(error) => matches!(error, RewindError::Unsettled { .. } | RewindError::Lagging { .. }),
             _ => false,
         }
+    }
+}
+
+impl Proof {
+    /// Waits for its end. Returns the number of rewinds that it took.
+    pub(super) async fn wait(self) -> Result<u64, SlotError> {
+        self.0.await.map_err(SlotError::NoProof)?
     }
 }
 
@@ -157,7 +171,7 @@ impl SlotHandle {
         u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Opens the gateway. No client gets through it before [`Self::prove`].
+    /// Opens the gateway. No client gets through it before the slot is proven.
     pub(super) async fn open_gateway(&self) -> Result<(OpenGateway, Admission, GatewayCredentials), GatewayError> {
         let prepared = match self.take_gateway() {
             Some(prepared) => prepared,
@@ -167,9 +181,15 @@ impl SlotHandle {
         prepared.open()
     }
 
+    /// Begins to prove once more that the slot is pristine.
+    pub(super) fn begin_proof(self: &Arc<Self>) -> Proof {
+        let slot = Arc::clone(self);
+        Proof(tokio::spawn(async move { slot.prove().await }))
+    }
+
     /// Proves once more that the slot is pristine, rewinds it if it is not, and begins its logs anew. Returns the
     /// number of rewinds.
-    pub(super) async fn prove(&self) -> Result<u64, SlotError> {
+    async fn prove(&self) -> Result<u64, SlotError> {
         let (late_writes, logs) = tokio::join!(self.prove_state(), self.set_logs_aside());
         logs?;
         late_writes

@@ -188,6 +188,13 @@ impl EtcdClient {
         Pages { etcd: self, request: Some(prefix_request(prefix, VALUES_PER_PAGE_MAX)), revision: 0 }
     }
 
+    /// The revision of the store, which every write raises.
+    pub async fn revision(&self) -> Result<i64, EtcdError> {
+        // No key has this name. The answer to any read has the revision.
+        let request = RangeRequest { key: b"kina".to_vec(), keys_only: true, ..RangeRequest::default() };
+        Ok(self.range(request).await?.revision())
+    }
+
     /// Returns true if `key` exists.
     pub async fn exists(&self, key: &[u8]) -> Result<bool, EtcdError> {
         let request = RangeRequest { key: key.to_vec(), keys_only: true, ..RangeRequest::default() };

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_rustls::client::TlsStream;
 
 use super::requests::RequestObserver;
@@ -20,7 +20,7 @@ use crate::sabotage::{self, Part};
 
 const READ_BUFFER_BYTES: usize = 16 << 10;
 
-/// The connections of one gateway that have lost their clients, and the known facts about all that have ended.
+/// The connections of one gateway that have lost their clients, and the known facts about all of its connections.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draining(Arc<Shared>);
 
@@ -32,6 +32,8 @@ struct Shared {
     could_write: AtomicBool,
     /// True if one of those that have ended had a request that may still run.
     may_still_run: AtomicBool,
+    has_answered: AtomicBool,
+    first_answer: Notify,
 }
 
 /// A connection to the API server. Dropped before its end, it is read to its end in the background.
@@ -60,6 +62,24 @@ impl Draining {
     pub(crate) async fn wait_ended(&self) {
         // The sender lives as long as this.
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// Waits until an answer to a client has come.
+    pub(super) async fn wait_answered(&self) {
+        let first_answer = self.0.first_answer.notified();
+        let mut first_answer = std::pin::pin!(first_answer);
+        // Before the look, so that none is missed in between.
+        first_answer.as_mut().enable();
+        if !self.0.has_answered.load(Ordering::SeqCst) {
+            first_answer.await;
+        }
+    }
+
+    fn note_answer(&self) {
+        if !self.0.has_answered.load(Ordering::Relaxed) {
+            self.0.has_answered.store(true, Ordering::SeqCst);
+            self.0.first_answer.notify_waiters();
+        }
     }
 
     /// Returns true if anything may have been written since the gateway was closed. Idle connections and open watches
@@ -122,6 +142,9 @@ impl AsyncRead for UpstreamConnection {
         let read = ready!(Pin::new(self.stream()?).poll_read(context, buffer));
         let bytes = &buffer.filled()[before..];
         self.has_ended |= read.is_err() || bytes.is_empty();
+        if !bytes.is_empty() {
+            self.draining.note_answer();
+        }
         self.requests.note_from_cluster(bytes);
         Poll::Ready(read)
     }

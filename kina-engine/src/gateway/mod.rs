@@ -187,6 +187,12 @@ impl OpenGateway {
         &self.unix_entry
     }
 
+    /// Waits until a client has had an answer. The future may outlive the gateway.
+    pub(crate) fn wait_answered(&self) -> impl Future<Output = ()> + Send + use<> {
+        let draining = self.draining.clone();
+        async move { draining.wait_answered().await }
+    }
+
     /// Closes the listener and cuts every connection. When this returns, nothing that a client sends reaches the
     /// cluster any more. Returns the connections whose requests may not have ended yet.
     pub(crate) async fn close(self) -> Draining {

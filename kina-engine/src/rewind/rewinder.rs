@@ -308,14 +308,17 @@ impl Rewinder {
         if sabotage::is_off(Part::Verify) {
             return Ok(true);
         }
+        // The revision alone tells that nothing was written, and takes half as long to read as a listing.
+        if self.etcd.revision().await? == self.proven.revision {
+            return Ok(!self.tokens_were_made_late()?);
+        }
         let changed = self.etcd.list_changed_heads(PREFIX, self.proven.revision + 1).await?;
         let only_server_owned = changed.heads().all(|head| self.baseline.server_owned.contains(head.key));
         if self.identity_leases_were_written(&changed) && self.put_back_identity_leases(&changed).await? {
             tracing::info!("the API server's own Lease was written to late");
             return Ok(false);
         }
-        if self.tokens_were_made()? {
-            tracing::info!("a token was asked for late");
+        if self.tokens_were_made_late()? {
             return Ok(false);
         }
         if only_server_owned && changed.key_count == self.proven.key_count {
@@ -460,6 +463,14 @@ impl Rewinder {
     /// Returns true if the API server accepts tokens that a lease asked for.
     fn tokens_were_made(&self) -> Result<bool, RewindError> {
         Ok(!sabotage::is_off(Part::Tokens) && self.cluster.tokens_were_made()?)
+    }
+
+    fn tokens_were_made_late(&self) -> Result<bool, RewindError> {
+        let were_made = self.tokens_were_made()?;
+        if were_made {
+            tracing::info!("a token was asked for late");
+        }
+        Ok(were_made)
     }
 
     /// Writes the plan's changes, and `others` in the last transaction. Remembers the new revisions of restored keys;

@@ -52,10 +52,11 @@ pub(crate) enum Probe {
     Press(stress::PressArguments),
 }
 
-/// Runs a probe; `start` is the time of the first line of its process.
-pub(crate) fn run(probe: &Probe, start: Instant) -> anyhow::Result<()> {
+/// Runs a probe.
+pub(crate) fn run(probe: &Probe) -> anyhow::Result<()> {
+    let start = Instant::now();
     match probe {
-        Probe::Lease(probe) => probe::run(probe, start),
+        Probe::Lease(probe) => probe::run(probe),
         Probe::Watch { watches } => print(lease(start, &Dirt::Watches(*watches), 0)),
         Probe::Define { group } => print(lease(start, &Dirt::Definition(group), 0)),
         Probe::Fixtures { work } => print(fixtures::probe(work)),

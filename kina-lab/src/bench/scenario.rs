@@ -1,7 +1,5 @@
 //! The command line of `cargo lab bench`.
 
-use std::time::Instant;
-
 use anyhow::bail;
 use cargo_kina::bench::gate::{self, GateArguments};
 use cargo_kina::bench::{AcquisitionScenario, Output, some};
@@ -118,10 +116,10 @@ enum Scenario {
     Probe(probe::Probe),
 }
 
-/// Runs the scenario; `start` is the time of the first line of this process.
-pub(crate) fn run(provider: Option<ProviderName>, arguments: BenchArguments, start: Instant) -> anyhow::Result<()> {
+/// Runs the scenario.
+pub(crate) fn run(provider: Option<ProviderName>, arguments: BenchArguments) -> anyhow::Result<()> {
     if let Some(Scenario::Probe(probe)) = &arguments.scenario {
-        return probe::run(probe, start);
+        return probe::run(probe);
     }
     arguments.gate.expect_unused_with(arguments.scenario.is_some())?;
     let provider = Situation::of_this_process(provider)?.provider();

@@ -36,10 +36,10 @@ impl Dispatcher {
                 let from = self.count_hit(slot, layer);
                 self.waits.chosen(waiter, from);
                 self.stop_following(slot);
-                self.with_handle(slot, async move |handle| TaskReport::Opened {
-                    slot,
-                    waiter,
-                    result: handle.open_gateway().await,
+                self.with_handle(slot, async move |handle| {
+                    // Before the gateway, although it is awaited later: it takes longest.
+                    let proof = handle.begin_proof();
+                    TaskReport::Opened { slot, waiter, result: handle.open_gateway().await, proof }
                 });
             }
             Action::Rewind { slot, template } => self.rewind(slot, template),

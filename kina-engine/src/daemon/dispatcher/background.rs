@@ -17,7 +17,9 @@ impl Dispatcher {
         let Some(record) = self.slots.get_mut(&slot) else { return };
         let handle = Arc::clone(&record.handle);
         let sender = self.sender.clone();
+        let beginnings = self.beginnings.clone();
         let follower = self.tasks.spawn(async move {
+            beginnings.give_way().await;
             let followed = async {
                 handle.follow_up_readiness().await?;
                 handle.follow_openapi().await?;
@@ -54,14 +56,20 @@ impl Dispatcher {
 
     pub(super) fn keep_warm(&mut self, slot: SlotId) {
         if let Some(handle) = self.handle_of(slot) {
-            self.tasks.spawn(async move { handle.keep_warm().await });
+            let beginnings = self.beginnings.clone();
+            self.tasks.spawn(async move {
+                beginnings.give_way().await;
+                handle.keep_warm().await;
+            });
         }
     }
 
     /// Begins work before the next lease that this would have to wait for.
     pub(super) fn forget_history(&mut self, slot: SlotId) {
         if let Some(handle) = self.handle_of(slot) {
+            let beginnings = self.beginnings.clone();
             self.tasks.spawn(async move {
+                beginnings.give_way().await;
                 if let Err(error) = handle.forget_history().await {
                     tracing::warn!(error = with_causes(&error), "a compaction failed: tried again at the next lease");
                 }

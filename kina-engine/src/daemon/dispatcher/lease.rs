@@ -7,6 +7,7 @@ use super::{Dispatcher, Request};
 use crate::daemon::lease::{Lease, LeaseOwner};
 use crate::daemon::message::TaskReport;
 use crate::daemon::metrics::Verification;
+use crate::daemon::slot::Proof;
 use crate::error_text::with_causes;
 use crate::gateway::{Admission, GatewayCredentials, GatewayError, OpenGateway};
 use crate::pool::{Event, SlotId, WaiterId};
@@ -19,6 +20,7 @@ impl Dispatcher {
         slot: SlotId,
         waiter: WaiterId,
         result: Result<(OpenGateway, Admission, GatewayCredentials), GatewayError>,
+        proof: Proof,
     ) {
         let (gateway, admission, credentials) = match result {
             Ok(opened) => opened,
@@ -33,6 +35,8 @@ impl Dispatcher {
             return;
         };
         let handle = Arc::clone(&record.handle);
+        let (beginning, beginnings) = (self.beginnings.begin(), self.beginnings.clone());
+        let answered = gateway.wait_answered();
         self.counters.leases += 1;
         let number = self.numbers.next_lease();
         self.timings.granted(slot, number);
@@ -50,7 +54,7 @@ impl Dispatcher {
         let unproven = self.waits.granted(waiter);
         let metrics = Arc::clone(&self.metrics);
         self.spawn(async move {
-            let report = match handle.prove().await {
+            let report = match proof.wait().await {
                 Ok(late_writes) => {
                     admission.admit();
                     metrics.not_pristine(Verification::Rewound, late_writes);
@@ -64,6 +68,8 @@ impl Dispatcher {
                     TaskReport::Died { slot, reason: with_causes(&error) }
                 }
             };
+            beginning.wait_answered(answered).await;
+            beginnings.give_way().await;
             if let Err(error) = handle.prepare_gateway().await {
                 tracing::warn!(
                     error = with_causes(&error),

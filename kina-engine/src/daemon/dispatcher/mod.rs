@@ -24,6 +24,7 @@ use self::memory::MemoryShare;
 use self::slot_record::{Remains, SlotRecord};
 use self::template::TemplatesInUse;
 use self::wish::Wishes;
+use super::beginnings::Beginnings;
 use super::boot::{Booter, SlotSpec};
 use super::high_water::HighWaterMark;
 use super::lease_files::LeaseFiles;
@@ -89,6 +90,7 @@ pub(super) struct Dispatcher {
     releases: VecDeque<ReleaseStatus>,
     timings: Recorder,
     cluster_count: u64,
+    beginnings: Beginnings,
 }
 
 impl Dispatcher {
@@ -118,6 +120,7 @@ impl Dispatcher {
             releases: VecDeque::new(),
             timings,
             cluster_count: 0,
+            beginnings: Beginnings::default(),
         }
     }
 

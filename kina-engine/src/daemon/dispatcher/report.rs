@@ -48,7 +48,7 @@ impl Dispatcher {
                 self.feed(Event::Started { slot });
                 self.keep_warm(slot);
             }
-            TaskReport::Opened { slot, waiter, result } => self.opened(slot, waiter, result),
+            TaskReport::Opened { slot, waiter, result, proof } => self.opened(slot, waiter, result, proof),
             TaskReport::Proven { late_writes } => self.counters.late_writes += late_writes,
             TaskReport::Rewound { slot, result } => self.rewound(slot, result),
             TaskReport::OpenApiFollowed { slot, lease, lag_ms } => {

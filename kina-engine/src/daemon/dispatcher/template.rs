@@ -65,9 +65,14 @@ impl Dispatcher {
             self.spawn(async move { TaskReport::Died { slot, reason: "bug: its template is not known".to_owned() } });
             return;
         }
+        let beginnings = self.beginnings.clone();
+        let is_awaited = 0 < self.pool.waiting();
         self.with_handle(slot, async move |handle| {
             if let Some(closing) = closing {
                 handle.leave(closing.wait().await);
+            }
+            if !is_awaited {
+                beginnings.give_way().await;
             }
             let result = handle.rewind(template).await;
             if let Some(since) = since.filter(|_| sabotage::is_off(sabotage::Part::Slow)) {
