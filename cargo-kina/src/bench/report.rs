@@ -127,14 +127,23 @@ impl Measurement {
 impl Report {
     /// Reads a report from a file.
     pub fn from_json(value: Value) -> anyhow::Result<Self> {
-        let report: Self = serde_json::from_value(value)?;
+        let mut report: Self = serde_json::from_value(value)?;
         anyhow::ensure!(report.form == FORM, "its form is {}, and this program knows {FORM}", report.form);
+        let measurements = &report.measurements;
+        let is_median = |name: &str| measurements.iter().any(|measurement| measurement.name == name);
+        report.figures.retain(|name, value| !value.is_number() || !is_median(name));
         Ok(report)
     }
 
-    /// The form of files, and of output for programs: the summary of the first measurement stands at the top as well.
+    /// The form of files, and of output for programs: the summary of the first measurement stands at the top as well, and
+    /// the median of each under its name.
     pub fn to_json(&self) -> anyhow::Result<Value> {
         let mut whole = serde_json::to_value(self)?;
+        if let Value::Object(whole) = &mut whole {
+            for Measurement { name, summary, .. } in &self.measurements {
+                whole.entry(name).or_insert_with(|| summary.p50.into());
+            }
+        }
         if let (Some(first), Value::Object(whole)) = (self.measurements.first(), &mut whole) {
             let Value::Object(summary) = serde_json::to_value(&first.summary)? else { return Ok(Value::Null) };
             whole.extend(summary);
@@ -244,10 +253,12 @@ mod tests {
             (json["p50"].as_f64(), json["unit"].as_str(), json["boots"].as_u64()),
             (Some(2.0), Some("ms"), Some(2))
         );
+        assert_eq!(json["warm_ms"].as_f64(), Some(2.0), "the median, under its name");
         assert!(json["ci95"].is_null(), "three samples cannot tell");
         let read = Report::from_json(json).expect("a report");
         let values = read.measurement("warm_ms").map(|measurement| measurement.values.clone());
         assert_eq!(values, Some(vec![3.0, 1.0, 2.0]));
+        assert!(!read.figures.contains_key("warm_ms"), "it is a measurement");
         assert!(read.table().contains("warm_ms"));
         assert!(Report::from_json(serde_json::json!({"scenario": "other"})).is_err());
     }

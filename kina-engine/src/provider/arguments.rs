@@ -53,17 +53,33 @@ impl Addresses {
     }
 }
 
-/// Arguments of etcd.
-pub(super) fn etcd_arguments(certificates: &Path, data: &Path, addresses: Addresses) -> Vec<OsString> {
+/// The way of an API server to its etcd.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum EtcdEndpoint<'a> {
+    /// A port, with TLS.
+    Port(SocketAddr),
+    /// A Unix socket without TLS, in the directory in which both are started. No other user can enter that.
+    Socket(&'a str),
+}
+
+/// Arguments of etcd, which also listens on the Unix socket of this name, if there is one.
+pub(super) fn etcd_arguments(
+    certificates: &Path,
+    data: &Path,
+    addresses: Addresses,
+    socket: Option<&str>,
+) -> Vec<OsString> {
     // A single member listens for peers although it has none: on any free port, and no certificate is accepted there.
     let peer_url = "https://127.0.0.1:0";
     let certificate = certificates.join(format!("{}.crt", file::ETCD_SERVER));
     let key = certificates.join(format!("{}.key", file::ETCD_SERVER));
     let ca = certificates.join(file::ETCD_CA);
+    let port = format!("https://{}", addresses.listen);
+    let listen_urls = socket.map_or(port.clone(), |socket| format!("{port},unix://{socket}"));
     Arguments::default()
         .option("name", "kina")
         .option("data-dir", data)
-        .option("listen-client-urls", format!("https://{}", addresses.listen))
+        .option("listen-client-urls", listen_urls)
         .option("advertise-client-urls", format!("https://{}", addresses.beside))
         .option("listen-peer-urls", peer_url)
         .option("initial-advertise-peer-urls", peer_url)
@@ -94,7 +110,7 @@ pub(super) fn etcd_arguments(certificates: &Path, data: &Path, addresses: Addres
 pub(super) fn api_server_arguments(
     certificates: &Path,
     addresses: Addresses,
-    etcd: SocketAddr,
+    etcd: EtcdEndpoint<'_>,
     audit_log: &Path,
     profile: Profile,
     debug_socket: Option<&Path>,
@@ -111,11 +127,15 @@ pub(super) fn api_server_arguments(
         Some(path) => arguments.option("debug-socket-path", path),
         None => arguments,
     };
+    let arguments = match etcd {
+        EtcdEndpoint::Port(address) => arguments
+            .option("etcd-servers", format!("https://{address}"))
+            .option("etcd-cafile", certificates.join(file::ETCD_CA))
+            .option("etcd-certfile", certificate_of(file::ETCD_CLIENT))
+            .option("etcd-keyfile", key_of(file::ETCD_CLIENT)),
+        EtcdEndpoint::Socket(socket) => arguments.option("etcd-servers", format!("unix:{socket}")),
+    };
     arguments
-        .option("etcd-servers", format!("https://{etcd}"))
-        .option("etcd-cafile", certificates.join(file::ETCD_CA))
-        .option("etcd-certfile", certificate_of(file::ETCD_CLIENT))
-        .option("etcd-keyfile", key_of(file::ETCD_CLIENT))
         .option("bind-address", addresses.listen.ip().to_string())
         .option("secure-port", addresses.listen.port().to_string())
         .flag_if(addresses.shares_port, "permit-port-sharing")
@@ -203,5 +223,35 @@ impl Arguments {
 
     fn into_arguments(self) -> Vec<OsString> {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn starting(arguments: &[OsString], prefix: &str) -> Vec<String> {
+        let texts = arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
+        texts.filter(|text| text.starts_with(prefix)).collect()
+    }
+
+    #[test]
+    fn an_api_server_reaches_its_etcd_by_a_socket_without_certificates_or_by_a_port_with_them() {
+        let (directory, port) = (Path::new("/c"), SocketAddr::from(([127, 0, 0, 1], 7)));
+        let api_server = |etcd| {
+            let addresses = Addresses::reserved(SocketAddr::from(([127, 0, 0, 1], 8)));
+            api_server_arguments(directory, addresses, etcd, Path::new("/c/audit"), Profile::Api, None)
+        };
+        let of_socket = api_server(EtcdEndpoint::Socket("etcd.sock"));
+        assert_eq!(starting(&of_socket, "--etcd-"), ["--etcd-servers=unix:etcd.sock"]);
+        let of_port = starting(&api_server(EtcdEndpoint::Port(port)), "--etcd-");
+        assert_eq!(of_port[0], "--etcd-servers=https://127.0.0.1:7");
+        assert_eq!(of_port.len(), 4, "{of_port:?}");
+        let listening = |socket| {
+            let arguments = etcd_arguments(directory, Path::new("/c/etcd"), Addresses::reserved(port), socket);
+            starting(&arguments, "--listen-client-urls=")
+        };
+        assert_eq!(listening(None), ["--listen-client-urls=https://127.0.0.1:7"]);
+        assert_eq!(listening(Some("etcd.sock")), ["--listen-client-urls=https://127.0.0.1:7,unix://etcd.sock"]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - `scenario`: the command line. `probe`: single samples.
 //! - `rewind`, `fixtures`, `lifecycle`, `gateway`, `compare`, `wear`, `scale`, `peers`, `crud`, `stress`, `price`,
-//!   `large_template`, `silent_ports`: the scenarios.
+//!   `large_template`, `memory`, `silent_ports`: the scenarios.
 //! - `build`: the price of kina-test in a user's build. `build_program`: the price of building the program of users. `cargo`: Cargo itself.
 //! - `self_test`: a test of the gate on this machine. `page`: docs/BENCHMARKS.md. `flamegraph`: processor time by function.
 //! - `packages`: builds and runs packages of this repository. `processor_time`: that of an engine and its clusters.
@@ -19,6 +19,7 @@ mod flamegraph;
 mod gateway;
 mod large_template;
 mod lifecycle;
+mod memory;
 mod packages;
 mod page;
 mod peers;

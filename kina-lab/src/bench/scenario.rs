@@ -9,8 +9,8 @@ use kina_engine::ProviderName;
 
 use super::page::{self, PageArguments};
 use super::{
-    build, build_program, compare, crud, fixtures, flamegraph, gateway, large_template, lifecycle, peers, price, probe,
-    rewind, scale, self_test, silent_ports, stress, wear,
+    build, build_program, compare, crud, fixtures, flamegraph, gateway, large_template, lifecycle, memory, peers,
+    price, probe, rewind, scale, self_test, silent_ports, stress, wear,
 };
 
 /// Scenario to measure, or recording to compare with.
@@ -94,6 +94,7 @@ enum Scenario {
     Crud(crud::CrudArguments),
     Stress(stress::StressArguments),
     LargeTemplate(large_template::LargeTemplateArguments),
+    Memory(memory::MemoryArguments),
     /// Price of ports that do not answer, as those of macOS that are bound and silent: beside ports that refuse
     ///
     /// Needs the rights to make network namespaces, and says so if they are missing. `KINA_TEST_SILENT_PORTS=required`
@@ -155,6 +156,7 @@ async fn measure(provider: ProviderName, arguments: BenchArguments) -> anyhow::R
         Scenario::Peers(arguments) => peers::measure(provider, arguments).await,
         Scenario::Crud(arguments) => crud::measure(provider, arguments).await,
         Scenario::Stress(arguments) => stress::measure(provider, arguments).await,
+        Scenario::Memory(arguments) => arguments.output.print(memory::measure(provider, &arguments).await?),
         Scenario::LargeTemplate(arguments) => large_template::measure(provider, arguments).await,
         Scenario::SilentPorts { samples, output } => {
             let (report, missed) = silent_ports::measure(provider, some(samples)?).await?;

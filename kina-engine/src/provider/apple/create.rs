@@ -20,7 +20,7 @@ use crate::cluster_access::ClusterAccess;
 use crate::log_tail::log_tail;
 use crate::protocol::Profile;
 use crate::provider::access::issue_certificates;
-use crate::provider::arguments::{Addresses, api_server_arguments, etcd_arguments};
+use crate::provider::arguments::{Addresses, EtcdEndpoint, api_server_arguments, etcd_arguments};
 use crate::provider::files::{create_private_directory, remove_directory, write_private_file};
 use crate::provider::port::ReservedPort;
 use crate::provider::tokens::{self, TokenKeys};
@@ -198,9 +198,10 @@ pub(super) fn prepare_directory(directory: &Path) -> Result<ClusterAccess, Provi
     let (etcd, api_server) = (addresses(guest::ETCD_PORT), addresses(guest::API_PORT));
     let inside = Path::new(guest::CLUSTER_DIRECTORY);
     let audit_log = Path::new(guest::LOG_DIRECTORY).join(tokens::AUDIT_LOG);
-    let api_server_arguments = api_server_arguments(inside, api_server, etcd.beside, &audit_log, Profile::Api, None);
+    let api_server_arguments =
+        api_server_arguments(inside, api_server, EtcdEndpoint::Port(etcd.beside), &audit_log, Profile::Api, None);
     let files = [
-        (guest::ETCD_ARGUMENTS, etcd_arguments(inside, Path::new(guest::ETCD_DATA_DIRECTORY), etcd)),
+        (guest::ETCD_ARGUMENTS, etcd_arguments(inside, Path::new(guest::ETCD_DATA_DIRECTORY), etcd, None)),
         (guest::API_SERVER_ARGUMENTS, api_server_arguments),
     ];
     for (name, arguments) in files {

@@ -19,7 +19,8 @@ use crate::process_memory::proportional_bytes;
 use crate::protocol::Profile;
 use crate::provider::access::issue_certificates;
 use crate::provider::arguments::{
-    Addresses, api_server_arguments, controller_manager_arguments, etcd_arguments, kwok_arguments, scheduler_arguments,
+    Addresses, EtcdEndpoint, api_server_arguments, controller_manager_arguments, etcd_arguments, kwok_arguments,
+    scheduler_arguments,
 };
 use crate::provider::files::create_private_directory;
 use crate::provider::port::ReservedPort;
@@ -32,6 +33,9 @@ use crate::provider::{
 
 /// Name of the socket on which the API server serves profiles, in the cluster's own directory.
 const DEBUG_SOCKET: &str = "debug.sock";
+/// Name of the socket on which etcd serves its API server, in the same directory. The API server has a connection for
+/// each kind of object: without TLS a hundred handshakes of each start are saved, and the memory of as many buffers.
+const ETCD_SOCKET: &str = "etcd.sock";
 
 /// An etcd, a kube-apiserver and, by profile, controllers, all of them children of this process.
 pub(super) struct ProcessCluster {
@@ -163,8 +167,8 @@ impl ProcessCluster {
     async fn spawn_etcd(&self) -> Result<Child, ProviderError> {
         let data = self.state_directory.path().join("etcd");
         create_private_directory(&data)?;
-        let arguments =
-            etcd_arguments(&self.certificate_directory(), &data, Addresses::reserved(self.access.etcd_address));
+        let addresses = Addresses::reserved(self.access.etcd_address);
+        let arguments = etcd_arguments(&self.certificate_directory(), &data, addresses, Some(ETCD_SOCKET));
         self.spawn("etcd", &self.assets.etcd, arguments).await
     }
 
@@ -172,7 +176,7 @@ impl ProcessCluster {
         let arguments = api_server_arguments(
             &self.certificate_directory(),
             Addresses::reserved(self.access.api_address),
-            self.access.etcd_address,
+            EtcdEndpoint::Socket(ETCD_SOCKET),
             &audit_log(self.state_directory.path()),
             self.profile,
             Some(Path::new(DEBUG_SOCKET)),

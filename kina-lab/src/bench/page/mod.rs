@@ -30,7 +30,7 @@ use super::machine_description::{self, Watched};
 use super::say;
 
 /// Scenarios of the page: the name, the arguments, and if it is measured by default.
-const SCENARIOS: [(&str, &[&str], bool); 13] = [
+const SCENARIOS: [(&str, &[&str], bool); 14] = [
     ("warm", &[], true),
     ("frozen", &[], true),
     ("stopped", &[], true),
@@ -39,6 +39,7 @@ const SCENARIOS: [(&str, &[&str], bool); 13] = [
     ("fixtures", &[], true),
     ("lifecycle", &["--samples", "5"], true),
     ("gateway", &[], true),
+    ("memory", &[], false),
     ("scale", &[], false),
     ("peers", &[], false),
     ("crud", &[], false),

@@ -78,9 +78,15 @@ pub(super) fn figures(whole: &Value, has_measurements: bool) -> String {
         "engine_profile",
     ];
     let Some(fields) = whole.as_object() else { return String::new() };
+    // The median of a measurement is in the measurements' own table.
+    let is_median = |name: &str| {
+        let mut measurements = whole["measurements"].as_array().into_iter().flatten();
+        whole[name].is_number() && measurements.any(|measurement| measurement["name"] == name)
+    };
     let is_own = |name: &str| {
         // A report of another form has no measurements, only its fields.
-        !ELSEWHERE.contains(&name) || (!has_measurements && matches!(name, "samples" | "unit" | "mean"))
+        (!ELSEWHERE.contains(&name) && !is_median(name))
+            || (!has_measurements && matches!(name, "samples" | "unit" | "mean"))
     };
     let own: Map<String, Value> =
         fields.iter().filter(|(name, _)| is_own(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
