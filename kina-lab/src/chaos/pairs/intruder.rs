@@ -1,6 +1,7 @@
 //! A write past the API server into the storage of a cluster on which a template is being made: a request of an earlier
 //! lease would write like this, if one could.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -37,21 +38,22 @@ pub(super) async fn write_once_stored(realm: &Realm, sign: &str) -> anyhow::Resu
     bail!("no template was made within {} s", TIMEOUT.as_secs())
 }
 
-/// Connects with the API server's own certificate.
+/// Connects to etcd's port, with the certificate of its clients.
 async fn storage(realm: &Realm) -> anyhow::Result<EtcdClient> {
     let status = realm.status(false).await.context("the engine does not answer")?;
     let process_ids = status.slots.iter().flat_map(|slot| &slot.process_ids);
     let lines = process_ids.filter_map(|id| std::fs::read_to_string(format!("/proc/{id}/cmdline")).ok());
     let arguments =
-        lines.into_iter().find(|line| line.contains("--etcd-servers=")).context("there is no API server")?;
+        lines.into_iter().find(|line| line.contains("--advertise-client-urls=")).context("there is no etcd")?;
     let option = |name: &str| {
         let start = format!("--{name}=");
         arguments.split('\0').find_map(|argument| argument.strip_prefix(&start)).context("an argument is missing")
     };
+    let authority = Path::new(option("trusted-ca-file")?);
     let identity = IssuedIdentity {
-        certificate_pem: std::fs::read_to_string(option("etcd-certfile")?)?,
-        key_pem: std::fs::read_to_string(option("etcd-keyfile")?)?,
+        certificate_pem: std::fs::read_to_string(authority.with_file_name("etcd-client.crt"))?,
+        key_pem: std::fs::read_to_string(authority.with_file_name("etcd-client.key"))?,
     };
-    let address = option("etcd-servers")?.trim_start_matches("https://").parse()?;
-    Ok(EtcdClient::connect(address, &std::fs::read_to_string(option("etcd-cafile")?)?, &identity).await?)
+    let address = option("advertise-client-urls")?.trim_start_matches("https://").parse()?;
+    Ok(EtcdClient::connect(address, &std::fs::read_to_string(authority)?, &identity).await?)
 }
