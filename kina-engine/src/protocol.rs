@@ -96,7 +96,7 @@ pub enum EngineMessage {
     Alive,
     /// The engine has no template of that name and asks for its content ([`ClientMessage::Template`]).
     TemplateWanted,
-    /// The lease. With its first byte comes a descriptor: a connection to the lease's gateway, as after [`CONNECTED`].
+    /// The lease. With its first byte comes a descriptor: a connection to the lease's gateway, which speaks HTTP/1.1.
     /// Nothing follows it.
     Leased(Box<LeaseGrant>),
     /// The request was not met, and will not be.
