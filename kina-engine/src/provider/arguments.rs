@@ -57,6 +57,10 @@ impl Addresses {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum EtcdEndpoint<'a> {
     /// A port, with TLS.
+    #[cfg_attr(
+        not(any(test, feature = "apple", target_os = "macos")),
+        expect(dead_code, reason = "of the providers so far, only `apple` has it")
+    )]
     Port(SocketAddr),
     /// A Unix socket without TLS, in the directory in which both are started. No other user can enter that.
     Socket(&'a str),
