@@ -366,7 +366,7 @@ pub struct Traffic {
     pub connections: u64,
     /// Those of them that are open.
     pub connections_open: u64,
-    /// Connections over the engine's Unix socket, without TLS.
+    /// Connections over a Unix socket, without TLS.
     #[serde(default)]
     pub unix_connections: u64,
     /// Those of them that are open.

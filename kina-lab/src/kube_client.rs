@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use kina::__private as kina_private;
 use kina_engine::Lease;
 
-/// A client of a lease's cluster, over the engine's socket.
+/// A client of a lease's cluster, over a Unix socket, like a test's own.
 pub fn of_lease(lease: &Lease) -> anyhow::Result<kube::Client> {
     let config = kina_private::config_of_lease(&lease.grant)?;
     Ok(kina_private::client_of_lease(lease.connector(), &config)?)

@@ -1,4 +1,4 @@
-//! The engine's Unix socket, through which every client comes in.
+//! The engine's Unix socket, through which every client asks for its lease.
 //!
 //! It is served by a task of its own. An obstacle to accepting stops nothing else.
 

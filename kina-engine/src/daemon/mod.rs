@@ -13,7 +13,8 @@
 //! - `steps`: progress messages to waiting clients.
 //! - `old_logs`: the removal of old logs.
 //! - `high_water`: peaks.
-//! - `beginnings`: leases that are just beginning. `lease`: leases, as the parts of the engine know them. `lease_socket`: their further connections.
+//! - `lease`: leases, as the parts of the engine know them. `lease_socket`: their further connections.
+//! - `beginnings`: leases that are just beginning.
 //! - `lease_files`: the removal of the files that leases leave.
 //! - `limits`: the limits of this machine.
 //! - `metrics`: counters and measurements, for Prometheus.

@@ -94,7 +94,7 @@ pub(crate) struct GatewayCredentials {
     pub(crate) address: SocketAddr,
     pub(crate) ca_pem: String,
     pub(crate) client: IssuedIdentity,
-    /// For connections over the engine's socket.
+    /// For connections over the engine's socket for leases.
     pub(crate) secret: ConnectionSecret,
 }
 
@@ -182,7 +182,7 @@ impl OpenGateway {
         &self.control
     }
 
-    /// The way in for clients that the engine's socket has let in. It may outlive the gateway.
+    /// The way in for clients that the socket for leases has let in. It may outlive the gateway.
     pub(crate) fn unix_entry(&self) -> &UnixEntry {
         &self.unix_entry
     }
@@ -326,7 +326,7 @@ impl Relay {
         relayed
     }
 
-    /// The same for a client of the engine's socket, which has proven itself by the lease's secret.
+    /// The same for a client of the socket for leases, which has proven itself by the lease's secret.
     async fn run_plain(
         &mut self,
         mut client: ClientStream,

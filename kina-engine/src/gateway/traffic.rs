@@ -20,7 +20,7 @@ pub(crate) struct TrafficCounter {
 pub(super) enum ClientPath {
     /// The gateway's port on loopback, with TLS.
     Loopback,
-    /// The engine's socket, without TLS.
+    /// The engine's socket for leases, without TLS.
     Unix,
 }
 

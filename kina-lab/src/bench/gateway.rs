@@ -23,7 +23,7 @@ const VERBS: [&str; 5] = ["create", "get", "update", "list", "delete"];
 
 /// The three ways.
 pub(super) struct Clients {
-    /// That of a test, over the engine's socket.
+    /// That of a test, over a Unix socket.
     pub(super) client: kube::Client,
     /// Over TLS, through the same gateway.
     pub(super) tls: kube::Client,

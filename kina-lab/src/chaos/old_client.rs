@@ -28,7 +28,7 @@ pub(super) struct Credentials {
     ca_pem: String,
     certificate_pem: String,
     key_pem: String,
-    /// The engine's socket, and the lease's secret there.
+    /// The engine's socket for leases, and the lease's secret there.
     socket: PathBuf,
     secret: String,
     /// True if the client comes in by the socket, false if by TLS.
@@ -47,7 +47,7 @@ pub(super) struct LateWriterArguments {
 }
 
 impl Credentials {
-    /// The credentials of a lease, whose client comes in by the engine's socket or by TLS.
+    /// The credentials of a lease, whose client comes in by the socket for leases or by TLS.
     pub(super) fn of(grant: &LeaseGrant, socket: &Path, by_socket: bool) -> Self {
         Self {
             address: grant.address,
@@ -70,7 +70,7 @@ impl Credentials {
         self.connect_by(self.by_socket.then(|| connector.clone()))
     }
 
-    /// A client by the engine's socket, whichever way these credentials are for.
+    /// A client by the socket for leases, whichever way these credentials are for.
     pub(super) fn connect_unused(&self, connector: &LeaseConnector) -> anyhow::Result<Api> {
         self.connect_by(Some(connector.clone()))
     }

@@ -185,7 +185,7 @@ impl Worker {
         }
     }
 
-    /// Every other lease's client comes in by the engine's socket.
+    /// Every other lease's client comes in by the socket for leases.
     fn credentials(&self, plan: &LeasePlan, held: &Lease) -> Credentials {
         Credentials::of(&held.grant, &self.engine.paths().lease_socket, plan.index.is_multiple_of(2))
     }

@@ -20,6 +20,17 @@ impl Echo {
     }
 }
 
+/// A gateway in front of a listener that only accepts.
+async fn before_a_listener() -> (TcpListener, OpenGateway, Admission) {
+    let authority = CertificateAuthority::generate("api").expect("an authority");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let access = access_to(listener.local_addr().expect("an address"), authority);
+    let entrance = Arc::new(Entrance::new(Arc::new(OpenFiles::new(1024))));
+    let prepared = PreparedGateway::prepare(&access, Arc::new(|| false), &entrance).await.expect("a gateway");
+    let (gateway, admission, _) = prepared.open().expect("it listens");
+    (listener, gateway, admission)
+}
+
 async fn is_echoed(client: &mut UnixStream, text: &str) -> bool {
     let mut heard = vec![0; text.len()];
     client.write_all(text.as_bytes()).await.is_ok()
@@ -50,15 +61,9 @@ async fn they_reach_the_cluster_and_are_counted_apart() {
 
 #[tokio::test]
 async fn an_unused_connection_takes_none_to_the_api_server() {
-    let authority = CertificateAuthority::generate("api").expect("an authority");
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-    let access = access_to(listener.local_addr().expect("an address"), authority);
-    let entrance = Arc::new(Entrance::new(Arc::new(OpenFiles::new(1024))));
-    let prepared = PreparedGateway::prepare(&access, Arc::new(|| false), &entrance).await.expect("a gateway");
-    let (gateway, admission, _) = prepared.open().expect("it listens");
+    let (listener, gateway, admission) = before_a_listener().await;
     admission.admit();
-    let client = gateway.unix_entry().open().expect("a connection");
-    let mut client = UnixStream::from_std(client).expect("a stream");
+    let mut client = UnixStream::from_std(gateway.unix_entry().open().expect("a connection")).expect("a stream");
     assert!(tokio::time::timeout(IMPATIENCE, listener.accept()).await.is_err(), "no request came");
     client.write_all(b"hello").await.expect("sent");
     within(listener.accept()).await.expect("a connection for the request");
@@ -142,12 +147,7 @@ async fn nothing_passes_before_the_cluster_is_proven_or_after_the_lease() {
     let (gateway, _client) = UnixStream::pair().expect("a pair");
     assert!(matches!(entry.enter(gateway), Err(NotEntered::Closed)));
 
-    let authority = CertificateAuthority::generate("api").expect("an authority");
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-    let access = access_to(listener.local_addr().expect("an address"), authority);
-    let entrance = Arc::new(Entrance::new(Arc::new(OpenFiles::new(1024))));
-    let prepared = PreparedGateway::prepare(&access, Arc::new(|| false), &entrance).await.expect("a gateway");
-    let (gateway, admission, _) = prepared.open().expect("it listens");
+    let (listener, gateway, admission) = before_a_listener().await;
     let mut client = UnixStream::from_std(gateway.unix_entry().open().expect("a connection")).expect("a stream");
     client.write_all(b"hello").await.expect("sent");
     assert!(tokio::time::timeout(IMPATIENCE, listener.accept()).await.is_err(), "it is not proven");

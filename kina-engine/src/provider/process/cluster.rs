@@ -122,8 +122,7 @@ impl ProcessCluster {
         let etcd = self.spawn_etcd().await?;
         let api_server = if initial_state.is_empty() && self.silent_ports.get().await == SilentPorts::Refuse {
             // Nothing has to be written before the API server reads, and it first does so long after etcd answers. If
-            // etcd is later nevertheless, that costs a second's backoff. Where etcd's port does not answer until etcd
-            // listens, that would cost a second at every start.
+            // etcd is later nevertheless, that costs a second's backoff.
             let api_server = self.spawn_api_server().await?;
             tokio::select! {
                 answered = readiness::wait_etcd(&etcd, &self.access) => answered.map(drop)?,

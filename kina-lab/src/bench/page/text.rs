@@ -45,7 +45,7 @@ Run it on your own machine, in a release build.
 const METHOD: &str = "\
 ## Method
 
-- Every sample is a process of its own, against a private engine; the time is from the first line of that process to the answer of its first list of namespaces.
+- Every sample is a process of its own, against a private engine; the time is from the first line of its work, behind its command line, to the answer of its first list of namespaces.
 - Samples for warming up are not counted; the files contain their number.
 - Medians have 95 % intervals that assume no distribution (those of the sign test); fewer than six samples have none.
 - Outliers (Tukey: further than 1.5 times the distance of the quartiles beyond these) are counted and are part of every figure.
